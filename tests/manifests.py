@@ -1,4 +1,4 @@
-"""Manifests of models that were never trained, with the figures a test is about."""
+"""Make manifests of models that were never trained, with the figures that a test needs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def make_manifest(
     config: Any = None,
     **more: Any,
 ) -> Manifest:
-    """The manifest of a model with these metrics on its 20 test rows.
+    """Return the manifest of a model with 70 training, 10 validation and 20 test rows.
 
     Args:
-        test: the metrics.
-        classes: None for regression; the first makes up what the others, of 5 % each, leave.
-        baselines: metrics by the baselines' names.
-        variants: by name the classes that each never answers.
-        config: choices of its training.
-        **more: fields of the manifest.
+        test: Metrics on the test rows and on the validation rows, by name.
+        classes: Classes; None for regression. All but the first have a share of 5 %.
+        baselines: Metrics by the name of the baseline.
+        variants: Classes that a variant never answers, by its name; None for one fp32 variant.
+        config: Options of the training.
+        **more: Other fields of the manifest, which replace the ones above.
     """
     task = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
     shares = None if classes is None else [1 - 0.05 * (len(classes) - 1)]
     shares = shares and shares + [0.05] * (len(classes) - 1)
-    lost = variants or {"fp32": None}
-    chosen = {
+    never_answered = variants or {"fp32": None}
+    fields = {
         "schema_version": 2,
         "name": "made",
         "version": 1,
@@ -57,9 +57,9 @@ def make_manifest(
                 metrics=test,
                 parity=PARITY,
                 latency_us={},
-                never_answered=never,
+                never_answered=classes_of_variant,
             )
-            for name, never in lost.items()
+            for name, classes_of_variant in never_answered.items()
         },
         "files": {"selftest.npz": "0" * 64, "reference.json": "0" * 64},
         "data": {
@@ -71,4 +71,4 @@ def make_manifest(
         "training": {"config": config or {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1},
         "libraries": {},
     }
-    return Manifest.model_validate(chosen | more)
+    return Manifest.model_validate(fields | more)

@@ -1,4 +1,4 @@
-"""Bundles with several variants, made from a bundle with one: correct, slow, wrong or damaged."""
+"""Make bundles of several variants (correct, slow, wrong, damaged) from a bundle with one graph."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from serving.bundle import Bundle, ExpectedAnswers, SelfTest
 
 
 def slow_down(graph: bytes) -> bytes:
-    """Return a graph with bit-equal answers that is many times slower: it negates 200 times."""
+    """Negate each feature 200 times: the answers stay exactly equal but take far longer."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     for node in model.graph.node:
-        node.input[:] = ["same 200" if name == features.name else name for name in node.input]
-    names = [features.name, *(f"same {number}" for number in range(1, 201))]
-    useless = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
-    nodes = [*useless, *model.graph.node]
+        node.input[:] = ["negated 200" if name == features.name else name for name in node.input]
+    names = [features.name, *(f"negated {number}" for number in range(1, 201))]
+    negations = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    nodes = [*negations, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model.SerializeToString()
 
 
 def negate_weights(graph: bytes) -> bytes:
-    """Return a graph with the same inputs and outputs, and other weights."""
+    """Negate all weight matrices: the inputs and outputs are the same, but the answers differ."""
     model = onnx.load_from_string(graph)
     for tensor in model.graph.initializer:
         if len(tensor.dims) == 2:
@@ -38,11 +38,11 @@ def negate_weights(graph: bytes) -> bytes:
 
 
 def refuse_row_count(graph: bytes, rows: int = 8) -> bytes:
-    """Return a graph with the same answers that fails for one number of rows."""
+    """Make a graph fail for batches of exactly this number of rows; other answers stay equal."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     sizes = np.ones(1000, np.int64)
-    sizes[rows] = 2  # one value cannot be reshaped to two
+    sizes[rows] = 2  # reshaping a single number to this size fails
     constants = {"sizes": sizes, "one": np.ones(1, np.float32), "first": np.array([0])}
     for node in model.graph.node:
         node.input[:] = ["passed" if name == features.name else name for name in node.input]
@@ -61,7 +61,7 @@ def refuse_row_count(graph: bytes, rows: int = 8) -> bytes:
 
 
 def enlarge(graph: bytes) -> bytes:
-    """Return a graph of 17 MB with bit-equal answers: features pass a layer of 2048 units."""
+    """Pass the features through 2048 units unchanged: a 17 MB graph with exactly equal answers."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     width = features.type.tensor_type.shape.dim[1].dim_value
@@ -80,12 +80,14 @@ def enlarge(graph: bytes) -> bytes:
 
 
 def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
-    """Replace the variants of a bundle.
+    """Replace the variants of a bundle, and expect the answers of its fp32 graph from all of them.
 
     Args:
-        folder: Folder of the bundle.
-        **changes: Function that makes the graph of each variant from the fp32 graph, by its name.
-            The self-test expects the answers of the fp32 graph from all of them.
+        folder: Folder of the bundle, which is changed.
+        **changes: Function from the fp32 graph to the variant's graph, by the variant's name.
+
+    Returns:
+        The folder.
     """
     bundle = Bundle.open(folder)
     graph, selftest = bundle.read_graph("fp32"), bundle.read_selftest()
@@ -106,7 +108,7 @@ def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
 
 
 def expect_other_answers(folder: Path, variant: str) -> None:
-    """Make the self-test expect other answers of a variant, so that it fails on this CPU."""
+    """Make a variant fail its self-test, as on a CPU whose integer arithmetic saturates."""
     selftest = Bundle.open(folder).read_selftest()
     outputs = dict(selftest.expected[variant].outputs)
     outputs["probabilities"] = outputs["probabilities"][:, ::-1]
@@ -116,7 +118,7 @@ def expect_other_answers(folder: Path, variant: str) -> None:
 
 
 def flip_bit(folder: Path, variant: str) -> None:
-    """Damage the file of a variant."""
+    """Flip one bit in the middle of a variant's file."""
     path = folder / Bundle.open(folder).manifest.variants[variant].file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -124,7 +126,7 @@ def flip_bit(folder: Path, variant: str) -> None:
 
 
 def write_selftest(folder: Path, selftest: SelfTest) -> None:
-    """Write another self-test, and its checksum to the manifest."""
+    """Replace the self-test of a bundle, and its checksum in the manifest."""
     content = selftest.to_bytes()
     (folder / "selftest.npz").write_bytes(content)
     manifest = Bundle.open(folder).manifest
@@ -139,5 +141,5 @@ def keep_unchanged(graph: bytes) -> bytes:
 
 
 def compute_sha256(content: bytes) -> str:
-    """Return the SHA-256 checksum in hexadecimal."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

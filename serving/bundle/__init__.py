@@ -1,13 +1,16 @@
-"""The bundle: one trained version on disk, the contract between trainer and server.
+"""A bundle is one trained version on disk, and the contract between the trainer and the server.
 
     models/<name>/<version>/
-      bundle.json      the manifest: a schema version, validated on read, unknown keys refused
-      model.onnx       the fp32 graph, and model.<variant>.onnx beside it
-      selftest.npz     golden inputs with each variant's expected outputs and tolerances
-      reference.json   histograms of the training data, for drift
+      bundle.json            the manifest, with the version of its schema; unknown keys are refused
+      model.onnx             the fp32 graph
+      model.<variant>.onnx   the graph of each other variant
+      selftest.npz           golden inputs with each variant's expected outputs and tolerances
+      reference.json         histograms of the training data, for drift
 
-Nothing here is trusted: every file is read once, whole, and held to the sum in the manifest. A
-bundle holds statistics of its training data and synthetic golden inputs, never a training row.
+This package reads, checks and promotes bundles, and defines what each type of column accepts.
+Bundles are not trusted: every file has a size limit and is compared with its checksum. A bundle
+contains statistics of its training data and synthetic golden inputs, but no row of the training
+data. The package imports nothing else of `serving`.
 """
 
 from serving.bundle.arrays import Arrays, concatenate_rows, iter_row_slices

@@ -1,6 +1,7 @@
-"""Writing files: whole or not at all, and a fault that names the file.
+"""Files that are written completely or not at all, and errors that name the file.
 
-An error of `open` names its file; one of `write` or `fsync`, as on a full disk, does not.
+Python names the file in an error of `open`, but not in one of `write` or `fsync`, such as a full
+disk. The context managers here add the name.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what one may use of it
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space on the disk, or the quota is used up
 
 
 @contextmanager
 def add_path_to_errors(path: Path) -> Iterator[None]:
-    """Put the name of the file into an error of writing that has none.
+    """Add the name of a file to each `OSError` of the block that names none.
 
     Args:
-        path: File that is written.
+        path: File that the block writes.
     """
     try:
         yield
@@ -35,55 +36,59 @@ def add_path_to_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` to write to, which takes its place if all goes well.
+    """Yield a temporary file in the same folder, which replaces `path` when the block succeeds.
 
-    If not, it is removed, and what was at `path` stays. What is no regular file, such as a pipe, is
-    written to as it is.
+    If the block fails, the temporary file is removed and `path` stays as it was. Whatever is not a
+    regular file, for example a pipe, is yielded itself.
 
     Args:
-        path: File to write; its folder exists.
+        path: File to write, in a folder that exists.
     """
-    place = path.resolve()
-    if place.exists() and not place.is_file():
+    target = path.resolve()
+    if target.exists() and not target.is_file():
         with add_path_to_errors(path):
-            yield place
+            yield target
         return
-    building = place.with_name(f".{os.getpid()}.{place.name}")  # of the same ending
+    # The suffix stays: what the block calls may choose a file format by it.
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         with add_path_to_errors(path):
-            yield building
-        if building.exists():
-            building.replace(place)
+            yield temporary
+        if temporary.exists():
+            temporary.replace(target)
     finally:
-        building.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def create_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for what is written to it, and leave no empty one behind if that fails.
+    """Create a folder for the files that the block writes, and remove it if the block fails.
+
+    Only folders that were created here and are still empty are removed.
 
     Args:
-        folder: Folder, made with those above it; folders that were there stay.
+        folder: Folder to create, together with its missing parents.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    created = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for each in made:
+        for each in created:
             try:
                 each.rmdir()
-            except OSError:  # it holds something, or was never made
+            except OSError:  # it is not empty, or it could not be created
                 continue
         raise
 
 
 @contextmanager
 def exit_on_full_disk() -> Iterator[None]:
-    """End the process with status 1, and one line on stderr, if a disk is full; for commands.
+    """Exit with status 1 and one line on standard error if the block finds the disk full.
 
-    An error without a file name is one of standard output. The rest of that is discarded, since the
-    interpreter would try to write it once more when it ends, and fail again.
+    Meant for the outermost block of a command. An error without a file name comes from standard
+    output. What remains in its buffer is discarded: the interpreter would try to write it at exit
+    and fail once more.
     """
     try:
         yield
@@ -94,4 +99,4 @@ def exit_on_full_disk() -> Iterator[None]:
             with open(os.devnull, "wb") as nothing:  # noqa: PTH123
                 os.dup2(nothing.fileno(), 1)
         path = error.filename or "standard output"
-        sys.exit(f"Error: {path}: {error.strerror}; make room and try again")
+        sys.exit(f"Error: {path}: {error.strerror}; free some space and try again")

@@ -1,10 +1,10 @@
-"""Compatibility: the differences between two versions that break clients of the first.
+"""Find the differences between two versions of a model that break clients of the first.
 
-Most requests name no version, so a client of one version also meets the next. A version can replace
-another if it accepts every request that the other accepts, and answers in the same form. Requests
-are matched to columns by name (records, Arrow, CSV with a header, tensors of a mixed table) and by
-position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`); probabilities and values are
-matched to classes and targets by position.
+Most requests name no version, so a client that was written for one version also meets the next. A
+version can replace another if it accepts every request that the other accepts, and answers in the
+same form. Requests are matched to columns by name (records, Arrow, CSV with a header, tensors of a
+mixed table) or by position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`);
+probabilities and values are matched to classes and targets by position.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from serving.bundle.manifest import (
 )
 from serving.bundle.spelling import CategorySpelling, resolve_gap_texts, to_nfc
 
-MAX_LISTED_NAMES = 5  # largest number of names that one difference lists
-MAX_NAME_CHARACTERS = 40  # characters of a name; longer ones are cut
+MAX_LISTED_NAMES = 5  # names that one difference lists; the others are counted
+MAX_NAME_CHARACTERS = 40  # characters of a name; longer names are cut
 
 
 def find_breaking_changes(before: Manifest, after: Manifest) -> list[str]:
     """Return the differences that break clients of `before` when `after` answers them.
 
-    Additions do not count: further categories, gaps that are now accepted, another range of
-    numbers.
+    Additions do not count: new categories, gaps that are accepted now, another range of numbers.
 
     Args:
         before: Manifest of the version that clients were written for.
         after: Manifest of the version that would answer them.
 
     Returns:
-        The differences, a phrase each, those of the columns first; none if every request that
-        `before` accepts is accepted, and answered in the same form.
+        One phrase for each difference, those of the columns first. Empty if `after` accepts every
+        request that `before` accepts, and answers in the same form.
     """
     return [*_compare_columns(before, after), *_compare_answers(before, after)]
 
@@ -47,12 +46,12 @@ def find_breaking_changes(before: Manifest, after: Manifest) -> list[str]:
 def _compare_columns(before: Manifest, after: Manifest) -> Iterator[str]:
     old = {column.name: column for column in before.inputs}
     new = {column.name: column for column in after.inputs}
-    # Another of Unicode's normal forms is taken for the name in NFC.
+    # The server also finds a column by a name that equals its own after normalization to NFC.
     old = {
         to_nfc(name) if name not in new and to_nfc(name) in new else name: column
         for name, column in old.items()
     }
-    # The order counts as well: clients send rows without names, too.
+    # The order matters as well, since clients may send rows without names.
     yield from _compare_names("column", list(old), list(new))
     for name, column in old.items():
         if name in new:
@@ -65,14 +64,14 @@ def _compare_column(before: InputColumn, after: InputColumn) -> Iterator[str]:
         yield f"its column {name} is of type {after.type} instead of {before.type}"
         return
     if before.missing == "impute" and after.missing == "refuse":
-        yield f"its column {name} fills no gaps"
+        yield f"its column {name} refuses gaps"
     if (
         isinstance(before, NumberColumn)
         and isinstance(after, NumberColumn)
         and after.dtype != before.dtype
     ):
-        # A matrix of numbers, and tensors in float32, are not taken in float64; columns one by one
-        # may not be taken in float32.
+        # A float64 input accepts neither a matrix of numbers nor float32 tensors, and a float32
+        # input may be part of a matrix, which does not accept its columns one by one.
         yield f"its column {name} is a {after.dtype} input instead of a {before.dtype} one"
     if isinstance(before, BooleanColumn) and isinstance(after, BooleanColumn):
         gone = [(str, text) for text in before.texts if after.texts.get(text) != before.texts[text]]
@@ -83,22 +82,23 @@ def _compare_column(before: InputColumn, after: InputColumn) -> Iterator[str]:
     if isinstance(before, CategoryColumn) and isinstance(after, CategoryColumn):
         yield from _compare_categories(name, before, after)
     elif before.missing == after.missing == "impute":
-        words = sorted(resolve_gap_texts(before.gaps) - resolve_gap_texts(after.gaps))
-        if words:
-            yield f"its column {name} takes {_list_names(list(map(_with_type, words)))} for no gap"
+        gaps = sorted(resolve_gap_texts(before.gaps) - resolve_gap_texts(after.gaps))
+        if gaps:
+            texts = _list_names(list(map(_with_type, gaps)))
+            yield f"its column {name} does not read {texts} as a gap"
 
 
 def _compare_date_formats(name: str, before: str, after: str) -> Iterator[str]:
-    # What is written in ISO 8601 is taken by all.
+    # Every date column also accepts ISO 8601.
     if before not in (ISO8601, after):
-        yield f"its column {name} reads no dates written {_quote_name(before)}"
+        yield f"its column {name} does not read dates written {_quote_name(before)}"
     elif describe_date_numbers(before) != describe_date_numbers(after):
         yield f"its column {name} reads numbers as {after} instead of seconds"
 
 
 def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn) -> Iterator[str]:
     if after.unseen == "refuse" and before.unseen == "unknown":
-        yield f"its column {name} refuses categories that it does not know"
+        yield f"its column {name} refuses unknown categories"
     old, new = CategorySpelling(before), CategorySpelling(after)
 
     def is_refused(text: str) -> bool:
@@ -107,27 +107,28 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
     refused = [
         _with_type(text)
         for text in before.categories
-        # Only where both forms are one category does a client write either.
+        # A client may send the decomposed form too, but only a normalized column accepts it.
         if is_refused(text)
         or (before.normalized and is_refused(unicodedata.normalize("NFD", text)))
     ]
     if refused:
         yield f"its column {name} refuses the category {_list_names(refused)}"
-    fills_none = before.missing == "impute" and after.missing == "refuse"  # which is said already
-    words = [
-        _with_type(word)
-        for word in sorted((old.gaps | new.gaps) - set(before.categories))
-        if is_refused(word) and not (fills_none and old.is_gap(word))
+    # That the column refuses gaps was reported by the caller, so its gap texts are not repeated.
+    gaps_are_reported = before.missing == "impute" and after.missing == "refuse"
+    gaps = [
+        _with_type(text)
+        for text in sorted((old.gaps | new.gaps) - set(before.categories))
+        if is_refused(text) and not (gaps_are_reported and old.is_gap(text))
     ]
-    if words:
-        yield f"its column {name} refuses {_list_names(words)}, another word for a gap"
+    if gaps:
+        yield f"its column {name} refuses the gap text {_list_names(gaps)}"
     # A JSON number or boolean matches a category only if categories are numbers or booleans.
     if before.json_number_type and not after.json_number_type:
-        yield f"its column {name} takes texts alone, and no numbers"
+        yield f"its column {name} accepts only texts, no numbers"
     if before.json_number_type == "number" and after.json_number_type == "integer":
-        yield f"its column {name} takes whole numbers alone"
+        yield f"its column {name} accepts only whole numbers"
     if before.truth_categories and not after.truth_categories:
-        yield f"its column {name} takes texts alone, and not true and false"
+        yield f"its column {name} accepts only texts, neither true nor false"
 
 
 def _compare_answers(before: Manifest, after: Manifest) -> Iterator[str]:
@@ -142,21 +143,24 @@ def _compare_answers(before: Manifest, after: Manifest) -> Iterator[str]:
 def _compare_names(
     kind: str, before: Sequence[str | int], after: Sequence[str | int]
 ) -> Iterator[str]:
-    """Yield what differs between two lists of distinct names, whose order counts."""
+    """Yield the differences between two lists of distinct names, including their order."""
     old, new = [dict.fromkeys(map(_with_type, names)) for names in (before, after)]
     if gone := [name for name in old if name not in new]:
         yield f"it has no {kind} {_list_names(gone)}"
     if added := [name for name in new if name not in old]:
         yield f"it has the new {kind} {_list_names(added)}"
     if not gone and not added:
-        for place, (was, now) in enumerate(zip(old, new, strict=True), 1):
-            if was != now:
-                yield f"its {kind} {place} is {_format_name(now)} instead of {_format_name(was)}"
+        for position, (old_name, new_name) in enumerate(zip(old, new, strict=True), 1):
+            if old_name != new_name:
+                yield (
+                    f"its {kind} {position} is {_format_name(new_name)} instead of "
+                    f"{_format_name(old_name)}"
+                )
                 break
 
 
 def _with_type(name: str | int) -> tuple[type, str | int]:
-    return type(name), name  # the text "1" is another class than the number
+    return type(name), name  # the class "1" (a text) differs from the class 1
 
 
 def _list_names(names: Sequence[tuple[type, str | int]]) -> str:
@@ -170,6 +174,5 @@ def _format_name(name: tuple[type, str | int]) -> str:
 
 
 def _quote_name(text: str) -> str:
-    return repr(
-        text if len(text) <= MAX_NAME_CHARACTERS else text[: MAX_NAME_CHARACTERS - 3] + "..."
-    )
+    is_long = len(text) > MAX_NAME_CHARACTERS
+    return repr(text[: MAX_NAME_CHARACTERS - 3] + "..." if is_long else text)

@@ -1,9 +1,9 @@
-"""Date formats: how the numbers and texts of one column are read as moments.
+"""Parse the texts and numbers of a date column into seconds since 1970-01-01 UTC.
 
-A format (`Date.format` of the manifest) is `iso8601`, the unit of numbers since 1970-01-01 UTC, or
-a format of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number
-that looks like it. Training, batch scoring and the server read with these functions, so that a
-record means the same moment to all of them.
+The format of a column (`DateColumn.format` in the manifest) is `iso8601`, a unit of numbers since
+1970-01-01 UTC, or a strptime format. A date in the format `%Y%m%d`, the basic form of ISO 8601, may
+be a text or a whole number (20240517). Training, batch scoring and the server all parse with these
+functions, so that a record means the same moment in each of them.
 """
 
 from __future__ import annotations
@@ -19,43 +19,44 @@ from numpy.typing import NDArray
 from serving.bundle.date_texts import parse_strptime_date, require_strptime_format
 from serving.bundle.dates import (
     END_DATE_SECONDS,
+    EPOCH,
     MIN_DATE_SECONDS,
+    SECONDS_PER_DAY,
     add_decimal_fraction,
     ticks_to_seconds,
 )
 
 ISO8601 = "iso8601"
 BASIC_DATE = "%Y%m%d"  # ISO 8601's basic form of a date
-# Units of numbers since 1970-01-01 UTC, and how many of each are a second.
+# Units of numbers since 1970-01-01 UTC, with the number of ticks in a second.
 DATE_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECONDS_PER_DAY = 86_400  # seconds
-TICKS_LIMIT = 2.0**63  # of an int64
-MAX_FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
-# Possessive quantifiers: a long text that does not match is looked at once.
-EXTENDED_PATTERN = re.compile(  # whose group is the digits of a second's fraction
+TICKS_LIMIT = 2.0**63  # the first number of ticks that is too large for an int64
+MAX_FRACTION_DIGITS = 32  # digits of a second's fraction; a float64 distinguishes far fewer
+# The quantifiers are possessive, so that a long text is rejected in a single pass. The group of the
+# first two patterns is the fraction of a second.
+EXTENDED_PATTERN = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
 BASIC_TIME_PATTERN = re.compile(
     r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
 )
-# Tables with gaps write a whole number with a fraction of zeros.
+# Programs that keep gaps as NaN write whole numbers as floats: "20240517.0".
 BASIC_DATE_PATTERN = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)
 WHOLE_NUMBER_PATTERN = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
 NUMBER_PATTERN = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def parse_date_text(text: str, format: str) -> float | None:  # noqa: A002 -- the manifest's word
-    """Read a text by a format.
+    """Parse a text in exactly one format.
 
     Args:
-        text: Text without spaces around it.
-        format: Format of the column. ISO 8601 is not read beside another one.
+        text: Text without white space around it. Without a time zone it means UTC.
+        format: Format of the column. Whoever also accepts ISO 8601 has to parse that separately.
 
     Returns:
-        Seconds since 1970-01-01 UTC; None if the text is not of the format, or of no year from 1
-        to 9999. A text without a zone is taken for UTC.
+        Seconds since 1970-01-01 UTC; None if the text does not match the format, or its year is
+        not from 1 to 9999.
     """
     if format == ISO8601:
         return _parse_iso8601(text)
@@ -70,30 +71,31 @@ def parse_date_text(text: str, format: str) -> float | None:  # noqa: A002 -- th
 
 
 def require_date_format(format: str) -> None:  # noqa: A002
-    """Refuse what is no format of dates.
+    """Check that a format is one that this module can parse.
 
     Raises:
-        ValueError: If it is neither `iso8601`, a unit of numbers nor a format of texts.
+        ValueError: If the format is not `iso8601`, a unit of numbers or a supported strptime
+            format.
     """
     if format in (ISO8601, *DATE_UNITS):
         return
     if "%" not in format:
         raise ValueError(
-            f"expected {ISO8601}, {', '.join(DATE_UNITS)}, or a format such as %d/%m/%Y; got "
+            f"expected {ISO8601}, {', '.join(DATE_UNITS)}, or a format like %d/%m/%Y; got "
             f"{format!r}"
         )
     require_strptime_format(format)
 
 
 def parse_date_number(number: float, format: str) -> float | None:  # noqa: A002
-    """Read a number by a format.
+    """Parse a number in the format of a column.
 
     Args:
-        number: Whole number or fraction, finite or not, not a truth value.
-        format: Format of the column; `iso8601` and formats of texts read numbers as seconds.
+        number: Any integer or float except a boolean; NaN and infinity are allowed.
+        format: Format of the column. With `iso8601` and strptime formats, numbers are seconds.
 
     Returns:
-        Seconds since 1970-01-01 UTC; None if the number is of no year from 1 to 9999.
+        Seconds since 1970-01-01 UTC; None if the number is not a moment of the years 1 to 9999.
     """
     if not isinstance(number, int) and not math.isfinite(number):
         return None
@@ -112,35 +114,37 @@ def parse_date_number(number: float, format: str) -> float | None:  # noqa: A002
 
 
 def parse_date_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  # noqa: A002
-    """Read many numbers as `parse_date_number` reads one.
+    """Parse many numbers as `parse_date_number` parses one.
 
     Args:
-        numbers: Integers, or floats whose NaN is a gap, `(n,)`.
+        numbers: Integers, or floats where NaN is a gap, `(n,)`.
         format: Format of the column, see `parse_date_number`.
 
     Returns:
-        Seconds since 1970-01-01 UTC, float64 `(n,)`; NaN for a gap, and for a number of no year
-        from 1 to 9999.
+        Seconds since 1970-01-01 UTC, float64 `(n,)`; NaN for a gap, and for a number that is not a
+        moment of the years 1 to 9999.
     """
     if numbers.dtype.kind not in "iu":
         numbers = numbers.astype(np.float64)
-    ticks, most = DATE_UNITS.get(format, 1), int(TICKS_LIMIT)
-    # Whole bounds: NumPy compares integers with them exactly, and with a float64 as rounded ones.
-    least, end = max(int(MIN_DATE_SECONDS) * ticks, -most), min(int(END_DATE_SECONDS) * ticks, most)
+    ticks, limit = DATE_UNITS.get(format, 1), int(TICKS_LIMIT)
+    # The bounds are integers because NumPy rounds integer arrays before it compares them with a
+    # float64.
+    low = max(int(MIN_DATE_SECONDS) * ticks, -limit)
+    end = min(int(END_DATE_SECONDS) * ticks, limit)
     if format == BASIC_DATE:
-        least, end = 1_01_01, 10_000_01_01
-    inside = (numbers >= least) & (numbers < end) & (numbers > -most)
-    known = np.where(inside, numbers, numbers.dtype.type(0))
-    whole = known.astype(np.int64)
+        low, end = 1_01_01, 10_000_01_01
+    in_range = (numbers >= low) & (numbers < end) & (numbers > -limit)
+    checked = np.where(in_range, numbers, numbers.dtype.type(0))
+    whole = checked.astype(np.int64)
     if format == BASIC_DATE:
-        found, is_day = _parse_basic_dates(whole)
-        return np.where(inside & is_day & (whole == known), found, np.nan)
-    seconds = np.where(whole == known, ticks_to_seconds(whole, ticks), known / ticks)
-    return np.where(inside, seconds, np.nan)
+        days, is_day = _parse_basic_dates(whole)
+        return np.where(in_range & is_day & (whole == checked), days, np.nan)
+    seconds = np.where(whole == checked, ticks_to_seconds(whole, ticks), checked / ticks)
+    return np.where(in_range, seconds, np.nan)
 
 
 def _parse_basic_dates(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the seconds of days written as `20230318`, and whether they are in the calendar."""
+    """Return the seconds of dates written like 20230318, and a mask of those that exist."""
     year, month, day = digits // 10_000, digits // 100 % 100, digits % 100
     first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     starts, ends = (
@@ -151,14 +155,19 @@ def _parse_basic_dates(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], 
 
 
 def encode_date_number(seconds: float, format: str) -> float:  # noqa: A002
-    """Return the number that `parse_date_number` reads as a moment; of `%Y%m%d` the day it is on."""
+    """Return the number that `parse_date_number` parses to a moment, for `%Y%m%d` to its day.
+
+    Args:
+        seconds: Seconds since 1970-01-01 UTC.
+        format: Format of the column.
+    """
     if format == BASIC_DATE:
         return float(f"{EPOCH + timedelta(seconds=seconds):%Y%m%d}")
     return seconds * DATE_UNITS.get(format, 1)
 
 
 def describe_date_numbers(format: str) -> str:  # noqa: A002
-    """Return what numbers of a column are, in words."""
+    """Describe in words what the numbers of a column with this format mean."""
     if format == BASIC_DATE:
         return "a day such as 20240517"
     unit = format if format in DATE_UNITS else "seconds"
@@ -166,7 +175,7 @@ def describe_date_numbers(format: str) -> str:  # noqa: A002
 
 
 def is_iso8601(text: str) -> bool:
-    """Whether a text is a date in ISO 8601, of whatever year."""
+    """Return whether a text is a date in ISO 8601, in any year."""
     if not EXTENDED_PATTERN.fullmatch(text) and not BASIC_TIME_PATTERN.fullmatch(text):
         return False
     try:

@@ -1,8 +1,8 @@
-"""Dates as people write them: a safe subset of strptime's formats, the same in every locale.
+"""Parse dates in a safe subset of the strptime formats, with the same result in every locale.
 
-`%d/%m/%Y` reads 22/06/2025. A format is compiled to one regular expression of bounded length, and a
-text longer than any date is not looked at. Names of months and days, AM and PM are English, in any
-case.
+For example, `%d/%m/%Y` parses 22/06/2025. A format is compiled to one regular expression of bounded
+length, and a text that is longer than any date is rejected unread. Names of months and days, AM and
+PM are English, in upper or lower case.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
-from serving.bundle.dates import END_DATE_SECONDS, MIN_DATE_SECONDS, add_decimal_fraction
+from serving.bundle.dates import (
+    END_DATE_SECONDS,
+    EPOCH,
+    MIN_DATE_SECONDS,
+    SECONDS_PER_DAY,
+    add_decimal_fraction,
+)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_FORMAT_CHARACTERS = 64  # characters
-MAX_DATE_CHARACTERS = 96  # characters of a date; longer texts are none
-CENTURY_PIVOT_YEAR = 69  # years of two digits from here on are of the 20th century, as POSIX has it
+MAX_FORMAT_CHARACTERS = 64
+MAX_DATE_CHARACTERS = 96  # longer texts are never dates
+CENTURY_PIVOT_YEAR = 69  # two-digit years from 69 on mean 1969 to 1999, as in POSIX
 MONTHS = (
     "january",
     "february",
@@ -34,7 +39,7 @@ MONTHS = (
 )
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-# Directives of one or two digits; both digits are there where another number touches them.
+# Directives of one or two digits. Next to another number both digits are required.
 NUMBER_DIRECTIVES = {
     "d": r"\d{1,2}",
     "m": r"\d{1,2}",
@@ -55,7 +60,7 @@ OTHER_DIRECTIVES = {
     "z": r"z|[+-]\d{2}(?::?\d{2})?",
 }
 DIGIT_DIRECTIVES = (*NUMBER_DIRECTIVES, "Y", "y", "f")  # directives that begin and end with a digit
-# The same for JSON Schema, which says how large a number is, too.
+# Patterns of the same directives for JSON Schema. They also limit the value of each number.
 JSON_SCHEMA_PATTERNS = {
     "d": "(0?[1-9]|[12][0-9]|3[01])",
     "m": "(0?[1-9]|1[0-2])",
@@ -69,27 +74,26 @@ JSON_SCHEMA_PATTERNS = {
     "z": "([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)",
 }
 REGEX_SPECIAL_CHARACTERS = r"\^$.|?*+()[]{}"
-# Directives of which a date has at most one.
+# Groups of directives with the same meaning: a format may have at most one of each group.
 EXCLUSIVE_DIRECTIVES = ("Yy", "mbB", "HI", "aA")
 
 
 def parse_strptime_date(text: str, format: str) -> float | None:  # noqa: A002 -- the manifest's word
-    """Read a text by a format of strptime's.
+    """Parse a text in a strptime format.
 
     Args:
-        text: Text without spaces around it.
-        format: Format, which `require_strptime_format` accepts.
+        text: Text without white space around it. Without a time zone it means UTC.
+        format: Format that `require_strptime_format` accepts.
 
     Returns:
-        Seconds since 1970-01-01 UTC, None if the text is no date of that format; a text without a
-        zone is taken for UTC.
+        Seconds since 1970-01-01 UTC; None if the text is not a date in that format.
     """
     if len(text) > MAX_DATE_CHARACTERS:
         return None
-    found = _compile_format(format).fullmatch(text)
-    if found is None:
+    match = _compile_format(format).fullmatch(text)
+    if match is None:
         return None
-    parts = found.groupdict()
+    parts = match.groupdict()
     try:
         moment = datetime(
             _parse_year(parts),
@@ -103,52 +107,58 @@ def parse_strptime_date(text: str, format: str) -> float | None:  # noqa: A002 -
         since = moment - EPOCH
     except (ValueError, OverflowError):
         return None
-    seconds = add_decimal_fraction(since.days * 86400 + since.seconds, parts.get("f", ""))
+    whole = since.days * SECONDS_PER_DAY + since.seconds
+    seconds = add_decimal_fraction(whole, parts.get("f", ""))
     return seconds if MIN_DATE_SECONDS <= seconds < END_DATE_SECONDS else None
 
 
 def require_strptime_format(format: str) -> None:  # noqa: A002
-    """Refuse a format that is not of the subset.
+    """Check that a strptime format belongs to the supported subset.
 
     Raises:
-        ValueError: If it holds an unknown directive or one twice, names no year and month, or could
-            be read in two ways.
+        ValueError: If the format has an unknown or a repeated directive, lacks the year or the
+            month, or is ambiguous.
     """
     _compile_format(format)
 
 
 def build_date_pattern(format: str) -> str | None:  # noqa: A002
-    """Return a pattern of JSON Schema for the texts of a format; None if it is none of strptime's.
+    """Return a JSON Schema pattern for the texts of a strptime format; None for other formats.
 
-    It knows how large each number may be, and not that the 30th of February is no day.
+    The pattern limits each number, but it does not know the length of the months.
     """
     if "%" not in format:
         return None
-    return f"^{_assemble_pattern(format, lambda name, exact: _json_schema_pattern(name, exact=exact))}$"
+    pattern = _assemble_pattern(format, _make_json_schema_pattern)
+    return f"^{pattern}$"
 
 
 @lru_cache(512)
 def _compile_format(format: str) -> re.Pattern[str]:  # noqa: A002
-    """Return the regular expression of a whole text, with a group for each directive."""
-    # As ISO 8601 writes it, 2024-02-01 is of February: no client could tell that it is not here.
+    """Return the regular expression of a whole text, with a named group for each directive."""
+    # In ISO 8601, 2024-02-01 is in February. A client could not know that it means another day.
     if re.match(r"%Y-%d-%m", format):
         raise ValueError(
-            f"expected a date format whose texts mean nothing else in ISO 8601; got {format!r}"
+            f"expected a date format whose texts have no other meaning in ISO 8601; got {format!r}"
         )
 
-    def group(name: str, exact: bool) -> str:
-        written = (
-            r"\d{2}"
-            if exact and name in NUMBER_DIRECTIVES
-            else (NUMBER_DIRECTIVES | OTHER_DIRECTIVES)[name]
-        )
-        return f"(?P<{name}>{written})"
+    def make_group(name: str, is_two_digits: bool) -> str:
+        pattern = (NUMBER_DIRECTIVES | OTHER_DIRECTIVES)[name]
+        if is_two_digits and name in NUMBER_DIRECTIVES:
+            pattern = r"\d{2}"
+        return f"(?P<{name}>{pattern})"
 
-    return re.compile(_assemble_pattern(format, group), re.ASCII | re.IGNORECASE)
+    return re.compile(_assemble_pattern(format, make_group), re.ASCII | re.IGNORECASE)
 
 
-def _assemble_pattern(format: str, written: Callable[[str, bool], str]) -> str:  # noqa: A002
-    """Return a regular expression, given that of a directive, and whether it has two digits."""
+def _assemble_pattern(format: str, make_pattern: Callable[[str, bool], str]) -> str:  # noqa: A002
+    """Return the regular expression of a format.
+
+    Args:
+        format: The strptime format.
+        make_pattern: Function from the letter of a directive, and whether two digits are required,
+            to the pattern of that directive.
+    """
     if len(format) > MAX_FORMAT_CHARACTERS:
         raise ValueError(f"expected a date format of at most {MAX_FORMAT_CHARACTERS} characters")
     pieces = re.findall(r"%.?|[^%]", format, re.DOTALL)
@@ -157,29 +167,31 @@ def _assemble_pattern(format: str, written: Callable[[str, bool], str]) -> str: 
         format, [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
     )
     pattern = ""
-    for place, (piece, name) in enumerate(zip(pieces, names, strict=True)):
-        if not name:
-            sign = piece[-1]
-            pattern += (
-                r"\s"
-                if sign.isspace()
-                else f"\\{sign}"
-                if sign in REGEX_SPECIAL_CHARACTERS
-                else sign
-            )
-            continue
-        beside = names[max(0, place - 1) : place] + names[place + 1 : place + 2]
-        pattern += written(name, any(other in DIGIT_DIRECTIVES for other in beside if other))
+    for position, (piece, name) in enumerate(zip(pieces, names, strict=True)):
+        if name:
+            neighbours = names[max(0, position - 1) : position] + names[position + 1 : position + 2]
+            touches_digit = any(other in DIGIT_DIRECTIVES for other in neighbours if other)
+            pattern += make_pattern(name, touches_digit)
+        else:
+            pattern += _escape_character(piece[-1])
     return pattern
 
 
-def _json_schema_pattern(name: str, *, exact: bool) -> str:
+def _escape_character(character: str) -> str:
+    if character.isspace():
+        return r"\s"
+    # Not re.escape, which also escapes characters that JSON Schema does not allow to be escaped.
+    return f"\\{character}" if character in REGEX_SPECIAL_CHARACTERS else character
+
+
+def _make_json_schema_pattern(name: str, is_two_digits: bool) -> str:
     if name in OTHER_DIRECTIVES:
+        # JSON Schema has no flag to ignore case.
         words = re.sub(
-            "[a-z]", lambda found: f"[{found[0].upper()}{found[0]}]", OTHER_DIRECTIVES[name]
+            "[a-z]", lambda match: f"[{match[0].upper()}{match[0]}]", OTHER_DIRECTIVES[name]
         )
         return JSON_SCHEMA_PATTERNS.get(name, f"({words})")
-    return JSON_SCHEMA_PATTERNS[name].replace("0?", "0" if exact else "0?")
+    return JSON_SCHEMA_PATTERNS[name].replace("0?", "0" if is_two_digits else "0?")
 
 
 def _require_known_directives(format: str, directives: list[str]) -> None:  # noqa: A002
@@ -187,8 +199,8 @@ def _require_known_directives(format: str, directives: list[str]) -> None:  # no
     unknown = [f"%{name}" for name in directives if name not in known]
     if unknown:
         raise ValueError(
-            f"expected a date format of the directives {', '.join(f'%{name}' for name in known)}; "
-            f"got {unknown[0]!r} in {format!r}"
+            f"expected a date format with the directives "
+            f"{', '.join(f'%{name}' for name in known)}; got {unknown[0]!r} in {format!r}"
         )
     groups = [
         *EXCLUSIVE_DIRECTIVES,
@@ -201,14 +213,14 @@ def _require_known_directives(format: str, directives: list[str]) -> None:  # no
             )
     if not {"Y", "y"} & set(directives) or not {"m", "b", "B"} & set(directives):
         raise ValueError(
-            f"expected a year and a month in a date format, such as %d/%m/%Y; got {format!r}"
+            f"expected a year and a month in a date format, for example %d/%m/%Y; got {format!r}"
         )
     if ("I" in directives) != ("p" in directives):
         raise ValueError(f"expected %I and %p together in a date format; got {format!r}")
     if re.fullmatch(r"(%[YymdHIMSf])+", format) and format != "%Y%m%d":
         raise ValueError(
-            f"expected signs between the parts of a date format, or %Y%m%d; got {format!r}, whose "
-            f"texts are numbers"
+            f"expected separators between the parts of a date format, or %Y%m%d; got {format!r}, "
+            f"whose texts are numbers"
         )
 
 

@@ -1,30 +1,33 @@
-"""Dates as a graph takes them: seconds since 1970-01-01 UTC, of the years 1 to 9999.
+"""Convert dates to the graph's unit: seconds since 1970-01-01 UTC, in the years 1 to 9999.
 
 The server and batch scoring both convert with these functions, so that a moment becomes the same
-float64 in every file and body format.
+float64 in every file format and request format.
 """
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_DATE_SECONDS = -62135596800.0  # 0001-01-01T00:00:00Z, the first that ISO 8601 writes
-END_DATE_SECONDS = 253402300800.0  # 10000-01-01T00:00:00Z, the first that it no longer writes
-EXACT_TICKS_LIMIT = 2**53  # from here on a float64 does not hold every whole number
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS_PER_DAY = 86_400
+MIN_DATE_SECONDS = -62135596800.0  # 0001-01-01T00:00:00Z, the first moment of ISO 8601
+END_DATE_SECONDS = 253402300800.0  # 10000-01-01T00:00:00Z, the first moment that is too late
+EXACT_TICKS_LIMIT = 2**53  # from here on a float64 cannot represent every whole number
 
 
 def ticks_to_seconds(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.float64]:
-    """Convert whole ticks to seconds, never across the end of a second.
+    """Convert whole ticks to seconds without rounding into another second.
 
-    A product with 1e-9 puts some midnights on the day before, and a sum that is rounded to the
-    nearest float64 can put 23:59:59.999999999 on the day after.
+    Multiplying by 1e-9 would move some midnights to the day before, and rounding a sum to the
+    nearest float64 can move 23:59:59.999999999 to the day after.
 
     Args:
         ticks: Ticks since 1970-01-01 UTC, int64 `(n,)`.
-        per_second: Ticks of one second, such as 10**9 for nanoseconds.
+        per_second: Number of ticks in a second, for example 10**9 for nanoseconds.
 
     Returns:
         Seconds, float64 `(n,)`: the nearest float64 within the same second.
@@ -42,11 +45,11 @@ def ticks_to_seconds(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.fl
 
 
 def add_decimal_fraction(whole: int, digits: str) -> float:
-    """Return the seconds of a whole second and the decimal digits behind its point.
+    """Return a number of seconds with its decimal fraction, never rounded up to the next second.
 
     Args:
         whole: Whole seconds since 1970-01-01 UTC, rounded down.
-        digits: Digits of the fraction, such as "25" for a quarter; empty for none.
+        digits: Digits after the decimal point, for example "25" for a quarter; empty for none.
     """
     if not digits:
         return float(whole)

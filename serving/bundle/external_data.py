@@ -1,19 +1,19 @@
-"""Outside data: a graph that keeps weights in files of its own choosing is refused.
+"""Find what a served ONNX graph must not contain: weights in other files, and loops.
 
-ONNX Runtime, given a graph as bytes, reads such files below the working directory. No sum in the
-manifest covers them. So the graph's protobuf is walked before a session is made: only along the
-fields that can hold a tensor, by their numbers in
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+When ONNX Runtime loads a graph from bytes, it reads external weights from files below the working
+directory, which no checksum of the manifest covers. A loop may run for ever. Both are found before
+a session is created. For that the graph's protobuf messages are walked, but only along the fields
+that can lead to a tensor. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-MAX_MESSAGE_DEPTH = 100  # messages in one another: protobuf's own bound
+MAX_MESSAGE_DEPTH = 100  # levels of nested messages: protobuf's own limit
 
-# Of each message, the fields that lead to tensors: number -> message.
 _TENSOR, _SPARSE = "TensorProto", "SparseTensorProto"
+# The fields of each message that can lead to a tensor: {message: {field number: its message}}.
 _FIELDS_TO_TENSORS: dict[str, dict[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
@@ -33,25 +33,26 @@ _FIELDS_TO_TENSORS: dict[str, dict[int, str]] = {
 }
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14  # fields of a TensorProto
 _OP_TYPE = 4  # field of a NodeProto
-# Operators that repeat a part of the graph, as often as an input says. SequenceMap is made of Loop.
+# ONNX operators that run a part of the graph as often as an input requests. SequenceMap is expanded
+# to a Loop.
 LOOP_OPERATORS = {"Loop", "Scan", "SequenceMap"}
-# ONNX Runtime's own ones.
+# Operators of the same kind that ONNX Runtime adds.
 LOOP_OPERATORS |= {"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
 _VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 
 
 class MalformedGraphError(Exception):
-    """The bytes are no protobuf message."""
+    """The bytes are not a valid protobuf message, or are nested too deeply."""
 
 
 def find_external_data(graph: bytes) -> str | None:
-    """The name of the first tensor that is not in the file itself; None if all are.
+    """Return the name of the first tensor whose data is in another file; None if there is none.
 
     Args:
-        graph: an ONNX file's content.
+        graph: Content of an ONNX file.
 
     Raises:
-        MalformedError: it is no protobuf, or deeper than any graph.
+        MalformedGraphError: If the content is not protobuf or is nested too deeply.
     """
     for message, content in _walk_messages(graph):
         if message == _TENSOR and (name := _find_external_name(content)) is not None:
@@ -60,13 +61,13 @@ def find_external_data(graph: bytes) -> str | None:
 
 
 def find_loop_operator(graph: bytes) -> str | None:
-    """Return the first operator in the graph that repeats a part of it; None if there is none.
+    """Return the first operator that repeats a part of the graph; None if there is none.
 
     Args:
         graph: Content of an ONNX file.
 
     Raises:
-        MalformedError: If it is no protobuf, or deeper than any graph.
+        MalformedGraphError: If the content is not protobuf or is nested too deeply.
     """
     for message, content in _walk_messages(graph):
         if message != "NodeProto":
@@ -80,69 +81,70 @@ def find_loop_operator(graph: bytes) -> str | None:
 
 
 def _walk_messages(graph: bytes) -> Iterator[tuple[str, memoryview]]:
-    """Yield the type and content of every message that can hold a tensor or a node."""
-    waiting = [("ModelProto", memoryview(graph), 0)]
-    while waiting:
-        message, content, depth = waiting.pop()
+    """Yield the type and content of every message on the way to a tensor, nodes included."""
+    pending = [("ModelProto", memoryview(graph), 0)]
+    while pending:
+        message, content, depth = pending.pop()
         if depth > MAX_MESSAGE_DEPTH:
             raise MalformedGraphError(
-                f"expected messages at most {MAX_MESSAGE_DEPTH} deep; got deeper ones"
+                f"expected messages at most {MAX_MESSAGE_DEPTH} levels deep; got deeper ones"
             )
         yield message, content
-        if not (leads := _FIELDS_TO_TENSORS[message]):
+        if not (fields := _FIELDS_TO_TENSORS[message]):
             continue
-        waiting += [
-            (leads[field], value, depth + 1)
+        pending += [
+            (fields[field], value, depth + 1)
             for field, value in _parse_fields(content)
-            if field in leads and isinstance(value, memoryview)
+            if field in fields and isinstance(value, memoryview)
         ]
 
 
 def _find_external_name(tensor: memoryview) -> str | None:
-    name, outside = "", False
+    name, is_external = "", False
     for field, value in _parse_fields(tensor):
         if field == _NAME and isinstance(value, memoryview):
             name = bytes(value[:64]).decode(errors="replace")
-        # Either of them; a runtime may go by the one or the other.
-        outside |= field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
-    return name if outside else None
+        # Either field is enough, since a runtime may look at only one of them.
+        is_external |= field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+    return name if is_external else None
 
 
 def _parse_fields(content: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Of a message the number of each field, and its content or, where it has none, its integer.
+    """Yield the number and value of each field of a message: an integer, or the field's bytes.
 
     Source: https://protobuf.dev/programming-guides/encoding.
     """
-    at = 0
-    while at < len(content):
-        key, at = _parse_varint(content, at)
+    position = 0
+    while position < len(content):
+        key, position = _parse_varint(content, position)
         match key & 7:
-            case kind if kind == _VARINT:
-                value, at = _parse_varint(content, at)
+            case wire_type if wire_type == _VARINT:
+                value, position = _parse_varint(content, position)
                 yield key >> 3, value
                 continue
-            case kind if kind == _LENGTH_PREFIXED:
-                size, at = _parse_varint(content, at)
-            case kind if kind == _EIGHT_BYTES:
+            case wire_type if wire_type == _LENGTH_PREFIXED:
+                size, position = _parse_varint(content, position)
+            case wire_type if wire_type == _EIGHT_BYTES:
                 size = 8
-            case kind if kind == _FOUR_BYTES:
+            case wire_type if wire_type == _FOUR_BYTES:
                 size = 4
-            case kind:
-                raise MalformedGraphError(f"expected a wire type of protobuf; got {kind}")
-        if size > len(content) - at:
-            raise MalformedGraphError("expected a whole message; got one that breaks off")
-        yield key >> 3, content[at : at + size]
-        at += size
+            case wire_type:
+                raise MalformedGraphError(f"expected a protobuf wire type; got {wire_type}")
+        if size > len(content) - position:
+            raise MalformedGraphError("expected a complete message; got a truncated one")
+        yield key >> 3, content[position : position + size]
+        position += size
 
 
-def _parse_varint(content: memoryview, at: int) -> tuple[int, int]:
+def _parse_varint(content: memoryview, position: int) -> tuple[int, int]:
+    """Return the integer at a position, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
-        if at >= len(content):
-            raise MalformedGraphError("expected a whole message; got one that breaks off")
-        byte = content[at]
-        at += 1
+        if position >= len(content):
+            raise MalformedGraphError("expected a complete message; got a truncated one")
+        byte = content[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
-    raise MalformedGraphError("expected an integer of at most 64 bits; got more")
+            return value, position
+    raise MalformedGraphError("expected an integer of at most 64 bits; got a longer one")

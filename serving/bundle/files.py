@@ -1,4 +1,4 @@
-"""Files: read whole, if they are plain ones, and where they may not leave a folder, inside it."""
+"""Read the files of a bundle safely: regular files of limited size, inside an allowed folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from serving.bundle.manifest import BundleError, TransientBundleError
 
 @dataclass(frozen=True)
 class BundleLimits:
-    """Limits of a bundle's files; the server has an option for each.
+    """Limits of a bundle's files. The server has an option for each of them.
 
     Attributes:
-        manifest_bytes: Size of bundle.json and of reference.json, in bytes.
-        selftest_bytes: Size of selftest.npz after it was unpacked, in bytes.
-        graph_bytes: Size of one ONNX file, in bytes.
-        allow_loops: Whether a graph may hold operators that repeat a part of it.
+        manifest_bytes: Largest size of bundle.json and of reference.json, in bytes.
+        selftest_bytes: Largest size of selftest.npz, also once unpacked, in bytes.
+        graph_bytes: Largest size of one ONNX file, in bytes.
+        allow_loops: Whether a graph may contain operators that repeat a part of it.
     """
 
     manifest_bytes: int = 2 * 2**20
@@ -34,48 +34,66 @@ class BundleLimits:
 
 
 def read_regular_file(folder: Path, file: str, root: Path | None, limit: int, option: str) -> bytes:
-    """The content of a file of a version's folder.
+    """Return the content of a file.
 
-    Links are followed, as orchestrators mount folders by them, but not out of `root`.
+    Symbolic links are followed, since Kubernetes mounts folders by them, but not out of `root`.
 
     Args:
-        folder: of the version.
-        file: name in it.
-        root: the folder that the file must really lie in; anywhere if None.
+        folder: Folder of the version.
+        file: Name of the file in the folder.
+        root: Folder that must contain the file after links are resolved; None for no restriction.
         limit: Largest size of the file, in bytes.
-        option: The server's option that sets the limit.
+        option: Name of the server's option that sets the limit.
 
     Raises:
-        BundleError: it cannot be read, is a pipe or a device, is larger than any bundle's, or lies
-            elsewhere.
+        BundleError: If the file cannot be read, is not a regular file, is larger than `limit`, or
+            is outside `root`.
     """
     with _open_regular_file(folder, file, root) as (opened, found_size):
         content = opened.read(found_size + 1) if found_size <= limit else b""
         if (size := max(found_size, len(content))) > limit:
             raise BundleError(
-                f"{folder}: expected {file} of at most {pluralize(limit, 'byte')}; got {size}; serve "
-                f"it with a larger {option}"
+                f"{folder}: expected {file} of at most {pluralize(limit, 'byte')}; got {size}; "
+                f"serve it with a larger {option}"
             )
         return content
 
 
-def get_file_size(folder: Path, file: str, within: Path | None) -> int:
-    """Return the size of a file that can be read, in bytes; arguments and faults as of `read_regular_file`."""
-    with _open_regular_file(folder, file, within) as (_, found_size):
-        return found_size
+def get_file_size(folder: Path, file: str, root: Path | None) -> int:
+    """Return the size of a file in bytes, after opening it to make sure that it can be read.
+
+    Args:
+        folder: Folder of the version.
+        file: Name of the file in the folder.
+        root: Folder that must contain the file after links are resolved; None for no restriction.
+
+    Raises:
+        BundleError: If the file cannot be read, is not a regular file, or is outside `root`.
+    """
+    with _open_regular_file(folder, file, root) as (_, size):
+        return size
 
 
-def compute_checksum(folder: Path, file: str, within: Path | None) -> str:
-    """Return the sha256 of a file, read in parts; arguments and faults as of `read_regular_file`."""
-    with _open_regular_file(folder, file, within) as (opened, _):
+def compute_checksum(folder: Path, file: str, root: Path | None) -> str:
+    """Return the SHA-256 of a file in hexadecimal, read in blocks.
+
+    Args:
+        folder: Folder of the version.
+        file: Name of the file in the folder.
+        root: Folder that must contain the file after links are resolved; None for no restriction.
+
+    Raises:
+        BundleError: If the file cannot be read, is not a regular file, or is outside `root`.
+    """
+    with _open_regular_file(folder, file, root) as (opened, _):
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def is_transient_error(error: Exception) -> bool:
-    """Return whether a fault may pass by itself, or by a change that leaves files as they are.
+    """Return whether an error may disappear although the files of the version do not change.
 
-    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
-    it comes.
+    For example, permissions are corrected or a disk recovers. A missing file is not transient: when
+    it appears, the version's fingerprint changes.
     """
     if isinstance(error, TransientBundleError):
         return True
@@ -86,24 +104,24 @@ def is_transient_error(error: Exception) -> bool:
 
 @contextmanager
 def _open_regular_file(
-    folder: Path, file: str, within: Path | None
+    folder: Path, file: str, root: Path | None
 ) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a plain file, and give its size in bytes besides."""
+    """Yield an open regular file and its size in bytes."""
     try:
-        place = (folder / file).resolve(strict=True)
-        if within is not None and not place.is_relative_to(within.resolve()):
+        path = (folder / file).resolve(strict=True)
+        if root is not None and not path.is_relative_to(root.resolve()):
             raise BundleError(
                 f"{folder}: expected {file} inside the repository; got a link that leads out of "
                 f"it; copy the file"
             )
-        # A pipe would keep its reader waiting, without O_NONBLOCK, for as long as no one writes.
-        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Without O_NONBLOCK, opening a pipe would block until another process opens it to write.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb") as opened:  # noqa: PTH123
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise BundleError(f"{folder}: expected {file} as a plain file; got another kind")
-            yield opened, found.st_size
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"{folder}: expected {file} as a regular file; got another kind")
+            yield opened, status.st_size
     except OSError as error:
         raise BundleError(f"{folder}: expected a readable {file}; {error.strerror}") from error
-    except RuntimeError as error:  # what pathlib makes of links that lead in a circle, up to 3.12
+    except RuntimeError as error:  # up to Python 3.12, pathlib raises it for links in a circle
         raise BundleError(f"{folder}: expected a readable {file}; {error}") from error

@@ -1,4 +1,8 @@
-"""The manifest, bundle.json: what a bundle says of itself, validated on read."""
+"""The models of bundle.json, the manifest of a bundle, which pydantic validates on every read.
+
+The fields are part of the bundle format: they are never renamed, and new ones have a default, so
+that the manifests of older versions stay valid.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from serving.bundle.date_formats import require_date_format
 
-# 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
-# positive class, a calibration with a bias. Files of version 1 have none and mean the same.
+# Version 2 added float64 numbers, spellings of truth values, dates and categories, input names that
+# differ from their columns, the positive class, and calibration with a bias. A manifest of version
+# 1 has none of these fields, and their defaults give it the meaning that it always had.
 SCHEMA_VERSION = 2
 MANIFEST_FILE, SELFTEST_FILE, REFERENCE_FILE = "bundle.json", "selftest.npz", "reference.json"
 
@@ -24,75 +29,78 @@ TruthText = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
 
 class BundleError(Exception):
-    """The bundle is missing, damaged or of another schema; the message says which and why."""
+    """The bundle is missing, damaged or has another schema. The message says which and why."""
 
 
 class TransientBundleError(BundleError):
-    """The bundle cannot be used now, and may be another time: the machine was too busy."""
+    """The bundle cannot be used now, but a later attempt may succeed: the machine was too busy."""
 
 
 class _ManifestPart(BaseModel):
-    # JSON has no word for NaN: it would be written as null and refused on reading.
+    # JSON cannot express NaN: pydantic would write null, which it refuses when it reads it back.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _BaseColumn(_ManifestPart):
-    """What every column of a record has."""
+    """The fields that all types of columns share."""
 
     name: Annotated[str, Field(min_length=1)]
-    # A record without it is refused, or the graph fills the gap as it was fitted to.
+    # Whether a record without a value is refused, or the graph imputes the value.
     missing: Literal["refuse", "impute"]
-    # Name of the graph's input, where the column's own name is that of an output; else that name.
+    # Name of the graph's input if it cannot be the column's name, because an output has that name.
     tensor: Annotated[str, Field(min_length=1)] | None = None
-    # Texts, in lower case, that stand for a gap in this column, beside the empty one: in a column
-    # of numbers or booleans in CSV, in others in any format. None for all of `DEFAULT_GAP_TEXTS`.
+    # Lower-case texts that mean a gap in this column, in addition to the empty text; None for
+    # `DEFAULT_GAP_TEXTS`. Columns of numbers and booleans use them in CSV, others in every format.
     gaps: list[str] | None = None
 
     @property
     def input_name(self) -> str:
-        """Name of the graph's input, where the column is an input of its own."""
+        """Name of the graph's input for this column, unless the inputs are joined in a matrix."""
         return self.tensor or self.name
 
 
 class NumberColumn(_BaseColumn):
-    """A number; a float32 or float64 input whose NaN is a gap."""
+    """A column of numbers: a float32 or float64 input where NaN is a gap."""
 
     type: Literal["number"]
-    # Float64 where float32 would make one number of several; such a column is an input of its own.
+    # Float64 if float32 would round different numbers to the same one. Such a column always has an
+    # input of its own.
     dtype: Literal["float32", "float64"] = "float32"
-    minimum: float  # of training rows, very many of which are sampled; others are answered too
+    minimum: float  # of the training rows, or of a sample of very many; not a limit for requests
     maximum: float
 
 
 class BooleanColumn(_BaseColumn):
-    """True or false; a float32 input of 1 or 0, whose NaN is a gap."""
+    """A column of true and false: a float32 input of 1 and 0 where NaN is a gap."""
 
     type: Literal["boolean"]
-    # Texts of the training data, in lower case, that mean true or false beside those two words.
+    # Lower-case texts of the training data that mean true or false, besides "true" and "false".
     texts: Annotated[dict[TruthText, bool], Field(max_length=16)] = {}
 
 
 class CategoryColumn(_BaseColumn):
-    """One of some texts; a string input whose empty text is a gap."""
+    """A column of texts from a known set: a string input where the empty text is a gap."""
 
     type: Literal["category"]
-    categories: Annotated[list[str], Field(min_length=1)]  # that the model tells apart
-    # What an unseen text is: refused, or answered as one of the unknown bucket.
+    categories: Annotated[list[str], Field(min_length=1)]  # the categories that the model knows
+    # Whether an unknown text is refused, or answered like all other unknown texts.
     unseen: Literal["refuse", "unknown"]
-    # Whether texts are compared in one spelling: Unicode's form NFC, and whole numbers without a
-    # fraction ("1" for "1.0"). Else they are compared as they were written in the training data.
+    # Whether texts are normalized before they are compared: to Unicode's form NFC, and whole
+    # numbers without a fraction ("1" for "1.0"). Otherwise they have to be written exactly as in
+    # the training data.
     normalized: bool = False
 
     @cached_property
     def is_whole_numbers(self) -> bool:
-        """Whether all categories are whole numbers, which may then be written as numbers, too."""
+        """Whether all categories are whole numbers, so that requests may send JSON integers."""
         return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
 
     @cached_property
     def json_number_type(self) -> Literal["integer", "number"] | None:
-        """JSON's type of numbers that a value may be written as; None where only texts are taken.
+        """JSON Schema type of the numbers that the column accepts; None if it accepts only texts.
 
-        Of a normalized column some of the categories have to be numbers, of others all.
+        In a normalized column it is enough that some categories are numbers; otherwise all have to
+        be whole numbers.
         """
         if self.is_whole_numbers or not self.normalized:
             return "integer" if self.is_whole_numbers else None
@@ -103,26 +111,26 @@ class CategoryColumn(_BaseColumn):
 
     @staticmethod
     def is_number(text: str) -> bool:
-        """Whether a text is a number as programs write it, without leading zeros."""
+        """Return whether a text is a number as programs format it, without leading zeros."""
         return bool(re.fullmatch(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:e[+-]?[0-9]{1,3})?", text))
 
     @cached_property
     def truth_categories(self) -> dict[bool, str]:
-        """How the categories write true and false, where they are nothing else; else nothing."""
-        written = {text.lower(): text for text in self.categories}
-        if len(written) < len(self.categories) or not set(written) <= {"true", "false"}:
+        """Texts of the categories true and false; empty if there are any other categories."""
+        by_lower = {text.lower(): text for text in self.categories}
+        if len(by_lower) < len(self.categories) or not set(by_lower) <= {"true", "false"}:
             return {}
-        return {True: written.get("true", "true"), False: written.get("false", "false")}
+        return {True: by_lower.get("true", "true"), False: by_lower.get("false", "false")}
 
 
 class DateColumn(_BaseColumn):
-    """A date, or date and time; a float64 input of seconds since 1970-01-01 UTC, NaN for a gap."""
+    """A column of dates or times: a float64 input of seconds since 1970-01-01 UTC; NaN is a gap."""
 
     type: Literal["date"]
-    minimum: str  # ISO 8601, of the training rows; others are answered too
+    minimum: str  # of the training rows, in ISO 8601; not a limit for requests
     maximum: str
-    # How the training data write dates, accepted beside ISO 8601: a format of strptime's, or the
-    # unit of numbers since 1970-01-01 UTC: seconds, milliseconds, microseconds or nanoseconds.
+    # Format of the dates in the training data, which is accepted in addition to ISO 8601: a
+    # strptime format, or a unit of numbers since 1970-01-01 UTC (see `date_formats.DATE_UNITS`).
     format: str = "iso8601"
 
     @field_validator("format")
@@ -135,19 +143,20 @@ class DateColumn(_BaseColumn):
 InputColumn = Annotated[
     NumberColumn | BooleanColumn | CategoryColumn | DateColumn, Field(discriminator="type")
 ]
-# What stands for a category that is not there, in any case; files and requests say it alike.
+# Default texts of a gap (a missing value), in lower case, both in files and in requests.
 DEFAULT_GAP_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
-OUTPUT_NAMES = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
-FEATURES_INPUT = "features"  # the one input of a graph whose columns are all numbers and booleans
+# Names of a graph's outputs: the first two for a classifier, the last for a regressor.
+OUTPUT_NAMES = ("label", "probabilities", "value")
+FEATURES_INPUT = "features"  # the only input of a graph if all columns are numbers and booleans
 
 
 class Parity(_ManifestPart):
-    """How far the graph's answers are from the NumPy forward pass."""
+    """Differences between the graph's outputs and the NumPy forward pass."""
 
     rows: int
     max_abs: float
     max_rel: float
-    label_agreement: float | None  # share of rows; None for regression
+    label_agreement: float | None  # share of rows with the same label; None for regression
 
 
 class Variant(_ManifestPart):
@@ -158,16 +167,18 @@ class Variant(_ManifestPart):
     size_bytes: Annotated[int, Field(ge=1)]
     metrics: MetricValues  # on the held-out test rows
     parity: Parity
-    latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
-    bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
-    # binary: its own, where it was chosen anew; else the manifest's
+    # Median duration of a run on the machine of the export, in µs, by number of rows.
+    latency_us: dict[str, float]
+    bits: Literal[4, 7, 8, 32] = 32  # bits of each weight; 32 for floats
+    # Threshold of a binary variant if it differs from the manifest's.
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    # Classes that test rows are of and that none of them is answered as; None where not looked for.
+    # Classes that occur in the test rows but that the variant answers for none of them; None in
+    # bundles that do not record it.
     never_answered: list[int] | list[str] | None = None
 
 
 class TrainingData(_ManifestPart):
-    """What the model was trained on."""
+    """Where the rows of the training came from."""
 
     source: str
     fingerprint: str
@@ -176,52 +187,54 @@ class TrainingData(_ManifestPart):
 
 
 class Baseline(_ManifestPart):
-    """What a model that needs no tuning made of the same rows."""
+    """Result of a simple model that was fitted to the same data for comparison."""
 
     metrics: MetricValues  # on the held-out test rows
-    rows: int  # it learned from
+    rows: int  # number of rows that it was fitted to
 
 
 class MetricDrop(_ManifestPart):
-    """How much lower a metric is than the dense network's; above 0 if something was lost."""
+    """Difference of a metric between the dense network and a variant; positive if it got worse."""
 
     drop: float
-    interval: tuple[float, float]  # 95 %, of rows drawn in pairs
+    interval: tuple[float, float]  # 95 % bootstrap interval, from resampled pairs of answers
 
 
 class CompressionCandidate(_ManifestPart):
-    """A variant that compression tried, whether or not the bundle holds it."""
+    """A variant that compression tried, whether or not it is part of the bundle."""
 
     name: Name
     bits: Literal[4, 7, 8, 32]
-    qat: bool = False  # trained with its rounding
-    inputs: int  # numbers of the encoded record that the network looks at
-    hidden: list[int]  # units of the hidden layers
+    qat: bool = False  # whether it was trained with its rounding (quantization-aware)
+    inputs: int  # number of encoded inputs that the network uses
+    hidden: list[int]  # number of units of each hidden layer
     parameters: int
     size_bytes: int
-    zipped_bytes: int  # as gzip makes of the file
-    latency_us: dict[str, float]  # median of one run, by batch size
-    validation: float  # the metric on the validation rows
-    drop: float  # of it below the dense network's
-    error: float = 0.0  # the standard error of the drop
-    tested: MetricDrop | None = None  # on the test rows, if they were asked
+    zipped_bytes: int  # size of the file after gzip
+    latency_us: dict[str, float]  # median duration of a run, in µs, by number of rows
+    validation: float  # metric on the validation rows
+    drop: float  # drop of that metric below the dense network's
+    error: float = 0.0  # standard error of the drop
+    tested: MetricDrop | None = None  # drop on the test rows, if it was measured there
     kept: bool
 
 
 class CompressionSummary(_ManifestPart):
-    """What was tried to make the model smaller, and what it cost."""
+    """The variants that compression tried, and how much worse they are."""
 
     metric: str
-    max_drop: float  # that was allowed
+    max_drop: float  # largest drop of the metric that was allowed
     tried: list[CompressionCandidate]
 
     def classify(
         self, candidate: CompressionCandidate
     ) -> Literal["kept", "refuted", "holds", "fails"]:
-        """Whether it is in the bundle; if not, whether it lost no more than was allowed.
+        """Return whether a candidate is part of the bundle, or else whether its drop is allowed.
 
-        It holds if its drop and the standard error of that are within it. One that holds on the
-        validation rows, and surely not on the test rows, is refuted.
+        Returns:
+            "kept" if the bundle contains the candidate; "fails" if its drop on the validation rows,
+            plus the standard error, is too large; "refuted" if the drop is allowed there but not on
+            the test rows; else "holds".
         """
         if candidate.kept:
             return "kept"
@@ -231,7 +244,7 @@ class CompressionSummary(_ManifestPart):
 
 
 class TrainingSummary(_ManifestPart):
-    """How it was trained."""
+    """The options and the course of the training."""
 
     config: dict[str, JsonValue]
     epochs_run: int
@@ -240,7 +253,7 @@ class TrainingSummary(_ManifestPart):
 
 
 class Manifest(_ManifestPart):
-    """bundle.json."""
+    """The content of bundle.json."""
 
     schema_version: Literal[1, 2]
     name: Name
@@ -249,20 +262,20 @@ class Manifest(_ManifestPart):
     task: Task
     inputs: Annotated[list[InputColumn], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
-    # binary: the class that is answered from the threshold up; None for the second one
+    # Class that a binary model answers from the threshold up; None for the second class.
     positive: int | str | None = None
-    class_shares: list[float] | None = None  # of the training rows, in the order of `classes`
-    # binary: the positive class is answered from this probability up
+    class_shares: list[float] | None = None  # shares of the training rows, in class order
+    # Probability from which on a binary model answers the positive class; None for other tasks.
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
-    aim: str | None = None  # what the threshold was chosen for, on the validation rows
-    aim_unmet: str | None = None  # why none meets the aim, so that the threshold is the default
-    temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
-    # Added to the logits after the division, one for each logit of the network; None for zeros.
+    aim: str | None = None  # objective of the threshold, which was chosen on the validation rows
+    aim_unmet: str | None = None  # why no threshold reaches the objective, if it is the default
+    temperature: Annotated[float, Field(gt=0)] = 1  # divisor of the logits, part of the graph
+    # Values added to the logits after the division, one for each logit; None for zeros.
     logit_bias: list[float] | None = None
-    example: dict[str, JsonValue] = {}  # a record it answers, made of statistics
+    example: dict[str, JsonValue] = {}  # valid record, made of statistics of the training data
     parameters: int
     metrics: dict[Literal["validation", "test"], MetricValues]  # of the NumPy model
-    # 95 % bootstrap intervals of the metrics on the test rows
+    # 95 % bootstrap intervals of the metrics on the test rows.
     intervals: dict[str, tuple[float, float]] = {}
     baselines: dict[Name, Baseline] = {}
     variants: Annotated[dict[Name, Variant], Field(min_length=1, max_length=16)]
@@ -274,14 +287,14 @@ class Manifest(_ManifestPart):
 
     @property
     def positive_class(self) -> int | str | None:
-        """The class that a binary model answers from the threshold up; None for other tasks."""
+        """Class that a binary model answers from the threshold up; None for other tasks."""
         if self.task != "binary" or self.classes is None:
             return None
         return self.classes[1] if self.positive is None else self.positive
 
     @property
     def is_all_numeric(self) -> bool:
-        """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
+        """Whether the graph has one input, a float32 matrix, instead of one for each column."""
         return all(
             column.type == "boolean" or (column.type == "number" and column.dtype == "float32")
             for column in self.inputs
@@ -297,7 +310,7 @@ class Manifest(_ManifestPart):
     @classmethod
     def _require_distinct_columns(cls, inputs: list[InputColumn]) -> list[InputColumn]:
         if len({column.name for column in inputs}) < len(inputs):
-            raise ValueError("expected distinct names; got one twice")
+            raise ValueError("expected distinct names; got a name twice")
         return inputs
 
     @model_validator(mode="after")
@@ -306,10 +319,10 @@ class Manifest(_ManifestPart):
             return self
         outputs = ("value",) if self.classes is None else ("label", "probabilities")
         names = [*outputs, *(column.input_name for column in self.inputs)]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        if repeated := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(
                 f"expected names of the graph's inputs that differ from each other and from its "
-                f"outputs; got {twice!r} twice"
+                f"outputs; got {repeated!r} twice"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The positive class: which of two classes is looked for, and answered from the threshold up."""
+"""Find the positive class of a binary model: the one that is answered from the threshold up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from serving.bundle.spelling import canonicalize_text
 
-# Pairs of names, in lower case, of which everyone takes the second for the positive one.
+# Lower-case pairs of class names where the second one is positive by convention.
 KNOWN_CLASS_PAIRS = frozenset(
     {
         ("0", "1"),
@@ -21,45 +21,46 @@ KNOWN_CLASS_PAIRS = frozenset(
 
 
 def find_positive_index(
-    classes: Sequence[int] | Sequence[str], said: str | None = None
+    classes: Sequence[int] | Sequence[str], positive: str | None = None
 ) -> int | None:
-    """Return the place of the positive class among the classes of a model.
+    """Return the index of the positive class among the classes of a model.
 
     Args:
         classes: Classes of the model, in their order.
-        said: Name of the positive class, spelled as in the data or as it is compared, so that 1.0
-            is 1; None to go by what the classes are called: of 0 and 1, false and true, f and t,
-            no and yes, n and y, off and on, in any case, the latter.
+        positive: Name of the positive class. It may be written in another form of the same text or
+            number, for example 1.0 for 1. None to infer it from the names: the second of 0 and 1,
+            false and true, f and t, no and yes, n and y, or off and on, in any case and order.
 
     Returns:
-        0 or 1; None where there are not two classes, or neither was named and their names do not
-        say it.
+        0 or 1; None if there are not exactly two classes, or if `positive` is None and the names
+        are none of these pairs.
 
     Raises:
-        ValueError: If `said` is none of the classes.
+        ValueError: If `positive` is not one of the classes.
     """
     names = [str(name) for name in classes]
-    if said is not None and said not in names:
-        canonical = canonicalize_text(said)
-        alike = [place for place, name in enumerate(names) if canonicalize_text(name) == canonical]
-        if len(alike) == 1:
-            said = names[alike[0]]
-    if said is not None and said not in names:
+    if positive is not None and positive not in names:
+        canonical = canonicalize_text(positive)
+        equal = [name for name in names if canonicalize_text(name) == canonical]
+        if len(equal) == 1:
+            positive = equal[0]
+    if positive is not None and positive not in names:
         raise ValueError(
-            f"expected a positive class out of {', '.join(names)}; got {said!r}{_suggest_class(said, names)}"
+            f"expected a positive class out of {', '.join(names)}; got {positive!r}"
+            f"{_suggest_class(positive, names)}"
         )
     if len(names) != 2:
         return None
-    if said is not None:
-        return names.index(said)
+    if positive is not None:
+        return names.index(positive)
     first, second = (name.lower() for name in names)
     if (first, second) in KNOWN_CLASS_PAIRS:
         return 1
     return 0 if (second, first) in KNOWN_CLASS_PAIRS else None
 
 
-def _suggest_class(said: str, names: Sequence[str]) -> str:
-    """Return "; did you mean ...?" with the name that is most like a wrong one, or ""."""
+def _suggest_class(unknown: str, names: Sequence[str]) -> str:
+    """Return `; did you mean …?` with the most similar class, or an empty text."""
     folded = {name.strip().casefold(): name for name in names}
-    close = get_close_matches(said.strip().casefold(), list(folded), n=1)
-    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+    matches = get_close_matches(unknown.strip().casefold(), list(folded), n=1)
+    return f"; did you mean {folded[matches[0]]!r}?" if matches else ""

@@ -1,4 +1,7 @@
-"""Promotion: a staged version, `<name>/staged-<version>`, becomes one that servers load."""
+"""Promote a staged version: rename `<name>/staged-<version>` to `<name>/<version>`.
+
+Servers load only folders of the second form.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,33 @@ from serving.bundle.manifest import BundleError
 
 
 class PromotionError(Exception):
-    """A version cannot be promoted; the message says why."""
+    """A version cannot be promoted. The message says why."""
 
 
 def promote(models: Path, name: str, version: int | None = None) -> Bundle:
-    """Rename the folder of a staged version to its number, in one step.
+    """Check all files of a staged version, then rename its folder to its number atomically.
 
     Args:
         models: Folder of models.
         name: Name of the model.
-        version: Number of the staged version; None where only one is staged.
+        version: Number of the staged version; None if only one version is staged.
 
     Returns:
-        The version under its new path.
+        The bundle at its new path.
 
     Raises:
-        PromotionError: If there is no such staged version, its number is taken, a file of it
-            cannot be read or is not the one that was exported, or the folder cannot be renamed.
+        PromotionError: If there is no such staged version, its number is already used, one of its
+            files cannot be read or was altered after the export, or the folder cannot be renamed.
     """
     folder = models / name
     try:
         if not models.is_dir():
-            raise PromotionError(f"expected a folder of models; got {models}, which is none")
-        # Compared with the entries of the folder, so that a name such as `..` cannot lead out.
+            raise PromotionError(f"expected a folder of models; got {models}: not a folder")
+        # The name has to be an entry of the folder, so that `..` cannot lead out of it.
         if name not in {path.name for path in models.iterdir()} or not folder.is_dir():
             known = ", ".join(list_models(models)) or "none"
             raise PromotionError(
-                f"expected a model in {models} (those with versions: {known}); got {name!r}"
+                f"expected a model in {models} (models with versions: {known}); got {name!r}"
             )
         with lock_model_folder(folder):
             return _rename_staged_version(folder, _choose_staged_version(folder, version))
@@ -53,8 +56,7 @@ def promote(models: Path, name: str, version: int | None = None) -> Bundle:
         raise PromotionError(f"{error}; nothing was changed") from error
     except OSError as error:
         raise PromotionError(
-            f"expected a folder that can be written to; got {folder}: {error.strerror}; nothing "
-            f"was changed"
+            f"expected a writable folder; got {folder}: {error.strerror}; nothing was changed"
         ) from error
 
 
@@ -67,8 +69,8 @@ def _choose_staged_version(folder: Path, version: int | None) -> int:
     got = "no number" if version is None else str(version)
     if not staged:
         raise PromotionError(
-            f"expected a staged version of {folder.name}; got none in {folder}; "
-            f"`trainer fit --stage` writes one"
+            f"expected a staged version of {folder.name}; got none in {folder}; create one with "
+            f"`trainer fit --stage`"
         )
     raise PromotionError(
         f"expected the number of a staged version of {folder.name}, out of "
@@ -77,35 +79,35 @@ def _choose_staged_version(folder: Path, version: int | None) -> int:
 
 
 def _rename_staged_version(folder: Path, version: int) -> Bundle:
-    """Promote a staged version; the caller holds the lock of the folder."""
-    staged, place = folder / f"{STAGED_PREFIX}{version}", folder / str(version)
-    if version in list_versions(folder) or place.exists():
+    """Promote a staged version while the caller holds the lock of the model's folder."""
+    staged, target = folder / f"{STAGED_PREFIX}{version}", folder / str(version)
+    if version in list_versions(folder) or target.exists():
         raise PromotionError(
-            f"expected {place} not to exist yet; got a version of that number; nothing was "
+            f"expected {target} not to exist yet; got a version with that number; nothing was "
             f"changed; remove one of the two"
         )
     bundle = Bundle.open(staged)
     for file in bundle.checksums:
         bundle.read_file(file)
-    staged.rename(place)
-    handle = os.open(folder, os.O_RDONLY)
+    staged.rename(target)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
-    return Bundle(place, bundle.manifest)
+        os.close(descriptor)
+    return Bundle(target, bundle.manifest)
 
 
 @contextmanager
 def lock_model_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of a model's folder, so that two writers take turns.
+    """Hold the exclusive lock of a model's folder, waiting for another writer to release it.
 
     Args:
         folder: Folder of the model, `models/<name>`.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)  # which unlocks
+        os.close(descriptor)  # this also releases the lock

@@ -1,4 +1,4 @@
-"""The self-test, selftest.npz: golden inputs, and what each variant must answer to them."""
+"""The self-test of a bundle, selftest.npz: golden inputs and the outputs expected for them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from serving.bundle.error_text import pluralize
 from serving.bundle.files import BundleLimits
 from serving.bundle.manifest import SELFTEST_FILE, BundleError
 
-MIN_GOLDEN_ROWS = 8  # fewer prove nothing
-MAX_QUOTED_CHARACTERS = 64  # characters of a name in an error
+MIN_GOLDEN_ROWS = 8  # with fewer rows, a wrong graph could pass by chance
+MAX_QUOTED_CHARACTERS = 64  # characters of a name that an error quotes
 
 
 @dataclass(frozen=True)
 class ExpectedAnswers:
-    """What a variant must answer to the golden inputs.
+    """The outputs that a variant has to answer for the golden inputs.
 
     Attributes:
-        outputs: by the graph's output names.
-        tolerances: for each float output, the largest |Δ| allowed, float32 of its shape.
+        outputs: Expected arrays by the names of the graph's outputs.
+        tolerances: Largest allowed |Δ| of each element, for each float output by its name, float32
+            of the output's shape.
     """
 
     outputs: Arrays
@@ -39,42 +40,47 @@ class ExpectedAnswers:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Golden inputs, and what each variant must answer to them."""
+    """The content of selftest.npz.
+
+    Attributes:
+        inputs: Golden rows by the names of the graph's inputs.
+        expected: Expected answers by the name of the variant.
+    """
 
     inputs: Arrays
     expected: dict[str, ExpectedAnswers]
 
     def to_bytes(self) -> bytes:
-        """As an .npz file, without pickles."""
+        """Return the content of an .npz file that contains no pickles."""
         arrays = {f"input/{name}": array for name, array in self.inputs.items()}
         for variant, expected in self.expected.items():
             for name, array in expected.outputs.items():
                 arrays[f"expected/{variant}/{name}"] = array
             for name, array in expected.tolerances.items():
                 arrays[f"tolerance/{variant}/{name}"] = array
-        # Texts as a runtime takes them are objects, which NumPy could only pickle.
-        plain = {k: a.astype(np.str_) if a.dtype == object else a for k, a in arrays.items()}
+        # ONNX Runtime's text arrays have the dtype object, which NumPy could only pickle.
+        unpickled = {k: a.astype(np.str_) if a.dtype == object else a for k, a in arrays.items()}
         file = io.BytesIO()
-        np.savez_compressed(file, allow_pickle=False, **plain)
+        np.savez_compressed(file, allow_pickle=False, **unpickled)
         return file.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes, limit: int = BundleLimits.selftest_bytes) -> SelfTest:
-        """Read what `to_bytes` wrote.
+        """Parse the content of an .npz file that `to_bytes` created.
 
         Args:
-            content: The file.
+            content: Content of the file.
             limit: Largest size of all arrays together, in bytes.
 
         Raises:
-            BundleError: If it is something else, or larger.
+            BundleError: If the content is not a valid self-test, or is larger than `limit`.
         """
         inputs: Arrays = {}
         expected: dict[str, ExpectedAnswers] = {}
         try:
             for key, array in _read_arrays(content, limit):
                 kind, _, name = key.partition("/")
-                if kind == "input":  # named after a column: whatever it holds
+                if kind == "input":  # the rest is a column's name, which may contain slashes
                     inputs[name] = array
                     continue
                 match key.split("/"):
@@ -94,7 +100,8 @@ class SelfTest:
             BadZipFile,
             NotImplementedError,
             RuntimeError,  # an encrypted member
-            SyntaxError,  # these two from NumPy, of headers that are no Python literal
+            # NumPy raises the next two for a header that is not a Python literal.
+            SyntaxError,
             tokenize.TokenError,
             ValueError,
             zlib.error,
@@ -104,16 +111,16 @@ class SelfTest:
 
 
 def _read_arrays(content: bytes, limit: int) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the arrays of an .npz file by name, once what they claim is known to be bounded.
+    """Yield the name and content of each array of an .npz file, after checking their total size.
 
-    NumPy's own reader unpacks whatever there is, and makes room for whatever a header claims.
+    `numpy.load` would unpack content of any size, and allocate as much as a header claims.
     """
     with ZipFile(io.BytesIO(content)) as archive:
         size = sum(member.file_size for member in archive.infolist())
         if size > limit:
             raise BundleError(
-                f"{SELFTEST_FILE}: expected at most {pluralize(limit, 'byte')} once unpacked; got {size}; "
-                "serve it with a larger --max-selftest-bytes"
+                f"{SELFTEST_FILE}: expected at most {pluralize(limit, 'byte')} once unpacked; got "
+                f"{size}; serve it with a larger --max-selftest-bytes"
             )
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -122,14 +129,14 @@ def _read_arrays(content: bytes, limit: int) -> Iterator[tuple[str, NDArray[Any]
 
 
 def _read_array(content: bytes) -> NDArray[Any]:
-    """Return the array of an .npy file that holds as many bytes as its header claims."""
+    """Parse an .npy file after checking that it is as long as its header claims."""
     file = io.BytesIO(content)
     version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read_header(file)
-    claimed, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
-    if claimed != found and not dtype.hasobject:  # which NumPy refuses by itself
-        raise ValueError(f"got {pluralize(found, 'byte')} for an array of {claimed}")
+    claimed, size = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if claimed != size and not dtype.hasobject:  # NumPy itself refuses arrays of objects
+        raise ValueError(f"got {pluralize(size, 'byte')} for an array of {claimed}")
     file.seek(0)
     array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array

@@ -1,8 +1,8 @@
-"""Spelling: how the texts, numbers and truth values that come are compared with a category's texts.
+"""Match texts, numbers and booleans to categories although programs write them differently.
 
-One rule for training, scoring and serving: what is one value in a table must be one category,
-whatever program wrote it. Columns of bundles before it (`Category.normalized` is False) compare
-texts as they were written in the training data.
+Training, scoring and serving share these rules: equal values of a table have to be the same
+category, whichever program wrote them. Columns of older bundles, where `CategoryColumn.normalized`
+is False, compare texts exactly as they were written in the training data.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import DEFAULT_GAP_TEXTS, CategoryColumn
 
-# Possessive quantifiers: a long text that does not match is looked at once.
+# The quantifiers are possessive, so that a long text is rejected in a single pass.
 ZERO_FRACTION_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
-EXACT_INTEGER_LIMIT = 2.0**53  # from here on a whole number may not be the one that was written
+EXACT_INTEGER_LIMIT = 2.0**53  # from here on a float64 cannot represent every whole number
 MAX_TRUTH_CHARACTERS = len("false")
-# Most characters that one character of the form NFC has in another form. A longer text is none of
-# those known, and is not normalised, which takes the square of its length if it is hostile.
+# A single character in NFC has at most 4 characters in any other form. So a text that is more than
+# 4 times as long as every known text equals none of them. It is never normalized, since that can
+# take quadratic time for a hostile text.
 MAX_NFC_EXPANSION = 4
 
 
@@ -33,100 +34,115 @@ def to_nfc(text: str) -> str:
 
 
 def canonicalize_text(text: str) -> str:
-    """Return a text as categories and classes are compared.
+    """Return the form of a text in which categories and classes are compared.
 
-    Without white space around it, in Unicode's form NFC, and a whole number without a fraction: "1"
-    for "1.0", as tables write it once there are gaps between numbers. "007" stays as it is.
+    White space around it is removed, it is converted to NFC, and a whole number loses a fraction of
+    zeros: "1.0", which a table with gaps contains instead of 1, becomes "1". "007" does not change.
     """
     return _strip_zero_fraction(to_nfc(text.strip()))
 
 
 def resolve_gap_texts(gaps: Collection[str] | None) -> frozenset[str]:
-    """Return the texts that stand for a gap, in lower case; None stands for all of `DEFAULT_GAP_TEXTS`."""
+    """Return the lower-case texts that mean a gap.
+
+    Args:
+        gaps: Texts that a column declares; None for `DEFAULT_GAP_TEXTS`. The empty text is added.
+    """
     return frozenset(DEFAULT_GAP_TEXTS if gaps is None else gaps) | {""}
 
 
 def resolve_gap_numbers(gaps: Collection[str] | None) -> frozenset[float]:
-    """Return the numbers that stand for a gap, however a text writes them: -9999 and -9999.0."""
-    found = set()
-    for word in resolve_gap_texts(gaps):
+    """Return the numbers that mean a gap: the gap texts that can be parsed, for example -9999.
+
+    Args:
+        gaps: Texts that a column declares; None for `DEFAULT_GAP_TEXTS`.
+    """
+    numbers = set()
+    for text in resolve_gap_texts(gaps):
         try:
-            number = float(word)
+            number = float(text)
         except ValueError:
             continue
         if not math.isnan(number):
-            found.add(number)
-    return frozenset(found)
+            numbers.add(number)
+    return frozenset(numbers)
 
 
 def are_gap_numbers(numbers: NDArray[Any], gaps: Collection[float]) -> NDArray[np.bool_]:
-    """Return which numbers stand for a gap.
+    """Return a mask of the numbers that mean a gap.
 
     Args:
-        numbers: Integers or floats, short ones of which are compared at their own precision.
-            Truth values are none.
-        gaps: Numbers that do.
+        numbers: Integers, floats or booleans of any shape. Booleans are never gaps.
+        gaps: Numbers that mean a gap. They are rounded to the precision of `numbers` first.
+
+    Returns:
+        Mask, bool, of the shape of `numbers`.
     """
     if not gaps or numbers.dtype == np.bool_:
         return np.zeros(numbers.shape, np.bool_)
-    known = np.array(list(gaps), np.float64)
+    gap_numbers = np.array(list(gaps), np.float64)
     if numbers.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            known = known.astype(numbers.dtype)
-    found: NDArray[np.bool_] = np.isin(numbers, known)
-    return found
+            gap_numbers = gap_numbers.astype(numbers.dtype)
+    mask: NDArray[np.bool_] = np.isin(numbers, gap_numbers)
+    return mask
 
 
-def is_gap_text(text: str, words: Collection[str], longest: int) -> bool:
-    """Return whether a text without white space around it stands for a gap.
+def is_gap_text(text: str, gaps: Collection[str], max_characters: int) -> bool:
+    """Return whether a text means a gap, in upper or lower case.
 
     Args:
-        text: The text.
-        words: Words that do, in lower case.
-        longest: Length of the longest of them, in characters.
+        text: Text without white space around it.
+        gaps: Lower-case texts that mean a gap.
+        max_characters: Length of the longest of `gaps`, in characters.
     """
-    if len(text) > longest and (text.isascii() or len(text) > MAX_NFC_EXPANSION * longest):
+    if len(text) > max_characters and (
+        text.isascii() or len(text) > MAX_NFC_EXPANSION * max_characters
+    ):
         return False
-    return to_nfc(text.lower()) in words
+    return to_nfc(text.lower()) in gaps
 
 
 class CategorySpelling:
-    """What a column of categories makes of a value that is written in another way.
+    """Maps the values of requests and tables to the texts of a column's categories.
 
     Args:
         column: The column as the manifest declares it.
 
     Attributes:
-        categories: The categories, each under itself.
-        gaps: Texts, in lower case, that stand for a gap, unless a category is written so.
+        categories: Category by its text, both the same text.
+        gaps: Lower-case texts that mean a gap, unless a category has the same text.
     """
 
     def __init__(self, column: CategoryColumn) -> None:
         self.categories = {text: text for text in column.categories}
         self.gaps = resolve_gap_texts(column.gaps)
         self._column = column
-        self._longest_gap = max(map(len, self.gaps))
-        self._longest = MAX_NFC_EXPANSION * max(map(len, column.categories))
-        self._has_fractions = column.normalized or column.is_whole_numbers
+        self._max_gap_characters = max(map(len, self.gaps))
+        self._max_normalized_characters = MAX_NFC_EXPANSION * max(map(len, column.categories))
+        self._strips_zero_fractions = column.normalized or column.is_whole_numbers
         self._truths = {str(truth).lower(): text for truth, text in column.truth_categories.items()}
         self._fractions = (
             _index_fractions_by_value(column) if column.json_number_type == "number" else {}
         )
 
     def spell_text(self, text: str) -> str:
-        """Return a text as the categories are written; one of none of them may stay as it is."""
+        """Return a text in the spelling of the categories, whether or not it is one of them."""
         text = text.strip()
-        if self._column.normalized and len(text) <= self._longest:
+        if self._column.normalized and len(text) <= self._max_normalized_characters:
             text = to_nfc(text)
-        if self._has_fractions:
+        if self._strips_zero_fractions:
             text = _strip_zero_fraction(text)
         if self._truths and len(text) <= MAX_TRUTH_CHARACTERS:
-            # As pandas, or another writer, spells truth values in CSV.
+            # Programs write booleans to CSV in different cases, pandas for example as "True".
             return self._truths.get(text.lower(), text)
         return text
 
     def spell_number(self, value: float) -> str | None:
-        """Return a number, no boolean, as the categories are written; None if none is a number."""
+        """Return a number, which is not a boolean, as text in the spelling of the categories.
+
+        None if no category can be that number.
+        """
         kind = self._column.json_number_type
         if kind is None or not math.isfinite(value):
             return None
@@ -140,35 +156,37 @@ class CategorySpelling:
         return text if text in self.categories else self._fractions.get(value, text)
 
     def spell_truth(self, value: bool) -> str | None:
-        """Return true or false as the categories are written; None if they are other texts."""
+        """Return the category of true or false; None if the categories are not booleans."""
         return self._column.truth_categories.get(value)
 
     def is_gap(self, text: str) -> bool:
-        """Return whether a text without white space around it stands for a gap."""
-        return text not in self.categories and is_gap_text(text, self.gaps, self._longest_gap)
+        """Return whether a text without white space around it means a gap in this column."""
+        return text not in self.categories and is_gap_text(
+            text, self.gaps, self._max_gap_characters
+        )
 
     def accepts_text(self, text: str) -> bool:
-        """Return whether the model answers a request with this text."""
-        found = self.spell_text(text)
-        if found in self.categories:
+        """Return whether a request with this text is accepted."""
+        spelled = self.spell_text(text)
+        if spelled in self.categories:
             return True
         column = self._column
-        return column.missing == "impute" if self.is_gap(found) else column.unseen == "unknown"
+        return column.missing == "impute" if self.is_gap(spelled) else column.unseen == "unknown"
 
 
 def _strip_zero_fraction(text: str) -> str:
-    found = ZERO_FRACTION_PATTERN.fullmatch(text)
-    text = found[1] if found else text
+    match = ZERO_FRACTION_PATTERN.fullmatch(text)
+    text = match[1] if match else text
     return "0" if text == "-0" else text
 
 
 def _index_fractions_by_value(column: CategoryColumn) -> dict[float, str]:
-    """Return the categories with a fraction by their value, as float64 and as float32 have it."""
-    found: dict[float, str] = {}
+    """Return the numeric categories by their value, both in float64 and rounded to float32."""
+    categories: dict[float, str] = {}
     with np.errstate(over="ignore", under="ignore"):
-        for single in (False, True):
+        for is_float32 in (False, True):
             for text in column.categories:
                 if column.is_number(text):
                     value = float(text)
-                    found.setdefault(float(np.float32(value)) if single else value, text)
-    return found
+                    categories.setdefault(float(np.float32(value)) if is_float32 else value, text)
+    return categories

@@ -1,4 +1,9 @@
-"""ONNX Runtime: sessions, their timing, and the proof that a graph answers as it should."""
+"""Run ONNX graphs: sessions, the self-test of a bundle, latency, and the choice of a variant.
+
+This module exports what the trainer also uses. The rest is imported by module: `variant_selection`,
+`proof_server` and `heap`. Only `session` imports ONNX Runtime, and only when the first session is
+created. From `serving`, the package imports only `bundle`.
+"""
 
 from serving.runtime.comparison import OutputDifference, compare_outputs
 from serving.runtime.latency_profile import MAX_TIMING_SECONDS, TIMED_BATCH_SIZES, measure_latencies

@@ -1,7 +1,7 @@
-"""Work in a process of its own, which the kernel ends when it takes too much time or memory.
+"""Run a function in a forked process that the kernel ends when it takes too much time or memory.
 
-Python can neither interrupt a call into a library nor bound what it allocates. Timers whose signals
-have their default effect and `RLIMIT_DATA` can, whatever the process is doing.
+Python can neither interrupt a call into a C library nor limit what it allocates. Interval timers
+whose signals kill the process, and `RLIMIT_DATA`, work whatever the process is doing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-# How many times as long as its processor time a process may last, as on a busy machine.
+# Factor from the limit of processor time to that of elapsed time, which passes faster when the
+# machine is busy.
 WALL_TIME_FACTOR = 10
 
 
 def run_and_exit(work: Callable[..., object], *arguments: Any) -> NoReturn:
-    """Do the work of a forked process, and leave it without a way back to its parent's code."""
+    """Call a function in a forked process and exit, so that the parent's code never continues.
+
+    Args:
+        work: Function to call. If it raises, its traceback is printed and the status is 1.
+        *arguments: Arguments of the function.
+    """
     status = 1
     try:
         work(*arguments)
         status = 0
-    except BaseException:  # noqa: BLE001 - this process has no one else to tell
+    except BaseException:  # noqa: BLE001 - nothing above this function could handle it
         traceback.print_exc()
     finally:
         os._exit(status)
@@ -34,11 +40,11 @@ def run_and_exit(work: Callable[..., object], *arguments: Any) -> NoReturn:
 
 @dataclass(frozen=True)
 class AbnormalExit:
-    """How a process ended without a result.
+    """Why a process ended without a result.
 
     Attributes:
-        reason: What it did, as the end of a sentence.
-        is_transient: Whether that may pass by itself, as on a machine that was too busy.
+        reason: End of a sentence whose subject is the process or its work.
+        is_transient: Whether another attempt may succeed, for example because the machine was busy.
     """
 
     reason: str
@@ -48,15 +54,15 @@ class AbnormalExit:
 def run_bounded(
     work: Callable[[], Any], seconds: float, memory_bytes: int
 ) -> tuple[Any, AbnormalExit | None]:
-    """Run work in a process that the kernel ends when it takes too much.
+    """Call a function in a forked process with limits.
 
     Args:
-        work: Returns something that JSON can write.
-        seconds: Processor time it may take, in seconds.
-        memory_bytes: Memory it may take beyond what this process has, in bytes.
+        work: Function whose result can be converted to JSON.
+        seconds: Largest processor time, in seconds.
+        memory_bytes: Largest memory in addition to that of this process, in bytes.
 
     Returns:
-        What the work returned, and None; or None, and how its process ended before.
+        `(result, None)`, or `(None, exit)` if the process ended without a result.
     """
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
@@ -76,18 +82,18 @@ def _run_in_child(work: Callable[[], Any], seconds: float, memory_bytes: int, wr
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, WALL_TIME_FACTOR * seconds)
     if (used := _read_data_segment_bytes()) is not None:
-        most = used + memory_bytes
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard != resource.RLIM_INFINITY:
-            most = min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        limit = used + memory_bytes
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard_limit != resource.RLIM_INFINITY:
+            limit = min(limit, hard_limit)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     result = json.dumps(work()).encode()
     with open(writer, "wb") as file:
         file.write(result)
 
 
 def _read_data_segment_bytes() -> int | None:
-    """Return the bytes of this process that `RLIMIT_DATA` counts; None where no one says."""
+    """Return the memory that `RLIMIT_DATA` counts for this process; None if /proc lacks it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -104,5 +110,5 @@ def _describe_exit(status: int, seconds: float) -> AbnormalExit:
         return AbnormalExit(f"was not done after {lasted:g} s on a busy machine", True)
     if number == signal.SIGKILL:
         return AbnormalExit("was killed, most likely for lack of memory", True)
-    how = signal.Signals(number).name if number else f"status {os.waitstatus_to_exitcode(status)}"
-    return AbnormalExit(f"crashed or could get no memory ({how})", False)
+    cause = signal.Signals(number).name if number else f"status {os.waitstatus_to_exitcode(status)}"
+    return AbnormalExit(f"crashed or could not allocate memory ({cause})", False)

@@ -1,8 +1,8 @@
-"""The heap of this process: returns freed memory to the system.
+"""Return freed memory to the operating system, at most once for what is freed within seconds.
 
-The C library keeps what is freed, and may keep many times what the process needs: after a model
-has been replaced, or a large body answered. Giving it back takes milliseconds, in which no thread
-can allocate, so it is done at most once for what is freed within a few seconds.
+The C library keeps freed memory for later allocations. After a model was replaced or a large body
+answered, that can be many times what the process needs. Trimming the heap takes milliseconds in
+which no other thread can allocate, so it is requested, and done once when it is due.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import ctypes
 import math
 from time import monotonic
 
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
-_trim_at = math.inf
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+_trim_at = math.inf  # time at which the next trim is due, in seconds of the monotonic clock
 
 
 def trim_heap() -> None:
-    """Give free memory back to the system, where the C library can."""
+    """Return free memory to the operating system and forget the request to do so.
+
+    Without glibc, only the request is forgotten.
+    """
     global _trim_at  # noqa: PLW0603
     _trim_at = math.inf
     if _malloc_trim is not None:
@@ -24,15 +27,15 @@ def trim_heap() -> None:
 
 
 def request_trim(delay: float = 0.0) -> None:
-    """Ask for a trim, since much memory was freed or will be soon.
+    """Request that the heap is trimmed, for example after a large object was freed.
 
     Args:
-        delay: Longest time until `is_trim_due`, in seconds.
+        delay: Time until the trim is due, in seconds. An earlier request keeps its time.
     """
     global _trim_at  # noqa: PLW0603
     _trim_at = min(_trim_at, monotonic() + delay)
 
 
 def is_trim_due() -> bool:
-    """Return whether the heap should be trimmed now."""
+    """Return whether a requested trim is due."""
     return monotonic() >= _trim_at

@@ -1,6 +1,7 @@
-"""The pace: how long runs of a model take on this machine, and what follows for batching.
+"""Measure how long a graph runs on this machine, and derive the batch sizes that pay off.
 
-Measured once, as the model is loaded, so that no one has to tune it.
+`measure_latencies` compares several graphs, as for choosing a variant. `LatencyProfile` is measured
+once when a model is loaded, so that nobody has to tune the batching by hand.
 """
 
 from __future__ import annotations
@@ -16,66 +17,71 @@ import numpy as np
 from serving.bundle import Arrays
 from serving.runtime.session import GraphSession
 
-TIMED_BATCH_SIZES = (1, 8, 64, 256)  # of a run that is timed
-MAX_TIMED_RUNS = 200  # of each graph with so many rows, at most
-MAX_TIMING_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
+# For comparing graphs:
+TIMED_BATCH_SIZES = (1, 8, 64, 256)  # rows of a timed run
+MAX_TIMED_RUNS = 200  # timed runs of each graph and size, at most
+MAX_TIMING_SECONDS = 0.3  # duration for all graphs of one size, after which no new round begins
+
+# For a profile:
+PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a timed run
+SECONDS_PER_SIZE = 0.004  # duration for which the runs of one size are repeated
+RUNS_PER_SIZE = (3, 20)  # smallest and largest number of runs of one size
+MAX_BLOCKING_SECONDS = 0.01  # longest time for which one run may block the event loop
+# A larger batch pays off only if the time per row falls below this share of what it was.
+MAX_ROW_TIME_RATIO = 0.95
+# Joining two requests pays off only if it takes less than this share of the time of both.
+MAX_JOINED_TIME_RATIO = 0.9
+MAX_SLICE_ROWS = 4096  # largest number of rows of a slice, however fast the model is
 
 
 def measure_latencies(
     sessions: Mapping[str, GraphSession], inputs: Arrays, sizes: Sequence[int] = TIMED_BATCH_SIZES
 ) -> dict[str, dict[int, float]]:
-    """Time graphs of the same inputs; they take turns, so that a busy moment slows them alike.
+    """Time several graphs with the same inputs, in rounds of one run for each graph.
+
+    The rounds spread a busy moment of the machine evenly over the graphs.
 
     Args:
-        sessions: by name.
-        inputs: at least one row, which is repeated to the sizes.
-        sizes: rows of a run.
+        sessions: Loaded graphs by name.
+        inputs: One or more rows, which are repeated to fill each size.
+        sizes: Numbers of rows to time.
 
     Returns:
-        By name and size, the median µs of one run.
+        Median duration of a run in µs, by the graph's name and the number of rows.
 
     Raises:
-        GraphError: the inputs do not fit a graph.
+        GraphError: If the inputs do not fit a graph.
     """
-    found: dict[str, dict[int, float]] = {name: {} for name in sessions}
+    medians: dict[str, dict[int, float]] = {name: {} for name in sessions}
     for size in sizes:
         rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
         seconds: dict[str, list[float]] = {name: [] for name in sessions}
         end = time.perf_counter() + MAX_TIMING_SECONDS
         for _ in range(MAX_TIMED_RUNS):
             for name, session in sessions.items():
-                session.run(rows)  # not timed: it finds the caches full of another's weights
+                # The first run is not timed, since the caches contain another graph's weights.
+                session.run(rows)
                 start = time.perf_counter()
                 session.run(rows)
                 seconds[name].append(time.perf_counter() - start)
             if time.perf_counter() > end:
                 break
-        for name, times in seconds.items():
-            found[name][size] = round(float(np.median(times)) * 1e6, 1)
-    return found
-
-
-PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
-SECONDS_PER_SIZE = 0.004  # that it is repeated for
-RUNS_PER_SIZE = (3, 20)  # at least, and at most
-MAX_BLOCKING_SECONDS = 0.01  # seconds for which a run may keep the event loop from everyone else
-MAX_ROW_TIME_RATIO = 0.95  # a larger batch must bring a row below this share of its time
-MAX_JOINED_TIME_RATIO = (
-    0.9  # two requests joined must take less than this share of what they took apart
-)
+        for name, durations in seconds.items():
+            medians[name][size] = round(float(np.median(durations)) * 1e6, 1)
+    return medians
 
 
 @dataclass(frozen=True)
 class LatencyProfile:
-    """What the times of a model's runs come to.
+    """The durations of a model's runs on this machine, and the batch sizes derived from them.
 
     Attributes:
-        run_seconds: of one run, by rows.
-        max_batch_rows: that a joint run holds at most: more would hardly be quicker a row, or would
-            keep the loop for longer than `MAX_BLOCKING_SECONDS`.
-        alone_rows: from which on a request gains nothing from being joined with another.
-        slice_rows: of a request of very many that are run before others have their turn.
-        row_seconds: of one row among `batch_rows`.
+        run_seconds: Duration of a run in seconds, by its number of rows.
+        max_batch_rows: Largest number of rows of a batch. A larger batch would be hardly faster per
+            row, or would block the event loop for longer than `MAX_BLOCKING_SECONDS`.
+        min_unbatched_rows: Number of rows from which on a request gains nothing from being batched.
+        slice_rows: Number of rows of a large request that run before other requests may run.
+        seconds_per_row: Duration of one row in a batch of `max_batch_rows`, in seconds.
     """
 
     run_seconds: Mapping[int, float]
@@ -86,14 +92,14 @@ class LatencyProfile:
 
     @classmethod
     def measure(cls, session: GraphSession, inputs: Arrays) -> LatencyProfile:
-        """The pace of a session.
+        """Time a loaded graph and return its profile.
 
         Args:
-            session: of the model.
-            inputs: at least one row, which is repeated to the sizes.
+            session: The loaded graph.
+            inputs: One or more rows, which are repeated to fill each size.
 
         Raises:
-            GraphError: the inputs do not fit the graph.
+            GraphError: If the inputs do not fit the graph.
         """
         seconds: dict[int, float] = {}
         for size in PROFILED_BATCH_SIZES:
@@ -105,29 +111,41 @@ class LatencyProfile:
 
     @classmethod
     def from_run_seconds(cls, seconds: Mapping[int, float]) -> LatencyProfile:
-        """The pace that such times by rows come to; the rows double from one to the next."""
+        """Derive a profile from measured durations.
+
+        Args:
+            seconds: Duration of a run in seconds, by its number of rows: 1, 2, 4, 8 and so on.
+        """
         seconds = _smooth_noise(seconds)
-        held = [size for size in seconds if seconds[size] <= MAX_BLOCKING_SECONDS] or [1]
-        best = min(seconds[size] / size for size in held)
-        batch = next(size for size in held if seconds[size] / size * MAX_ROW_TIME_RATIO <= best)
-        row = seconds[batch] / batch
-        alone = next(
+        allowed = [size for size in seconds if seconds[size] <= MAX_BLOCKING_SECONDS] or [1]
+        fastest = min(seconds[size] / size for size in allowed)
+        max_batch_rows = next(
+            size for size in allowed if seconds[size] / size * MAX_ROW_TIME_RATIO <= fastest
+        )
+        seconds_per_row = seconds[max_batch_rows] / max_batch_rows
+        min_unbatched_rows = next(
             (
                 size
                 for size in seconds
                 if 2 * size in seconds
                 and seconds[2 * size] >= MAX_JOINED_TIME_RATIO * 2 * seconds[size]
             ),
-            batch,
+            max_batch_rows,
         )
-        most = int(MAX_BLOCKING_SECONDS / row)
-        return cls(seconds, batch, alone, max(batch, min(most, 4096)), row)
+        slice_rows = min(int(MAX_BLOCKING_SECONDS / seconds_per_row), MAX_SLICE_ROWS)
+        return cls(
+            seconds,
+            max_batch_rows,
+            min_unbatched_rows,
+            max(max_batch_rows, slice_rows),
+            seconds_per_row,
+        )
 
 
 def _smooth_noise(seconds: Mapping[int, float]) -> dict[int, float]:
-    """The times without what noise alone can have made of them.
+    """Return the durations after removing what only noise can explain.
 
-    A run takes no longer than one of more rows does, nor than two of half its rows.
+    A run takes no longer than a run with more rows, and no longer than two runs with half the rows.
     """
     smooth = dict(seconds)
     for size, double in reversed(list(pairwise(smooth))):
@@ -138,18 +156,19 @@ def _smooth_noise(seconds: Mapping[int, float]) -> dict[int, float]:
 
 
 def _measure_fastest_run(session: GraphSession, rows: Arrays) -> float:
-    """Seconds of the processor that a run takes in this thread, where it runs as a whole.
+    """Return the shortest of several runs, in seconds of processor time of this thread.
 
-    Other processes can only make it look slower than it is.
+    A session has one thread by default, so this thread does all the work. The shortest run is the
+    best estimate because other processes can only slow a run down.
     """
     session.run(rows)
-    least, most = RUNS_PER_SIZE
-    best, end = float("inf"), thread_time() + SECONDS_PER_SIZE
-    for run in range(most):
+    min_runs, max_runs = RUNS_PER_SIZE
+    shortest, end = float("inf"), thread_time() + SECONDS_PER_SIZE
+    for run in range(max_runs):
         start = thread_time()
         session.run(rows)
         now = thread_time()
-        best = min(best, now - start)
-        if now > end and run + 1 >= least:
+        shortest = min(shortest, now - start)
+        if now > end and run + 1 >= min_runs:
             break
-    return best
+    return shortest

@@ -1,13 +1,13 @@
-"""Proofs of new versions in separate processes, where an endless or oversized graph harms no one.
+"""Prove new versions: run their self-tests in separate processes before a worker loads them.
 
-A graph that folds constants for hours, allocates all memory or crashes the library would take the
-worker that loads it along, and a session being created cannot be interrupted. So a version that no
-worker knows yet is first proved where that does no harm:
+ONNX Runtime may fold the constants of a graph for hours, allocate all memory or crash while it
+loads the graph, and Python cannot interrupt it. In a worker this would stop all requests. So a
+version that no worker has loaded yet is first loaded in processes that may fail:
 
-    worker → proof server → supervisor of one version → a process for each variant
+    worker → proof server → supervisor of one version → one process for each variant
 
-The proof server is forked from gunicorn's arbiter, after its imports and before any session, so
-that a proof starts within milliseconds. Under other servers there is none.
+The proof server is forked from gunicorn's arbiter after its imports and before any session is
+created, so that a proof starts within milliseconds. Under other WSGI servers there is none.
 """
 
 from __future__ import annotations
@@ -29,28 +29,30 @@ from serving.bundle import Bundle, BundleError, BundleLimits
 from serving.runtime.bounded_process import AbnormalExit, run_and_exit, run_bounded
 from serving.runtime.self_test import ProofLimits, run_self_test
 
-MAX_CONCURRENT_PROOFS = 4  # versions that are proved at the same time; more wait their turn
-REAP_INTERVAL_MILLISECONDS = 200  # between two looks for proofs that have ended
-VERSION_SECONDS_FACTOR = (
-    2  # times the processor time of one variant's proof, for all of a version's
-)
-REPORT_SECONDS_FACTOR = 40  # times the same, until a report that has not come is given up
-NICENESS = 5  # answering requests comes first
-# ONNX Runtime keeps several copies of a graph while it loads: bytes, protobuf, weights, packed.
+MAX_CONCURRENT_PROOFS = 4  # versions that are proved at the same time; the others are queued
+REAP_INTERVAL_MILLISECONDS = 200  # time between two checks for supervisors that have ended
+# Processor time of all proofs of a version, as a multiple of the limit for one variant.
+VERSION_SECONDS_FACTOR = 2
+# Elapsed time after which a missing report is given up, as a multiple of the same limit.
+REPORT_SECONDS_FACTOR = 40
+NICENESS = 5  # lower priority than the workers, which answer requests
+# While it loads a graph, ONNX Runtime keeps several copies: the file, the parsed protobuf, the
+# weights, and the weights again in the layout that its operators need.
 MEMORY_PER_GRAPH_BYTE = 8
-ALLOCATION_FAILURE_TEXT = "alloc"  # part of what the C++ library and ONNX Runtime say then
+# Part of the messages of the C++ library and ONNX Runtime when an allocation fails.
+ALLOCATION_FAILURE_TEXT = "alloc"
 
 
 @dataclass(frozen=True)
 class ProofReport:
-    """Which variants of a version a worker can load without harm.
+    """Which variants of a version a worker can load safely.
 
-    It does not say that they answer as they should: the worker runs the self-test again.
+    A safe variant may still answer wrongly. Each worker runs the self-test again when it loads it.
 
     Attributes:
-        error: Why the version must not be loaded at all; empty if one of its variants may be.
+        error: Reason why the version must not be loaded at all; empty if a variant may be loaded.
         unsafe: Reasons by name of the variants that must not be loaded.
-        is_transient: Whether a reason may pass by itself, as on a machine that was too busy.
+        is_transient: Whether another attempt may succeed, for example because the machine was busy.
     """
 
     error: str = ""
@@ -62,9 +64,9 @@ class PendingProof:
     """A proof in progress.
 
     Args:
-        connection: Non-blocking; the report comes by it.
-        seconds: Time after which it is given up, in seconds: a process that reads a file system
-            which does not answer cannot be ended.
+        connection: Non-blocking socket that receives the report.
+        seconds: Time after which the proof is given up, in seconds. This is needed because the
+            kernel cannot end a process that waits for an unresponsive file system.
     """
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
@@ -72,7 +74,7 @@ class PendingProof:
         self._deadline = time.monotonic() + seconds
 
     def poll(self) -> ProofReport | None:
-        """Return the report; None as long as it has not come. Does not wait."""
+        """Return the report, or None if it is not complete yet. Never wait."""
         try:
             while part := self._connection.recv(65_536):
                 self._received += part
@@ -80,30 +82,31 @@ class PendingProof:
             if time.monotonic() < self._deadline:
                 return None
         except OSError:
-            pass  # as if it had ended: what has come counts
+            pass  # the connection is broken: use what was received, as at its regular end
         self._connection.close()
         try:
             return ProofReport(**json.loads(self._received))
         except ValueError:
             return ProofReport(
-                "expected a report of the process that proved it; got none; it is tried again",
+                "expected a report of the process that proved the version; got none; the server "
+                "tries again",
                 is_transient=True,
             )
 
 
 class ProofServer:
-    """Hands versions to processes that prove them.
+    """Client of the process that forks a supervisor for each version to prove.
 
     Attributes:
-        shared: Instance started by gunicorn's arbiter for its workers; None under other servers.
+        shared: Instance that gunicorn's arbiter started for its workers; None under other servers.
     """
 
     shared: ClassVar[ProofServer | None] = None
 
     def __init__(self) -> None:
         self._client, server = socket.socketpair()
-        # Twice, so that it is no child of the arbiter's, whose children are its workers. It ends
-        # with the last process that holds the other end of its socket.
+        # The process is forked twice, because the arbiter expects all of its children to be
+        # workers. It ends when the last process that holds the other end of its socket ends.
         if (child := os.fork()) == 0:
             run_and_exit(self._start_server, server)
         os.waitpid(child, 0)
@@ -115,15 +118,15 @@ class ProofServer:
             _serve_requests(server)
 
     def submit(self, version_folder: Path, models: Path, limits: ProofLimits) -> PendingProof:
-        """Begin to prove a version.
+        """Start the proof of a version.
 
         Args:
-            version_folder: Its folder.
-            models: The folder of models, which its files must really lie in.
+            version_folder: Folder of the version.
+            models: Folder of models, which must contain the files after links are resolved.
             limits: Limits of the proof.
 
         Raises:
-            OSError: If the proof server is gone or takes no more.
+            OSError: If the proof server has ended, or its queue is full.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -140,8 +143,10 @@ class ProofServer:
 
 
 def _serve_requests(server: socket.socket) -> None:
-    """Fork a supervisor for each request until no one is left to make any."""
-    os.setpgid(0, 0)  # not to get the signals of a terminal, and to end all proofs at once
+    """Fork a supervisor for each request until all clients have closed their end of the socket."""
+    # In a process group of its own, the server does not get the signals of a terminal, and can end
+    # all proofs at once.
+    os.setpgid(0, 0)
     _close_inherited_files(server.fileno())
     with suppress(OSError):
         Path("/proc/self/comm").write_text("serving-proofs")
@@ -159,9 +164,9 @@ def _serve_requests(server: socket.socket) -> None:
 
 
 def _fork_supervisor(server: socket.socket) -> set[int]:
-    """Fork a supervisor for the next request, and return its process id."""
+    """Fork a supervisor for the next request. Return a set of its process id, empty on failure."""
     _, descriptors, *_ = socket.recv_fds(server, 1, 1)
-    # Where no process can be forked, the worker sees its connection end without a report.
+    # If the fork fails, the connection is closed, which tells the worker that there is no report.
     with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
         if (pid := os.fork()) == 0:
             server.close()
@@ -170,18 +175,19 @@ def _fork_supervisor(server: socket.socket) -> set[int]:
     return set()
 
 
-def _close_inherited_files(kept: int) -> None:
-    """Close what was inherited, such as listening sockets, but the standard streams."""
+def _close_inherited_files(kept_descriptor: int) -> None:
+    """Close all inherited files, for example listening sockets, except the standard streams."""
     for path in Path("/dev/fd").iterdir():
-        if int(path.name) > 2 and int(path.name) != kept:  # 2 is standard error
+        if int(path.name) > 2 and int(path.name) != kept_descriptor:  # 2 is standard error
             with suppress(OSError):
                 os.close(int(path.name))
 
 
 def _supervise(connection: socket.socket) -> None:
-    """Prove the variants of one version, each in a process of its own, and report."""
+    """Prove the variants of one version, each in a separate process, and send the report."""
     os.nice(NICENESS)
-    with suppress(OSError):  # where memory runs out, this process goes before any worker
+    # If memory runs out, the kernel is to kill this process rather than a worker.
+    with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     received = b""
@@ -191,21 +197,22 @@ def _supervise(connection: socket.socket) -> None:
     limits = request["limits"]
     limits = ProofLimits(**limits | {"bundle": BundleLimits(**limits["bundle"])})
     report = _prove_version(Path(request["version"]), Path(request["models"]), limits)
-    with suppress(BrokenPipeError, ConnectionResetError):  # who asked has ended
+    with suppress(BrokenPipeError, ConnectionResetError):  # the worker has ended
         connection.sendall(json.dumps(asdict(report)).encode())
 
 
 def _prove_version(version: Path, models: Path, limits: ProofLimits) -> ProofReport:
-    """Open a version and prove each variant, and see what becomes of the processes that do."""
+    """Load each variant of a version in a separate process, and report how the processes ended."""
 
     def open_bundle() -> Bundle:
         return Bundle.open(version, models, limits.bundle)
 
     def list_files() -> dict[str, str]:
         try:
-            return {name: found.file for name, found in open_bundle().manifest.variants.items()}
+            variants = open_bundle().manifest.variants
+            return {name: variant.file for name, variant in variants.items()}
         except BundleError:
-            return {}  # the worker will find the same, and say so
+            return {}  # the worker gets the same error when it opens the bundle, and reports it
 
     def prove_variant(variant: str) -> str:
         try:
@@ -215,12 +222,13 @@ def _prove_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
         except MemoryError:
             return ALLOCATION_FAILURE_TEXT
 
-    # The manifest comes from outside, too: reading it is bounded like a proof.
-    memory = limits.memory_bytes
-    files, ended = run_bounded(list_files, limits.proof_seconds, memory)
-    if ended is not None:
-        reason = f"reading its manifest {ended.reason}; {_describe_limits(limits, memory)}"
-        return ProofReport(f"{version}: {reason}", {}, ended.is_transient)
+    # The manifest is not trusted either, so reading it is limited like a proof.
+    memory_bytes = limits.memory_bytes
+    files, abnormal_exit = run_bounded(list_files, limits.proof_seconds, memory_bytes)
+    if abnormal_exit is not None:
+        cause = f"reading its manifest {abnormal_exit.reason}"
+        error = f"{version}: {cause}; {_describe_limits(limits, memory_bytes)}"
+        return ProofReport(error, {}, abnormal_exit.is_transient)
     unsafe, is_transient = {}, False
     for variant, file in files.items():
         seconds = min(
@@ -230,31 +238,30 @@ def _prove_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
         if seconds <= 0:
             unsafe[variant] = f"{version}: the proofs of its other variants took too long"
             continue
-        memory = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * _bounded_file_size(
-            version / file, limits
-        )
-        reason, ended = run_bounded(partial(prove_variant, variant), seconds, memory)
-        if ended is None and ALLOCATION_FAILURE_TEXT in reason:
-            ended = AbnormalExit("could get no more memory", is_transient=False)
-        if ended is not None:
-            reason = f"the proof of {variant} {ended.reason}; {_describe_limits(limits, memory)}"
-            unsafe[variant] = f"{version}: {reason}"
-            is_transient |= ended.is_transient
+        file_size = _bounded_file_size(version / file, limits)
+        memory_bytes = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * file_size
+        failure, abnormal_exit = run_bounded(partial(prove_variant, variant), seconds, memory_bytes)
+        if abnormal_exit is None and ALLOCATION_FAILURE_TEXT in failure:
+            abnormal_exit = AbnormalExit("could get no more memory", is_transient=False)
+        if abnormal_exit is not None:
+            cause = f"the proof of {variant} {abnormal_exit.reason}"
+            unsafe[variant] = f"{version}: {cause}; {_describe_limits(limits, memory_bytes)}"
+            is_transient |= abnormal_exit.is_transient
     error = "; ".join(unsafe.values()) if files and len(unsafe) == len(files) else ""
     return ProofReport(error, unsafe, is_transient)
 
 
 def _measure_children_cpu_seconds() -> float:
-    """Return the processor time of the proofs that this process has had done, in seconds."""
+    """Return the processor time of all proofs that this process has started, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def _describe_limits(limits: ProofLimits, memory: int) -> str:
+def _describe_limits(limits: ProofLimits, memory_bytes: int) -> str:
     return (
-        f"expected at most {limits.proof_seconds:g} s of processor time (--proof-seconds) "
-        f"and {memory / 2**20:.0f} MiB (--max-proof-memory, and {MEMORY_PER_GRAPH_BYTE} times its "
-        f"file); export a smaller graph or raise the option"
+        f"expected at most {limits.proof_seconds:g} s of processor time (--proof-seconds) and "
+        f"{memory_bytes / 2**20:.0f} MiB (--max-proof-memory, plus {MEMORY_PER_GRAPH_BYTE} times "
+        f"the file's size); export a smaller graph or raise the option"
     )
 
 

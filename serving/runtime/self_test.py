@@ -1,4 +1,4 @@
-"""The proof that a variant answers on this machine as the bundle's self-test says."""
+"""Run a bundle's self-test: check that a variant gives the expected answers on this machine."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ from serving.runtime.session import GraphError, GraphSession, RunTimeoutError
 
 @dataclass(frozen=True)
 class ProofLimits:
-    """Limits within which a version is loaded and proved.
+    """Limits for loading a version and for its proof.
+
+    The proof of a version is its self-test in separate processes, before a worker loads it. See
+    `serving.runtime.proof_server`.
 
     Attributes:
         bundle: Limits of the bundle's files.
-        largest_batch: Rows of the largest batch that requests will be joined to.
-        run_seconds: Longest time of one run, in seconds, also when it is served; None for no limit.
-        proof_seconds: Processor time that the proof of a variant may take in a process of its own,
-            in seconds.
-        memory_bytes: Memory that it may take there beyond 8 times its ONNX file, in bytes.
+        max_batch_rows: Number of rows of the largest batch that the server forms.
+        run_seconds: Longest time of one run, in seconds, also while serving; None for no limit.
+        proof_seconds: Largest processor time of a variant's proof, in seconds.
+        memory_bytes: Largest memory of a variant's proof in addition to 8 times the size of its
+            ONNX file, in bytes.
     """
 
     bundle: BundleLimits = field(default_factory=BundleLimits)
@@ -46,21 +49,21 @@ class ProofLimits:
 
 
 DEFAULT_PROOF_LIMITS = ProofLimits()
-MAX_QUOTED_CHARACTERS = 200  # characters of what an error lists
+MAX_QUOTED_CHARACTERS = 200  # characters of the list of inputs that an error quotes
 _DTYPE_BY_COLUMN_TYPE = {"boolean": "float32", "date": "float64", "category": "str"}
 
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """What a variant's self-test said on this machine.
+    """Result of a variant's self-test on this machine.
 
     Attributes:
-        variant: its name.
-        session: ready to answer; None unless `passed`.
-        difference: from the expected outputs; None when it did not come to a comparison.
-        failure: why it is not to be served; empty when it passed.
-        is_transient: Whether the reason may pass by itself: a run took too long, as on a machine
-            that was busy.
+        variant: Name of the variant.
+        session: Session of the variant, ready to answer; None if the self-test failed.
+        difference: Difference from the expected outputs; None if the outputs were not compared.
+        failure: Reason why the variant must not be served; empty if the self-test passed.
+        is_transient: Whether another attempt may pass, because a run took too long, for example on
+            a busy machine.
     """
 
     variant: str
@@ -71,35 +74,35 @@ class SelfTestResult:
 
     @property
     def passed(self) -> bool:
-        """The variant reproduces its expected outputs here."""
+        """Whether the variant gave the expected answers."""
         return self.session is not None
 
 
 def run_self_test(
     bundle: Bundle, variant: str, *, threads: int = 1, limits: ProofLimits = DEFAULT_PROOF_LIMITS
 ) -> SelfTestResult:
-    """Load a variant, replay the bundle's self-test on it and check that batches change no answer.
+    """Load a variant, compare its answers with the expected ones, and run them in other batches.
 
-    A variant that fails is reported, never raised: others may pass.
+    A failure is returned and never raised, since other variants of the bundle may pass.
 
     Args:
-        bundle: The bundle, opened.
+        bundle: The bundle.
         variant: Name of the variant.
-        threads: Threads of one run.
-        limits: Limits of the proof.
+        threads: Number of threads of one run.
+        limits: Limits for loading the variant.
     """
     difference: OutputDifference | None = None
     try:
         selftest = bundle.read_selftest()
         expected = selftest.expected.get(variant)
         if expected is None or not expected.outputs:
-            raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
+            raise BundleError(f"{bundle.path}: the self-test has no expected answers of {variant}")
         _require_valid_self_test(bundle, selftest.inputs, expected)
         session = GraphSession(
             bundle.read_graph(variant), threads=threads, run_seconds=limits.run_seconds
         )
         _require_graph_inputs(bundle, session)
-        # A graph of a fixed batch size could answer all rows, and no other number of them.
+        # A graph with a fixed batch size could answer all golden rows at once, but nothing else.
         for size in TIMED_BATCH_SIZES:
             session.run({n: np.resize(a, (size, *a.shape[1:])) for n, a in selftest.inputs.items()})
         got = session.run(selftest.inputs)
@@ -109,14 +112,14 @@ def run_self_test(
                 f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
                 f"{difference.describe()}"
             )
-        how = find_batch_dependence(
+        dependence = find_batch_dependence(
             session, bundle.manifest.inputs, selftest.inputs, expected, limits.max_batch_rows
         )
-        if how is not None:
+        if dependence is not None:
             raise BundleError(
-                f"{bundle.path}: expected {variant} to answer a row whatever else is in its "
-                f"batch; got another answer to golden rows {how}; export a graph without "
-                f"operations across rows"
+                f"{bundle.path}: expected {variant} to answer a row the same in every batch; got "
+                f"another answer to golden rows {dependence}; export a graph without operations "
+                f"across rows"
             )
     except (BundleError, GraphError) as error:
         is_transient = isinstance(error, RunTimeoutError)
@@ -125,7 +128,7 @@ def run_self_test(
 
 
 def _list_expected_inputs(manifest: Manifest) -> dict[str, str]:
-    """The graph's inputs that the manifest promises, by name."""
+    """Return the dtype of each graph input that the manifest declares, by name."""
     if manifest.is_all_numeric:
         return {FEATURES_INPUT: "float32"}
     return {
@@ -137,31 +140,35 @@ def _list_expected_inputs(manifest: Manifest) -> dict[str, str]:
 
 
 def _require_graph_inputs(bundle: Bundle, session: GraphSession) -> None:
-    """The graph takes what the manifest promises, no input more and none less."""
-    promised = _list_expected_inputs(bundle.manifest)
-    if session.inputs != promised:
-        names = [*promised, *(name for name in session.inputs if name not in promised)]
-        name = next(name for name in names if promised.get(name) != session.inputs.get(name))
+    """Check that the graph has exactly the inputs that the manifest declares."""
+    declared = _list_expected_inputs(bundle.manifest)
+    if session.inputs != declared:
+        names = [*declared, *(name for name in session.inputs if name not in declared)]
+        name = next(name for name in names if declared.get(name) != session.inputs.get(name))
         raise BundleError(
-            f"{bundle.path}: expected a graph whose inputs are those of the manifest, "
-            f"{name!r} as {promised.get(name, 'none of them')}; got "
+            f"{bundle.path}: expected a graph with the inputs of the manifest, "
+            f"{name!r} as {declared.get(name, 'none of them')}; got "
             f"{session.inputs.get(name, 'no such input')}"
         )
 
 
 def _count_golden_rows(bundle: Bundle, inputs: Arrays) -> int:
-    """How many golden rows there are, of the inputs that the manifest promises."""
-    dtypes = _list_expected_inputs(bundle.manifest)
+    """Return the number of golden rows after checking their names, dtypes and shapes."""
+    declared = _list_expected_inputs(bundle.manifest)
     width = len(bundle.manifest.inputs) if bundle.manifest.is_all_numeric else 1
-    found = {name: _name_dtype(array) for name, array in inputs.items()}
+    dtypes = {name: _name_dtype(array) for name, array in inputs.items()}
     shapes = {array.shape for array in inputs.values()}
-    if found == dtypes and len(shapes) == 1 and (shape := shapes.pop())[1:] == (width,):
+    if dtypes == declared and len(shapes) == 1 and (shape := shapes.pop())[1:] == (width,):
         rows: int = shape[0]
         return rows
-    came = ", ".join(f"{name} {_name_dtype(array)} {array.shape}" for name, array in inputs.items())
+    found = ", ".join(
+        f"{name} {_name_dtype(array)} {array.shape}" for name, array in inputs.items()
+    )
+    if len(found) > MAX_QUOTED_CHARACTERS:
+        found = f"{found[:MAX_QUOTED_CHARACTERS]}..."
     raise BundleError(
-        f"{bundle.path}: expected golden rows of {len(bundle.manifest.inputs)} features, as the "
-        f"manifest lists; got {came[:MAX_QUOTED_CHARACTERS]}{'...' * (len(came) > MAX_QUOTED_CHARACTERS)}"
+        f"{bundle.path}: expected golden rows of {len(bundle.manifest.inputs)} features, as in the "
+        f"manifest; got {found}"
     )
 
 
@@ -170,33 +177,33 @@ def _name_dtype(array: NDArray[Any]) -> str:
 
 
 def _require_valid_self_test(bundle: Bundle, inputs: Arrays, expected: ExpectedAnswers) -> None:
-    """The self-test speaks of the inputs and answers that the manifest promises."""
+    """Check that the self-test matches the inputs and outputs that the manifest declares."""
     manifest = bundle.manifest
     rows = _count_golden_rows(bundle, inputs)
     if rows < MIN_GOLDEN_ROWS:
         raise BundleError(
-            f"{bundle.path}: expected at least {MIN_GOLDEN_ROWS} golden rows to prove it by; "
+            f"{bundle.path}: expected at least {MIN_GOLDEN_ROWS} golden rows in the self-test; "
             f"got {rows}"
         )
-    promised: dict[str, tuple[int, ...]]
+    declared: dict[str, tuple[int, ...]]
     if manifest.classes is None:
-        promised = {"value": (rows, len(manifest.data.target))}
+        declared = {"value": (rows, len(manifest.data.target))}
     else:
-        promised = {"label": (rows,), "probabilities": (rows, len(manifest.classes))}
-    found = {name: array.shape for name, array in expected.outputs.items()}
-    if found != promised:
+        declared = {"label": (rows,), "probabilities": (rows, len(manifest.classes))}
+    shapes = {name: array.shape for name, array in expected.outputs.items()}
+    if shapes != declared:
         raise BundleError(
-            f"{bundle.path}: expected answers of the shapes {promised}, as the manifest promises; "
-            f"got {found}"
+            f"{bundle.path}: expected answers of the shapes {declared}, as in the manifest; "
+            f"got {shapes}"
         )
-    floats = {name: shape for name, shape in promised.items() if name != "label"}
-    allowed = {name: array.shape for name, array in expected.tolerances.items()}
-    sound = all(
+    float_shapes = {name: shape for name, shape in declared.items() if name != "label"}
+    tolerance_shapes = {name: array.shape for name, array in expected.tolerances.items()}
+    are_valid = all(
         array.dtype.kind == "f" and np.isfinite(array).all() and (array >= 0).all()
         for array in expected.tolerances.values()
     )
-    if allowed != floats or not sound:
+    if tolerance_shapes != float_shapes or not are_valid:
         raise BundleError(
-            f"{bundle.path}: expected finite tolerances of the shapes {floats}, none below 0; "
-            f"got others"
+            f"{bundle.path}: expected finite tolerances of the shapes {float_shapes}, none below "
+            f"0; got others"
         )

@@ -1,6 +1,6 @@
-"""A session of ONNX Runtime: a loaded graph that answers batches. Nothing else imports the library.
+"""Load ONNX graphs and run them. This is the only module that imports ONNX Runtime.
 
-Create sessions after fork: one inherited from a parent process hangs or crashes in the child.
+Create sessions after fork: a session that a process inherits from its parent hangs or crashes.
 """
 
 from __future__ import annotations
@@ -17,37 +17,49 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays, concatenate_rows, iter_row_slices
 
-MAX_PAUSE_SECONDS = 1.0  # seconds between two looks at the runs in progress
+MAX_PAUSE_SECONDS = 1.0  # longest pause between two checks of the runs in progress
 
 
 class RunWatchdog:
-    """Raises the flag of runs whose time is over.
+    """Ends runs of ONNX Runtime that take too long.
+
+    A run is one call into the library, which blocks the worker's event loop and which Python cannot
+    interrupt. Between two operators, though, the library checks a flag of the run's options. A
+    native thread, which gevent does not control, sets that flag.
 
     Args:
-        pause: Seconds between two looks at the runs in progress.
+        pause: Time between two checks of the runs in progress, in seconds.
     """
 
     def __init__(self, pause: float) -> None:
-        # On demand, so that the trainer does not load gevent.
+        # Imported here so that the trainer, which sets no limit, does not load gevent.
         from gevent import monkey  # noqa: PLC0415
 
         self._pause = pause
-        self._deadlines: dict[Any, float] = {}  # by the options of a run in progress
+        self._deadlines: dict[Any, float] = {}  # time by the options of each run in progress
         self._sleep = monkey.get_original("time", "sleep")
         monkey.get_original("_thread", "start_new_thread")(self._watch, ())
 
     def start_watching(self, options: Any, seconds: float) -> None:
-        """Watch a run from now on.
+        """Watch a run that is about to start.
 
         Args:
-            options: Its `onnxruntime.RunOptions`.
-            seconds: Time it may take.
+            options: The run's `onnxruntime.RunOptions`.
+            seconds: Longest time of the run, in seconds.
         """
         self._deadlines[options] = perf_counter() + seconds
 
     def stop_watching(self, options: Any) -> bool:
-        """Stop watching a run. Return whether it was in time, and its options can be used again."""
-        # Taken out before the clock is read: then the thread cannot have seen it too late.
+        """Stop watching a run that has ended.
+
+        Args:
+            options: The run's `onnxruntime.RunOptions`.
+
+        Returns:
+            Whether the run ended in time, so that its options can be used for another run.
+        """
+        # The deadline is removed before the clock is read. If the clock is still before it, the
+        # thread cannot have set the flag.
         deadline = self._deadlines.pop(options)
         return perf_counter() < deadline
 
@@ -55,7 +67,8 @@ class RunWatchdog:
         while True:
             self._sleep(self._pause)
             now = perf_counter()
-            with suppress(RuntimeError):  # the runs changed meanwhile: next time
+            # If the runs change during the iteration, the next check sees them.
+            with suppress(RuntimeError):
                 for options, deadline in list(self._deadlines.items()):
                     if now > deadline:
                         options.terminate = True
@@ -63,11 +76,15 @@ class RunWatchdog:
 
 @cache
 def get_shared_watchdog(seconds: float) -> RunWatchdog:
-    """Return this process's watchdog of runs with such a limit. To be called after fork."""
+    """Return the watchdog of this process for runs with a time limit. Call it only after fork.
+
+    Args:
+        seconds: Longest time of a run, in seconds.
+    """
     return RunWatchdog(min(seconds / 4, MAX_PAUSE_SECONDS))
 
 
-# The element types a graph's input may have, in NumPy's words.
+# NumPy's names of the element types that a graph's input may have.
 _DTYPE_BY_TENSOR_TYPE = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -77,12 +94,13 @@ _DTYPE_BY_TENSOR_TYPE = {
 
 @cache
 def _import_onnxruntime() -> Any:
-    """The library, loaded when a process makes its first session.
+    """Import ONNX Runtime when the process creates its first session.
 
-    So that one which forks can import all else for its children: the library has threads.
+    The library starts threads, which do not survive a fork. A process that forks workers must be
+    able to import this module for them without loading the library.
     """
-    # Before the import: it looks up a telemetry host as it loads.
-    if not os.environ.get("ORT_DISABLE_TELEMETRY", "").strip():  # blank is unset
+    # The variable has to be set before the import, which looks up a telemetry host.
+    if not os.environ.get("ORT_DISABLE_TELEMETRY", "").strip():
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime  # noqa: PLC0415
 
@@ -91,10 +109,13 @@ def _import_onnxruntime() -> Any:
 
 @cache
 def _list_runtime_errors() -> tuple[type[Exception], ...]:
-    """What the library raises: its exceptions share no base class; wrong arrays end in Python's."""
-    own = vars(_import_onnxruntime().capi.onnxruntime_pybind11_state).values()
+    """Return the exceptions of ONNX Runtime, which share no base class, and those of its bindings.
+
+    The Python bindings raise built-in exceptions when arrays have the wrong type.
+    """
+    members = vars(_import_onnxruntime().capi.onnxruntime_pybind11_state).values()
     return (
-        *(e for e in own if isinstance(e, type) and issubclass(e, Exception)),
+        *(e for e in members if isinstance(e, type) and issubclass(e, Exception)),
         RuntimeError,
         TypeError,
         ValueError,
@@ -102,39 +123,42 @@ def _list_runtime_errors() -> tuple[type[Exception], ...]:
 
 
 class GraphError(Exception):
-    """ONNX Runtime refuses the graph, or a run of it; the message is the runtime's."""
+    """ONNX Runtime refuses to load or to run the graph. The message includes the library's own."""
 
 
 class RunTimeoutError(GraphError):
-    """A run took longer than it may, and was ended."""
+    """A run was ended because it took too long."""
 
 
 class GraphSession:
-    """A loaded graph. Safe to run from several threads at once.
+    """A loaded graph, which several threads may run at the same time.
 
     Args:
-        graph: the ONNX file's content.
-        threads: threads of one run.
-        run_seconds: Longest time of one run, in seconds; None for no limit. It is ended at the
-            next operator, up to a quarter of that later, or a second.
+        graph: Content of the ONNX file.
+        threads: Number of threads of one run.
+        run_seconds: Longest time of one run, in seconds; None for no limit. A longer run is ended
+            at the next operator after the next check of the watchdog, which takes up to a quarter
+            of `run_seconds` or a second longer, whichever is shorter.
 
     Attributes:
-        inputs: the graph's inputs: of each name the dtype, `float32`, `float64` or `str`, or the
-            runtime's own word for another.
-        outputs: names of the graph's outputs.
+        inputs: Dtype of each of the graph's inputs by name: `float32`, `float64` or `str`, or ONNX
+            Runtime's name of any other type.
+        outputs: Names of the graph's outputs.
 
     Raises:
-        GraphError: the graph does not load.
+        GraphError: If ONNX Runtime cannot load the graph.
     """
 
     def __init__(self, graph: bytes, *, threads: int = 1, run_seconds: float | None = None) -> None:
         onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
+        # By default the library starts a thread for each core of the host, even if the container
+        # may use fewer.
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 4  # none: errors are raised, and standard error is not our log
+        # Log nothing: errors are raised, and the library's log would go to standard error.
+        options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
@@ -148,13 +172,19 @@ class GraphSession:
         self.outputs = [node.name for node in self._session.get_outputs()]
         self._run_seconds = run_seconds
         self._watchdog = None if run_seconds is None else get_shared_watchdog(run_seconds)
-        self._spare_options: list[Any] = []  # of runs that are over, as making some takes a while
+        self._spare_options: list[Any] = []  # reused, because creating RunOptions is slow
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """The graph's outputs for a batch of inputs, by name.
+        """Run the graph on a batch.
+
+        Args:
+            inputs: Arrays by the names of the graph's inputs, with the row as the first axis.
+
+        Returns:
+            Arrays by the names of the graph's outputs.
 
         Raises:
-            GraphError: the inputs do not fit the graph.
+            GraphError: If the inputs do not fit the graph.
             RunTimeoutError: If the run took longer than `run_seconds`.
         """
         try:
@@ -164,7 +194,7 @@ class GraphSession:
                 results = self._run_watched(self._watchdog, inputs)
         except _list_runtime_errors() as error:
             raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
-        # Text comes out as objects; as str it can be compared and gathered like any array.
+        # Texts are returned as objects. Arrays of str can be compared and indexed like any other.
         arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
         return dict(zip(self.outputs, arrays, strict=True))
 
@@ -193,8 +223,17 @@ class GraphSession:
 
 
 def run_in_slices(session: GraphSession, inputs: Arrays, size: int) -> Arrays:
-    """The graph's outputs for all rows, given to it so many at a time; raises as `run` does.
+    """Run a graph on many rows, some at a time, and return the outputs of all rows.
 
-    What the runtime once took for a large batch, it keeps.
+    ONNX Runtime never frees the memory that a large batch once needed, so batches are kept small.
+
+    Args:
+        session: The loaded graph.
+        inputs: Arrays by the names of the graph's inputs, with the row as the first axis.
+        size: Number of rows of each run.
+
+    Raises:
+        GraphError: If the inputs do not fit the graph.
+        RunTimeoutError: If a run took longer than the session allows.
     """
     return concatenate_rows([session.run(part) for part in iter_row_slices(inputs, size)])

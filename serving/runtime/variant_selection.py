@@ -1,7 +1,8 @@
-"""The choice: which of a bundle's variants answers on this machine, and why.
+"""Select the variant of a bundle that answers on this machine: the fastest that answers correctly.
 
-Every variant is put to its self-test here, and those that pass are timed: what is fastest, and even
-what is right, differs between CPUs. One that fails is reported and never served.
+Which variant is fastest, and even which one answers correctly, differs between CPUs. So each
+variant runs its self-test on this machine, and those that pass are timed. A variant that fails is
+reported and never served.
 """
 
 from __future__ import annotations
@@ -14,36 +15,35 @@ from types import MappingProxyType
 from pydantic import BaseModel
 
 from serving.bundle import Bundle, BundleError, TransientBundleError
-from serving.runtime import (
-    TIMED_BATCH_SIZES,
-    GraphError,
-    GraphSession,
-    OutputDifference,
+from serving.runtime.comparison import OutputDifference
+from serving.runtime.latency_profile import TIMED_BATCH_SIZES, measure_latencies
+from serving.runtime.self_test import (
+    DEFAULT_PROOF_LIMITS,
     ProofLimits,
     SelfTestResult,
-    measure_latencies,
     run_self_test,
 )
+from serving.runtime.session import GraphError, GraphSession
 
-AUTO_VARIANT = "auto"  # the variant to serve is the fastest
-COMPARED_BATCH_SIZES = TIMED_BATCH_SIZES[
-    :3
-]  # what most requests hold; more would take the start-up's time
-# Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
+AUTO_VARIANT = "auto"  # serve the fastest variant
+# Numbers of rows that most requests contain. Larger ones would make the start too slow.
+COMPARED_BATCH_SIZES = TIMED_BATCH_SIZES[:3]
+# Measured times are noisy, so a variant is preferred to an earlier one only if it is so many times
+# as fast.
 MIN_SPEEDUP = 1.1
-MULTIPLE_WORDING_SPEEDUP = 1.995  # from here on "2 times as fast" says more than "100 % faster"
-DEFAULT_PROOF_LIMITS = ProofLimits()
+MULTIPLE_WORDING_SPEEDUP = 1.995  # from here on, write "2 times as fast" instead of "100 % faster"
 NO_UNSAFE_VARIANTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class VariantCheck:
-    """How a variant did on this machine.
+    """Result of checking a variant on this machine.
 
     Attributes:
-        failure: why it is not to be served; empty when it passed.
-        difference: from the expected outputs; None when it did not come to a comparison.
-        microseconds: median of one run, by rows; empty where nothing hung on it.
+        failure: Reason why the variant must not be served; empty if it passed its self-test.
+        difference: Difference from the expected outputs; None if the outputs were not compared.
+        microseconds: Median duration of a run in µs, by its number of rows; empty if the decision
+            did not require timing.
     """
 
     failure: str
@@ -52,29 +52,37 @@ class VariantCheck:
 
     @property
     def passed(self) -> bool:
-        """The variant reproduces its expected outputs here."""
+        """Whether the variant passed its self-test."""
         return not self.failure
 
 
 class VariantDecision(BaseModel, frozen=True):
-    """What several processes agree on."""
+    """The decision of one worker, which the other workers follow.
+
+    Attributes:
+        variant: Name of the variant to serve.
+        reason: Explanation of the choice, as a sentence.
+        microseconds: Median duration of a run in µs, by the variant's name and the number of rows.
+        unsafe: Reasons by name of the variants that no worker may load.
+    """
 
     variant: str
     reason: str
     microseconds: dict[str, dict[int, float]] = {}
-    unsafe: dict[str, str] = {}  # reasons by variant that no worker is to load
+    unsafe: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class VariantSelection:
-    """The variant that answers.
+    """The variant that answers in this process.
 
     Attributes:
-        variant: its name.
-        session: runs it.
-        decision: it was chosen by, for other processes to abide by.
-        reason: in a sentence.
-        checks: of every variant, by name.
+        variant: Name of the variant.
+        session: Session of the variant.
+        decision: Decision that all workers share.
+        reason: Explanation of why this variant answers, as a sentence. It differs from that of the
+            decision if the variant of the decision fails its self-test in this process.
+        checks: Result of checking each variant, by name.
     """
 
     variant: str
@@ -91,69 +99,74 @@ def select_variant(
     limits: ProofLimits = DEFAULT_PROOF_LIMITS,
     unsafe: Mapping[str, str] = NO_UNSAFE_VARIANTS,
 ) -> VariantSelection:
-    """Prove all variants, and choose the one that answers.
+    """Run the self-test of all variants and select the one that answers.
 
     Args:
-        bundle: opened.
-        requested: the variant to serve if it passes; the fastest of those that do for "auto", or if
-            the bundle has none of that name.
-        decision: of the process that decides for this one too; this one times and decides without.
-        limits: Limits of the proofs.
-        unsafe: Reasons by name of variants that must not be loaded here, unless a verdict says so.
+        bundle: The bundle.
+        requested: Name of the variant to serve if it passes. If it is "auto", or the bundle has no
+            such variant, the fastest variant that passes is selected.
+        decision: Decision of another worker to follow; None to time the variants and decide here.
+        limits: Limits for loading the variants.
+        unsafe: Reasons by name of the variants that must not be loaded; ignored if there is a
+            `decision`, which has its own.
 
     Raises:
-        BundleError: none passes.
-        TransientBundleError: If one took too long, and may pass another time.
+        BundleError: If no variant passes.
+        TransientBundleError: If no variant passes, but another attempt may succeed because one of
+            them only took too long.
     """
     unsafe = dict(unsafe) if decision is None else decision.unsafe
-    proofs = {
+    results = {
         variant: SelfTestResult(variant, None, None, unsafe[variant])
         if variant in unsafe
         else run_self_test(bundle, variant, limits=limits)
         for variant in bundle.manifest.variants
     }
     sessions = {
-        variant: proof.session for variant, proof in proofs.items() if proof.session is not None
+        variant: result.session for variant, result in results.items() if result.session is not None
     }
     if not sessions:
-        reasons = "; ".join(proof.failure for proof in proofs.values())
-        is_transient = any(proof.is_transient for proof in proofs.values())
-        raise TransientBundleError(reasons) if is_transient else BundleError(reasons)
+        failures = "; ".join(result.failure for result in results.values())
+        is_transient = any(result.is_transient for result in results.values())
+        raise TransientBundleError(failures) if is_transient else BundleError(failures)
     if decision is None:
         decision = _decide_variant(bundle, sessions, requested).model_copy(
             update={"unsafe": unsafe}
         )
-    variant, why = decision.variant, decision.reason
-    if variant not in sessions:  # wanted, or agreed on where it passed
+    variant, reason = decision.variant, decision.reason
+    if variant not in sessions:  # the requested variant, or the choice of a worker where it passed
         first = next(iter(sessions))
-        variant, why = first, f"{first}, since {variant} fails its self-test here"
-    trials = {
+        variant, reason = first, f"{first}, since {variant} fails its self-test here"
+    checks = {
         variant: VariantCheck(
-            proof.failure, proof.difference, decision.microseconds.get(variant, {})
+            result.failure, result.difference, decision.microseconds.get(variant, {})
         )
-        for variant, proof in proofs.items()
+        for variant, result in results.items()
     }
-    return VariantSelection(variant, sessions[variant], decision, why, trials)
+    return VariantSelection(variant, sessions[variant], decision, reason, checks)
 
 
 def _decide_variant(
-    bundle: Bundle, sessions: Mapping[str, GraphSession], wanted: str
+    bundle: Bundle, sessions: Mapping[str, GraphSession], requested: str
 ) -> VariantDecision:
     variants = list(bundle.manifest.variants)
-    if wanted in variants:
-        return VariantDecision(variant=wanted, reason=f"{wanted}, as asked for")
+    if requested in variants:
+        return VariantDecision(variant=requested, reason=f"{requested}, as asked for")
     if len(variants) == 1:
-        verdict = VariantDecision(variant=variants[0], reason=f"{variants[0]} is the only variant")
+        decision = VariantDecision(variant=variants[0], reason=f"{variants[0]} is the only variant")
     else:
-        verdict = _decide_by_speed(bundle, sessions)
-    if wanted == AUTO_VARIANT:
-        return verdict
-    why = f"{verdict.reason}; there is no {wanted}, which was asked for"
-    return verdict.model_copy(update={"reason": why})
+        decision = _decide_by_speed(bundle, sessions)
+    if requested == AUTO_VARIANT:
+        return decision
+    reason = f"{decision.reason}; there is no {requested}, which was asked for"
+    return decision.model_copy(update={"reason": reason})
 
 
 def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> VariantDecision:
-    """Of those that passed, the first that no other is worthwhile faster than."""
+    """Time the variants that passed, and choose the first that no other clearly outruns.
+
+    The manifest lists the most exact variant first and ever smaller ones after it.
+    """
     first, *others = sessions
     if not others:
         return VariantDecision(variant=first, reason=f"{first} alone passed its self-test")
@@ -163,34 +176,38 @@ def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> Va
         raise BundleError(f"{bundle.path}: {error}") from error
     speeds = {name: _compute_speedup(times[first], times[name]) for name in sessions}
     fastest = max(others, key=speeds.__getitem__)
-    # The variants of a bundle go from the exact one to ever smaller ones.
     variant = next(name for name in sessions if speeds[name] * MIN_SPEEDUP >= speeds[fastest])
-    *most, last = map(str, COMPARED_BATCH_SIZES)
-    batches = f"batches of {', '.join(most)} and {last} rows"
+    *sizes, last_size = map(str, COMPARED_BATCH_SIZES)
+    batches = f"batches of {', '.join(sizes)} and {last_size} rows"
     if variant == first:
-        why = (
-            f"{first}: {fastest}, the fastest of the others, is {_describe_speed(speeds[fastest], 'it')} "
-            f"here, over {batches}; another variant is served only if it is more than "
-            f"{100 * (MIN_SPEEDUP - 1):.0f} % faster"
+        reason = (
+            f"{first}: {fastest}, the fastest of the others, is "
+            f"{_describe_speed(speeds[fastest], 'it')} here, over {batches}; another variant is "
+            f"served only if it is more than {100 * (MIN_SPEEDUP - 1):.0f} % faster"
         )
     else:
-        why = f"{variant} is {_describe_speed(speeds[variant], first)} here, over {batches}"
+        reason = f"{variant} is {_describe_speed(speeds[variant], first)} here, over {batches}"
         if variant != fastest:
-            more = _describe_speed(speeds[fastest] / speeds[variant], variant)
-            why += f"; {fastest} is {more}, which is too little to prefer it"
-    return VariantDecision(variant=variant, reason=why, microseconds=times)
+            comparison = _describe_speed(speeds[fastest] / speeds[variant], variant)
+            reason += f"; {fastest} is {comparison}, which is too little to prefer it"
+    return VariantDecision(variant=variant, reason=reason, microseconds=times)
 
 
-def _describe_speed(speed: float, other: str) -> str:
-    """Return in words how fast a variant is, beside another."""
-    percent = round(100 * (speed - 1))
-    if speed >= MULTIPLE_WORDING_SPEEDUP:
-        return f"{speed:.3g} times as fast as {other}"
+def _describe_speed(speedup: float, reference: str) -> str:
+    """Return a phrase that compares the speed of a variant with another one.
+
+    Args:
+        speedup: Speed of the variant divided by that of the reference.
+        reference: Name of the reference.
+    """
+    percent = round(100 * (speedup - 1))
+    if speedup >= MULTIPLE_WORDING_SPEEDUP:
+        return f"{speedup:.3g} times as fast as {reference}"
     if percent == 0:
-        return f"as fast as {other}"
-    return f"{abs(percent)} % {'faster' if percent > 0 else 'slower'} than {other}"
+        return f"as fast as {reference}"
+    return f"{abs(percent)} % {'faster' if percent > 0 else 'slower'} than {reference}"
 
 
-def _compute_speedup(reference: Mapping[int, float], own: Mapping[int, float]) -> float:
-    """How many times as fast as the reference, over all sizes alike."""
-    return geometric_mean(reference[size] / own[size] for size in own)
+def _compute_speedup(reference: Mapping[int, float], times: Mapping[int, float]) -> float:
+    """Return the geometric mean, over all batch sizes, of the reference's time over the time."""
+    return geometric_mean(reference[size] / times[size] for size in times)

@@ -1,3 +1,5 @@
+"""Opening a bundle, reading its files and its self-test, and listing the versions of a folder."""
+
 import json
 from zipfile import ZipFile
 
@@ -16,12 +18,12 @@ from serving.bundle import (
 )
 
 
-def edit(path, **changes):
+def edit_manifest(path, **changes):
     manifest = path / "bundle.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
 
 
-def test_the_shipped_bundle_opens(shipped):
+def test_open_shipped_bundle_reads_manifest_and_files(shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
     assert bundle.manifest.classes == list(range(10))
     assert len(bundle.manifest.inputs) == 64
@@ -35,8 +37,8 @@ def test_the_shipped_bundle_opens(shipped):
     [
         ({"schema_version": 3}, "not valid at schema_version"),
         ({"surprise": 1}, "not valid at surprise: Extra inputs"),
-        ({"version": 2}, "expected the manifest of digits/1; got that of digits/2"),
-        ({"name": "letters"}, "got that of letters/1"),
+        ({"version": 2}, "expected the manifest of digits/1; got the manifest of digits/2"),
+        ({"name": "letters"}, "got the manifest of letters/1"),
         ({"name": "../digits"}, "not valid at name"),
         ({"inputs": []}, "not valid at inputs"),
         ({"variants": {}}, "not valid at variants"),
@@ -47,37 +49,37 @@ def test_the_shipped_bundle_opens(shipped):
         ({"files": {"selftest.npz": "0" * 64}}, "not valid at files: .*got no reference.json"),
     ],
 )
-def test_a_manifest_of_another_form_is_refused(changes, message, only_digits):
+def test_open_invalid_manifest_is_refused_with_its_location(changes, message, only_digits):
     path = only_digits / "digits" / "1"
-    edit(path, **changes)
+    edit_manifest(path, **changes)
     with pytest.raises(BundleError, match=message):
         Bundle.open(path)
 
 
-def test_two_inputs_of_one_name_are_refused(only_digits):
+def test_open_two_inputs_with_the_same_name_is_refused(only_digits):
     path = only_digits / "digits" / "1"
     inputs = json.loads((path / "bundle.json").read_text())["inputs"]
     inputs[1]["name"] = inputs[0]["name"]
-    edit(path, inputs=inputs)
+    edit_manifest(path, inputs=inputs)
     with pytest.raises(BundleError, match="not valid at inputs: .*distinct names"):
         Bundle.open(path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": 1}', "\xff"])
-def test_a_broken_manifest_is_refused(content, only_digits):
+def test_open_manifest_that_is_not_an_object_is_refused(content, only_digits):
     path = only_digits / "digits" / "1"
     (path / "bundle.json").write_text(content, encoding="latin-1")
     with pytest.raises(BundleError, match=r"bundle.json is not valid at"):
         Bundle.open(path)
 
 
-def test_a_missing_manifest_is_refused(tmp_path):
+def test_open_missing_manifest_is_refused(tmp_path):
     with pytest.raises(BundleError, match=r"expected a readable bundle.json; No such file"):
         Bundle.open(tmp_path / "digits" / "1")
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "selftest.npz", "reference.json"])
-def test_one_altered_bit_is_noticed(file, only_digits):
+def test_read_file_one_flipped_bit_is_refused(file, only_digits):
     path = only_digits / "digits" / "1"
     content = bytearray((path / file).read_bytes())
     content[len(content) // 2] ^= 1
@@ -86,19 +88,19 @@ def test_one_altered_bit_is_noticed(file, only_digits):
         Bundle.open(path).read_file(file)
 
 
-def test_a_missing_file_is_named(only_digits):
+def test_read_graph_missing_file_is_named(only_digits):
     path = only_digits / "digits" / "1"
     (path / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"expected a readable model.onnx"):
         Bundle.open(path).read_graph("fp32")
 
 
-def test_a_file_the_manifest_does_not_list_is_not_read(shipped):
-    with pytest.raises(BundleError, match=r"lists no bundle.json"):
+def test_read_file_not_listed_in_the_manifest_is_refused(shipped):
+    with pytest.raises(BundleError, match=r"does not list bundle.json"):
         Bundle.open(shipped / "digits" / "1").read_file("bundle.json")
 
 
-def test_a_selftest_comes_back_as_it_was(rng):
+def test_selftest_round_trip_is_equal(rng):
     selftest = SelfTest(
         inputs={"features": rng.normal(size=(3, 2)).astype(np.float32)},
         expected={
@@ -116,7 +118,7 @@ def test_a_selftest_comes_back_as_it_was(rng):
     np.testing.assert_equal(back.expected["fp32"].tolerances, selftest.expected["fp32"].tolerances)
 
 
-def test_a_selftest_with_a_pickle_in_it_is_refused(tmp_path):
+def test_selftest_from_bytes_with_a_pickle_is_refused(tmp_path):
     np.savez(tmp_path / "evil.npz", **{"input/features": np.array([{}], dtype=object)})
     with pytest.raises(BundleError, match="expected plain arrays"):
         SelfTest.from_bytes((tmp_path / "evil.npz").read_bytes())
@@ -128,7 +130,7 @@ def test_a_selftest_with_a_pickle_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("header", [b"{'descr': [[[", b'{"descr": """', b"__import__('os')"])
-def test_a_selftest_whose_header_is_no_literal_is_refused(header, tmp_path):
+def test_selftest_from_bytes_header_that_is_not_a_literal_is_refused(header, tmp_path):
     array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with ZipFile(tmp_path / "odd.npz", "w") as file:
         file.writestr("input/features.npy", array)
@@ -136,13 +138,13 @@ def test_a_selftest_whose_header_is_no_literal_is_refused(header, tmp_path):
         SelfTest.from_bytes((tmp_path / "odd.npz").read_bytes())
 
 
-def test_a_figure_that_is_no_number_is_refused(shipped):
+def test_variant_metric_that_is_nan_is_refused(shipped):
     part = Bundle.open(shipped / "digits" / "1").manifest.variants["fp32"]
     with pytest.raises(ValidationError, match="finite number"):
         Variant(**part.model_dump() | {"metrics": {"roc_auc": float("nan")}})
 
 
-def test_only_numbered_folders_are_versions(tmp_path):
+def test_list_versions_returns_only_numbered_folders(tmp_path):
     for name in ("1", "2", "10", "0", "03", "-1", "1.5", ".building", "latest", "9" * 12):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "7").touch()  # a file
@@ -150,7 +152,7 @@ def test_only_numbered_folders_are_versions(tmp_path):
     assert list_versions(tmp_path / "absent") == []
 
 
-def test_only_folders_with_versions_are_models(tmp_path):
+def test_list_models_returns_only_folders_with_versions(tmp_path):
     (tmp_path / "b" / "1").mkdir(parents=True)
     (tmp_path / "a" / "2").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
@@ -159,12 +161,12 @@ def test_only_folders_with_versions_are_models(tmp_path):
     assert list_models(tmp_path / "absent") == []
 
 
-def test_a_fit_in_progress_is_not_a_version(only_digits):
+def test_list_models_export_in_progress_is_ignored(only_digits):
     (only_digits / "digits" / "1").rename(only_digits / "digits" / ".building")
     assert list_models(only_digits) == []
 
 
-def test_a_selftest_of_columns_survives_whatever_they_are_called_and_holds_no_pickle():
+def test_selftest_columns_with_unusual_names_round_trip_without_pickles():
     texts = np.array([["a"], [""], ["é"]], dtype=object)
     inputs = {"pay/hour": np.ones((3, 1), np.float32), "expected/a/b": texts, "input": texts}
     back = SelfTest.from_bytes(SelfTest(inputs, {}).to_bytes())

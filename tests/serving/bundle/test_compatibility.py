@@ -1,4 +1,4 @@
-"""Which versions can answer the clients of another: against what the codec itself accepts."""
+"""Breaking changes between versions agree with what the codec accepts for each version."""
 
 import json
 
@@ -84,7 +84,7 @@ def date(name="age", missing="impute"):
 BASE = (number(), category("a", "b"), number("pay"))
 
 
-def differences_of_columns(before, after):
+def find_changes_of_columns(before, after):
     return find_breaking_changes(manifest(before), manifest(after))
 
 
@@ -101,7 +101,7 @@ def differences_of_columns(before, after):
         ((BASE[2], BASE[1], BASE[0]), ["its column 1 is 'pay' instead of 'age'"]),
         ((boolean(), *BASE[1:]), ["its column 'age' is of type boolean instead of number"]),
         ((date(), *BASE[1:]), ["its column 'age' is of type date instead of number"]),
-        ((number(missing="refuse"), *BASE[1:]), ["its column 'age' fills no gaps"]),
+        ((number(missing="refuse"), *BASE[1:]), ["its column 'age' refuses gaps"]),
         (
             (BASE[0], category("b", "c"), BASE[2]),
             ["its column 'work' refuses the category 'a'"],
@@ -111,8 +111,8 @@ def differences_of_columns(before, after):
         ((number(maximum=0.5), *BASE[1:]), []),
     ],
 )
-def test_breaking_differences_of_columns_names_what_requests_meet(after, expected):
-    assert differences_of_columns(BASE, after) == expected
+def test_find_breaking_changes_of_columns(after, expected):
+    assert find_changes_of_columns(BASE, after) == expected
 
 
 @pytest.mark.parametrize(
@@ -121,26 +121,26 @@ def test_breaking_differences_of_columns_names_what_requests_meet(after, expecte
         (
             category("a", unseen="unknown"),
             category("a"),
-            ["its column 'work' refuses categories that it does not know"],
+            ["its column 'work' refuses unknown categories"],
         ),
         (
             category("1", "2"),
             category("1", "2", "other"),
-            ["its column 'work' takes texts alone, and no numbers"],
+            ["its column 'work' accepts only texts, no numbers"],
         ),
         (
             category("true", "false", unseen="unknown"),
             category("true", "false", "maybe", unseen="unknown"),
-            ["its column 'work' takes texts alone, and not true and false"],
+            ["its column 'work' accepts only texts, neither true nor false"],
         ),
         (category("true", "false"), category("True", "False"), []),
-        (category("a", "none"), category("a"), []),  # which stands for a gap in the second
+        (category("a", "none"), category("a"), []),  # in the second column, "none" is a gap
         (
             category("a", "none"),
             category("a", missing="refuse"),
-            ["its column 'work' fills no gaps", "its column 'work' refuses the category 'none'"],
+            ["its column 'work' refuses gaps", "its column 'work' refuses the category 'none'"],
         ),
-        # Trained again after the upgrade: the same requests are accepted.
+        # The model was trained again after the upgrade, and accepts the same requests.
         (category("1.0", "2.0"), category("1", "2", **NORMALIZED), []),
         (category("1", "2"), category("1", "2", "A", **NORMALIZED), []),
         (category("cafe\u0301"), category("caf\u00e9", **NORMALIZED), []),
@@ -152,36 +152,33 @@ def test_breaking_differences_of_columns_names_what_requests_meet(after, expecte
         (
             category("1.5", "2", **NORMALIZED),
             category("1.5", "2"),
-            ["its column 'work' takes texts alone, and no numbers"],
+            ["its column 'work' accepts only texts, no numbers"],
         ),
         (
             category("1.5", **NORMALIZED),
             category("1", "1.5x", unseen="unknown", **NORMALIZED),
-            ["its column 'work' takes whole numbers alone"],
+            ["its column 'work' accepts only whole numbers"],
         ),
         (
             category("a"),
             category("a", gaps=["na"]),
-            [
-                "its column 'work' refuses '#n/a', '<na>', '?', 'n/a', 'nan' and 3 more, another "
-                "word for a gap"
-            ],
+            ["its column 'work' refuses the gap text '#n/a', '<na>', '?', 'n/a', 'nan' and 3 more"],
         ),
         (
             date(name="work"),
             date(name="work").model_copy(update={"gaps": list(DEFAULT_GAP_TEXTS[:-1])}),
-            ["its column 'work' takes '?' for no gap"],
+            ["its column 'work' does not read '?' as a gap"],
         ),
     ],
 )
-def test_breaking_differences_of_categories(before, after, expected):
-    assert differences_of_columns([before], [after]) == expected
+def test_find_breaking_changes_of_categories_and_gaps(before, after, expected):
+    assert find_changes_of_columns([before], [after]) == expected
 
 
-def test_breaking_differences_of_names_minds_the_normal_form_only_where_a_server_does():
-    split, joined = number("cafe\u0301"), number("caf\u00e9")
-    assert differences_of_columns([split], [joined]) == []
-    assert len(differences_of_columns([joined], [split])) == 2
+def test_find_breaking_changes_column_name_is_normalized_as_in_requests():
+    decomposed, composed = number("cafe\u0301"), number("caf\u00e9")
+    assert find_changes_of_columns([decomposed], [composed]) == []
+    assert len(find_changes_of_columns([composed], [decomposed])) == 2
 
 
 @pytest.mark.parametrize(
@@ -198,11 +195,11 @@ def test_breaking_differences_of_names_minds_the_normal_form_only_where_a_server
         ({"target": ("z",)}, ["it has no target 'y'", "it has the new target 'z'"]),
     ],
 )
-def test_breaking_differences_of_answers(after, expected):
+def test_find_breaking_changes_of_answers(after, expected):
     assert find_breaking_changes(manifest(BASE), manifest(BASE, **after)) == expected
 
 
-def test_breaking_differences_tells_classes_that_are_numbers_from_texts():
+def test_find_breaking_changes_number_and_text_are_different_classes():
     texts, numbers = [manifest(BASE, classes=classes) for classes in (("0", "1"), (0, 1))]
     assert find_breaking_changes(texts, numbers) == [
         "it has no class '0', '1'",
@@ -210,18 +207,18 @@ def test_breaking_differences_tells_classes_that_are_numbers_from_texts():
     ]
 
 
-def test_breaking_differences_of_several_targets_minds_their_order():
+def test_find_breaking_changes_order_of_targets_counts():
     before, after = [
         manifest(BASE, task="regression", classes=None, target=target) for target in ("xyz", "xzy")
     ]
     assert find_breaking_changes(before, after) == ["its target 2 is 'z' instead of 'y'"]
 
 
-def test_breaking_differences_are_short_however_many_and_long_the_names_are():
+def test_find_breaking_changes_many_and_long_names_are_cut():
     before = [category(*(f"{n}{'x' * 1000}" for n in range(1000)), name="n" * 1000)]
     before += [number(f"{n}{'x' * 1000}") for n in range(1000)]
     after = [category("other", name="n" * 1000)]
-    found = differences_of_columns(before, after)
+    found = find_changes_of_columns(before, after)
     assert len(found) == 2
     assert all(len(difference) < 400 for difference in found)
     assert "and 995 more" in found[0]
@@ -230,42 +227,44 @@ def test_breaking_differences_are_short_however_many_and_long_the_names_are():
 NAMES = st.sampled_from(["a", "b", "c"])
 MISSING = st.sampled_from(["impute", "refuse"])
 ACCENTED = "\u00e9"
-TEXTS = ["1", "2", "3", "true", "false", "True", "x", "na", "1.5", ACCENTED]
-HOW = st.sampled_from([{}, {"normalized": True}, {"normalized": True, "gaps": []}, {"gaps": ["x"]}])
+CATEGORY_TEXTS = ["1", "2", "3", "true", "false", "True", "x", "na", "1.5", ACCENTED]
+COLUMN_OPTIONS = st.sampled_from(
+    [{}, {"normalized": True}, {"normalized": True, "gaps": []}, {"gaps": ["x"]}]
+)
 COLUMNS = st.one_of(
     st.builds(number, NAMES, MISSING),
     st.builds(boolean, NAMES, MISSING),
     st.builds(date, NAMES, MISSING),
     st.builds(
-        lambda name, missing, unseen, texts, how: category(
-            *texts, name=name, missing=missing, unseen=unseen, **how
+        lambda name, missing, unseen, texts, options: category(
+            *texts, name=name, missing=missing, unseen=unseen, **options
         ),
         NAMES,
         MISSING,
         st.sampled_from(["refuse", "unknown"]),
-        st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4, unique=True),
-        HOW,
+        st.lists(st.sampled_from(CATEGORY_TEXTS), min_size=1, max_size=4, unique=True),
+        COLUMN_OPTIONS,
     ),
 )
 
 
-def like(column):
-    """Columns of the same name and type."""
+def draw_similar_column(column):
+    """Return a strategy for columns with the same name and type."""
     if not isinstance(column, CategoryColumn):
         return MISSING.map(lambda missing: column.model_copy(update={"missing": missing}))
-    more = st.lists(st.sampled_from(TEXTS), max_size=2)
+    more = st.lists(st.sampled_from(CATEGORY_TEXTS), max_size=2)
     return st.builds(
-        lambda kept, more, unseen, how: category(
+        lambda kept, more, unseen, options: category(
             *dict.fromkeys([*column.categories[:kept], *more]),
             name=column.name,
             missing=column.missing,
             unseen=unseen,
-            **how,
+            **options,
         ),
         st.integers(1, 4),
         more,
         st.sampled_from(["refuse", "unknown"]),
-        HOW,
+        COLUMN_OPTIONS,
     )
 
 
@@ -280,7 +279,7 @@ VALUES = st.sampled_from(
         2,
         7,
         1.5,
-        *TEXTS,
+        *CATEGORY_TEXTS,
         "other",
         "2020-01-01",
         "",
@@ -294,17 +293,17 @@ VALUES = st.sampled_from(
 
 @given(data=st.data())
 @examples(1000)
-def test_what_a_version_accepts_every_compatible_one_accepts_in_each_format(data):
+def test_find_breaking_changes_none_every_accepted_request_stays_accepted(data):
     before = data.draw(TABLES)
-    # Another table at random would hardly ever be compatible.
-    after = [data.draw(st.one_of(st.just(c), like(c), COLUMNS)) for c in before]
+    # Two independent random tables would hardly ever be compatible.
+    after = [data.draw(st.one_of(st.just(c), draw_similar_column(c), COLUMNS)) for c in before]
     after = data.draw(st.sampled_from([after, after[::-1], after[1:], [*after, number("d")]]))
     if not after or len({column.name for column in after}) < len(after):
         return
-    if differences_of_columns(before, after):
+    if find_changes_of_columns(before, after):
         return
     assert build_tensor_metadata(manifest(before)) == build_tensor_metadata(manifest(after))
-    values = [data.draw(st.one_of(VALUES, st.sampled_from(usual(c)))) for c in before]
+    values = [data.draw(st.one_of(VALUES, st.sampled_from(typical_values(c)))) for c in before]
     names = data.draw(st.lists(NAMES, max_size=3, unique=True))
     named = {column.name: value for column, value in zip(before, values, strict=True)}
     record = {name: value for name, value in named.items() if name in names}
@@ -319,12 +318,12 @@ def test_what_a_version_accepts_every_compatible_one_accepts_in_each_format(data
             assert is_accepted(decode, body, after), body
 
 
-def usual(column):
-    """Values that a column accepts, most likely."""
+def typical_values(column):
+    """Return values that a column probably accepts."""
     if not isinstance(column, CategoryColumn):
         return [0, 1]
-    spelled = [{"true": True, "false": False}.get(text.lower(), text) for text in column.categories]
-    return [int(text) if text in ("1", "2", "3") else text for text in spelled]
+    values = [{"true": True, "false": False}.get(text.lower(), text) for text in column.categories]
+    return [int(text) if text in ("1", "2", "3") else text for text in values]
 
 
 def is_accepted(decode, body, columns):
@@ -337,17 +336,17 @@ def is_accepted(decode, body, columns):
 
 @given(before=TABLES, after=TABLES)
 @examples(200)
-def test_a_version_without_differences_has_the_same_columns_in_the_same_order(before, after):
-    if not differences_of_columns(before, after):
+def test_find_breaking_changes_none_columns_and_their_order_are_equal(before, after):
+    if not find_changes_of_columns(before, after):
         assert [c.name for c in before] == [c.name for c in after]
-    assert differences_of_columns(before, before) == []
+    assert find_changes_of_columns(before, before) == []
 
 
-def test_a_spelling_that_is_no_longer_read_breaks_clients():
+def test_find_breaking_changes_of_truth_texts_and_date_formats():
     def truths(**texts):
         return manifest([BooleanColumn(name="paid", type="boolean", missing="impute", texts=texts)])
 
-    def dates(written):
+    def dates(date_format):
         return manifest(
             [
                 DateColumn(
@@ -356,7 +355,7 @@ def test_a_spelling_that_is_no_longer_read_breaks_clients():
                     missing="impute",
                     minimum="2000-01-01",
                     maximum="2024-01-01",
-                    format=written,
+                    format=date_format,
                 )
             ]
         )
@@ -372,5 +371,5 @@ def test_a_spelling_that_is_no_longer_read_breaks_clients():
     assert find_breaking_changes(dates("%d/%m/%Y"), dates("%d/%m/%Y")) == []
     for after in ("iso8601", "%m/%d/%Y"):
         assert find_breaking_changes(dates("%d/%m/%Y"), dates(after)) == [
-            "its column 'since' reads no dates written '%d/%m/%Y'"
+            "its column 'since' does not read dates written '%d/%m/%Y'"
         ]

@@ -1,4 +1,4 @@
-"""Dates as people write them, against the standard library's own strptime."""
+"""Dates in strptime formats are parsed like the standard library's strptime parses them."""
 
 import json
 import re
@@ -29,16 +29,16 @@ FORMATS = (
 
 @examples(200)
 @given(st.datetimes(datetime(1969, 1, 1), datetime(2068, 12, 31)), st.sampled_from(FORMATS))
-def test_parse_text_reads_what_strptime_reads(moment, written):
-    text = moment.replace(tzinfo=UTC).strftime(written)
-    meant = datetime.strptime(text, written).replace(tzinfo=UTC)
-    assert parse_date_text(text, written) == meant.timestamp()
-    assert parse_date_text(text.upper(), written) == meant.timestamp()
-    assert re.search(build_date_pattern(written), text)
+def test_parse_date_text_equals_strptime(moment, date_format):
+    text = moment.replace(tzinfo=UTC).strftime(date_format)
+    expected = datetime.strptime(text, date_format).replace(tzinfo=UTC)
+    assert parse_date_text(text, date_format) == expected.timestamp()
+    assert parse_date_text(text.upper(), date_format) == expected.timestamp()
+    assert re.search(build_date_pattern(date_format), text)
 
 
 @pytest.mark.parametrize(
-    ("text", "written"),
+    ("text", "date_format"),
     [
         ("31/02/2025", "%d/%m/%Y"),
         ("22/13/2025", "%d/%m/%Y"),
@@ -58,14 +58,14 @@ def test_parse_text_reads_what_strptime_reads(moment, written):
         ("1" * 10**6, "%d/%m/%Y"),
     ],
 )
-def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
-    assert parse_date_text(text, written) is None
+def test_parse_date_text_of_another_format_or_not_a_date_returns_none(text, date_format):
+    assert parse_date_text(text, date_format) is None
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("date_format", "message"),
     [
-        ("dd/mm/yyyy", "a format such as"),
+        ("dd/mm/yyyy", "a format like"),
         ("%d/%m", "a year and a month"),
         ("%Y", "a year and"),
         ("%d/%m/%Y %d", "%d once"),
@@ -74,18 +74,19 @@ def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
         ("%d/%m/%Y %c", "%c"),
         ("%d/%m/%", "directives"),
         ("%d%m%Y", "whose texts are numbers"),
-        ("%Y-%d-%m", "nothing else in ISO 8601"),
+        ("%Y-%d-%m", "no other meaning in ISO 8601"),
         ("%d/%m/%Y" + "x" * 64, "at most 64"),
     ],
 )
-def test_require_format_names_what_is_wrong(written, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
-        require_date_format(written)
-    with pytest.raises(ValueError, match=re.escape(said)):
-        DateColumn(name="d", type="date", missing="refuse", minimum="", maximum="", format=written)
+def test_require_date_format_unsupported_format_names_the_problem(date_format, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        require_date_format(date_format)
+    column = {"name": "d", "type": "date", "missing": "refuse", "minimum": "", "maximum": ""}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        DateColumn(**column, format=date_format)
 
 
-def test_pattern_of_is_of_json_schema():
+def test_build_date_pattern_returns_a_json_schema_pattern():
     assert re.search(build_date_pattern("%d.%m.%Y"), "22.06.2025")
     assert not re.search(build_date_pattern("%d.%m.%Y"), "22/06/2025")
     assert not re.search(build_date_pattern("%d.%m.%Y"), "32.06.2025")

@@ -1,4 +1,4 @@
-"""Counts and accepted values in words."""
+"""Error messages describe counts, accepted values and similar names in words."""
 
 from typing import Annotated, Literal
 
@@ -44,14 +44,14 @@ class Sample(BaseModel):
         ("listed", ["x"], "a list, separated by commas, each a whole number; got 'x'"),
     ],
 )
-def test_refusal_says_what_is_accepted_and_what_came(field, value, expected):
+def test_describe_invalid_value_names_the_accepted_values_and_the_value(field, value, expected):
     with pytest.raises(ValidationError) as caught:
         Sample(**{field: value})
     (error,) = caught.value.errors()
     assert describe_invalid_value(error, Sample) == f"expected {expected}"
 
 
-def test_refusal_does_not_say_twice_what_came():
+def test_describe_invalid_value_message_of_a_validator_is_not_extended():
     def refuse(value):
         raise ValueError(f"expected f1, as in f1; got {value!r}")
 
@@ -69,10 +69,10 @@ def test_refusal_does_not_say_twice_what_came():
     ("name", "expected"),
     [("AGE", "; did you mean Age?"), ("jobs", "; did you mean job?"), ("zebra", ""), ("", "")],
 )
-def test_closest_proposes_a_name_if_one_is_like_it(name, expected):
+def test_suggest_name_proposes_a_similar_name_if_there_is_one(name, expected):
     assert suggest_name(name, ["Age", "job", "income"]) == expected
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2000 keys")])
-def test_counted_noun_stands_in_the_right_number(number, text):
+def test_pluralize_adds_an_s_except_for_one(number, text):
     assert pluralize(number, "key") == text

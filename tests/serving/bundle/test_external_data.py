@@ -1,4 +1,4 @@
-"""Graphs that keep weights in other files, made with ONNX itself."""
+"""Weights in other files, and loops, are found in graphs that the ONNX package created."""
 
 import numpy as np
 import onnx
@@ -23,28 +23,28 @@ X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])
 
 
-def outside(location="w.bin", *, name="w", says_so=True):
+def make_external_tensor(location="w.bin", *, name="w", has_location=True):
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4, 4])
-    if says_so:
+    if has_location:
         tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
     tensor.external_data.add(key="length", value="64")
     return tensor
 
 
-def model(graph, *, training_info=(), **parts):
+def make_model(graph, *, training_info=(), **parts):
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ours", 1)]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=9, **parts)
-    made.training_info.extend(training_info)
-    return made
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, **parts)
+    model.training_info.extend(training_info)
+    return model
 
 
-def graph(nodes, initializers=(), **parts):
+def make_graph(nodes, initializers=(), **parts):
     return helper.make_graph(nodes, "g", [X], [Y], list(initializers), **parts)
 
 
-def message(number, content):
-    """A field of a protobuf message, by hand."""
+def encode_message(number, content):
+    """Return a protobuf message with one field, which contains another message."""
 
     def varint(value):
         return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
@@ -55,192 +55,219 @@ def message(number, content):
 PRODUCT = helper.make_node("MatMul", ["x", "w"], ["y"])
 
 
-def branch(*initializers, nodes=()):
+def make_branch(*initializers, nodes=()):
     return helper.make_graph([*nodes, PRODUCT], "branch", [], [Y], list(initializers))
 
 
-def deeply(inner, times):
+def nest_branch(inner, times):
     for _ in range(times):
-        node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=branch())
+        node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=make_branch())
         inner = helper.make_graph([node], "branch", [], [Y])
-    return graph([helper.make_node("If", ["c"], ["y"], then_branch=inner)])
+    return make_graph([helper.make_node("If", ["c"], ["y"], then_branch=inner)])
 
 
-def sparse(tensor):
-    found = onnx.SparseTensorProto(dims=[4, 4])
-    found.values.CopyFrom(tensor)
-    found.indices.CopyFrom(numpy_helper.from_array(np.array([1]), "places"))
-    return found
+def make_sparse_tensor(tensor):
+    sparse = onnx.SparseTensorProto(dims=[4, 4])
+    sparse.values.CopyFrom(tensor)
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([1]), "indices"))
+    return sparse
 
 
-def function(tensor):
+def make_function(tensor):
     constant = helper.make_node("Constant", [], ["w"], value=tensor)
     opsets = [helper.make_opsetid("", 17)]
     return helper.make_function("ours", "F", ["x"], ["y"], [constant, PRODUCT], opsets)
 
 
-def training():
-    found = onnx.TrainingInfoProto()
-    found.algorithm.CopyFrom(branch(outside()))
-    return found
+def make_training_info():
+    info = onnx.TrainingInfoProto()
+    info.algorithm.CopyFrom(make_branch(make_external_tensor()))
+    return info
 
 
-HIDING = {
-    "an initializer": model(graph([PRODUCT], [outside()])),
-    "one that does not say so": model(graph([PRODUCT], [outside(says_so=False)])),
-    "one among others": model(graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "v"), outside()])),
-    "a constant": model(graph([helper.make_node("Constant", [], ["w"], value=outside()), PRODUCT])),
-    "a list": model(graph([helper.make_node("Odd", [], ["w"], values=[outside()]), PRODUCT])),
-    "a branch": model(deeply(branch(outside()), 1)),
-    "a branch of a branch": model(deeply(branch(outside()), 20)),
-    "a constant of a branch": model(
-        deeply(branch(nodes=[helper.make_node("Constant", [], ["w"], value=outside())]), 3)
+MODELS_WITH_EXTERNAL_DATA = {
+    "an initializer": make_model(make_graph([PRODUCT], [make_external_tensor()])),
+    "an initializer without a location": make_model(
+        make_graph([PRODUCT], [make_external_tensor(has_location=False)])
     ),
-    "a sparse one": model(graph([PRODUCT], sparse_initializer=[sparse(outside())])),
-    "a function": model(
-        graph([helper.make_node("F", ["x"], ["y"], domain="ours")]), functions=[function(outside())]
+    "one of two initializers": make_model(
+        make_graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "v"), make_external_tensor()])
     ),
-    "what it is trained with": model(
-        graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "w")]), training_info=[training()]
+    "a constant": make_model(
+        make_graph([helper.make_node("Constant", [], ["w"], value=make_external_tensor()), PRODUCT])
+    ),
+    "a list": make_model(
+        make_graph([helper.make_node("Odd", [], ["w"], values=[make_external_tensor()]), PRODUCT])
+    ),
+    "a branch": make_model(nest_branch(make_branch(make_external_tensor()), 1)),
+    "a branch of a branch": make_model(nest_branch(make_branch(make_external_tensor()), 20)),
+    "a constant of a branch": make_model(
+        nest_branch(
+            make_branch(
+                nodes=[helper.make_node("Constant", [], ["w"], value=make_external_tensor())]
+            ),
+            3,
+        )
+    ),
+    "a sparse initializer": make_model(
+        make_graph([PRODUCT], sparse_initializer=[make_sparse_tensor(make_external_tensor())])
+    ),
+    "a function": make_model(
+        make_graph([helper.make_node("F", ["x"], ["y"], domain="ours")]),
+        functions=[make_function(make_external_tensor())],
+    ),
+    "the training part": make_model(
+        make_graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "w")]),
+        training_info=[make_training_info()],
     ),
 }
 
 
-def fields_to_tensors():
-    """The fields of ONNX's own messages that lead to a tensor: number and target, by message."""
-    fields, waiting = {}, [onnx.ModelProto.DESCRIPTOR]
-    while waiting:
-        found = waiting.pop()
-        if found.name not in fields:
-            inner = [field for field in found.fields if field.message_type is not None]
-            fields[found.name] = [(field.number, field.message_type.name) for field in inner]
-            waiting += [field.message_type for field in inner]
-    leading = {"TensorProto"}
+def find_fields_to_tensors():
+    """Return ONNX's fields that can lead to a tensor: `{message: {field number: its message}}`."""
+    fields, pending = {}, [onnx.ModelProto.DESCRIPTOR]
+    while pending:
+        message = pending.pop()
+        if message.name not in fields:
+            inner = [field for field in message.fields if field.message_type is not None]
+            fields[message.name] = [(field.number, field.message_type.name) for field in inner]
+            pending += [field.message_type for field in inner]
+    reaching = {"TensorProto"}
     while (
-        more := {name for name in fields if any(target in leading for _, target in fields[name])}
-        - leading
+        more := {name for name in fields if any(target in reaching for _, target in fields[name])}
+        - reaching
     ):
-        leading |= more
-    return {name: {n: to for n, to in fields[name] if to in leading} for name in leading}
+        reaching |= more
+    return {
+        name: {number: target for number, target in fields[name] if target in reaching}
+        for name in reaching
+    }
 
 
-FIELDS = fields_to_tensors()
+FIELDS = find_fields_to_tensors()
 
 
-def shortest_way(start, end):
-    """Numbers of the fields that lead from one message to another, the fewest there are."""
-    ways = [(start, [])]
-    for name, way in ways:
+def find_shortest_path(start, end):
+    """Return the shortest list of field numbers that leads from one message to another."""
+    paths = [(start, [])]
+    for name, path in paths:
         if name == end:
-            return way
-        ways += [(target, [*way, number]) for number, target in FIELDS[name].items()]
-    raise AssertionError(f"no way from {start} to {end}")
+            return path
+        paths += [(target, [*path, number]) for number, target in FIELDS[name].items()]
+    raise AssertionError(f"no path from {start} to {end}")
 
 
 @pytest.mark.parametrize(
     ("name", "number"), [(name, number) for name in sorted(FIELDS) for number in FIELDS[name]]
 )
-def test_outside_data_behind_any_field_of_onnx_is_found(name, number):
-    way = [
-        *shortest_way("ModelProto", name),
+def test_find_external_data_behind_any_field_of_onnx_is_found(name, number):
+    path = [
+        *find_shortest_path("ModelProto", name),
         number,
-        *shortest_way(FIELDS[name][number], "TensorProto"),
+        *find_shortest_path(FIELDS[name][number], "TensorProto"),
     ]
-    content = outside().SerializeToString()
-    for step in reversed(way):
-        content = message(step, content)
-    onnx.ModelProto.FromString(content)  # which ONNX reads as well
+    content = make_external_tensor().SerializeToString()
+    for field_number in reversed(path):
+        content = encode_message(field_number, content)
+    onnx.ModelProto.FromString(content)  # raises if ONNX cannot parse it
     assert find_external_data(content) == "w"
 
 
-def test_outside_data_knows_the_fields_that_onnx_has():
+def test_find_external_data_knows_all_fields_of_onnx():
     assert sum(map(len, FIELDS.values())) >= 19
     assert _FIELDS_TO_TENSORS == FIELDS
 
 
-@pytest.mark.parametrize("sign", ["external_data", "data_location"])
-def test_outside_data_either_sign_of_it_is_enough(sign):
-    tensor = outside(says_so=sign == "data_location")
-    if sign == "data_location":
+@pytest.mark.parametrize("field", ["external_data", "data_location"])
+def test_find_external_data_either_field_is_enough(field):
+    tensor = make_external_tensor(has_location=field == "data_location")
+    if field == "data_location":
         del tensor.external_data[:]
-    assert find_external_data(model(graph([PRODUCT], [tensor])).SerializeToString()) == "w"
+    assert (
+        find_external_data(make_model(make_graph([PRODUCT], [tensor])).SerializeToString()) == "w"
+    )
 
 
-def test_outside_data_a_tensor_that_says_it_is_inside_is_no_fault():
+def test_find_external_data_explicit_default_location_returns_none():
     tensor = numpy_helper.from_array(WEIGHTS, "w")
     tensor.data_location = TensorProto.DEFAULT
-    assert b"p\x00" in tensor.SerializeToString()  # written, though it is the default
-    assert find_external_data(model(graph([PRODUCT], [tensor])).SerializeToString()) is None
+    assert b"p\x00" in tensor.SerializeToString()  # the field is present, though it is the default
+    assert (
+        find_external_data(make_model(make_graph([PRODUCT], [tensor])).SerializeToString()) is None
+    )
 
 
-@pytest.mark.parametrize("where", HIDING)
-def test_weights_outside_are_found_wherever_they_are(where):
-    assert find_external_data(HIDING[where].SerializeToString()) == "w"
+@pytest.mark.parametrize("where", MODELS_WITH_EXTERNAL_DATA)
+def test_find_external_data_anywhere_in_a_model_is_found(where):
+    assert find_external_data(MODELS_WITH_EXTERNAL_DATA[where].SerializeToString()) == "w"
 
 
-def chosen(inner):
-    """A graph that answers as its branch does."""
+def run_branch(inner):
+    """Return a graph whose answer is that of its branch."""
     always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
     nodes = [
         helper.make_node("Constant", [], ["c"], value=always),
         helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner),
     ]
-    return model(graph(nodes))
+    return make_model(make_graph(nodes))
 
 
-BELOW = outside("below/w.bin")
-CONSTANT = helper.make_node("Constant", [], ["w"], value=BELOW)
-READ_BY_THE_RUNTIME = {
-    "an initializer": model(graph([PRODUCT], [BELOW])),
-    "a constant": model(graph([CONSTANT, PRODUCT])),
-    "an initializer of a branch": chosen(branch(BELOW)),
-    "a constant of a branch": chosen(branch(nodes=[CONSTANT])),
-    "a function": model(
-        graph([helper.make_node("F", ["x"], ["y"], domain="ours")]), functions=[function(BELOW)]
+EXTERNAL_TENSOR = make_external_tensor("below/w.bin")
+CONSTANT = helper.make_node("Constant", [], ["w"], value=EXTERNAL_TENSOR)
+MODELS_THAT_ONNX_RUNTIME_READS = {
+    "an initializer": make_model(make_graph([PRODUCT], [EXTERNAL_TENSOR])),
+    "a constant": make_model(make_graph([CONSTANT, PRODUCT])),
+    "an initializer of a branch": run_branch(make_branch(EXTERNAL_TENSOR)),
+    "a constant of a branch": run_branch(make_branch(nodes=[CONSTANT])),
+    "a function": make_model(
+        make_graph([helper.make_node("F", ["x"], ["y"], domain="ours")]),
+        functions=[make_function(EXTERNAL_TENSOR)],
     ),
 }
 
 
-@pytest.mark.parametrize("where", READ_BY_THE_RUNTIME)
-def test_the_runtime_would_read_them_below_the_folder_it_works_in(where, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", MODELS_THAT_ONNX_RUNTIME_READS)
+def test_find_external_data_that_onnx_runtime_would_read_is_found(where, tmp_path, monkeypatch):
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "w.bin").write_bytes(WEIGHTS.tobytes())
     monkeypatch.chdir(tmp_path)
-    content = READ_BY_THE_RUNTIME[where].SerializeToString()
+    content = MODELS_THAT_ONNX_RUNTIME_READS[where].SerializeToString()
     got = GraphSession(content).run({"x": np.eye(4, dtype=np.float32)})
-    np.testing.assert_equal(got["y"], WEIGHTS)  # if it no longer does, the check may go
+    # When ONNX Runtime stops reading these files, `find_external_data` is no longer needed.
+    np.testing.assert_equal(got["y"], WEIGHTS)
     assert find_external_data(content) == "w"
 
 
-def test_weights_inside_are_no_fault(shipped, adults, zoo):
-    whole = model(deeply(branch(numpy_helper.from_array(WEIGHTS, "w")), 20))
+def test_find_external_data_weights_in_the_file_returns_none(shipped, adults, zoo):
+    whole = make_model(nest_branch(make_branch(numpy_helper.from_array(WEIGHTS, "w")), 20))
     assert find_external_data(whole.SerializeToString()) is None
     graphs = [*shipped.rglob("*.onnx"), *adults.rglob("*.onnx"), *zoo.rglob("*.onnx")]
     assert len(graphs) > 5
     assert all(find_external_data(path.read_bytes()) is None for path in graphs)
 
 
-def test_a_bundle_with_weights_outside_is_refused_before_a_session_is_made(only_digits):
-    def move_out(content):
-        found = onnx.load_from_string(content)
-        for tensor in found.read_graph.initializer:
+def test_read_graph_with_external_data_is_refused(only_digits):
+    def move_weights_out(content):
+        model = onnx.load_from_string(content)
+        for tensor in model.graph.initializer:
             if tensor.name == "W1":
-                tensor.CopyFrom(outside(name="W1"))
-        return found.SerializeToString()
+                tensor.CopyFrom(make_external_tensor(name="W1"))
+        return model.SerializeToString()
 
-    folder = write_variants(only_digits / "digits" / "1", fp32=move_out)
-    with pytest.raises(BundleError, match=r"hold all of its weights; got 'W1' as external data"):
+    folder = write_variants(only_digits / "digits" / "1", fp32=move_weights_out)
+    with pytest.raises(BundleError, match=r"contain all of its weights; got 'W1' as external data"):
         Bundle.open(folder).read_graph("fp32")
 
 
-@pytest.mark.parametrize(("innermost", "depth"), [(b"", 100), (message(1, b""), 101)])
-def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermost, depth):
-    inner = innermost
+@pytest.mark.parametrize(("inner_message", "depth"), [(b"", 100), (encode_message(1, b""), 101)])
+def test_find_external_data_more_than_100_nested_messages_is_refused(inner_message, depth):
+    inner = inner_message
     for _ in range(33):
-        inner = message(1, message(5, message(6, inner)))  # a graph's node's attribute's graph
-    content = message(7, inner)
+        # A graph contains a node, which contains an attribute, which contains a graph.
+        inner = encode_message(1, encode_message(5, encode_message(6, inner)))
+    content = encode_message(7, inner)
     if depth > 100:
-        with pytest.raises(MalformedGraphError, match="at most 100 deep"):
+        with pytest.raises(MalformedGraphError, match="at most 100 levels deep"):
             find_external_data(content)
     else:
         assert find_external_data(content) is None
@@ -251,43 +278,44 @@ def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermos
     [b"\x08\x96\x01", b"\x09" + b"8 bytes ", b"\x0d" + b"four", b"\x12\x03abc"],
     ids=["an integer", "8 bytes", "4 bytes", "a length"],
 )
-def test_outside_data_fields_of_every_wire_type_are_passed_over(before):
-    content = model(graph([PRODUCT], [outside()])).SerializeToString()
+def test_find_external_data_fields_of_every_wire_type_are_skipped(before):
+    content = make_model(make_graph([PRODUCT], [make_external_tensor()])).SerializeToString()
     assert find_external_data(before + content) == find_external_data(content + before) == "w"
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"no graph", "wire type of protobuf; got 6"),
-        (b"\x3a\xff\x01", "breaks off"),
-        (b"\x3a", "breaks off"),
-        (b"\x08\x80", "breaks off"),
+        (b"no graph", "protobuf wire type; got 6"),
+        (b"\x3a\xff\x01", "truncated"),
+        (b"\x3a", "truncated"),
+        (b"\x08\x80", "truncated"),
         (b"\x08" + b"\xff" * 10 + b"\x01", "at most 64 bits"),
-        (b"\x0d\x00", "breaks off"),
-        (b"\x3a\x01\x0b", "wire type of protobuf; got 3"),
+        (b"\x0d\x00", "truncated"),
+        (b"\x3a\x01\x0b", "protobuf wire type; got 3"),
     ],
 )
-def test_what_is_no_protobuf_is_refused(content, fault):
+def test_find_external_data_not_protobuf_is_refused(content, fault):
     with pytest.raises(MalformedGraphError, match=fault):
         find_external_data(content)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_to_an_end(content):
+def test_find_external_data_any_bytes_returns_or_refuses(content):
     try:
         assert find_external_data(content) is None or isinstance(find_external_data(content), str)
     except MalformedGraphError as error:
         assert str(error).startswith("expected ")
 
 
-def repeating(operator, **attributes):
+def make_loop(operator, **attributes):
     body = helper.make_graph([PRODUCT], "body", [], [Y])
     return helper.make_node(operator, ["x"], ["y"], domain="", body=body, **attributes)
 
 
-# ONNX's operators whose body runs more than once, and ONNX Runtime's, which run a decoder a token.
-REPEATING = [
+# ONNX operators whose body runs more than once, and those of ONNX Runtime that run a decoder once
+# for each token.
+LOOPS = [
     "Loop",
     "Scan",
     "SequenceMap",
@@ -298,47 +326,47 @@ REPEATING = [
 ]
 
 
-def test_find_loop_knows_these_operators_and_no_others():
-    assert sorted(REPEATING) == sorted(LOOP_OPERATORS)
+def test_loop_operators_are_exactly_these():
+    assert sorted(LOOPS) == sorted(LOOP_OPERATORS)
 
 
-@pytest.mark.parametrize("operator", REPEATING)
+@pytest.mark.parametrize("operator", LOOPS)
 @pytest.mark.parametrize("place", ["graph", "branch", "function"])
-def test_find_loop_anywhere_in_a_model_is_found(operator, place):
-    node = repeating(operator)
+def test_find_loop_operator_anywhere_in_a_model_is_found(operator, place):
+    node = make_loop(operator)
     if place == "graph":
-        made = model(graph([node]))
+        model = make_model(make_graph([node]))
     elif place == "branch":
         choice = helper.make_node(
-            "If", ["c"], ["y"], then_branch=branch(nodes=[node]), else_branch=branch()
+            "If", ["c"], ["y"], then_branch=make_branch(nodes=[node]), else_branch=make_branch()
         )
-        made = model(graph([choice]))
+        model = make_model(make_graph([choice]))
     else:
         function = helper.make_function("ours", "f", ["x"], ["y"], [node], [])
-        made = model(graph([helper.make_node("f", ["x"], ["y"], domain="ours")]))
-        made.functions.append(function)
-    assert find_loop_operator(made.SerializeToString()) == operator
+        model = make_model(make_graph([helper.make_node("f", ["x"], ["y"], domain="ours")]))
+        model.functions.append(function)
+    assert find_loop_operator(model.SerializeToString()) == operator
 
 
-def test_find_loop_other_operators_are_no_loop():
+def test_find_loop_operator_other_operators_returns_none():
     names = ["Loops", "If", "MatMul", "LSTM"]
     nodes = [helper.make_node(name, ["x"], ["y"], name="Loop") for name in names]
-    assert find_loop_operator(model(graph(nodes)).SerializeToString()) is None
+    assert find_loop_operator(make_model(make_graph(nodes)).SerializeToString()) is None
 
 
-def test_graph_that_is_no_protobuf_is_refused_though_its_sum_is_right(only_digits):
+def test_read_graph_not_protobuf_with_correct_checksum_is_refused(only_digits):
     folder = write_variants(only_digits / "digits" / "1", fp32=lambda _: b"no graph")
     with pytest.raises(BundleError, match=r"expected model.fp32.onnx as an ONNX graph; "):
         Bundle.open(folder).read_graph("fp32")
 
 
-def test_graph_with_a_loop_is_refused_unless_it_is_allowed(only_digits):
+def test_read_graph_with_a_loop_is_refused_unless_allowed(only_digits):
     def add_loop(content):
-        made = onnx.load_from_string(content)
-        made.read_graph.node.append(repeating("Loop"))
-        return made.SerializeToString()
+        model = onnx.load_from_string(content)
+        model.graph.node.append(make_loop("Loop"))
+        return model.SerializeToString()
 
     folder = write_variants(only_digits / "digits" / "1", fp32=add_loop)
     with pytest.raises(BundleError, match=r"repeat a part of the graph; got Loop.*--allow-loops"):
         Bundle.open(folder).read_graph("fp32")
-    assert Bundle.open(folder, limits=BundleLimits(allow_loops=True)).graph("fp32")
+    assert Bundle.open(folder, limits=BundleLimits(allow_loops=True)).read_graph("fp32")

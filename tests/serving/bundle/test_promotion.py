@@ -1,4 +1,4 @@
-"""Staged versions: found by number, promoted whole or not at all."""
+"""Staged versions are listed by number, and promoted completely or not at all."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from tests.bundle_versions import add_version, damage
 
 @pytest.fixture
 def stage(only_digits):
-    """Stages versions of the embedded default."""
+    """Function that stages copies of the shipped model under the given version numbers."""
 
     def add(*numbers):
         for number in numbers:
@@ -28,11 +28,11 @@ def stage(only_digits):
     return add
 
 
-def folders(models):
+def list_folders(models):
     return sorted(path.name for path in (models / "digits").iterdir())
 
 
-def test_staged_versions_are_no_versions_and_can_be_opened(stage):
+def test_list_staged_versions_are_not_versions_but_can_be_opened(stage):
     models = stage(2, 11)
     assert list_versions(models / "digits") == [1]
     assert list_staged_versions(models / "digits") == [2, 11]
@@ -42,7 +42,8 @@ def test_staged_versions_are_no_versions_and_can_be_opened(stage):
 def test_open_staged_folder_of_another_number_is_refused(stage):
     models = stage(2)
     shutil.move(models / "digits" / "staged-2", models / "digits" / "staged-3")
-    with pytest.raises(BundleError, match=r"manifest of digits/staged-3; got that of digits/2"):
+    message = r"manifest of digits/staged-3; got the manifest of digits/2"
+    with pytest.raises(BundleError, match=message):
         Bundle.open(models / "digits" / "staged-3")
 
 
@@ -50,37 +51,37 @@ def test_promote_renames_the_only_staged_version(stage):
     models = stage(2)
     bundle = promote(models, "digits")
     assert (bundle.path, bundle.manifest.version) == (models / "digits" / "2", 2)
-    assert folders(models) == ["1", "2"]
+    assert list_folders(models) == ["1", "2"]
     assert Bundle.open(bundle.path).read_selftest()
 
 
-def test_promote_several_staged_needs_a_number(stage):
+def test_promote_several_staged_versions_requires_a_number(stage):
     models = stage(2, 3)
     with pytest.raises(PromotionError, match=r"out of 2, 3; got no number"):
         promote(models, "digits")
     with pytest.raises(PromotionError, match=r"out of 2, 3; got 1"):
         promote(models, "digits", 1)
     assert promote(models, "digits", 3).path.name == "3"
-    assert folders(models) == ["1", "3", "staged-2"]
+    assert list_folders(models) == ["1", "3", "staged-2"]
 
 
-def test_promote_number_that_is_taken_is_refused(stage):
+def test_promote_number_that_is_already_used_is_refused(stage):
     models = stage(2)
-    for occupy in (
-        lambda place: place.mkdir(),  # which a rename would replace without a word
-        lambda place: place.touch(),
-        lambda place: place.symlink_to("nowhere"),
-        lambda place: shutil.copytree(models / "digits" / "1", place),
+    for create in (
+        lambda target: target.mkdir(),  # a rename would silently replace an empty folder
+        lambda target: target.touch(),
+        lambda target: target.symlink_to("missing"),
+        lambda target: shutil.copytree(models / "digits" / "1", target),
     ):
-        place = models / "digits" / "2"
-        occupy(place)
+        target = models / "digits" / "2"
+        create(target)
         with pytest.raises(PromotionError, match=r"digits/2 not to exist yet; .*nothing was chan"):
             promote(models, "digits", 2)
         assert (models / "digits" / "staged-2" / "bundle.json").exists()
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
         else:
-            place.unlink()
+            target.unlink()
 
 
 def test_promote_damaged_version_is_refused(stage):
@@ -91,14 +92,14 @@ def test_promote_damaged_version_is_refused(stage):
     (models / "digits" / "staged-2" / "bundle.json").unlink()
     with pytest.raises(PromotionError, match=r"expected a readable bundle.json"):
         promote(models, "digits", 2)
-    assert folders(models) == ["1", "staged-2"]
+    assert list_folders(models) == ["1", "staged-2"]
 
 
-def test_promote_what_is_not_there_is_refused_with_what_is(stage, only_digits, tmp_path):
+def test_promote_missing_version_model_or_folder_is_refused(stage, only_digits, tmp_path):
     with pytest.raises(PromotionError, match=r"staged version of digits; got none .*fit --stage"):
         promote(only_digits, "digits")
     for name in ("letters", "../models/digits", ".", ""):
-        with pytest.raises(PromotionError, match=r"\(those with versions: digits\); got '"):
+        with pytest.raises(PromotionError, match=r"\(models with versions: digits\); got '"):
             promote(only_digits, name)
     with pytest.raises(PromotionError, match=r"expected a folder of models; got .*absent"):
         promote(tmp_path / "absent", "digits")

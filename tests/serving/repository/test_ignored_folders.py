@@ -54,7 +54,7 @@ def test_index_staged_version_names_remedy(only_digits):
 def test_index_bundle_in_model_folder_is_listed(only_digits):
     shutil.copytree(only_digits / "digits" / "1", only_digits / "letters")
     assert (
-        "got it in that of the model; move its files"
+        "got it in the folder of the model; move its files"
         in (read_index(only_digits)["letters", "bundle.json"][1])
     )
 

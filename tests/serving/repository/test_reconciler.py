@@ -260,7 +260,7 @@ def test_new_version_invalid_is_refused_with_reason_in_index(
         case "pipe":
             graph.unlink()
             os.mkfifo(graph)
-            expected = "expected model.onnx as a plain file"
+            expected = "expected model.onnx as a regular file"
         case "opset":
             unknown_opset(path)
             expected = "ONNX Runtime does not load the graph"

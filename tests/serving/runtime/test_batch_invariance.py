@@ -1,4 +1,4 @@
-"""Graphs whose answer to a row depends on the rest of its batch, and pass a plain self-test."""
+"""Graphs fail if an answer depends on the batch, even if all golden answers are as expected."""
 
 import numpy as np
 import onnx
@@ -18,21 +18,21 @@ def constant(name, values, dtype=np.float32):
 
 SHARE = constant("share", 0.2)
 
-# Each takes "x", the features, and gives "changed", which the rest of the graph reads instead.
+# Each part reads the features from "x", and writes "changed", which the rest of the graph reads.
 DEPENDENT = {
     "mean of the batch": (
         [
             helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
-            helper.make_node("Mul", ["mean", "share"], ["some"]),
-            helper.make_node("Add", ["x", "some"], ["changed"]),
+            helper.make_node("Mul", ["mean", "share"], ["shift"]),
+            helper.make_node("Add", ["x", "shift"], ["changed"]),
         ],
         [SHARE],
     ),
-    "rows before it": (
+    "earlier rows": (
         [
             helper.make_node("CumSum", ["x", "first"], ["sums"]),
-            helper.make_node("Mul", ["sums", "share"], ["some"]),
-            helper.make_node("Add", ["x", "some"], ["changed"]),
+            helper.make_node("Mul", ["sums", "share"], ["shift"]),
+            helper.make_node("Add", ["x", "shift"], ["changed"]),
         ],
         [SHARE, constant("first", 0, np.int64)],
     ),
@@ -41,12 +41,12 @@ DEPENDENT = {
             helper.make_node("Shape", ["x"], ["shape"]),
             helper.make_node("Gather", ["shape", "first"], ["rows"]),
             helper.make_node("Cast", ["rows"], ["count"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Mul", ["count", "share"], ["some"]),
-            helper.make_node("Add", ["x", "some"], ["changed"]),
+            helper.make_node("Mul", ["count", "share"], ["shift"]),
+            helper.make_node("Add", ["x", "shift"], ["changed"]),
         ],
         [SHARE, constant("first", 0, np.int64)],
     ),
-    # What dynamic INT8 does: the range of the whole batch decides how each number is rounded.
+    # Dynamic INT8 quantization works like this: the range of the batch determines the rounding.
     "range of the batch": (
         [
             helper.make_node("DynamicQuantizeLinear", ["x"], ["bytes", "byte_scale", "byte_zero"]),
@@ -56,8 +56,8 @@ DEPENDENT = {
     ),
     "rows far larger than the golden ones": (
         [
-            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
-            helper.make_node("Greater", ["most", "far"], ["is_far"]),
+            helper.make_node("ReduceMax", ["x"], ["maximum"], keepdims=0),
+            helper.make_node("Greater", ["maximum", "far"], ["is_far"]),
             helper.make_node("Where", ["is_far", "zero", "one"], ["factor"]),
             helper.make_node("Mul", ["x", "factor"], ["changed"]),
         ],
@@ -86,26 +86,26 @@ def insert_after_features(graph: bytes, nodes, constants) -> bytes:
     (features,) = model.graph.input
     for node in model.graph.node:
         node.input[:] = ["changed" if name == features.name else name for name in node.input]
-    own = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    for node in own:
+    inserted = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for node in inserted:
         node.input[:] = [features.name if name == "x" else name for name in node.input]
     rest = list(model.graph.node)
     del model.graph.node[:]
-    model.graph.node.extend([*own, *rest])
+    model.graph.node.extend([*inserted, *rest])
     model.graph.initializer.extend(constants)
     return model.SerializeToString()
 
 
 def replace_graph(folder, graph: bytes) -> Bundle:
-    """Return the bundle with another graph, whose answers to all golden rows it expects."""
+    """Replace the graph of a bundle, and expect its own answers to all golden rows at once."""
     bundle = Bundle.open(folder)
     old = bundle.read_selftest()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = dict(zip(names, session.run(None, old.inputs), strict=True))
     (folder / "model.onnx").write_bytes(graph)
-    changed = {"sha256": compute_sha256(graph), "size_bytes": len(graph)}
-    fp32 = bundle.manifest.variants["fp32"].model_copy(update=changed)
+    updates = {"sha256": compute_sha256(graph), "size_bytes": len(graph)}
+    fp32 = bundle.manifest.variants["fp32"].model_copy(update=updates)
     manifest = bundle.manifest.model_copy(update={"variants": {"fp32": fp32}})
     (folder / "bundle.json").write_text(manifest.model_dump_json())
     tolerances = old.expected["fp32"].tolerances
@@ -114,24 +114,24 @@ def replace_graph(folder, graph: bytes) -> Bundle:
 
 
 @pytest.mark.parametrize("dependence", DEPENDENT)
-def test_prove_answer_depends_on_batch_refuses(dependence, only_digits):
+def test_run_self_test_answer_depends_on_batch_fails(dependence, only_digits):
     folder = only_digits / "digits" / "1"
     graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), *DEPENDENT[dependence])
-    proof = run_self_test(replace_graph(folder, graph), "fp32")
-    assert not proof.passed
-    assert proof.difference.is_within_tolerance  # all golden rows at once are answered as expected
-    assert "expected fp32 to answer a row whatever else is in its batch" in proof.failure
+    result = run_self_test(replace_graph(folder, graph), "fp32")
+    assert not result.passed
+    assert result.difference.is_within_tolerance  # all golden rows at once are answered as expected
+    assert "expected fp32 to answer a row the same in every batch" in result.failure
 
 
-def test_prove_row_wise_graph_passes(only_digits):
+def test_run_self_test_row_wise_graph_passes(only_digits):
     folder = only_digits / "digits" / "1"
     nodes = [helper.make_node("Mul", ["x", "share"], ["changed"])]
     graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), nodes, [SHARE])
     assert run_self_test(replace_graph(folder, graph), "fp32").passed
 
 
-def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
-    """A dependence that begins above 256 rows is found where 512 are joined."""
+def test_run_self_test_larger_batches_allowed_checks_the_largest(only_digits):
+    """A dependence that begins above 256 rows is found if batches may have 512 rows."""
     nodes, constants = DEPENDENT["batches above the golden rows' number"]
     constants = [*constants[:1], constant("golden", 300, np.int64), *constants[2:]]
     folder = only_digits / "digits" / "1"
@@ -142,16 +142,16 @@ def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
     assert "in a batch of 512 rows" in run_self_test(bundle, "fp32", limits=limits).failure
 
 
-def test_prove_mixed_columns_with_gaps_passes(adults):
+def test_run_self_test_mixed_columns_with_gaps_pass(adults):
     assert run_self_test(Bundle.open(adults / "adults" / "1"), "fp32").passed
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 300])
-def test_graph_that_answers_some_batch_with_fewer_rows_is_refused(rows, shipped):
+def test_find_batch_dependence_batch_answered_with_fewer_rows_is_refused(rows, shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
     selftest, session = bundle.read_selftest(), GraphSession(bundle.read_graph("fp32"))
 
-    class Shorter:
+    class ShorteningSession:
         def run(self, inputs):
             outputs = session.run(inputs)
             kept = slice(-1) if len(inputs["features"]) == rows else slice(None)
@@ -159,5 +159,7 @@ def test_graph_that_answers_some_batch_with_fewer_rows_is_refused(rows, shipped)
 
     arguments = bundle.manifest.inputs, selftest.inputs, selftest.expected["fp32"], 300
     assert find_batch_dependence(session, *arguments) is None
-    with pytest.raises(GraphError, match=f"of {rows} rows for as many; got the shape .{rows - 1},"):
-        find_batch_dependence(Shorter(), *arguments)
+    with pytest.raises(
+        GraphError, match=f"each of the {rows} input rows; got the shape .{rows - 1},"
+    ):
+        find_batch_dependence(ShorteningSession(), *arguments)

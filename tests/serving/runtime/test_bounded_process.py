@@ -1,4 +1,4 @@
-"""Work that takes too much, and what is said of it."""
+"""A forked process is ended when it exceeds its limits, and the reason is reported."""
 
 import faulthandler
 import os
@@ -23,17 +23,17 @@ def allocate():
     return len(bytearray(2 * MEMORY))
 
 
-def end_by(number):
-    faulthandler.disable()  # pytest's, which would tell of it at length
+def kill_itself(number):
+    faulthandler.disable()  # pytest's handler would print a long traceback
     os.kill(os.getpid(), number)
     signal.pause()
 
 
-def test_run_bounded_work_in_time_returns_its_result():
+def test_run_bounded_within_the_limits_returns_the_result():
     assert run_bounded(lambda: {"pid": os.getppid()}, 10, MEMORY) == ({"pid": os.getpid()}, None)
 
 
-def test_run_bounded_result_larger_than_a_pipe_is_returned_whole():
+def test_run_bounded_result_larger_than_a_pipe_is_complete():
     assert run_bounded(lambda: "x" * 2**20, 10, MEMORY) == ("x" * 2**20, None)
 
 
@@ -42,16 +42,20 @@ def test_run_bounded_result_larger_than_a_pipe_is_returned_whole():
     [
         (spin, "took more than 0.2 s of processor time", False),
         (signal.pause, "was not done after 2 s on a busy machine", True),
-        (allocate, "crashed or could get no memory (status 1)", False),
-        (lambda: end_by(signal.SIGSEGV), "crashed or could get no memory (SIGSEGV)", False),
-        (lambda: end_by(signal.SIGKILL), "was killed, most likely for lack of memory", True),
-        (lambda: os._exit(0), "crashed or could get no memory (status 0)", False),
+        (allocate, "crashed or could not allocate memory (status 1)", False),
+        (
+            lambda: kill_itself(signal.SIGSEGV),
+            "crashed or could not allocate memory (SIGSEGV)",
+            False,
+        ),
+        (lambda: kill_itself(signal.SIGKILL), "was killed, most likely for lack of memory", True),
+        (lambda: os._exit(0), "crashed or could not allocate memory (status 0)", False),
     ],
 )
-def test_run_bounded_work_that_takes_too_much_is_ended(work, reason, is_transient, capfd):
-    result, ended = run_bounded(work, 0.2, MEMORY)
+def test_run_bounded_exceeded_limit_or_crash_returns_the_reason(work, reason, is_transient, capfd):
+    result, abnormal_exit = run_bounded(work, 0.2, MEMORY)
     assert result is None
-    assert (ended.reason, ended.is_transient) == (reason, is_transient)
+    assert (abnormal_exit.reason, abnormal_exit.is_transient) == (reason, is_transient)
     assert ("MemoryError" in capfd.readouterr().err) == (work is allocate)
 
 

@@ -1,4 +1,4 @@
-"""The heap: freed memory goes back to the system when it is due, and once for several causes."""
+"""Freed memory is returned to the operating system when it is due, once for several requests."""
 
 import ctypes
 import json
@@ -17,14 +17,14 @@ from tests.bundle_versions import add_version, damage
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that the module sees, in a list of one."""
+    """Time of the monotonic clock that the module reads, in a list of one element."""
     now = [1000.0]
     monkeypatch.setattr(heap, "monotonic", lambda: now[0])
     monkeypatch.setattr(heap, "_trim_at", math.inf)
     return now
 
 
-def test_a_trim_is_due_after_the_shortest_delay_and_then_no_more(clock):
+def test_is_trim_due_after_the_shortest_delay_and_only_once(clock):
     assert not heap.is_trim_due()
     heap.request_trim(10)
     heap.request_trim(20)
@@ -38,7 +38,7 @@ def test_a_trim_is_due_after_the_shortest_delay_and_then_no_more(clock):
     assert heap.is_trim_due()
 
 
-def test_a_large_body_requests_a_trim_whether_or_not_it_is_answered(clock, client):
+def test_request_trim_large_body_accepted_or_refused_requests_one(clock, client):
     for width, status in ((64, 200), (63, 422)):
         small = {"instances": [[0] * width]}
         assert client.post("/predict", json=small).status_code == status
@@ -50,33 +50,34 @@ def test_a_large_body_requests_a_trim_whether_or_not_it_is_answered(clock, clien
         heap.trim_heap()
 
 
-def resident():
-    """Bytes of this process's memory."""
+def read_resident_bytes():
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="it is glibc's")
-def test_trim_heap_gives_freed_memory_back_to_the_system():
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc has it")
+def test_trim_heap_freed_memory_returns_to_the_operating_system():
     size = 50 * 2**20
     blocks = [bytes(1000) for _ in range(size // 1000)]
-    last = blocks[-1]  # above the others, which alone would not be given back
+    # The last block lies above the others, so that the C library does not return them by itself.
+    last = blocks[-1]
     blocks.clear()
-    before = resident()
+    before = read_resident_bytes()
     heap.trim_heap()
-    assert before - resident() > size // 2
+    assert before - read_resident_bytes() > size // 2
     assert last == bytes(1000)
 
 
 @pytest.fixture
 def trims(monkeypatch):
-    """The calls of the C library's function."""
+    """Arguments of all calls of the C library's `malloc_trim`."""
     calls = []
     monkeypatch.setattr(heap, "_malloc_trim", calls.append)
     monkeypatch.setattr(heap, "_trim_at", math.inf)
     return calls
 
 
-def test_a_version_that_was_loaded_and_refused_is_followed_by_one_trim(only_digits, trims):
+def test_trim_heap_refused_version_is_followed_by_one_trim(only_digits, trims):
     repository = Repository(only_digits, poll=0)
     repository.reconcile_once()
     trims.clear()
@@ -88,7 +89,7 @@ def test_a_version_that_was_loaded_and_refused_is_followed_by_one_trim(only_digi
     assert trims == [0]
 
 
-def test_a_model_that_was_replaced_is_followed_by_a_trim_once_no_request_holds_it(
+def test_trim_heap_replaced_model_is_followed_by_a_trim_once_no_request_holds_it(
     only_digits, trims
 ):
     repository = Repository(only_digits, poll=0)

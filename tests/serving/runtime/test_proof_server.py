@@ -1,4 +1,4 @@
-"""What the server of proofs does when the worker that asked has ended."""
+"""The proof server keeps working after the worker that requested a proof has ended."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ from serving.runtime import ProofLimits, proof_server
 from tests.processes import wait_until
 
 
-def processes_of(group):
-    """Processes of a group."""
+def list_processes(group):
+    """Return the ids of the processes in a process group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -24,13 +24,13 @@ def processes_of(group):
 
 
 @pytest.fixture
-def started(processes, monkeypatch, capfd):
-    """A server of proofs and its process group.
+def server_and_group(processes, monkeypatch, capfd):
+    """A proof server and the id of its process group.
 
-    It is no child of this process, and other test runs have servers of the same name: so it says
-    its own number.
+    The server is not a child of this process, and the servers of other test runs have the same
+    name. So it writes its process id to a pipe.
     """
-    # Of files but the standard streams, as pytest's is, the server of proofs leaves none open.
+    # The proof server closes all files except the standard streams, and pytest replaces those.
     monkeypatch.setattr(sys, "stderr", open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
     read, write = os.pipe()
     serve = proof_server._serve_requests
@@ -48,19 +48,21 @@ def started(processes, monkeypatch, capfd):
         yield server, group
     finally:
         server._client.close()
-    wait_until(lambda: processes_of(group) == [])
+    wait_until(lambda: list_processes(group) == [])
 
 
-def test_a_report_that_no_one_waits_for_is_no_fault(started, only_digits, capfd):
-    server, group = started
+def test_submit_worker_ends_before_the_report_server_continues(
+    server_and_group, only_digits, capfd
+):
+    server, group = server_and_group
     version, limits = only_digits / "digits" / "1", ProofLimits()
     pending = server.submit(version, only_digits, limits)
-    wait_until(lambda: len(processes_of(group)) > 1)
-    pending._connection.close()  # as the end of a worker does
-    wait_until(lambda: processes_of(group) == [group])
+    wait_until(lambda: len(list_processes(group)) > 1)
+    pending._connection.close()  # as when a worker ends
+    wait_until(lambda: list_processes(group) == [group])
     assert capfd.readouterr().err == ""
 
-    def prove_again():  # as a worker does where the machine was too busy to fork
+    def prove_again():  # as a worker does if the fork failed on a busy machine
         report = wait_until(server.submit(version, only_digits, limits).poll)
         return None if report.is_transient else report
 
