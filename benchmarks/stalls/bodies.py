@@ -1,7 +1,8 @@
 """Hostile bodies: small to send, and as expensive to decode as their format allows.
 
 `BODIES` is used by the benchmark (`python -m benchmarks.stalls`), which sends each of them to a
-real server, and by `tests/serving/codec/test_linear_time.py`, which compares the CPU time of two sizes.
+real server, and by `tests/serving/codec/test_linear_time.py`, which compares the CPU time of two
+sizes.
 Add an entry to cover another body; nothing else has to change.
 """
 

@@ -164,7 +164,8 @@ class _Cuts:
         if len(rows) - size < fewest:
             raise DataError(
                 f"expected at least {pluralize(fewest, 'row')} to learn from; got "
-                f"{len(rows) - size} of {len(self.table)}; ask for smaller shares of validation and test rows"
+                f"{len(rows) - size} of {len(self.table)}; ask for smaller shares of validation "
+                f"and test rows"
             )
         if self.table.times is not None:
             second = _latest(self.table.times[rows], size, leave)
