@@ -81,7 +81,8 @@ class _StrictDecoder(JsonScanner):
         self.schema = schema
         self.options = options
         self.stride = max(STRIDE_CHARACTERS, STRIDE_CHARACTERS_PER_COLUMN * len(schema))
-        self.strict_until = 0  # end of the last stride, in which the fast decoder may find an error
+        # End of the last stride that was tried. Up to here, instances are read one by one.
+        self.strict_until = 0
         self.last_yield = 0  # position at the last yield to the event loop
         self.builder = InputBuilder(schema)
         self.max_instances = max_cells // len(schema)

@@ -1,4 +1,4 @@
-"""JSON values as simdjson parses them: documents, lists, objects and the options beside instances.
+"""JSON values as simdjson parses them: documents, lists, objects and the options besides instances.
 
 simdjson parses a whole body at once but builds Python objects only for what is read. The functions
 here walk through lists in blocks and never build a nested value where a scalar should be, so that a

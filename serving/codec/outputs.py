@@ -22,7 +22,7 @@ NEEDS_CSV_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
 
 
 def parse_requested_outputs(parameters: Any) -> tuple[str, ...]:
-    """Return the names in `{"outputs": [name, …]}`; none if the client wants all outputs.
+    """Return the names in `{"outputs": [name, …]}`; empty if the client wants all outputs.
 
     Args:
         parameters: Value of the body's key `parameters`, any JSON; None if it is absent.
@@ -69,7 +69,7 @@ def select_outputs(outputs: Arrays, names: Sequence[str]) -> Arrays:
 
     Args:
         outputs: All outputs of the graph by name.
-        names: Names of the requested outputs; none for all.
+        names: Names of the requested outputs; empty for all outputs.
 
     Raises:
         InvalidInstancesError: If the graph has no output of that name.

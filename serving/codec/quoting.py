@@ -67,19 +67,19 @@ def quote_text(text: str) -> str:
     return f"{json.dumps(text[:MAX_QUOTED_CHARACTERS])}{ellipsis}"
 
 
-def suggest_similar_name(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "…"?` with the known name most similar to a wrong one, or "".
+def suggest_similar_name(name: str, accepted_names: Iterable[str]) -> str:
+    """Return `; did you mean "…"?` with the accepted name most similar to a wrong one, or "".
 
     A table may have thousands of columns. Only the `MAX_COMPARED_NAMES` that share the longest
     beginning with the wrong name are compared with it, so that a typo costs little time.
 
     Args:
         name: The wrong name.
-        known: Names that would have been accepted.
+        accepted_names: Names that would have been accepted.
     """
     short = name[:MAX_QUOTED_CHARACTERS]
     candidates = nlargest(
-        MAX_COMPARED_NAMES, known, key=lambda other: _count_common_letters(short, other)
+        MAX_COMPARED_NAMES, accepted_names, key=lambda other: _count_common_letters(short, other)
     )
     matches = get_close_matches(short, candidates, n=1)
     return f"; did you mean {quote_text(matches[0])}?" if matches else ""
