@@ -403,6 +403,6 @@ def test_version_that_another_worker_refuses_is_refused_for_its_reason(start):
         response = server.post(ADMINISTER + "load", b"")
     answer = response.get_json()
     assert (response.status_code, answer["code"]) == (409, "version_refused")
-    assert "to prove itself; it crashes there; nothing was changed" in answer["error"]
+    assert "to pass its self-test; it crashes there; nothing was changed" in answer["error"]
     assert answer["details"] == {"model": "digits", "version": 2}
     assert server.state() == before
