@@ -428,6 +428,6 @@ def test_load_other_worker_refuses_version_its_reason_is_answered(start):
         response = server.post(ADMINISTER + "load", b"")
     answer = response.get_json()
     assert (response.status_code, answer["code"]) == (409, "version_refused")
-    assert "to prove itself; it crashes there; nothing was changed" in answer["error"]
+    assert "to pass its self-test; it crashes there; nothing was changed" in answer["error"]
     assert answer["details"] == {"model": "digits", "version": 2}
     assert server.read_state() == before
