@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 from serving.bundle import Arrays, concatenate_rows, iter_row_slices
 
 MAX_PAUSE_SECONDS = 1.0  # longest pause between two checks of the runs in progress
+# NumPy's names of the element types that a graph's input may have.
+_DTYPE_BY_TENSOR_TYPE = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "str",
+}
 
 
 class RunWatchdog:
@@ -84,14 +90,6 @@ def get_shared_watchdog(seconds: float) -> RunWatchdog:
     return RunWatchdog(min(seconds / 4, MAX_PAUSE_SECONDS))
 
 
-# NumPy's names of the element types that a graph's input may have.
-_DTYPE_BY_TENSOR_TYPE = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(string)": "str",
-}
-
-
 @cache
 def _import_onnxruntime() -> Any:
     """Import ONNX Runtime when the process creates its first session.
@@ -137,8 +135,8 @@ class GraphSession:
         graph: Content of the ONNX file.
         threads: Number of threads of one run.
         run_seconds: Longest time of one run, in seconds; None for no limit. A longer run is ended
-            at the next operator after the next check of the watchdog, which takes up to a quarter
-            of `run_seconds` or a second longer, whichever is shorter.
+            between two operators. The time is checked every quarter of `run_seconds`, and at least
+            every second.
 
     Attributes:
         inputs: Dtype of each of the graph's inputs by name: `float32`, `float64` or `str`, or ONNX
