@@ -233,7 +233,7 @@ def test_a_server_says_which_class_its_threshold_is_of(fraud):
     assert float(parameters["threshold"]["string_value"]) == bundle.manifest.threshold
     schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
     labels = schemas["fraud.answers"]["properties"]["predictions"]["items"]
-    assert labels["description"].startswith("fraud where its probability reaches the threshold")
+    assert labels["description"].startswith("fraud if its probability reaches the threshold")
 
 
 def test_areas_are_of_the_positive_class():
