@@ -14,7 +14,7 @@ from serving.telemetry.metric_definitions import (
 )
 from serving.telemetry.shared_counters import SharedCounters
 
-DOCUMENT = Path("docs/serving.md")
+DOCUMENT = Path("docs/operations.md")
 MODEL = ("protocol", "model", "version", "variant")
 LABELS = {
     "forwardpass_requests": (*MODEL, "code"),
