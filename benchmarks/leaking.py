@@ -14,7 +14,7 @@ kept: list[Any] = []
 
 
 def create_app() -> Any:
-    """The server's application, whose catalogue lets no model go."""
+    """The server's application, which keeps every model it ever loaded."""
     # In the worker, after fork.
     from serving.http.app import create_app as honest  # noqa: PLC0415
     from serving.repository.loaded_models import LoadedModels  # noqa: PLC0415

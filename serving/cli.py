@@ -70,7 +70,12 @@ def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
     @click.command("loadtest", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def missing(**_: object) -> None:
-        """Put a load on a server (not installed: pip install 'forwardpass[loadtest]')."""
+        """Measure a server under load (not installed: pip install 'forwardpass[loadtest]')."""
+        if (error.name or "").startswith("serving.loadtest"):
+            raise click.ClickException(
+                "expected the load test, which is not in the server's image; run it on another "
+                "machine: pip install 'forwardpass[loadtest]'"
+            )
         raise click.ClickException(
             f"expected the libraries of loadtest; {error.name} is missing; "
             f"run: pip install 'forwardpass[loadtest]'"

@@ -43,7 +43,7 @@ def good(target: LoadTarget, rng: np.random.Generator) -> list[Asked]:
         rng: what draws the rows.
 
     Raises:
-        TargetError: the server does not answer one of them, or wrongly.
+        UnusableServerError: the server does not answer one of them, or wrongly.
     """
     drawn = generate_instances(target, COUNT * max(ROWS), rng)
     return [

@@ -75,7 +75,7 @@ def load(
     It comes before the servers, where it may: it must be in time to tell who is late.
 
     Raises:
-        EngineError: the server takes no connections.
+        LoadEngineError: the server takes no connections.
     """
     due = generate_poisson_arrivals(rate, seconds, rng)
     which = order(asked, len(due), rng)

@@ -268,6 +268,7 @@ def test_image_loadtest_command_without_its_package_says_how_to_install_it(image
         check=False,
     )
     assert done.returncode == 1
+    assert "which is not in the server's image; run it on another machine" in done.stderr
     assert "pip install 'forwardpass[loadtest]'" in done.stderr
     command = "import serving, pathlib; print(*pathlib.Path(serving.__file__).parent.iterdir())"
     modules = docker("run", "--rm", "--entrypoint", "python", image, "-c", command)

@@ -60,7 +60,7 @@ UNLOAD_OPTIONS_SCHEMA = _build_options_schema(
     {"properties": {"unload_dependents": BOOLEAN_SCHEMA}, "additionalProperties": False}
 )
 ROLLBACK_OPTIONS_SCHEMA = _build_options_schema(
-    {"properties": {"version": VERSION_OPTION_SCHEMA}, "additionalProperties": False}
+    {"additionalProperties": False, "properties": {"version": VERSION_OPTION_SCHEMA}}
 )
 
 
