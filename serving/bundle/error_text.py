@@ -46,7 +46,7 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: Unknown name. Upper and lower case are not distinguished.
-        known: Known names.
+        known: Names from which the suggestion is chosen.
     """
     by_lower = {other.lower(): other for other in known}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
