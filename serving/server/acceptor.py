@@ -37,14 +37,14 @@ from serving.server.socket_errors import (
 from serving.telemetry.request_metrics import count_accept_error
 from serving.telemetry.shared_counters import SharedCounters
 
-MAX_ACCEPTS_PER_TURN = 100  # connections, before the event loop serves the open ones again
+MAX_ACCEPTS_PER_TURN = 100  # connections accepted before the event loop serves open ones again
 # A worker accepts several connections in a row if every other worker holds this many more.
 CATCH_UP_CONNECTIONS = 8
 YIELD_TURN_SECONDS = 0.001  # pause in which a worker with fewer connections can accept
 SILENT_WORKER_SECONDS = 1.0  # age of the last heartbeat at which a worker is ignored
 RETRY_SECONDS = 0.05  # pause after an error, or while no more connections can be open
 MIN_IDLE_SECONDS = 0.1  # idle time before a connection can be closed in favour of a new one
-LOG_INTERVAL_SECONDS = 60.0  # least time between two log lines about the same problem
+LOG_INTERVAL_SECONDS = 60.0  # shortest time between two log lines about the same problem
 
 
 class Acceptor:
@@ -131,7 +131,7 @@ class Acceptor:
             self._evict_and_pause("descriptors", excess)
 
     def stop_competing(self) -> None:
-        """From now on accept only what no other worker takes, since this worker will end soon."""
+        """From now on accept only connections that no other worker accepts; this one ends soon."""
         self._is_stopping = True
         self._publish_load()
 
@@ -247,7 +247,7 @@ class Acceptor:
 
     def _accept_one(self, listener: Listener) -> bool:
         """Accept a connection; return False if none was there or none could be accepted."""
-        # Counted and published beforehand, so that two workers do not accept at the same time.
+        # Count and publish it first, so that two workers do not accept at the same time.
         self._open_count += 1
         self._publish_load()
         try:
@@ -300,7 +300,7 @@ class Acceptor:
         except (OSError, ssl.SSLError) as error:  # the client closed before it was served
             logging.getLogger(__name__).debug("connection ended: %s", error)
         finally:
-            # Before the socket is closed, since the client may connect again right afterwards.
+            # Count it as closed first, since the client may connect again right after the close.
             self._open_count -= 1
             if self._is_listening:
                 self._publish_load()
