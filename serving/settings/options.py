@@ -22,7 +22,7 @@ from serving.settings.environment import (
     is_service_link,
 )
 
-VERSION = "0.1.0"  # of the server; declared here because an image holds no package metadata
+VERSION = "0.1.0"  # version of the server; here because an image contains no package metadata
 
 
 def find_unknown_variables() -> list[str]:
@@ -45,7 +45,7 @@ def parse_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
     """Parse a list of addresses and networks that is separated by commas.
 
     Returns:
-        The networks; None if the list contains `*`, which stands for all of them.
+        The networks; None if the list contains `*`, which means every network.
 
     Raises:
         ValueError: If an entry is neither an address nor a network.
@@ -101,7 +101,7 @@ class Settings(EnvironmentSettings):
         None,
         min_length=1,
         description="name of the model that answers requests without a model name [default: the "
-        "first model that was served alone]",
+        "first model that was served while no other model was]",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free one")
