@@ -155,7 +155,7 @@ def _assemble_pattern(format: str, make_pattern: Callable[[str, bool], str]) -> 
     """Return the regular expression of a format.
 
     Args:
-        format: The strptime format.
+        format: Date format with strptime directives.
         make_pattern: Function from the letter of a directive, and whether two digits are required,
             to the pattern of that directive.
     """

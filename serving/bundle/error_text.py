@@ -27,7 +27,7 @@ def describe_invalid_value(error: ErrorDetails, model: type[BaseModel]) -> str:
 
     Args:
         error: One of the errors of the model's `ValidationError`, about a single field.
-        model: The model that refused the value.
+        model: pydantic model that refused the value.
     """
     if error["type"] == "value_error":  # raised by one of our validators, with its own message
         expected = error["msg"].removeprefix("Value error, ")

@@ -75,7 +75,7 @@ class BooleanColumn(_BaseColumn):
     """A column of true and false: a float32 input of 1 and 0 where NaN is a gap."""
 
     type: Literal["boolean"]
-    # Lower-case texts of the training data that mean true or false, besides "true" and "false".
+    # Lower-case texts of the training data that mean true or false, other than "true" and "false".
     texts: Annotated[dict[TruthText, bool], Field(max_length=16)] = {}
 
 
@@ -83,7 +83,7 @@ class CategoryColumn(_BaseColumn):
     """A column of texts from a known set: a string input where the empty text is a gap."""
 
     type: Literal["category"]
-    categories: Annotated[list[str], Field(min_length=1)]  # the categories that the model knows
+    categories: Annotated[list[str], Field(min_length=1)]  # texts that the model was trained with
     # Whether a request with an unknown text is refused, or all unknown texts are treated alike.
     unseen: Literal["refuse", "unknown"]
     # Whether texts are normalized before they are compared: to Unicode's form NFC, and whole

@@ -107,7 +107,7 @@ class CategorySpelling:
     """Maps the values of requests and tables to the texts of a column's categories.
 
     Args:
-        column: The column as the manifest declares it.
+        column: Column as declared in the manifest.
 
     Attributes:
         categories: Mapping from the text of each category to itself.

@@ -225,7 +225,7 @@ class FlushScheduler:
         self._batcher = batcher
         self._iteration_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
         # It only keeps the loop from sleeping until a connection is ready. It cannot flush: an idle
-        # watcher is called when no connection is ready, which may never happen under load.
+        # watcher is called when no connection is ready, which may never happen in heavy traffic.
         self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
         self._idle_since = 0.0  # time since which no request is pending; 0 while one is
         self._deadline_timer = None

@@ -79,11 +79,11 @@ class Predictor:
         Args:
             protocol: Protocol of the request.
             model: Loaded model to run.
-            request: The decompressed body, with the media types from the headers.
+            request: Decompressed body, with the media types from the headers.
             context: Context of the request; the time at the end of each stage is stored there.
 
         Raises:
-            ServingError: If the request cannot be answered; the subclass says why.
+            ServingError: If no prediction can be made; the subclass says why.
         """
         schema = self._input_schemas.get(model)
         if schema is None:

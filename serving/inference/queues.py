@@ -80,7 +80,7 @@ class ModelQueue:
         latency_profile: Measured run times of the model.
         max_batch_rows: Largest number of rows of one batch.
         min_unbatched_rows: Smallest number of rows at which a request runs unbatched.
-        pending: The pending requests.
+        pending: Requests in the queue, the next one to run first.
         rows: Number of rows of all pending requests.
     """
 

@@ -165,7 +165,7 @@ class Repository(LoadedModels):
     def unload_model(self, name: str) -> ChangeResult:
         """Serve no version of a model until it is loaded again.
 
-        Requests that already use the model are still answered.
+        Requests that already use the model are still served.
 
         Args:
             name: Name of the model.

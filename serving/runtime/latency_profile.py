@@ -18,22 +18,12 @@ from serving.bundle import Arrays
 from serving.runtime.session import GraphSession
 
 # For comparing graphs:
-TIMED_BATCH_SIZES = (1, 8, 64, 256)  # numbers of rows that runs are timed with
+TIMED_BATCH_SIZES = (1, 8, 64, 256)  # numbers of rows of timed runs
 MAX_TIMED_RUNS = 200  # largest number of timed runs of each graph with each batch size
 MAX_TIMING_SECONDS = 0.3  # time for one batch size, all graphs together; then no new round begins
 
 # For a profile:
-PROFILED_BATCH_SIZES = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-    64,
-    128,
-    256,
-)  # numbers of rows that runs are timed with
+PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # numbers of rows of timed runs
 SECONDS_PER_SIZE = 0.004  # time for which runs with one batch size are repeated
 RUNS_PER_SIZE = (3, 20)  # smallest and largest number of runs with one batch size
 MAX_BLOCKING_SECONDS = 0.01  # longest time for which one run may block the event loop

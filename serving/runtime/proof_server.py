@@ -144,7 +144,7 @@ class ProofServer:
 
 def _serve_requests(server: socket.socket) -> None:
     """Fork a supervisor for each request until all clients have closed their end of the socket."""
-    # In a process group of its own, the server does not get the signals of a terminal, and can end
+    # In a separate process group, the server does not get the signals of a terminal, and can end
     # all proofs at once.
     os.setpgid(0, 0)
     _close_inherited_files(server.fileno())
@@ -166,7 +166,7 @@ def _serve_requests(server: socket.socket) -> None:
 def _fork_supervisor(server: socket.socket) -> set[int]:
     """Fork a supervisor for the next request. Return a set of its process id, empty on failure."""
     _, descriptors, *_ = socket.recv_fds(server, 1, 1)
-    # If the fork fails, the connection is closed, which tells the worker that there is no report.
+    # If the fork fails, the connection is closed, and the worker sees that there is no report.
     with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
         if (pid := os.fork()) == 0:
             server.close()

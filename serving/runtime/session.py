@@ -51,7 +51,7 @@ class RunWatchdog:
         """Watch a run that is about to start.
 
         Args:
-            options: The run's `onnxruntime.RunOptions`.
+            options: `onnxruntime.RunOptions` of the run.
             seconds: Longest time of the run, in seconds.
         """
         self._deadlines[options] = perf_counter() + seconds
@@ -60,7 +60,7 @@ class RunWatchdog:
         """Stop watching a run that has ended.
 
         Args:
-            options: The run's `onnxruntime.RunOptions`.
+            options: `onnxruntime.RunOptions` of the run.
 
         Returns:
             Whether the run ended in time, so that its options can be used for another run.

@@ -50,13 +50,13 @@ class ServerConnection:
     """The server's side of one client connection.
 
     Args:
-        worker: The gunicorn worker that owns this connection.
+        worker: gunicorn worker that owns this connection.
         client: Socket of the connection.
         address: Address of the client: host and port, or the name of a Unix socket.
         server: Address of the listening socket: host and port, or the name of a Unix socket.
 
     Attributes:
-        greenlet: The greenlet that serves this connection.
+        greenlet: Greenlet that serves this connection.
         phase_started_at: Time at which the current request, or the wait for the next one, began;
             during a lingering close the time of the client's last byte. In seconds of
             `perf_counter`.

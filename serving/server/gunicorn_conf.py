@@ -33,7 +33,7 @@ from serving.telemetry.shared_counters import SharedCounters
 _settings = Settings()
 logs.configure_logging(_settings.log_level)
 for _name in find_unknown_variables():
-    # A warning and no error, because an orchestrator may set variables of its own with this prefix.
+    # Warn instead of failing, because an orchestrator may set other variables with this prefix.
     logging.getLogger(__name__).warning(
         "expected the variable of an option, as listed by `serving run --help`; got %s, which is "
         "ignored; correct its name or remove it",

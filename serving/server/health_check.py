@@ -32,7 +32,7 @@ def read_server_address(environ: Mapping[str, str]) -> tuple[str, int]:
 
 
 def is_ready(environ: Mapping[str, str]) -> bool:
-    """Return whether a server started with these variables answers `GET /readyz` with 200."""
+    """Return whether a server started with these variables responds to `GET /readyz` with 200."""
     host, port = read_server_address(environ)
     if environ.get("FORWARDPASS_TLS_CERT", "").strip():
         # The certificate is for the host name that clients use, not for the loopback address.

@@ -1,8 +1,8 @@
 """The body of a request as a stream (`wsgi.input`), and how an unread body is discarded.
 
-A body is read from the socket on demand, and knows whether all of it has arrived. If the client
-waits for "100 Continue", that is sent when the application first reads. So if a request is refused
-by its head alone, the client gets only the final status, and never sends the body.
+A body is read from the socket on demand, and records whether it has arrived completely. If the
+client waits for "100 Continue", that is sent when the application first reads. So if a request is
+refused by its head alone, the client gets only the final status, and never sends the body.
 
 A response can be sent before the whole body has been read, for instance if the API key is missing,
 the body is too large or the queue is full. A small rest of the body is then discarded to keep the

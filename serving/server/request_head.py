@@ -151,7 +151,7 @@ def normalize_path_info(environ: dict[str, Any]) -> None:
     becomes the first one of the path.
 
     Args:
-        environ: The request's environ, whose PATH_INFO and SCRIPT_NAME are changed.
+        environ: WSGI environ of the request. PATH_INFO and SCRIPT_NAME are changed in place.
 
     Raises:
         ConfigurationProblem: If there is no slash between SCRIPT_NAME and the path.

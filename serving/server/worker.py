@@ -41,7 +41,7 @@ CHECK_INTERVAL_SECONDS = 0.25  # time between two checks of all connections
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """A gevent worker that stops as soon as every request has been answered."""
+    """A gevent worker that stops as soon as the response to every request has been sent."""
 
     acceptor: Acceptor | None = None
 
@@ -185,7 +185,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """
         now = perf_counter()
         if now - self.last_check_at > 2 * CHECK_INTERVAL_SECONDS:
-            # The loop is slow under load. Without this, several long batches in a row could delay
+            # The event loop is slow. Without this, several long batches in a row could delay
             # gunicorn's own heartbeat until the arbiter kills the worker.
             self.notify()
         self.last_check_at = now

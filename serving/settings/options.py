@@ -78,7 +78,7 @@ class Settings(EnvironmentSettings):
         1,
         ge=1,
         description="number of versions served of each model, counted from the highest; the "
-        "highest answers requests that name no version",
+        "highest serves requests that name no version",
     )
     poll: float = Field(
         1,
@@ -100,7 +100,7 @@ class Settings(EnvironmentSettings):
     default_model: str | None = Field(
         None,
         min_length=1,
-        description="name of the model that answers requests without a model name [default: the "
+        description="name of the model that serves requests without a model name [default: the "
         "first model that was served while no other model was]",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -119,8 +119,8 @@ class Settings(EnvironmentSettings):
     request_seconds: float = Field(
         60,
         gt=0,
-        description="longest time from the head of a request to the end of its answer, in seconds; "
-        "then 408 if the request is incomplete, else 504",
+        description="longest time from the head of a request to the end of its response, in "
+        "seconds; then 408 if the request is incomplete, else 504",
     )
     keep_alive: int = Field(
         75,
@@ -175,8 +175,8 @@ class Settings(EnvironmentSettings):
     extra: Literal["refuse", "ignore"] = Field(
         "refuse",
         description="what to do with columns in a request, given by name, that the model does not "
-        "have: refuse answers 422, ignore drops them; rows without names must always have the "
-        "model's number of columns",
+        "have: refuse responds with 422, ignore drops them; rows without names must always have "
+        "the model's number of columns",
     )
     run_seconds: float = Field(
         5,

@@ -44,7 +44,7 @@ def test_start_version_fails_at_one_batch_size_serves_lower_one(rows, only_digit
     write_variants(add_version(only_digits, 2), fp32=partial(refuse_row_count, rows=rows))
     repository = Repository(only_digits)
     assert repository.find_model("digits").manifest.version == 1
-    assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime does not run")
+    assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime cannot run")
 
 
 def test_start_all_versions_damaged_serves_nothing(only_digits):
