@@ -70,7 +70,7 @@ def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
     @click.command("loadtest", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def missing(**_: object) -> None:
-        """Run a load test (not installed: pip install 'forwardpass[loadtest]')."""
+        """Put a load on a server (not installed: pip install 'forwardpass[loadtest]')."""
         raise click.ClickException(
             f"expected the libraries of loadtest; {error.name} is missing; "
             f"run: pip install 'forwardpass[loadtest]'"
