@@ -194,7 +194,7 @@ def _require_readable_files(settings: Settings) -> None:
         raise click.UsageError("expected --tls-cert and --tls-key together; got one of them")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-    except OSError as error:  # SSLError is one
+    except OSError as error:  # SSLError is a subclass
         raise click.ClickException(
             f"expected a certificate and its key; got {settings.tls_cert} and {settings.tls_key}: "
             f"{error.strerror or error}"
@@ -279,8 +279,8 @@ def _exec_gunicorn(**options: Any) -> None:
     # gunicorn and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
-    # One heap per process: the thread that loads versions would get a second one, and glibc would
-    # never return its memory.
+    # Use one heap per process: otherwise the thread that loads versions would get a second heap,
+    # and glibc would never return its memory.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     arguments = ["-m", "gunicorn", "--config", "python:serving.server.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
@@ -289,7 +289,8 @@ def _exec_gunicorn(**options: Any) -> None:
 def _remove_service_links(names: list[str], level: str) -> None:
     """Warn of Kubernetes service links, and remove them from the environment.
 
-    Must happen before the settings are written there: `FORWARDPASS_PORT` can be either.
+    Call it before the settings are written to the environment, since `FORWARDPASS_PORT` can be a
+    link or a setting.
     """
     # Imported only here: the import is slow, and few environments have service links.
     import_module("serving.telemetry.logs").configure_logging(level)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]  # the first axis of every array is the row, of the same length
+Arrays = dict[str, NDArray[Any]]  # the first axis of all arrays is the row, with the same length
 
 
 def concatenate_rows(parts: Sequence[Arrays]) -> Arrays:
@@ -29,7 +29,7 @@ def iter_row_slices(arrays: Arrays, size: int) -> Iterator[Arrays]:
     """Yield views of consecutive rows; a batch without rows is yielded as one empty slice.
 
     Args:
-        arrays: The batch.
+        arrays: Batch to split.
         size: Number of rows of each slice; the last one may be shorter.
 
     Yields:

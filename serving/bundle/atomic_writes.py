@@ -1,7 +1,7 @@
-"""Files that are written completely or not at all, and errors that name the file.
+"""Write files completely or not at all, and name the file in every error.
 
-Python names the file in an error of `open`, but not in one of `write` or `fsync`, such as a full
-disk. The context managers here add the name.
+Python names the file in an error of `open`, but not in one of `write` or `fsync`, for example if
+the disk is full. The context managers here add the name.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def add_path_to_errors(path: Path) -> Iterator[None]:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary file in the same folder, which replaces `path` when the block succeeds.
 
-    If the block fails, the temporary file is removed and `path` stays as it was. Whatever is not a
-    regular file, for example a pipe, is yielded itself.
+    If the block fails, the temporary file is removed and `path` stays as it was. If `path` is not a
+    regular file, for example a pipe, it is itself yielded.
 
     Args:
         path: File to write, in a folder that exists.
@@ -49,7 +49,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         with add_path_to_errors(path):
             yield target
         return
-    # The suffix stays: what the block calls may choose a file format by it.
+    # Keep the suffix, since a library that the block calls may choose the file format by it.
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         with add_path_to_errors(path):

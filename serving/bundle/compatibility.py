@@ -1,7 +1,7 @@
 """Find the differences between two versions of a model that break clients of the first.
 
-Most requests name no version, so a client that was written for one version also meets the next. A
-version can replace another if it accepts every request that the other accepts, and answers in the
+Most requests name no version, so a client that was written for one version also uses the next. A
+version can replace another if it accepts every request that the other accepts, and responds in the
 same form. Requests are matched to columns by name (records, Arrow, CSV with a header, tensors of a
 mixed table) or by position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`);
 probabilities and values are matched to classes and targets by position.
@@ -23,24 +23,24 @@ from serving.bundle.manifest import (
 )
 from serving.bundle.spelling import CategorySpelling, resolve_gap_texts, to_nfc
 
-MAX_LISTED_NAMES = 5  # names that one difference lists; the others are counted
-MAX_NAME_CHARACTERS = 40  # characters of a name; longer names are cut
+MAX_LISTED_NAMES = 5  # largest number of names in one phrase; further names are only counted
+MAX_NAME_CHARACTERS = 40  # longest name that a phrase quotes in full
 
 
 def find_breaking_changes(before: Manifest, after: Manifest) -> list[str]:
-    """Return the differences that break clients of `before` when `after` answers them.
+    """Return the differences that break clients of `before` when `after` is served instead.
 
     Additions do not count: new categories, gaps that are accepted now, another range of numbers.
 
     Args:
         before: Manifest of the version that clients were written for.
-        after: Manifest of the version that would answer them.
+        after: Manifest of the version that would be served instead.
 
     Returns:
         One phrase for each difference, those of the columns first. Empty if `after` accepts every
-        request that `before` accepts, and answers in the same form.
+        request that `before` accepts, and responds in the same form.
     """
-    return [*_compare_columns(before, after), *_compare_answers(before, after)]
+    return [*_compare_columns(before, after), *_compare_outputs(before, after)]
 
 
 def _compare_columns(before: Manifest, after: Manifest) -> Iterator[str]:
@@ -113,7 +113,7 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
     ]
     if refused:
         yield f"its column {name} refuses the category {_list_names(refused)}"
-    # That the column refuses gaps was reported by the caller, so its gap texts are not repeated.
+    # If the caller has reported that the column refuses gaps, do not list its gap texts again.
     gaps_are_reported = before.missing == "impute" and after.missing == "refuse"
     gaps = [
         _with_type(text)
@@ -131,7 +131,7 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
         yield f"its column {name} accepts only texts, neither true nor false"
 
 
-def _compare_answers(before: Manifest, after: Manifest) -> Iterator[str]:
+def _compare_outputs(before: Manifest, after: Manifest) -> Iterator[str]:
     if after.task != before.task:
         yield f"its task is {after.task} instead of {before.task}"
     else:

@@ -52,7 +52,7 @@ def parse_date_text(text: str, format: str) -> float | None:  # noqa: A002 -- th
 
     Args:
         text: Text without white space around it. Without a time zone it means UTC.
-        format: Format of the column. Whoever also accepts ISO 8601 has to parse that separately.
+        format: Format of the column. A caller that also accepts ISO 8601 parses that separately.
 
     Returns:
         Seconds since 1970-01-01 UTC; None if the text does not match the format, or its year is
@@ -155,7 +155,7 @@ def _parse_basic_dates(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], 
 
 
 def encode_date_number(seconds: float, format: str) -> float:  # noqa: A002
-    """Return the number that `parse_date_number` parses to a moment, for `%Y%m%d` to its day.
+    """Return a moment as a number in a column's format, or with `%Y%m%d` the number of its day.
 
     Args:
         seconds: Seconds since 1970-01-01 UTC.

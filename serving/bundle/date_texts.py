@@ -136,7 +136,7 @@ def build_date_pattern(format: str) -> str | None:  # noqa: A002
 @lru_cache(512)
 def _compile_format(format: str) -> re.Pattern[str]:  # noqa: A002
     """Return the regular expression of a whole text, with a named group for each directive."""
-    # In ISO 8601, 2024-02-01 is in February. A client could not know that it means another day.
+    # In ISO 8601, 2024-02-01 is 1 February. A client could not know that it means 2 January here.
     if re.match(r"%Y-%d-%m", format):
         raise ValueError(
             f"expected a date format whose texts have no other meaning in ISO 8601; got {format!r}"
@@ -155,7 +155,7 @@ def _assemble_pattern(format: str, make_pattern: Callable[[str, bool], str]) -> 
     """Return the regular expression of a format.
 
     Args:
-        format: The strptime format.
+        format: Date format with strptime directives.
         make_pattern: Function from the letter of a directive, and whether two digits are required,
             to the pattern of that directive.
     """

@@ -27,7 +27,7 @@ def describe_invalid_value(error: ErrorDetails, model: type[BaseModel]) -> str:
 
     Args:
         error: One of the errors of the model's `ValidationError`, about a single field.
-        model: The model that refused the value.
+        model: pydantic model that refused the value.
     """
     if error["type"] == "value_error":  # raised by one of our validators, with its own message
         expected = error["msg"].removeprefix("Value error, ")
@@ -46,7 +46,7 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: Unknown name. Upper and lower case are not distinguished.
-        known: Known names.
+        known: Names from which the suggestion is chosen.
     """
     by_lower = {other.lower(): other for other in known}
     matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)

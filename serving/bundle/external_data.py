@@ -1,9 +1,9 @@
-"""Find what a served ONNX graph must not contain: weights in other files, and loops.
+"""Find two things that a served ONNX graph must not contain: weights in other files, and loops.
 
 When ONNX Runtime loads a graph from bytes, it reads external weights from files below the working
 directory, which no checksum of the manifest covers. A loop may run for ever. Both are found before
-a session is created. For that the graph's protobuf messages are walked, but only along the fields
-that can lead to a tensor. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+a session is created, by reading the graph's protobuf messages, but only the fields that can lead to
+a tensor. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OP_TYPE = 4  # field of a NodeProto
 # ONNX operators that run a part of the graph as often as an input requests. SequenceMap is expanded
 # to a Loop.
 LOOP_OPERATORS = {"Loop", "Scan", "SequenceMap"}
-# Operators of the same kind that ONNX Runtime adds.
+# ONNX Runtime's own operators that repeat a part of the graph.
 LOOP_OPERATORS |= {"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
 _VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 

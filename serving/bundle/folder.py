@@ -145,7 +145,7 @@ class Bundle:
         return content
 
     def read_selftest(self) -> SelfTest:
-        """Return the golden inputs and the outputs that each variant has to answer.
+        """Return the golden inputs and the outputs that each variant has to compute.
 
         Raises:
             BundleError: If `read_file` refuses the file, or it is not a valid self-test.
@@ -169,7 +169,7 @@ def list_models(models: Path) -> list[str]:
 def _may_hold_version(model: Path) -> bool:
     try:
         return bool(list_versions(model))
-    except OSError:  # requests for this model get the error, and the other models are served
+    except OSError:  # the error is reported later for this model only, so others are served
         return True
 
 

@@ -16,7 +16,7 @@ from serving.bundle.date_formats import require_date_format
 
 # Version 2 added float64 numbers, spellings of truth values, dates and categories, input names that
 # differ from their columns, the positive class, and calibration with a bias. A manifest of version
-# 1 has none of these fields, and their defaults give it the meaning that it always had.
+# 1 has none of these fields; their defaults keep its original meaning.
 SCHEMA_VERSION = 2
 MANIFEST_FILE, SELFTEST_FILE, REFERENCE_FILE = "bundle.json", "selftest.npz", "reference.json"
 
@@ -29,7 +29,7 @@ TruthText = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
 
 class BundleError(Exception):
-    """The bundle is missing, damaged or has another schema. The message says which and why."""
+    """The bundle is missing, damaged or has another schema. The message says what is wrong."""
 
 
 class TransientBundleError(BundleError):
@@ -63,10 +63,11 @@ class NumberColumn(_BaseColumn):
     """A column of numbers: a float32 or float64 input where NaN is a gap."""
 
     type: Literal["number"]
-    # Float64 if float32 would round different numbers to the same one. Such a column always has an
-    # input of its own.
+    # Float64 if float32 would round different numbers to the same one. Such a column always has a
+    # separate input.
     dtype: Literal["float32", "float64"] = "float32"
-    minimum: float  # of the training rows, or of a sample of very many; not a limit for requests
+    # Range of the training rows, or of a sample if there are very many; not a limit for requests.
+    minimum: float
     maximum: float
 
 
@@ -74,7 +75,7 @@ class BooleanColumn(_BaseColumn):
     """A column of true and false: a float32 input of 1 and 0 where NaN is a gap."""
 
     type: Literal["boolean"]
-    # Lower-case texts of the training data that mean true or false, besides "true" and "false".
+    # Lower-case texts of the training data that mean true or false, other than "true" and "false".
     texts: Annotated[dict[TruthText, bool], Field(max_length=16)] = {}
 
 
@@ -82,8 +83,8 @@ class CategoryColumn(_BaseColumn):
     """A column of texts from a known set: a string input where the empty text is a gap."""
 
     type: Literal["category"]
-    categories: Annotated[list[str], Field(min_length=1)]  # the categories that the model knows
-    # Whether an unknown text is refused, or answered like all other unknown texts.
+    categories: Annotated[list[str], Field(min_length=1)]  # texts that the model was trained with
+    # Whether a request with an unknown text is refused, or all unknown texts are treated alike.
     unseen: Literal["refuse", "unknown"]
     # Whether texts are normalized before they are compared: to Unicode's form NFC, and whole
     # numbers without a fraction ("1" for "1.0"). Otherwise they have to be written exactly as in
@@ -127,7 +128,7 @@ class DateColumn(_BaseColumn):
     """A column of dates or times: a float64 input of seconds since 1970-01-01 UTC; NaN is a gap."""
 
     type: Literal["date"]
-    minimum: str  # of the training rows, in ISO 8601; not a limit for requests
+    minimum: str  # range of the training rows, in ISO 8601; not a limit for requests
     maximum: str
     # Format of the dates in the training data, which is accepted in addition to ISO 8601: a
     # strptime format, or a unit of numbers since 1970-01-01 UTC (see `date_formats.DATE_UNITS`).
@@ -172,13 +173,13 @@ class Variant(_ManifestPart):
     bits: Literal[4, 7, 8, 32] = 32  # bits of each weight; 32 for floats
     # Threshold of a binary variant if it differs from the manifest's.
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    # Classes that occur in the test rows but that the variant answers for none of them; None in
+    # Classes that occur in the test rows but that the variant never predicts for them; None in
     # bundles that do not record it.
     never_answered: list[int] | list[str] | None = None
 
 
 class TrainingData(_ManifestPart):
-    """Where the rows of the training came from."""
+    """The source and the numbers of the training rows."""
 
     source: str
     fingerprint: str
@@ -187,7 +188,7 @@ class TrainingData(_ManifestPart):
 
 
 class Baseline(_ManifestPart):
-    """Result of a simple model that was fitted to the same data for comparison."""
+    """Metrics of a simple model that was fitted to the same data for comparison."""
 
     metrics: MetricValues  # on the held-out test rows
     rows: int  # number of rows that it was fitted to
@@ -197,7 +198,7 @@ class MetricDrop(_ManifestPart):
     """Difference of a metric between the dense network and a variant; positive if it got worse."""
 
     drop: float
-    interval: tuple[float, float]  # 95 % bootstrap interval, from resampled pairs of answers
+    interval: tuple[float, float]  # 95 % bootstrap interval, from resampled pairs of predictions
 
 
 class CompressionCandidate(_ManifestPart):
@@ -205,7 +206,7 @@ class CompressionCandidate(_ManifestPart):
 
     name: Name
     bits: Literal[4, 7, 8, 32]
-    qat: bool = False  # whether it was trained with its rounding (quantization-aware)
+    qat: bool = False  # whether quantization-aware training was used
     inputs: int  # number of encoded inputs that the network uses
     hidden: list[int]  # number of units of each hidden layer
     parameters: int
@@ -213,7 +214,7 @@ class CompressionCandidate(_ManifestPart):
     zipped_bytes: int  # size of the file after gzip
     latency_us: dict[str, float]  # median duration of a run, in µs, by number of rows
     validation: float  # metric on the validation rows
-    drop: float  # drop of that metric below the dense network's
+    drop: float  # drop of that metric compared with the dense network
     error: float = 0.0  # standard error of the drop
     tested: MetricDrop | None = None  # drop on the test rows, if it was measured there
     kept: bool
@@ -262,13 +263,14 @@ class Manifest(_ManifestPart):
     task: Task
     inputs: Annotated[list[InputColumn], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
-    # Class that a binary model answers from the threshold up; None for the second class.
+    # Class that a binary model predicts from the threshold up; None for the second class.
     positive: int | str | None = None
     class_shares: list[float] | None = None  # shares of the training rows, in class order
-    # Probability from which on a binary model answers the positive class; None for other tasks.
+    # Probability from which on a binary model predicts the positive class; None for other tasks.
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     aim: str | None = None  # objective of the threshold, which was chosen on the validation rows
-    aim_unmet: str | None = None  # why no threshold reaches the objective, if it is the default
+    # Reason why no threshold reaches the objective; then the default threshold is used.
+    aim_unmet: str | None = None
     temperature: Annotated[float, Field(gt=0)] = 1  # divisor of the logits, part of the graph
     # Values added to the logits after the division, one for each logit; None for zeros.
     logit_bias: list[float] | None = None
@@ -287,7 +289,7 @@ class Manifest(_ManifestPart):
 
     @property
     def positive_class(self) -> int | str | None:
-        """Class that a binary model answers from the threshold up; None for other tasks."""
+        """Class that a binary model predicts from the threshold up; None for other tasks."""
         if self.task != "binary" or self.classes is None:
             return None
         return self.classes[1] if self.positive is None else self.positive

@@ -1,4 +1,4 @@
-"""Find the positive class of a binary model: the one that is answered from the threshold up."""
+"""Find the positive class of a binary model, which is predicted from the threshold up."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ MAX_QUOTED_CHARACTERS = 64  # characters of a name that an error quotes
 
 @dataclass(frozen=True)
 class ExpectedAnswers:
-    """The outputs that a variant has to answer for the golden inputs.
+    """The outputs that a variant has to compute for the golden inputs.
 
     Attributes:
         outputs: Expected arrays by the names of the graph's outputs.
-        tolerances: Largest allowed |Δ| of each element, for each float output by its name, float32
-            of the output's shape.
+        tolerances: Largest allowed |Δ| of each element, by the names of the float outputs: float32
+            arrays of the same shapes as the outputs.
     """
 
     outputs: Arrays
@@ -44,7 +44,7 @@ class SelfTest:
 
     Attributes:
         inputs: Golden rows by the names of the graph's inputs.
-        expected: Expected answers by the name of the variant.
+        expected: Expected outputs with their tolerances, by the name of the variant.
     """
 
     inputs: Arrays

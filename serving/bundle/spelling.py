@@ -23,8 +23,8 @@ ZERO_FRACTION_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 EXACT_INTEGER_LIMIT = 2.0**53  # from here on a float64 cannot represent every whole number
 MAX_TRUTH_CHARACTERS = len("false")
 # A single character in NFC has at most 4 characters in any other form. So a text that is more than
-# 4 times as long as every known text equals none of them. It is never normalized, since that can
-# take quadratic time for a hostile text.
+# 4 times as long as every known text equals none of them. Such a text is never normalized, since
+# that can take quadratic time for a hostile text.
 MAX_NFC_EXPANSION = 4
 
 
@@ -107,10 +107,10 @@ class CategorySpelling:
     """Maps the values of requests and tables to the texts of a column's categories.
 
     Args:
-        column: The column as the manifest declares it.
+        column: Column as declared in the manifest.
 
     Attributes:
-        categories: Category by its text, both the same text.
+        categories: Mapping from the text of each category to itself.
         gaps: Lower-case texts that mean a gap, unless a category has the same text.
     """
 

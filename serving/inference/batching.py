@@ -33,9 +33,9 @@ from serving.repository import ServedModel
 from serving.runtime import RunTimeoutError, run_in_slices
 from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, WorkerSlot
 
-# Time for which the loop polls its connections, instead of sleeping, after it has answered a single
-# request. A client that sends its next request at once would otherwise wait longer than this for
-# the process to wake up: for the signal of another core, and for caches that have gone cold.
+# Time for which the event loop polls its connections instead of sleeping, after a batch of a single
+# request. Waking up takes longer than this, because another core has to interrupt this one and
+# the caches are cold, and a client that sends its next request at once would wait for it.
 BUSY_POLL_SECONDS = 50e-6
 # Longest time between two checks of the deadlines of requests that wait for others to join them.
 DEADLINE_CHECK_SECONDS = 0.01
@@ -44,7 +44,7 @@ LOWEST_LOOP_PRIORITY = -2
 
 
 class Batcher:
-    """Runs requests, joined into batches where several are pending.
+    """Runs requests, and joins several pending requests for the same model into a batch.
 
     Args:
         max_batch_rows: Largest number of rows of one batch; 0 for the number that each model's
@@ -81,7 +81,7 @@ class Batcher:
         The outputs do not depend on the rows of other requests in the same batch.
 
         Args:
-            model: The model that answers.
+            model: Loaded model to run.
             inputs: Inputs of the graph, with `context.rows` rows.
             context: Context of the request; the times of its run are stored there.
 
@@ -194,7 +194,7 @@ class Batcher:
 
         Returns:
             any_pending: Whether a request is still pending.
-            any_full: Whether a queue holds a full batch.
+            any_full: Whether the next batch of a queue need not wait for more rows.
         """
         latest = perf_counter() - self.max_delay
         for queue in list(self._active_queues):
@@ -215,7 +215,7 @@ class FlushScheduler:
     """Flushes a batcher at the end of each event loop iteration while requests are pending.
 
     Args:
-        batcher: The batcher.
+        batcher: Batcher whose pending requests are run.
         max_delay: Longest time that a request waits for others, in seconds; if it is 0, the loop
             does not sleep while a request is pending.
     """
@@ -225,7 +225,7 @@ class FlushScheduler:
         self._batcher = batcher
         self._iteration_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
         # It only keeps the loop from sleeping until a connection is ready. It cannot flush: an idle
-        # watcher is called when no connection is ready, which may never happen under load.
+        # watcher is called when no connection is ready, which may never happen in heavy traffic.
         self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
         self._idle_since = 0.0  # time since which no request is pending; 0 while one is
         self._deadline_timer = None
@@ -239,7 +239,7 @@ class FlushScheduler:
         """Start flushing, since a request is pending.
 
         Args:
-            is_full: Whether the queue of its model holds a full batch, which need not wait.
+            is_full: Whether the next batch of its model's queue need not wait for more rows.
         """
         self._idle_since = 0.0
         if not self._iteration_end_watcher.active:
@@ -277,7 +277,7 @@ def _do_nothing() -> None:
 
 
 class InstrumentedBatcher(Batcher):
-    """A batcher that publishes how many rows it holds, and since when.
+    """A batcher that publishes its number of rows and the time of its oldest request.
 
     Args:
         slot: Slot of this worker in the shared counters.

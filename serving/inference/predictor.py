@@ -36,15 +36,15 @@ PROTOCOL_DECODERS: Mapping[Protocol, RequestDecoder] = {
     "inference_v2": decode_inference_request,
 }
 
-# Size of a body, in bytes, above which only one is decoded at a time in a process. Decoding takes
-# many times that size in memory, and lets other greenlets run in between.
+# Size in bytes above which bodies are decoded one at a time in a process. Decoding takes many times
+# the body's size in memory, and other greenlets run meanwhile.
 LARGE_MESSAGE_BYTES = 2**20
-# Longest time from a large request or answer to the next trim of the heap.
+# Longest time from a large request or response to the next trim of the heap.
 TRIM_DELAY_SECONDS = 10.0
 
 
 class Predictor:
-    """Answers the prediction requests of all protocols.
+    """Computes predictions for requests of all protocols.
 
     Args:
         batcher: Batcher that runs the models.
@@ -74,16 +74,16 @@ class Predictor:
     def __call__(
         self, protocol: Protocol, model: ServedModel, request: EncodedRequest, context: CallContext
     ) -> EncodedAnswer:
-        """Return the answer to a request: decode it, run the model, encode the outputs.
+        """Decode a request, run the model, and return the encoded outputs.
 
         Args:
             protocol: Protocol of the request.
-            model: The model that answers.
-            request: The decompressed body, with the media types from the headers.
+            model: Loaded model to run.
+            request: Decompressed body, with the media types from the headers.
             context: Context of the request; the time at the end of each stage is stored there.
 
         Raises:
-            ServingError: If the request cannot be answered; the subclass says why.
+            ServingError: If no prediction can be made; the subclass says why.
         """
         schema = self._input_schemas.get(model)
         if schema is None:

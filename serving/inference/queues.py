@@ -20,10 +20,11 @@ from serving.errors import ClientGoneError, RunTooLongError
 from serving.repository import ServedModel
 from serving.runtime import GraphSession, RunTimeoutError
 
-# gevent's poll would switch to the event loop, which is waiting for the flush that calls it.
+# gevent's poll switches to the hub and waits for it. This code runs in a callback of the hub
+# (`Batcher.flush`), so the hub would wait for itself.
 _unpatched_poll = monkey.get_original("select", "poll")
 # Events of a connection that was reset. POLLRDHUP is not one of them: it is also set when a client
-# closes only its sending side, as HTTP allows after a request, and still waits for the answer.
+# closes only its sending side, as HTTP allows after a request, and still waits for the response.
 CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
 
 
@@ -71,15 +72,15 @@ class ModelQueue:
     """The pending requests of one model, in order of arrival.
 
     Args:
-        model: The model whose requests are queued.
+        model: Loaded model that the requests are for.
         max_batch_rows: Largest number of rows of one batch; 0 for that of the latency profile.
 
     Attributes:
         session: Session that runs the graph.
         latency_profile: Measured run times of the model.
         max_batch_rows: Largest number of rows of one batch.
-        min_unbatched_rows: Number of rows from which a request runs unbatched.
-        pending: The pending requests.
+        min_unbatched_rows: Smallest number of rows at which a request runs unbatched.
+        pending: Requests in the queue, the next one to run first.
         rows: Number of rows of all pending requests.
     """
 
@@ -95,7 +96,7 @@ class ModelQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether waiting longer could not add rows to the next batch."""
+        """Whether no further row can join the next batch, so that it need not wait."""
         return self.rows >= self.max_batch_rows or (
             bool(self.pending) and self.pending[0].is_unbatched
         )
@@ -129,10 +130,10 @@ class ModelQueue:
 
 
 def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
-    """Yield the requests of a batch that still need an answer.
+    """Yield the requests of a batch that still need to run.
 
-    The others are dropped: their greenlet no longer waits, or their deadline has passed or their
-    client has reset the connection, which is raised in the greenlet.
+    Skip a request whose greenlet no longer waits. If the deadline has passed or the client has
+    reset the connection, raise that error in the greenlet and skip the request.
 
     Args:
         batch: Requests taken from a queue.
@@ -154,8 +155,8 @@ def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
         elif request.context.client_descriptor in reset_clients:
             request.greenlet.throw(
                 ClientGoneError(
-                    "expected the client to wait for its answer; it has reset the connection; "
-                    "send the request again"
+                    "expected the client to keep the connection open until the response is sent; "
+                    "got a connection reset; send the request again"
                 )
             )
         else:

@@ -1,7 +1,8 @@
-"""Decides whether a new version that passed its self-test is served automatically.
+"""Decide whether a new version that passed its self-test is served automatically.
 
-Clients send what the live version accepts. A version that does not accept the same is held: it is
-not served until an administrator loads it, or until it is compatible with the live version.
+Clients send requests that the live version accepts. A version that does not accept all of them is
+held: it is not served until an administrator loads it, or until it is compatible with the live
+version.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from serving.repository.rollout import Refusal, ServedVersions
 log = logging.getLogger(__name__)
 
 TakeUpPolicy = Literal["compatible", "all"]
-MAX_LISTED_DIFFERENCES = 5  # differences that a reason lists
+MAX_LISTED_DIFFERENCES = 5  # largest number of differences that a reason lists
 
 
 class Admission:
@@ -28,7 +29,7 @@ class Admission:
 
     Args:
         desired_versions: Reader of the folder of models and the saved state.
-        take_up: Value of --take-up; "all" holds no version.
+        take_up: Value of --take-up. With "all", no version is held.
         limits: Limits of size for a manifest that has to be read again.
     """
 
@@ -42,9 +43,10 @@ class Admission:
     ) -> Refusal | None:
         """Return the reason to hold a version; None if it may be served.
 
-        A lower version than the live one may always be served: it answers if the live one cannot.
-        So may a version that an administrator pinned, or loaded on another server that shares the
-        state file; but not files that replace those of the live version.
+        A version below the live one may always be served, since it replaces a live version that
+        cannot be served any more. A version that an administrator has pinned, or has loaded on
+        another server that shares the state file, may be served, too, unless it has the number of
+        the live version: then its files were replaced after that request.
 
         Args:
             name: Name of the model.

@@ -1,4 +1,4 @@
-"""The versions that should be served, by the folder of models and the saved state.
+"""Select the versions that should be served, from the folder of models and the saved state.
 
 The reconciler compares them with the versions that are served, and rolls out the difference.
 """
@@ -30,10 +30,10 @@ class DesiredVersions:
     Attributes:
         models: Folder of models.
         state_file: File of the saved state.
-        folder_scan: Content of the folder when it was last read without an error.
-        saved_state: Saved state when it was last read without an error.
-        read_errors: Reason why the folder or the state file could not be read at the last attempt,
-            by its name.
+        folder_scan: Result of the last scan of the folder that raised no error.
+        saved_state: Content of the state file at the last read that raised no error.
+        read_errors: Reasons why the folder or the state file could not be read at the last
+            attempt, by the name of the folder or file.
     """
 
     def __init__(self, models: Path, state_file: StateFile, keep: int) -> None:
@@ -70,7 +70,7 @@ class DesiredVersions:
         return self.saved_state.find_changed_models(before)
 
     def select_versions(self, name: str, state: SavedState, plan: RolloutPlan) -> ServedVersions:
-        """Return the versions of a model that should be served; see the function of this name.
+        """Call the function `select_versions` in a thread, and return its result.
 
         Args:
             name: Name of the model.
@@ -84,8 +84,9 @@ class DesiredVersions:
     def find_outdated_refusals(self, plan: RolloutPlan, now: float) -> list[tuple[str, str]]:
         """Return the refused and held versions that are to be tried again.
 
-        These are versions whose files changed or are gone, versions that could not be read, and
-        held versions that are pinned by now, or live on another server that shares the state file.
+        These are versions whose files were changed or removed, versions with a `retry_at` in the
+        past, and held versions that have been pinned meanwhile, or are live on another server that
+        shares the state file.
 
         Args:
             plan: Plan with the refusals.
@@ -107,8 +108,8 @@ class DesiredVersions:
                 for fingerprint, refusal in refusals.items()
                 if fingerprint not in current
                 or (refusal.retry_at is not None and now > refusal.retry_at)
-                # A held version that is requested by now is released. If it has the number of the
-                # live one, its files were replaced, and the request was for the old files.
+                # Release a held version that has been requested meanwhile. If it has the number of
+                # the live version, its files were replaced, and the request meant the old files.
                 or (
                     refusal.live_fingerprint
                     and version in requested
@@ -139,9 +140,9 @@ def select_versions(
 ) -> ServedVersions:
     """Return the versions of a model that should be served, the live one first.
 
-    The live one is the pinned version or else the highest. If it is refused, it is the highest
-    lower one that is not; a version above a pinned one is never live. Behind it follow other
-    versions, the highest first.
+    The live version is the pinned one or, if none is pinned, the highest. If that version is
+    refused, the live version is the highest one below it that is not refused. A version above a
+    pinned one is never live. The other versions follow, from the highest to the lowest.
 
     Args:
         models: Folder of models.
@@ -167,13 +168,14 @@ def select_versions(
 def _iterate_accepted(
     numbers: Iterable[int], folder: Path, served: ServedVersions, plan: RolloutPlan
 ) -> Iterator[VersionSnapshot]:
-    """Yield those versions that are not refused, with their content in the folder or in memory."""
+    """Yield a snapshot of each version that is not refused, of its files or its loaded content."""
     for number in numbers:
         fingerprint = compute_fingerprint(folder / str(number))
         on_disk = VersionSnapshot(version=number, fingerprint=fingerprint)
         in_memory = [snapshot for snapshot in served if snapshot.version == number]
-        # If the files are unchanged, the snapshot in memory is taken, since it holds the variant
-        # decision. Else the new files come first. If they are refused, the old ones stay served.
+        # If the files are unchanged, use the snapshot in memory, since it holds the variant
+        # decision. Otherwise try the new files first; if they are refused, keep serving the
+        # content in memory.
         unchanged = [snapshot for snapshot in in_memory if snapshot.has_same_content(on_disk)]
         for snapshot in unchanged or [on_disk, *in_memory]:
             if plan.get_refusal_reason(folder.name, snapshot) is None:

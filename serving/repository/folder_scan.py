@@ -1,10 +1,10 @@
-"""What lies in the folder of models, and fingerprints of the versions' content.
+"""Scan the folder of models, and compute fingerprints of the versions' content.
 
-All workers, and later starts of the server, have to compute the same fingerprint; a version is
-tested again whenever its fingerprint changes. So a complete version is identified by its content:
-its files may be copied, touched or moved, and a desktop may add files of its own. The content is
-read again only when names, sizes, times or inodes of the files change. An incomplete version, for
-instance one that is being written, is identified by these.
+A version is tested again whenever its fingerprint changes, so all workers have to compute the same
+one, also after a restart. The fingerprint of a complete version is a hash of its content: it stays
+the same if the files are copied, touched or moved, or if a file manager adds files. The content is
+read again only when the name, size, times or inode of a file changes. The fingerprint of an
+incomplete version, for instance one that is being written, is a hash of these properties.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MAX_NAME_CHARACTERS = 64  # longest name of a model or file that a message or th
 FINGERPRINT_DIGITS = 16  # hexadecimal digits of a fingerprint
 MAX_CACHED_FINGERPRINTS = 4096
 MAX_LISTED_FILES = 64  # files that a manifest may list: 16 variants and their data
-MAX_CONTENT_BYTES = 2**31  # total size that is read for a fingerprint, in about two seconds
-# Names of files that a manifest may list. Others, for instance .DS_Store, are not the bundle's.
+MAX_CONTENT_BYTES = 2**31  # largest total size of a version's files; hashing takes two seconds
+# Names that a manifest may list. Other files, for instance .DS_Store, do not belong to the bundle.
 BUNDLE_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 DEFAULT_BUNDLE_LIMITS = BundleLimits()
 
@@ -53,7 +53,7 @@ class FolderScan:
 
     @classmethod
     def read(cls, models: Path) -> FolderScan:
-        """Return what the folder of models holds now.
+        """Scan the folder of models.
 
         Args:
             models: Folder of models.
@@ -196,8 +196,8 @@ def require_models_folder(models: Path) -> None:
         models: Folder of models.
 
     Raises:
-        NotADirectoryError: If it does not exist, cannot be read, is not a folder, or is the folder
-            of one model or one version.
+        NotADirectoryError: If the path does not exist, cannot be read, is not a folder, or is the
+            folder of one model or one version.
     """
     try:
         is_too_deep = not bundle.list_models(models) and _is_model_or_version(models)
@@ -221,8 +221,8 @@ def _is_model_or_version(folder: Path) -> bool:
 def find_ignored_folders(models: Path) -> Iterator[tuple[str, str, str]]:
     """Yield the model, name and reason of each entry that looks like a version but is not one.
 
-    In a folder without any version only entries with a bundle count, since the folder may not be
-    meant as a model at all.
+    If a folder contains no version, only entries that contain a bundle are yielded, since the
+    folder may not be meant as a model at all.
 
     Args:
         models: Folder of models.
@@ -256,7 +256,7 @@ def explain_missing_models(models: Path, error: OSError | None = None) -> str:
         models: Folder of models.
         error: Error that reading the folder raised; None if it could be read.
     """
-    if isinstance(error, PermissionError):  # It may concern a folder above this one.
+    if isinstance(error, PermissionError):  # The permission of a parent folder may be missing.
         return f"which cannot be read: {error.strerror}"
     if not models.is_dir():
         kind = "a link that leads to no folder" if models.is_symlink() else "a file"

@@ -22,8 +22,9 @@ class IndexEntry(TypedDict):
         name: Name of the model.
         version: Number of the version, or name of an ignored folder; empty if the entry is not
             about a version, for instance for a folder that cannot be read.
-        state: State of the version.
-        reason: Reason of the state as a sentence; may be empty.
+        state: "READY" if the version is served, "LOADING" while the workers load it, "UNLOADING"
+            while requests still use it after it was replaced, else "UNAVAILABLE".
+        reason: Reason for the state as a sentence; may be empty.
     """
 
     name: str
@@ -35,7 +36,7 @@ class IndexEntry(TypedDict):
 def build_index(reconciler: Reconciler) -> list[IndexEntry]:
     """Return an entry for each version in the folder or in memory.
 
-    Behind them is one for each ignored folder that may have been meant as a version.
+    Entries for ignored folders that may have been meant as versions follow.
 
     Args:
         reconciler: Reconciler of this worker.

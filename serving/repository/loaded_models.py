@@ -1,4 +1,4 @@
-"""The loaded models of one worker: which model and version answers a request."""
+"""The loaded models of one worker, among which a request's model and version are looked up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ T = TypeVar("T")
 class ServedModel:
     """A loaded version that has passed its self-test on this machine.
 
-    A request keeps one from its start to its end. The session is freed with the last reference.
-    Two instances are never equal, even if they were loaded from the same files.
+    A request holds a reference until it ends. The session is freed with the last reference. Two
+    instances are never equal, even if they were loaded from the same files.
 
     Attributes:
         manifest: Manifest of the version.
-        variant: Name of the variant that answers.
+        variant: Name of the served variant.
         session: Session that runs the variant's graph, warmed up with batches of several sizes.
         variant_reason: Reason, as a sentence, why this variant was selected.
         variant_checks: Result of each variant's self-test on this machine, by variant name.
@@ -47,7 +47,7 @@ class ServedModel:
         return self.manifest.name, str(self.manifest.version), self.variant
 
 
-# Versions with their loaded models; each snapshot holds the decision on which variant answers.
+# Versions with their loaded models; each snapshot holds the decision which variant is served.
 LoadedVersions = list[tuple[VersionSnapshot, ServedModel]]
 
 
@@ -55,18 +55,18 @@ class LoadedModels:
     """The versions of each model that this worker serves, and why it does not serve others.
 
     Args:
-        default_model: Name of the model that answers requests that name none; None for the first
-            model that is, or before a restart was, served while no other was.
+        default_model: Name of the default model, which serves requests without a model name; None
+            for the first model that was served while no other model was, also before a restart.
 
     Attributes:
         live_models: Live version of each model, by its name. The dict is replaced, never changed,
             so that readers keep a consistent snapshot.
-        refusal_reasons: Reasons by `NAME/VERSION`, by `NAME/VERSION/VARIANT` if other variants of
-            the version passed, by name of a folder that cannot be read, or by name of the state
-            file.
-        hold_reasons: Reasons, by `NAME/VERSION`, of the versions that are held.
-        intended_default: Name of the model that answers requests that name none, whether or not it
-            is served now; None if there is no such model.
+        refusal_reasons: Reason for each refused version (key `NAME/VERSION`), for each refused
+            variant of a served version (key `NAME/VERSION/VARIANT`), and for each folder or state
+            file that cannot be read (key: its name).
+        hold_reasons: Reason for each held version, by `NAME/VERSION`.
+        intended_default: Name of the default model, whether or not it is served now; None if there
+            is no default model.
         is_default_configured: Whether `default_model` was given.
     """
 
@@ -78,7 +78,7 @@ class LoadedModels:
         self._versions: dict[str, dict[int, ServedModel]] = {}
 
     def find_model(self, name: str | None, version: int | None = None) -> ServedModel:
-        """Return the loaded model that answers a request.
+        """Return the loaded model that serves a request.
 
         Args:
             name: Name of the model; None for the default model.
@@ -114,13 +114,13 @@ class LoadedModels:
 
     @property
     def default_model(self) -> str | None:
-        """Name of the served model that answers requests that name none; None if none does."""
+        """Name of the default model, or of the only model; None if that is not served."""
         if self.intended_default is None and len(self.live_models) == 1:
             return next(iter(self.live_models))
         return self.intended_default if self.intended_default in self.live_models else None
 
     def set_intended_default(self, name: str | None) -> None:
-        """Set the model that answers requests that name none, unless one is configured.
+        """Set the default model, unless `default_model` was given.
 
         Args:
             name: Name of the model; None for no model.
@@ -133,11 +133,11 @@ class LoadedModels:
         return self._versions.get(name, {})
 
     def replace_versions(self, name: str, models: Sequence[ServedModel]) -> None:
-        """Replace the versions that answer for a model.
+        """Replace the served versions of a model.
 
         Args:
             name: Name of the model.
-            models: Loaded versions, the live one first; empty to serve the model no more.
+            models: Loaded versions, the live one first; empty to stop serving the model.
         """
         versions = {model.manifest.version: model for model in models}
         self._versions = _copy_with(self._versions, name, versions or None)
@@ -145,7 +145,7 @@ class LoadedModels:
 
     @property
     def no_default_reason(self) -> str:
-        """Reason, as a clause, why no model answers requests that name none."""
+        """Reason, as a clause, why requests without a model name cannot be served."""
         if self.intended_default is None:
             return "several models are served"
         if self.is_default_configured:
@@ -180,7 +180,7 @@ class LoadedModels:
 
     def _build_no_default_error(self, served: list[str]) -> ModelNotFoundError | ModelRequiredError:
         """Return the error for a request that names no model while no default model is served."""
-        # No other model answers instead: its answers may have other classes or another unit.
+        # Never use another model instead: its predictions may have other classes or another unit.
         message = (
             f"expected ?model=NAME, since {self.no_default_reason}; got none; choose one of "
             f"{', '.join(served)}"
@@ -192,7 +192,7 @@ class LoadedModels:
 
 
 def _copy_with(items: dict[str, T], name: str, value: T | None) -> dict[str, T]:
-    """Return a copy, sorted by name, in which a name has another value.
+    """Return a copy, sorted by name, with the value of one name replaced.
 
     Args:
         items: Values by name.

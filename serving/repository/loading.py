@@ -1,7 +1,8 @@
-"""Loads versions in one worker: self-test in a process of its own, then in the worker itself.
+"""Load versions in one worker, after a self-test in a separate process.
 
-A new version may crash or fill the process that loads it. So it is first loaded in a process of
-its own; that is called its proof. Only if the proof succeeds does a worker load the version.
+A new version may crash the process that loads it, or use up its memory. So it is first loaded and
+tested in a separate process, which is called its proof. A worker loads the version, and runs the
+self-test again, only if the proof has succeeded.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class VersionLoader:
         store: Rollout plan that all workers share.
         variant: Name of the variant to serve if a version has it, or "auto".
         limits: Limits of time and memory within which versions are tested.
-        proof_server: Server that tests versions in processes of their own; None to load them at
-            once.
+        proof_server: Server that tests versions in separate processes before they are loaded; None
+            to load them without that test.
     """
 
     def __init__(
@@ -154,14 +155,14 @@ class VersionLoader:
             on_refused(name, snapshot, reason, False)
             return None
         finally:
-            request_trim()  # Loading allocated memory that is free now, also if it failed.
+            request_trim()  # Loading has allocated and freed memory, even if it failed.
         return snapshot.model_copy(update={"variant_decision": decision}), model
 
 
 class IsolatedProofs:
-    """Proofs of new versions, as far as this worker waits for their reports.
+    """The proofs whose reports this worker waits for.
 
-    A version whose variant another worker has decided on needs no proof: that worker loaded it.
+    A version needs no proof if it has a variant decision: then another worker has loaded it.
 
     Args:
         server: Server that runs the proofs; None to regard every version as safe.
@@ -181,7 +182,7 @@ class IsolatedProofs:
 
         Args:
             name: Name of the model.
-            snapshot: Version with its content.
+            snapshot: Version with the fingerprint of its content.
         """
         if self._server is None or snapshot.variant_decision is not None:
             return NO_UNSAFE_VARIANTS
@@ -209,7 +210,7 @@ class IsolatedProofs:
 
         Args:
             name: Name of the model.
-            snapshot: Version with its content.
+            snapshot: Version with the fingerprint of its content.
 
         Raises:
             KeyError: If there is no report yet.
@@ -219,7 +220,7 @@ class IsolatedProofs:
         return self._reports.pop((name, snapshot.version, snapshot.fingerprint))
 
     def discard_except(self, names: Set[str]) -> None:
-        """Forget the reports of all models but these."""
+        """Forget the reports of all models except those in `names`."""
         self._reports = {key: report for key, report in self._reports.items() if key[0] in names}
 
     def _submit_proof(self, server: ProofServer, key: ProofKey) -> ProofReport | None:
@@ -228,7 +229,7 @@ class IsolatedProofs:
             self._pending[key] = server.submit(version, self._models, self._limits)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE):
-                return None  # Very many proofs wait already; the next call tries again.
+                return None  # The queue of the proof server is full; the next call tries again.
             reason = (
                 f"{version}: expected the process serving-proofs, which tests new versions; it "
                 f"has ended ({error.strerror}); restart the server"
@@ -250,17 +251,18 @@ def load_version(
     Args:
         models: Folder of models.
         name: Name of the model.
-        snapshot: Version with the content that its folder must have. Its variant decision, if it
-            has one, is followed.
-        variant: Name of the preferred variant, or "auto", if there is no decision yet.
+        snapshot: Version with the fingerprint that its folder must have. If it has a variant
+            decision, that decision is followed.
+        variant: Name of the preferred variant, or "auto"; ignored if there is a decision.
         limits: Limits of time and memory of the self-tests.
-        unsafe: Reasons, by name, of the variants that must not be loaded.
+        unsafe: Variants that must not be loaded: a mapping from the variant's name to the reason.
 
     Returns:
-        The loaded version, and the decision on which of its variants answers.
+        The loaded version, and the decision which of its variants is served.
 
     Raises:
-        BundleError: If it cannot be loaded, fails its self-test, or its content has changed.
+        BundleError: If the version cannot be loaded or fails its self-test, or if its content has
+            changed.
     """
     path = models / name / str(snapshot.version)
     # If there is no manifest, `Bundle.open` raises the error.
@@ -302,7 +304,7 @@ def _require_unchanged(path: Path, snapshot: VersionSnapshot) -> None:
 
 
 def _can_reuse(loaded: VersionSnapshot, snapshot: VersionSnapshot) -> bool:
-    """Return whether a loaded version has the content, and the variant if one is decided on."""
+    """Return whether a loaded version has the content and, if decided, the variant of another."""
     if snapshot.variant_decision:
         return loaded == snapshot
     return loaded.has_same_content(snapshot)

@@ -1,7 +1,7 @@
-"""Overrides of what the folder of models says, in files that outlive the server.
+"""Read and write the saved state: the files that keep overrides and defaults across restarts.
 
-Administrators pin versions and unload models; the server records which versions and which default
-model were live, for the next start.
+Administrators override the folder of models by pinning versions and unloading models. The server
+records the live versions and the default model for the next start.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import StateNotKeptError
 
-MAX_STATE_BYTES = 2**20  # size of a state file: enough for thousands of models
-MAX_ABSENT_MODELS = 100  # models missing from the folder whose live version is remembered
+MAX_STATE_BYTES = 2**20  # largest size of a state file, enough for thousands of models
+MAX_ABSENT_MODELS = 100  # largest number of recorded models that are missing from the folder
 
 
 class Overrides(BaseModel):
-    """What administrators requested.
+    """The versions that administrators pinned, and the models that they unloaded.
 
     Attributes:
         schema_version: Version of the file format.
-        pinned: Version that is live instead of the highest, by name of the model.
+        pinned: Number of the version that is live instead of the highest, by name of the model.
         unloaded: Names of the models that are not served.
     """
 
@@ -38,14 +38,14 @@ class Overrides(BaseModel):
 
 
 class RecordedDefaults(BaseModel):
-    """What the server records of itself, so that a restart changes nothing for clients.
+    """The default model and live versions, recorded so that a restart does not change them.
 
     Attributes:
         schema_version: Version of the file format.
-        default_model: Name of the model that answers requests that name none, since it was served
-            before any other; None if there is none.
-        live: Live version when this was written, by name of the model. After a restart a new
-            version is compared with it.
+        default_model: Name of the default model: the first one that was served while no other model
+            was. None if there is none.
+        live: Number of the live version when the file was written, by name of the model. After a
+            restart, new versions are compared with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ class SavedState(Overrides, RecordedDefaults):
         return self._copy_with(pinned=pinned, unloaded=self.unloaded - {name})
 
     def record_default_model(self, name: str) -> SavedState:
-        """Return the state in which a model answers requests that name none."""
+        """Return the state in which a model is the default model."""
         return self._copy_with(default_model=name)
 
     def record_live_versions(self, live: Mapping[str, int], models: Collection[str]) -> SavedState:
@@ -83,7 +83,7 @@ class SavedState(Overrides, RecordedDefaults):
         Args:
             live: Live version by name of the model.
             models: Names of the models in the folder. The versions of up to `MAX_ABSENT_MODELS`
-                others are remembered, since a folder may be away for a moment, or be replaced.
+                other models stay recorded, since a folder may be missing only for a moment.
         """
         absent = [name for name in self.live if name not in models and name not in live]
         forgotten = set(absent[:-MAX_ABSENT_MODELS])
@@ -104,18 +104,19 @@ StatePart = TypeVar("StatePart", Overrides, RecordedDefaults)
 
 
 class StateFile:
-    """Reads and writes the saved state, as a whole or not at all.
+    """Reads and writes the saved state. Each file is written completely or not at all.
 
-    It is two files, since older servers read only the first and refuse keys that they do not know:
-    an older server may still replace this one. A file that cannot be understood is an error, and is
-    never ignored.
+    The state is in two files, so that this server can be replaced by an older one: older servers
+    read only the first file, and refuse unknown keys. A malformed file is never ignored; it raises
+    an error.
 
     Args:
         path: File of the overrides.
 
     Attributes:
         path: File of the overrides.
-        record_path: File of the recorded defaults beside it, `NAME.live.json` for `NAME.json`.
+        record_path: File of the recorded defaults in the same folder, `NAME.live.json` for
+            `NAME.json`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +132,7 @@ class StateFile:
         return _stat_file(self.path), _stat_file(self.record_path)
 
     def read(self) -> SavedState:
-        """Return the state; nothing is pinned, unloaded or recorded if there are no files.
+        """Return the saved state; a file that does not exist counts as empty.
 
         Raises:
             StateNotKeptError: If a file cannot be read or is malformed.
@@ -147,7 +148,7 @@ class StateFile:
 
         Args:
             change: Function that returns the changed state.
-            lock: Context in which no other worker does the same.
+            lock: Context in which no other worker updates the files.
 
         Raises:
             StateNotKeptError: If a file cannot be read or written.
@@ -223,7 +224,7 @@ def _write_part(kind: type[StatePart], state: SavedState, path: Path) -> None:
 
 
 def _write_atomically(part: BaseModel, path: Path) -> None:
-    # The random name keeps another server, which may write at the same time, from the same file.
+    # The random part keeps two servers that write at the same time from using the same file.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         try:

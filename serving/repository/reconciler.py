@@ -29,7 +29,7 @@ ROLLOUT_POLL_SECONDS = 0.02  # pause between two steps of a rollout in progress
 READ_RETRY_SECONDS = 30.0  # pause before a version that could not be read is loaded again
 LOCAL_RETRY_SECONDS = 1.0  # the same for a version that the other workers serve
 
-# Callback with the name of a model and what became of one of its versions in this worker:
+# Callback with the name of a model and the outcome for one of its versions in this worker:
 # "served", "held", "refused" or "unloaded".
 OnOutcome = Callable[[str, str], None]
 
@@ -49,7 +49,7 @@ class LocalFailure:
     retry_at: float
 
     def is_of_version(self, snapshot: VersionSnapshot) -> bool:
-        """Return whether the failure concerns this version, with whatever content."""
+        """Return whether the failure concerns this version, regardless of its content."""
         return snapshot.version == self.version
 
 
@@ -58,7 +58,7 @@ class Reconciler:
 
     Args:
         desired_versions: Reader of the folder of models and the saved state.
-        loaded_models: Models of this worker, which answer requests.
+        loaded_models: Loaded models of this worker, which serve requests.
         store: Rollout plan that all workers share.
         loader: Loader of versions.
         admission: Check whether a version that passed its self-test is served automatically.
@@ -66,14 +66,13 @@ class Reconciler:
 
     Attributes:
         desired_versions: Reader of the folder of models and the saved state.
-        loaded_models: Models of this worker, which answer requests.
+        loaded_models: Loaded models of this worker, which serve requests.
         rollout_store: Rollout plan that all workers share.
-        default_model: Record of the model that answers requests that name none.
+        default_model: Record of the default model.
         live_record: Record of the live versions, for a restart.
-        draining: Weak references to models that were replaced, and still answer requests that
-            began before.
-        requested_model: Name of the model whose rollout an administrator's request waits for and
-            commits; empty if there is none.
+        draining: Weak references to replaced models that still serve requests that began before.
+        requested_model: Name of the model that an administrator's request is rolling out; that
+            request also commits the rollout. Empty if there is no such request.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class Reconciler:
         )
 
     def start_rollouts(self) -> None:
-        """Read the folder and the state file, and start the rollouts that follow from them."""
+        """Read the folder and the state file, and start the rollouts that they require."""
         self.desired_versions.scan_folder()
         self.desired_versions.reload_saved_state()
         self._clear_outdated_refusals()
@@ -135,7 +134,7 @@ class Reconciler:
             self._pending_models |= changed
 
     def start_pending_rollouts(self) -> None:
-        """Start rollouts of pending models, which may not serve the versions that they should."""
+        """Start a rollout of each pending model, unless it serves the desired versions already."""
         if self.desired_versions.read_errors:
             return
         pending, self._pending_models = self._pending_models, set()
@@ -143,7 +142,7 @@ class Reconciler:
             self._start_rollout(name)
 
     def advance_rollouts(self) -> None:
-        """Load what is proposed, commit what every worker has loaded, serve what is committed."""
+        """Load proposed versions, commit those that all workers loaded, serve committed ones."""
         stopped = {
             *self.rollout_store.drop_stale_rollouts(),
             *self.rollout_store.refuse_crashing_versions(),
@@ -172,7 +171,7 @@ class Reconciler:
         self.clean_up()
 
     def commit_rollout(self, name: str) -> None:
-        """Make all workers serve what this worker proposed for a model."""
+        """Make all workers serve the versions that this worker proposed for a model."""
         self.default_model.save_before_commit(name)
         self.rollout_store.commit_rollout(name)
         self.live_record.is_stale = True
@@ -203,7 +202,7 @@ class Reconciler:
         return self._loader.load_versions(name, versions, served, self._record_refusal)
 
     def clean_up(self) -> None:
-        """Free what is not needed any more, and publish the reasons of refused versions."""
+        """Free unused models and proof reports, and publish the reasons of refused versions."""
         plan = self.rollout_store.read_plan()
         rolling_out = plan.rollouts.keys()
         self._loader.discard_except(rolling_out, self._pending_models | rolling_out)
@@ -246,8 +245,8 @@ class Reconciler:
             self.rollout_store.renew_claim(name)
             self._pending_models.add(name)
             return
-        # Each round refuses or holds a version, so one round for each is enough. There is a limit
-        # because a version that is being written has another content in every round.
+        # Each round refuses or holds one version, so one round per version is enough. The rounds
+        # are limited because a version that is being written has new content in each of them.
         for _ in range(len(desired.folder_scan.versions.get(name, [])) + 1):
             plan = self.rollout_store.read_plan()
             current = plan.served_versions.get(name, [])
@@ -298,7 +297,7 @@ class Reconciler:
         now = self.rollout_store.clock()
         current = self.rollout_store.read_plan().served_versions.get(name, [])
         if any(map(snapshot.has_same_content, current)):
-            # The other workers serve it. If only reading it failed here, it stays served there.
+            # The other workers serve it, and continue to if this worker only failed to read it.
             self.desired_versions.scan_folder()
             in_folder = self.desired_versions.folder_scan.versions.get(name, [])
             is_readable = snapshot.version in in_folder and not self.desired_versions.read_errors
@@ -311,7 +310,7 @@ class Reconciler:
         self.rollout_store.refuse_version(name, snapshot, Refusal(reason=reason, retry_at=retry_at))
 
     def _serve_versions(self, name: str, versions: ServedVersions) -> None:
-        """Answer requests with the committed versions of a model; empty to serve it no more."""
+        """Serve the committed versions of a model; stop serving the model if there are none."""
         failure = self._local_failures.get(name)
         is_too_early = failure and self.rollout_store.clock() < failure.retry_at
         if failure and is_too_early and any(map(failure.is_of_version, versions)):
@@ -319,7 +318,7 @@ class Reconciler:
         self._local_failures.pop(name, None)
         loaded = self.load_versions(name, versions)
         if loaded is None:
-            # For instance after a restart, if the files were damaged: no worker may serve it then.
+            # For instance, the files were damaged before a restart. Then no worker may serve them.
             self._pending_models.add(name)
             return
         before = {model for _, model in self._served.pop(name, [])}

@@ -1,4 +1,4 @@
-"""The model repository: what HTTP handlers call, and the thread that watches the folder."""
+"""The model repository: its interface for HTTP handlers, and a thread that watches the folder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from serving.runtime.variant_selection import AUTO_VARIANT
 
 log = logging.getLogger(__name__)
 
-START_WAIT_SECONDS = 2.0  # time that the start waits for proofs while a model is served
-EMPTY_START_WAIT_SECONDS = 30.0  # the same while no model is served
+START_WAIT_SECONDS = 2.0  # longest wait for proofs at the start if a model is loaded already
+EMPTY_START_WAIT_SECONDS = 30.0  # longest wait for proofs at the start if no model is loaded yet
 REMINDER_SECONDS = 60.0  # time between two log lines about a folder that is still empty
-STATE_POLL_SECONDS = 0.1  # time between two looks at the state file and the rollout plan
+STATE_POLL_SECONDS = 0.1  # time between two checks of the state file and the rollout plan
 DEFAULT_STATE_FILE = Path(".serving.json")
 DEFAULT_PROOF_LIMITS = ProofLimits()
 
@@ -59,11 +59,11 @@ class ChangeResult(TypedDict):
 
 
 class Repository(LoadedModels):
-    """A folder of models, the highest versions of which are served.
+    """The model repository of one worker: it serves the highest versions in a folder of models.
 
-    Creating it loads, of every model in the folder, the highest versions that pass their self-test;
-    a version that does not is logged, and the one before it is loaded instead. If other workers
-    serve already, it loads what they serve. Changes are noticed once `watch` is called.
+    The constructor loads the highest versions of every model that pass their self-test. A version
+    that fails it is logged, and the next lower one is loaded instead. If other workers serve models
+    already, the same versions are loaded. Changes are noticed once `watch` is called.
 
     Args:
         models: Folder of models.
@@ -71,15 +71,15 @@ class Repository(LoadedModels):
         shared_state: State that the workers share; None if this process is the only one.
         keep: Largest number of versions of each model to serve.
         poll: Time between two scans of the folder, in seconds; 0 scans it only on request.
-        take_up: "compatible" holds a new version that does not accept what the live one accepts;
-            "all" serves every version that passes its self-test.
+        take_up: "compatible" holds a new version that does not accept every request that the live
+            version accepts; "all" serves every version that passes its self-test.
         state: Path of the state file, relative to the folder.
-        default_model: Name of the model that answers requests that name none; None for the first
-            model that is, or before a restart was, served while no other was.
+        default_model: Name of the default model, which serves requests without a model name; None
+            for the first model that was served while no other model was, also before a restart.
         on_outcome: Callback for each version that is served, held, refused or unloaded here.
         limits: Limits of time and memory within which versions are tested.
-        proof_server: Server that tests versions in processes of their own; None to load them at
-            once.
+        proof_server: Server that tests versions in separate processes before they are loaded; None
+            to load them without that test.
         clock: Function that returns the time in seconds, of a clock that all workers share.
     """
 
@@ -114,7 +114,7 @@ class Repository(LoadedModels):
         self._start()
 
     def reconcile_once(self) -> None:
-        """Look for changes, if it is time to, and take one step of the rollouts in progress."""
+        """Scan for changes if a scan is due, and advance the rollouts in progress by one step."""
         with self._lock:
             stats = run_in_thread(self._state_file.stat_files)
             if self._poll and time.monotonic() >= self._next_scan:
@@ -133,7 +133,7 @@ class Repository(LoadedModels):
 
     @property
     def reconcile_interval(self) -> float:
-        """Time until the next `reconcile_once`, in seconds; shorter while others wait for it."""
+        """Time until the next `reconcile_once`, in seconds; shorter during a rollout."""
         return STATE_POLL_SECONDS if self._reconciler.is_settled else ROLLOUT_POLL_SECONDS
 
     def watch(self) -> None:
@@ -146,7 +146,7 @@ class Repository(LoadedModels):
         ).start()
 
     def load_model(self, name: str) -> ChangeResult:
-        """Serve a model's highest version, whatever was pinned or unloaded before.
+        """Serve a model's highest version, and remove its pin or unload if there is one.
 
         Args:
             name: Name of the model.
@@ -165,7 +165,7 @@ class Repository(LoadedModels):
     def unload_model(self, name: str) -> ChangeResult:
         """Serve no version of a model until it is loaded again.
 
-        Requests that already use the model are still answered.
+        Requests that already use the model are still served.
 
         Args:
             name: Name of the model.
@@ -230,7 +230,7 @@ class Repository(LoadedModels):
             return build_index(self._reconciler)
 
     def _start(self) -> None:
-        """Load the models, and log what an administrator may want to correct."""
+        """Load the models, and log a missing default model or an unknown variant."""
         with self._lock:
             self._reconciler.rollout_store.register_worker()
             self._reconciler.advance_rollouts()
@@ -320,7 +320,7 @@ def _reconcile_forever(reference: weakref.ref[Repository]) -> None:
     while (repository := reference()) is not None:
         try:
             repository.reconcile_once()
-        except Exception:  # Whatever it is, the next version has to be found.
+        except Exception:  # Continue after any error, so that later versions are found.
             log.exception("expected to look for new versions; got an internal error; going on")
         interval = repository.reconcile_interval
         del repository  # So that the repository can be freed during the pause.

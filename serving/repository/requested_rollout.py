@@ -17,10 +17,10 @@ from serving.repository.rollout_store import ROLLOUT_TIMEOUT_SECONDS
 
 
 class RequestedRollout:
-    """Changes the saved state, and makes all workers serve what follows from it.
+    """Changes the saved state, and makes all workers serve the resulting versions.
 
     Args:
-        reconciler: Reconciler of this worker, which is not used by anyone else meanwhile.
+        reconciler: Reconciler of this worker. No other thread may use it meanwhile.
         name: Name of the model.
         change: Function that returns the changed state. The state is saved once every worker is
             ready.
@@ -36,11 +36,12 @@ class RequestedRollout:
     def run(self) -> None:
         """Load the versions in all workers, save the state and commit the rollout.
 
+        If this raises an error, nothing has changed.
+
         Raises:
             VersionRefusedError: If the version cannot be loaded or fails its self-test.
             StateNotKeptError: If the state cannot be read or written.
-            NoAgreementError: If another worker takes too long. After each of these errors all is
-                as it was before.
+            NoAgreementError: If another worker takes too long.
         """
         self._reconciler.requested_model = self._name
         try:
@@ -56,7 +57,7 @@ class RequestedRollout:
         self._reconciler.advance_rollouts()
 
     def _load_here(self) -> ServedVersions:
-        """Claim the model, and load the versions that follow from the change in this worker."""
+        """Claim the model, and load the versions to serve after the change in this worker."""
         desired = self._reconciler.desired_versions
         while True:
             while not self._store.claim_rollout(self._name):

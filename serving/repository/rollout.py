@@ -1,6 +1,6 @@
 """The rollout plan: which versions all workers serve, are rolling out, and refuse.
 
-All classes are pydantic models, since the plan is the JSON text that workers share.
+All classes are pydantic models, since the workers share the plan as JSON text.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from serving.runtime.variant_selection import VariantDecision
 
 
 class VersionSnapshot(BaseModel, frozen=True):
-    """A version with the content that its folder had when it was found.
+    """A version of a model with a fingerprint of its content.
 
     Attributes:
         version: Number of the version.
         fingerprint: Hash of the content of its folder.
-        variant_decision: Variant that answers in all workers, and the reason; None until the first
+        variant_decision: Variant that all workers serve, and the reason; None until the first
             worker has loaded the version.
     """
 
@@ -29,19 +29,20 @@ class VersionSnapshot(BaseModel, frozen=True):
         return (self.version, self.fingerprint) == (other.version, other.fingerprint)
 
 
-# Versions of one model that are, or should be, served; the first is the live one, which answers
+# Versions of one model that are, or should be, served. The first is the live one, which serves
 # requests that name no version.
 ServedVersions = list[VersionSnapshot]
 
 
 class Rollout(BaseModel):
-    """A model's change from the versions that are served to others.
+    """A change of the served versions of one model that is in progress.
 
     Attributes:
         leader_pid: Process id of the worker that started the rollout, and commits it.
-        renewed_at: Time at which the leader last changed it, in seconds of the monotonic clock.
+        renewed_at: Time at which the leader last changed or renewed the rollout, in seconds of the
+            monotonic clock.
         versions: Versions to be served; None while the leader has not loaded them yet.
-        ready_pids: Process ids of the workers that have loaded them.
+        ready_pids: Process ids of the workers that have loaded `versions`.
     """
 
     leader_pid: int
@@ -63,16 +64,16 @@ class LoadAttempt(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The reason not to serve a version with a certain content.
+    """The reason why a version with a given content is not served: it is refused or held.
 
     Attributes:
         reason: Reason as a sentence.
         retry_at: Time at which the version is tried again, in seconds of the monotonic clock; None
             if it is tried again only when its files change.
-        live_fingerprint: Fingerprint of the live version with which this one is incompatible, if
-            it is held; None if it failed its self-test or could not be loaded.
-        live_version: Number of that live version. It equals the number of the held version if the
-            files of the live version were replaced.
+        live_fingerprint: For a held version, fingerprint of the live version that it is
+            incompatible with; None for a refused version.
+        live_version: For a held version, number of that live version, which is the held version's
+            own number if files were replaced in place; None for a refused version.
     """
 
     reason: str
@@ -92,9 +93,9 @@ class RolloutPlan(BaseModel):
         load_attempts: Version that each worker is loading now, by process id.
         crash_counts: Number of workers that ended while they loaded a version, by `NAME/VERSION`,
             then by fingerprint.
-        implicit_default: Name of the model that answers requests that name none, unless
-            --default-model is given: the first one that was served while no other was. None until
-            there was one.
+        implicit_default: Name of the default model if --default-model is not given: the first
+            model that was served while no other model was. None until a model has been served
+            alone.
     """
 
     worker_pids: list[int] = []

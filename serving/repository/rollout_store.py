@@ -1,9 +1,10 @@
-"""The rollout plan as one worker reads and changes it, in memory that all workers share.
+"""Read and change the rollout plan, which is in memory that all workers share.
 
-A version is rolled out in two steps. The worker that finds it claims the model, loads the version
-and proposes it; every other worker loads it too and reports that it is ready. Once all live workers
-are ready the first one commits, and each worker serves the version as soon as it sees the commit.
-If one worker cannot load the version, all refuse it and go on serving what they served before.
+A version is rolled out in two steps. The worker that finds it becomes the leader: it claims the
+model, loads the version and proposes it. Every other worker loads it, too, and reports that it is
+ready. Once all live workers are ready, the leader commits, and each worker serves the version as
+soon as it sees the commit. If one worker cannot load the version, all workers refuse it and keep
+serving the versions that they served before.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from serving.repository.rollout import (
 from serving.repository.shared_state import SharedState
 
 # Seconds after which a rollout without progress is dropped. gunicorn kills a worker that hangs
-# after 30 seconds: a rollout that waits for one then goes on without it, before it is dropped.
+# after 30 seconds, so a rollout that waits for such a worker continues before it is dropped.
 ROLLOUT_TIMEOUT_SECONDS = 60.0
-# Number of workers that may end while they load a version before it is refused. The first may have
-# been killed for another reason, for instance by an operator.
+# A version is refused once this many workers have ended while they loaded it. A single worker may
+# have been killed for another reason, for instance by an operator.
 MAX_CRASHES = 2
-# Seconds after which a version that was served, and then refused for its crashes, is tried again.
+# Seconds after which a served version that was refused because workers crashed is tried again.
 SERVED_RETRY_SECONDS = 600.0
 
 
@@ -37,11 +38,11 @@ class RolloutStore:
     """Reads and changes the rollout plan for one worker.
 
     Args:
-        shared_state: Text that all workers share, which holds the plan.
+        shared_state: Memory that all workers share, with the plan as JSON text.
         clock: Function that returns the time in seconds, of a clock that all workers share.
 
     Attributes:
-        shared_state: Text that all workers share, which holds the plan.
+        shared_state: Memory that all workers share, with the plan as JSON text.
         clock: Function that returns the time in seconds, of a clock that all workers share.
     """
 
@@ -93,7 +94,7 @@ class RolloutStore:
     def claim_rollout(self, name: str) -> bool:
         """Start a rollout of a model. Return whether this process leads it.
 
-        It does if it has claimed the model before and proposed no versions yet.
+        This is also true if it claimed the model earlier and has not proposed versions yet.
         """
         if self.has_claim(name):
             return True
@@ -240,9 +241,9 @@ class RolloutStore:
 
     @contextmanager
     def record_load_attempt(self, name: str, snapshot: VersionSnapshot) -> Iterator[None]:
-        """Return a context during which the plan shows that this process loads a version.
+        """Return a context in which the plan names the version that this process is loading.
 
-        If the process dies in it, the other workers know what it was loading.
+        If the process dies meanwhile, the other workers know which version it was loading.
 
         Args:
             name: Name of the model.
@@ -259,7 +260,7 @@ class RolloutStore:
                 plan.crash_counts.get(attempt.key, {}).pop(attempt.fingerprint, None)
 
     def clear_load_attempt(self) -> None:
-        """Remove this process's load attempt, since the process ends for another reason."""
+        """Remove this process's load attempt, so that its normal exit does not count as a crash."""
         if os.getpid() in self.read_plan().load_attempts:
             with self.shared_state.lock_text(), self._edit_plan() as plan:
                 plan.load_attempts.pop(os.getpid(), None)
@@ -303,7 +304,7 @@ class RolloutStore:
             rollout = plan.rollouts.get(name)
             if rollout is not None and rollout.leader_pid == os.getpid():
                 yield rollout
-            else:  # It was dropped meanwhile: what the caller changes is discarded.
+            else:  # The rollout was dropped meanwhile, so the caller's changes are discarded.
                 yield Rollout(leader_pid=os.getpid(), renewed_at=0)
 
     @contextmanager
@@ -327,7 +328,8 @@ def _drop_holds(plan: RolloutPlan, name: str, live_fingerprint: str | None = Non
     Args:
         plan: Plan to change.
         name: Name of the model.
-        live_fingerprint: Fingerprint of the live version; holds that compare with it stay.
+        live_fingerprint: Fingerprint of the live version. Versions held because they are
+            incompatible with it stay held.
     """
     for key, refusals in plan.refusals.items():
         if key.rpartition("/")[0] == name:

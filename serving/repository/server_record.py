@@ -1,8 +1,8 @@
-"""What the server records so that a restart changes nothing: default model and live versions.
+"""Record the default model and the live versions, so that a restart does not change them.
 
-Both are saved beside the state file. After a restart nothing is live yet. New versions are then
-compared with the recorded ones, so that a restart serves neither a version that was held, nor an
-incompatible one that was added while the server was stopped.
+Both are saved in a second file in the state file's folder. After a restart, new versions are
+compared with the recorded live versions, so that the server serves neither a version that was held,
+nor an incompatible one that was added while the server was stopped.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ log = logging.getLogger(__name__)
 
 
 class DefaultModelRecord:
-    """Keeps one model as the one that answers requests that name none.
+    """Keeps the default model the same while other models are added, and across restarts.
 
-    Unless --default-model names it, it is the first model that was served while no other was. The
-    rollout plan remembers it. It is saved once a second model is about to be served: until then a
-    restarted server finds it alone again, or finds that it alone was live.
+    Without --default-model, the default model is the first one that was served while no other model
+    was. The rollout plan contains its name. It is saved to the file when a second model is about to
+    be served. Before that, a restarted server finds the same model without it, since it is the only
+    one in the folder or the only one that was live.
 
     Args:
         desired_versions: Reader of the folder of models and the saved state.
-        loaded_models: Models of this worker, which answer requests by the default model.
+        loaded_models: Loaded models of this worker, which look up the default model.
         store: Rollout plan that all workers share.
     """
 
@@ -38,14 +39,14 @@ class DefaultModelRecord:
         self._desired, self._loaded_models, self._store = desired_versions, loaded_models, store
 
     def record_sole_model(self) -> None:
-        """Record the model that is served alone. No rollout may be in progress."""
+        """Make the only served model the default model. No rollout may be in progress."""
         self._store.record_implicit_default()
         self.apply()
 
     def restore(self) -> None:
-        """Record the model that was live alone before a restart, before any is live after it.
+        """After a restart, make the model that was the only live one the default model.
 
-        Other models may have been added while no server ran.
+        Call it before any model is served: other models may have been added while no server ran.
         """
         saved_state, versions = self._desired.saved_state, self._desired.folder_scan.versions
         names = [name for name in saved_state.live if name in versions]
@@ -57,7 +58,7 @@ class DefaultModelRecord:
             self._store.restore_implicit_default(names[0])
 
     def apply(self) -> None:
-        """Use the default model that all workers agreed on. Call it before others are served."""
+        """Set the default model that all workers agreed on. Call it before more are served."""
         self._loaded_models.set_intended_default(
             self._desired.saved_state.default_model or self._store.read_plan().implicit_default
         )
@@ -119,7 +120,8 @@ class LiveVersionRecord:
         """
 
         def change_and_record(state: SavedState) -> SavedState:
-            # A restart compares new versions with the live one in the file, so it has to be this.
+            # After a restart, new versions are compared with the live version in the file, so it
+            # has to be the requested one.
             live = {name: version} if version is not None and name in state.live else {}
             return change(state).record_live_versions(live, state.live)
 

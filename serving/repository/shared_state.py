@@ -1,7 +1,7 @@
-"""A text in memory that all worker processes share, and which of these processes are alive.
+"""Share a text between all worker processes, and find out which of these processes are alive.
 
-Each worker loads the models for itself, after fork. Without a shared state two workers could serve
-different versions or variants, and answer the same request differently.
+Each worker loads the models itself, after the fork. Without a shared state two workers could serve
+different versions or variants, and respond differently to the same request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PROCESS_LOCKS_OFFSET = 2**40
 class SharedState:
     """A text shared by the processes that are forked after it was created.
 
-    It lies in memory, and is gone once the last of these processes has ended.
+    It is kept in memory, which is freed when the last of these processes ends.
 
     Attributes:
         inherited: The instance that gunicorn's arbiter creates before it forks its workers; None
@@ -71,7 +71,8 @@ class SharedState:
     def lock_files(self) -> AbstractContextManager[None]:
         """Return a context in which no other process writes the state file.
 
-        It is a lock of its own, since a file may take long to write, and the text must not wait.
+        It is not the lock of the text, since writing a file may take long, and a change of the text
+        must not wait for that.
         """
         return self._hold_lock(_FILES_LOCK_OFFSET)
 
@@ -80,8 +81,8 @@ class SharedState:
         content = text.encode()
         header = os.pread(self._file, _HEADER.size, 0) or _HEADER.pack(0, _FIRST_TEXT_OFFSET, 0)
         revision, offset, size = _HEADER.unpack(header)
-        # Until the header is written, readers need the old text. So the new one does not overlap
-        # it: it goes before the old one if it fits there, else behind it.
+        # Until the header is written, readers need the old text. So the new text must not overlap
+        # it: it is written before the old text if it fits there, else after it.
         fits_before = _FIRST_TEXT_OFFSET + len(content) <= offset
         offset = _FIRST_TEXT_OFFSET if fits_before else offset + size
         os.pwrite(self._file, content, offset)

@@ -1,8 +1,8 @@
 """Run ONNX graphs: sessions, the self-test of a bundle, latency, and the choice of a variant.
 
-This module exports what the trainer also uses. The rest is imported by module: `variant_selection`,
-`proof_server` and `heap`. Only `session` imports ONNX Runtime, and only when the first session is
-created. From `serving`, the package imports only `bundle`.
+This module exports the names that the trainer also uses. All others are imported from their
+modules: `variant_selection`, `proof_server` and `heap`. Only `session` imports ONNX Runtime, and
+only when the first session is created. From `serving`, the package imports only `bundle`.
 """
 
 from serving.runtime.comparison import OutputDifference, compare_outputs

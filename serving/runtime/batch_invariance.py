@@ -1,8 +1,8 @@
-"""Check that a graph's answer to a row does not depend on the other rows of the batch.
+"""Check that a graph's outputs for a row do not depend on the other rows of the batch.
 
 The server runs the rows of several requests as one batch. A graph that, for example, subtracts the
-mean of the batch passes a self-test of all golden rows at once, but then answers the same row
-differently from request to request. So the golden rows are run again in several other batches.
+mean of the batch passes a self-test of all golden rows at once, but later computes different
+outputs for the same row. So the golden rows are run again in several other batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.runtime.comparison import compare_outputs
 from serving.runtime.session import GraphError, GraphSession
 
 SMALL_BATCH_ROWS = 7  # an odd size, for which the operators have no optimized code
-OUTLIER_FACTOR = 1000  # factor from the golden numbers to those of the outliers
+OUTLIER_FACTOR = 1000  # how many times as large as the golden numbers the outliers are
 
 RowIndices = NDArray[np.int64]  # (n,), indices into the golden rows followed by the outliers
 
@@ -32,29 +32,29 @@ def find_batch_dependence(
     """Run the golden rows alone, in small and large batches, and among outliers.
 
     Args:
-        session: The loaded graph.
-        columns: The model's columns.
-        inputs: The golden rows by input name, each array of shape (rows, …).
-        expected: The answers expected for the golden rows, with their tolerances.
+        session: Session of the graph to check.
+        columns: Input columns of the model, in the order of the manifest.
+        inputs: Golden rows by input name, each array of shape (rows, …).
+        expected: Expected outputs for the golden rows, with their tolerances.
         max_batch_rows: Number of rows of the largest batch that the server forms.
 
     Returns:
-        Description of the batch in which an answer differed, as the end of a sentence; None if no
-        answer differed.
+        Description of the batch in which an output differed, as the end of a sentence; None if no
+        output differed.
 
     Raises:
-        GraphError: If the graph does not run on one of the batches, or answers another number of
-            rows.
+        GraphError: If the graph cannot run one of the batches, or if its outputs have another
+            number of rows.
     """
     rows = len(next(iter(inputs.values())))
     pool = concatenate_rows([inputs, _make_outliers(columns, inputs)])
     for description, batches in _list_batches(rows, max_batch_rows):
         indices = np.concatenate([batch[batch < rows] for batch in batches])
-        answers = concatenate_rows(
-            [_answer_golden_rows(session, pool, batch, rows) for batch in batches]
+        outputs = concatenate_rows(
+            [_run_golden_rows(session, pool, batch, rows) for batch in batches]
         )
         difference = compare_outputs(
-            answers,
+            outputs,
             {name: array[indices] for name, array in expected.outputs.items()},
             {name: array[indices] for name, array in expected.tolerances.items()},
         )
@@ -64,7 +64,7 @@ def find_batch_dependence(
 
 
 def _list_batches(rows: int, max_batch_rows: int) -> Iterator[tuple[str, Sequence[RowIndices]]]:
-    """Yield the description and the batches of each way to run all golden rows."""
+    """Yield several ways to split the golden rows: a description, and the batches."""
     golden = np.arange(rows)
     outliers = golden + rows
     small_batches = [
@@ -84,10 +84,10 @@ def _list_batches(rows: int, max_batch_rows: int) -> Iterator[tuple[str, Sequenc
     )
 
 
-def _answer_golden_rows(
+def _run_golden_rows(
     session: GraphSession, pool: Arrays, batch: RowIndices, golden_rows: int
 ) -> Arrays:
-    """Run one batch and return the answers to its golden rows."""
+    """Run one batch and return the outputs for its golden rows."""
     outputs = session.run({name: array[batch] for name, array in pool.items()})
     for name, array in outputs.items():
         if array.shape[:1] != batch.shape:

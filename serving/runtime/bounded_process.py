@@ -1,7 +1,7 @@
 """Run a function in a forked process that the kernel ends when it takes too much time or memory.
 
-Python can neither interrupt a call into a C library nor limit what it allocates. Interval timers
-whose signals kill the process, and `RLIMIT_DATA`, work whatever the process is doing.
+Python can neither interrupt a call into a C library nor limit the memory that it allocates.
+Interval timers, whose signals kill the process, and `RLIMIT_DATA` take effect during such a call.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Factor from the limit of processor time to that of elapsed time, which passes faster when the
-# machine is busy.
+# Limit of the elapsed time, as a multiple of the limit of processor time. On a busy machine, a
+# process is idle for a part of the elapsed time.
 WALL_TIME_FACTOR = 10
 
 
@@ -40,10 +40,10 @@ def run_and_exit(work: Callable[..., object], *arguments: Any) -> NoReturn:
 
 @dataclass(frozen=True)
 class AbnormalExit:
-    """Why a process ended without a result.
+    """The reason why a process ended without a result.
 
     Attributes:
-        reason: End of a sentence whose subject is the process or its work.
+        reason: Predicate of a sentence about the process or its work, for example "crashed".
         is_transient: Whether another attempt may succeed, for example because the machine was busy.
     """
 

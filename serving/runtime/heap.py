@@ -1,8 +1,9 @@
-"""Return freed memory to the operating system, at most once for what is freed within seconds.
+"""Return freed memory to the operating system, once for all memory that is freed within seconds.
 
 The C library keeps freed memory for later allocations. After a model was replaced or a large body
-answered, that can be many times what the process needs. Trimming the heap takes milliseconds in
-which no other thread can allocate, so it is requested, and done once when it is due.
+was processed, the process may hold many times the memory that it needs. Trimming the heap takes
+milliseconds in which no other thread can allocate. So code that frees memory only requests a trim,
+and one trim serves all requests made until it is due.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ctypes
 import math
 from time import monotonic
 
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # None without glibc
 _trim_at = math.inf  # time at which the next trim is due, in seconds of the monotonic clock
 
 

@@ -1,7 +1,7 @@
 """Measure how long a graph runs on this machine, and derive the batch sizes that pay off.
 
-`measure_latencies` compares several graphs, as for choosing a variant. `LatencyProfile` is measured
-once when a model is loaded, so that nobody has to tune the batching by hand.
+`measure_latencies` compares several graphs, for example the variants of a bundle. `LatencyProfile`
+is measured once when a model is loaded, so that nobody has to tune the batching by hand.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from serving.bundle import Arrays
 from serving.runtime.session import GraphSession
 
 # For comparing graphs:
-TIMED_BATCH_SIZES = (1, 8, 64, 256)  # rows of a timed run
-MAX_TIMED_RUNS = 200  # timed runs of each graph and size, at most
-MAX_TIMING_SECONDS = 0.3  # duration for all graphs of one size, after which no new round begins
+TIMED_BATCH_SIZES = (1, 8, 64, 256)  # numbers of rows of timed runs
+MAX_TIMED_RUNS = 200  # largest number of timed runs of each graph with each batch size
+MAX_TIMING_SECONDS = 0.3  # time for one batch size, all graphs together; then no new round begins
 
 # For a profile:
-PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a timed run
-SECONDS_PER_SIZE = 0.004  # duration for which the runs of one size are repeated
-RUNS_PER_SIZE = (3, 20)  # smallest and largest number of runs of one size
+PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # numbers of rows of timed runs
+SECONDS_PER_SIZE = 0.004  # time for which runs with one batch size are repeated
+RUNS_PER_SIZE = (3, 20)  # smallest and largest number of runs with one batch size
 MAX_BLOCKING_SECONDS = 0.01  # longest time for which one run may block the event loop
-# A larger batch pays off only if the time per row falls below this share of what it was.
+# A larger batch is worthwhile only if it reduces the time per row to less than this share.
 MAX_ROW_TIME_RATIO = 0.95
-# Joining two requests pays off only if it takes less than this share of the time of both.
+# Batching two requests is worthwhile only if their joint run takes less than this share of the time
+# of two separate runs.
 MAX_JOINED_TIME_RATIO = 0.9
 MAX_SLICE_ROWS = 4096  # largest number of rows of a slice, however fast the model is
 
@@ -37,9 +38,10 @@ MAX_SLICE_ROWS = 4096  # largest number of rows of a slice, however fast the mod
 def measure_latencies(
     sessions: Mapping[str, GraphSession], inputs: Arrays, sizes: Sequence[int] = TIMED_BATCH_SIZES
 ) -> dict[str, dict[int, float]]:
-    """Time several graphs with the same inputs, in rounds of one run for each graph.
+    """Time several graphs with the same inputs.
 
-    The rounds spread a busy moment of the machine evenly over the graphs.
+    Every round runs each graph once, so that all of them are slowed down alike if the machine is
+    busy for a moment.
 
     Args:
         sessions: Loaded graphs by name.
@@ -77,9 +79,9 @@ class LatencyProfile:
 
     Attributes:
         run_seconds: Duration of a run in seconds, by its number of rows.
-        max_batch_rows: Largest number of rows of a batch. A larger batch would be hardly faster per
-            row, or would block the event loop for longer than `MAX_BLOCKING_SECONDS`.
-        min_unbatched_rows: Number of rows from which on a request gains nothing from being batched.
+        max_batch_rows: Largest number of rows of a batch. A larger batch would hardly be any faster
+            per row, or would block the event loop for longer than `MAX_BLOCKING_SECONDS`.
+        min_unbatched_rows: Smallest number of rows at which a request gains nothing from batching.
         slice_rows: Number of rows of a large request that run before other requests may run.
         seconds_per_row: Duration of one row in a batch of `max_batch_rows`, in seconds.
     """
@@ -95,7 +97,7 @@ class LatencyProfile:
         """Time a loaded graph and return its profile.
 
         Args:
-            session: The loaded graph.
+            session: Session of the graph to time.
             inputs: One or more rows, which are repeated to fill each size.
 
         Raises:

@@ -33,9 +33,9 @@ MAX_CONCURRENT_PROOFS = 4  # versions that are proved at the same time; the othe
 REAP_INTERVAL_MILLISECONDS = 200  # time between two checks for supervisors that have ended
 # Processor time of all proofs of a version, as a multiple of the limit for one variant.
 VERSION_SECONDS_FACTOR = 2
-# Elapsed time after which a missing report is given up, as a multiple of the same limit.
+# Longest elapsed time that a worker waits for a report, as a multiple of the same limit.
 REPORT_SECONDS_FACTOR = 40
-NICENESS = 5  # lower priority than the workers, which answer requests
+NICENESS = 5  # gives proofs a lower priority than the workers, which serve requests
 # While it loads a graph, ONNX Runtime keeps several copies: the file, the parsed protobuf, the
 # weights, and the weights again in the layout that its operators need.
 MEMORY_PER_GRAPH_BYTE = 8
@@ -47,11 +47,11 @@ ALLOCATION_FAILURE_TEXT = "alloc"
 class ProofReport:
     """Which variants of a version a worker can load safely.
 
-    A safe variant may still answer wrongly. Each worker runs the self-test again when it loads it.
+    A safe variant may still compute wrong outputs, so each worker runs its self-test again.
 
     Attributes:
         error: Reason why the version must not be loaded at all; empty if a variant may be loaded.
-        unsafe: Reasons by name of the variants that must not be loaded.
+        unsafe: Variants that must not be loaded: a mapping from the variant's name to the reason.
         is_transient: Whether another attempt may succeed, for example because the machine was busy.
     """
 
@@ -106,7 +106,7 @@ class ProofServer:
     def __init__(self) -> None:
         self._client, server = socket.socketpair()
         # The process is forked twice, because the arbiter expects all of its children to be
-        # workers. It ends when the last process that holds the other end of its socket ends.
+        # workers. It ends when all processes that hold the other end of its socket have ended.
         if (child := os.fork()) == 0:
             run_and_exit(self._start_server, server)
         os.waitpid(child, 0)
@@ -144,7 +144,7 @@ class ProofServer:
 
 def _serve_requests(server: socket.socket) -> None:
     """Fork a supervisor for each request until all clients have closed their end of the socket."""
-    # In a process group of its own, the server does not get the signals of a terminal, and can end
+    # In a separate process group, the server does not get the signals of a terminal, and can end
     # all proofs at once.
     os.setpgid(0, 0)
     _close_inherited_files(server.fileno())
@@ -166,7 +166,7 @@ def _serve_requests(server: socket.socket) -> None:
 def _fork_supervisor(server: socket.socket) -> set[int]:
     """Fork a supervisor for the next request. Return a set of its process id, empty on failure."""
     _, descriptors, *_ = socket.recv_fds(server, 1, 1)
-    # If the fork fails, the connection is closed, which tells the worker that there is no report.
+    # If the fork fails, the connection is closed, and the worker sees that there is no report.
     with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
         if (pid := os.fork()) == 0:
             server.close()
@@ -186,7 +186,7 @@ def _close_inherited_files(kept_descriptor: int) -> None:
 def _supervise(connection: socket.socket) -> None:
     """Prove the variants of one version, each in a separate process, and send the report."""
     os.nice(NICENESS)
-    # If memory runs out, the kernel is to kill this process rather than a worker.
+    # If memory runs out, the kernel should kill this process rather than a worker.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

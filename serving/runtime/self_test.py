@@ -1,4 +1,4 @@
-"""Run a bundle's self-test: check that a variant gives the expected answers on this machine."""
+"""Run a bundle's self-test: check that a variant computes the expected outputs on this machine."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SelfTestResult:
 
     Attributes:
         variant: Name of the variant.
-        session: Session of the variant, ready to answer; None if the self-test failed.
+        session: Session of the variant; None if the self-test failed.
         difference: Difference from the expected outputs; None if the outputs were not compared.
         failure: Reason why the variant must not be served; empty if the self-test passed.
         is_transient: Whether another attempt may pass, because a run took too long, for example on
@@ -74,22 +74,22 @@ class SelfTestResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the variant gave the expected answers."""
+        """Whether the variant computed the expected outputs."""
         return self.session is not None
 
 
 def run_self_test(
     bundle: Bundle, variant: str, *, threads: int = 1, limits: ProofLimits = DEFAULT_PROOF_LIMITS
 ) -> SelfTestResult:
-    """Load a variant, compare its answers with the expected ones, and run them in other batches.
+    """Load a variant, and compare its outputs with the expected ones in batches of several sizes.
 
     A failure is returned and never raised, since other variants of the bundle may pass.
 
     Args:
-        bundle: The bundle.
+        bundle: Bundle with the variant and its self-test.
         variant: Name of the variant.
         threads: Number of threads of one run.
-        limits: Limits for loading the variant.
+        limits: Limits of batch size and run time.
     """
     difference: OutputDifference | None = None
     try:
@@ -102,7 +102,7 @@ def run_self_test(
             bundle.read_graph(variant), threads=threads, run_seconds=limits.run_seconds
         )
         _require_graph_inputs(bundle, session)
-        # A graph with a fixed batch size could answer all golden rows at once, but nothing else.
+        # A graph with a fixed batch size could run all golden rows at once, but no other batch.
         for size in TIMED_BATCH_SIZES:
             session.run({n: np.resize(a, (size, *a.shape[1:])) for n, a in selftest.inputs.items()})
         got = session.run(selftest.inputs)

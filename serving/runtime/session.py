@@ -42,7 +42,8 @@ class RunWatchdog:
         from gevent import monkey  # noqa: PLC0415
 
         self._pause = pause
-        self._deadlines: dict[Any, float] = {}  # time by the options of each run in progress
+        # Deadline of each run in progress, by its RunOptions, in seconds of perf_counter.
+        self._deadlines: dict[Any, float] = {}
         self._sleep = monkey.get_original("time", "sleep")
         monkey.get_original("_thread", "start_new_thread")(self._watch, ())
 
@@ -50,7 +51,7 @@ class RunWatchdog:
         """Watch a run that is about to start.
 
         Args:
-            options: The run's `onnxruntime.RunOptions`.
+            options: `onnxruntime.RunOptions` of the run.
             seconds: Longest time of the run, in seconds.
         """
         self._deadlines[options] = perf_counter() + seconds
@@ -59,13 +60,13 @@ class RunWatchdog:
         """Stop watching a run that has ended.
 
         Args:
-            options: The run's `onnxruntime.RunOptions`.
+            options: `onnxruntime.RunOptions` of the run.
 
         Returns:
             Whether the run ended in time, so that its options can be used for another run.
         """
-        # The deadline is removed before the clock is read. If the clock is still before it, the
-        # thread cannot have set the flag.
+        # Remove the deadline before reading the clock. If the deadline has not passed by then, the
+        # watchdog thread cannot have set `terminate`.
         deadline = self._deadlines.pop(options)
         return perf_counter() < deadline
 
@@ -92,12 +93,12 @@ def get_shared_watchdog(seconds: float) -> RunWatchdog:
 
 @cache
 def _import_onnxruntime() -> Any:
-    """Import ONNX Runtime when the process creates its first session.
+    """Import ONNX Runtime and return the module. Call it only when a session is created.
 
-    The library starts threads, which do not survive a fork. A process that forks workers must be
-    able to import this module for them without loading the library.
+    The library starts threads, which do not survive a fork. So a process that forks workers may
+    import the module `session` for them, but must not import the library.
     """
-    # The variable has to be set before the import, which looks up a telemetry host.
+    # Set the variable first: without it, importing ONNX Runtime looks up a telemetry host.
     if not os.environ.get("ORT_DISABLE_TELEMETRY", "").strip():
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime  # noqa: PLC0415
@@ -121,7 +122,7 @@ def _list_runtime_errors() -> tuple[type[Exception], ...]:
 
 
 class GraphError(Exception):
-    """ONNX Runtime refuses to load or to run the graph. The message includes the library's own."""
+    """ONNX Runtime cannot load or run the graph. The message includes that of the library."""
 
 
 class RunTimeoutError(GraphError):
@@ -134,9 +135,9 @@ class GraphSession:
     Args:
         graph: Content of the ONNX file.
         threads: Number of threads of one run.
-        run_seconds: Longest time of one run, in seconds; None for no limit. A longer run is ended
-            between two operators. The time is checked every quarter of `run_seconds`, and at least
-            every second.
+        run_seconds: Longest time of one run, in seconds; None for no limit. A longer run is stopped
+            between two operators. The time is checked every `run_seconds / 4`, at least once a
+            second, so a run may exceed the limit by that plus the duration of one operator.
 
     Attributes:
         inputs: Dtype of each of the graph's inputs by name: `float32`, `float64` or `str`, or ONNX
@@ -162,7 +163,7 @@ class GraphSession:
                 graph, options, providers=["CPUExecutionProvider"]
             )
         except _list_runtime_errors() as error:
-            raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
+            raise GraphError(f"ONNX Runtime cannot load the graph: {error}") from error
         nodes = self._session.get_inputs()
         self.inputs = {
             node.name: _DTYPE_BY_TENSOR_TYPE.get(node.type, str(node.type)) for node in nodes
@@ -191,7 +192,7 @@ class GraphSession:
             else:
                 results = self._run_watched(self._watchdog, inputs)
         except _list_runtime_errors() as error:
-            raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
+            raise GraphError(f"ONNX Runtime cannot run the graph: {error}") from error
         # Texts are returned as objects. Arrays of str can be compared and indexed like any other.
         arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
         return dict(zip(self.outputs, arrays, strict=True))
@@ -221,12 +222,12 @@ class GraphSession:
 
 
 def run_in_slices(session: GraphSession, inputs: Arrays, size: int) -> Arrays:
-    """Run a graph on many rows, some at a time, and return the outputs of all rows.
+    """Run a graph on many rows, `size` rows at a time, and return the outputs of all rows.
 
     ONNX Runtime never frees the memory that a large batch once needed, so batches are kept small.
 
     Args:
-        session: The loaded graph.
+        session: Session of the graph.
         inputs: Arrays by the names of the graph's inputs, with the row as the first axis.
         size: Number of rows of each run.
 

@@ -1,6 +1,6 @@
-"""Select the variant of a bundle that answers on this machine: the fastest that answers correctly.
+"""Select the variant of a bundle to serve on this machine: the fastest that passes its self-test.
 
-Which variant is fastest, and even which one answers correctly, differs between CPUs. So each
+CPUs differ in which variant is fastest, and even in which variants compute correct outputs. So each
 variant runs its self-test on this machine, and those that pass are timed. A variant that fails is
 reported and never served.
 """
@@ -25,13 +25,14 @@ from serving.runtime.self_test import (
 )
 from serving.runtime.session import GraphError, GraphSession
 
-AUTO_VARIANT = "auto"  # serve the fastest variant
-# Numbers of rows that most requests contain. Larger ones would make the start too slow.
+AUTO_VARIANT = "auto"  # value of --variant that serves the fastest variant
+# Batch sizes of most requests, in rows. Timing larger batches would make the start too slow.
 COMPARED_BATCH_SIZES = TIMED_BATCH_SIZES[:3]
-# Measured times are noisy, so a variant is preferred to an earlier one only if it is so many times
-# as fast.
+# Measured times are noisy, so a variant is preferred to an earlier one only if it is at least this
+# many times as fast.
 MIN_SPEEDUP = 1.1
-MULTIPLE_WORDING_SPEEDUP = 1.995  # from here on, write "2 times as fast" instead of "100 % faster"
+# Speedups from here on are written "2 times as fast", smaller ones "50 % faster".
+MIN_SPEEDUP_AS_FACTOR = 1.995
 NO_UNSAFE_VARIANTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -63,7 +64,7 @@ class VariantDecision(BaseModel, frozen=True):
         variant: Name of the variant to serve.
         reason: Explanation of the choice, as a sentence.
         microseconds: Median duration of a run in µs, by the variant's name and the number of rows.
-        unsafe: Reasons by name of the variants that no worker may load.
+        unsafe: Variants that no worker may load: a mapping from the variant's name to the reason.
     """
 
     variant: str
@@ -74,14 +75,14 @@ class VariantDecision(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class VariantSelection:
-    """The variant that answers in this process.
+    """The variant that this process serves.
 
     Attributes:
         variant: Name of the variant.
         session: Session of the variant.
         decision: Decision that all workers share.
-        reason: Explanation of why this variant answers, as a sentence. It differs from that of the
-            decision if the variant of the decision fails its self-test in this process.
+        reason: Explanation of why this variant is served, as a sentence. It differs from that of
+            the decision if the decision's variant fails its self-test in this process.
         checks: Result of checking each variant, by name.
     """
 
@@ -99,16 +100,16 @@ def select_variant(
     limits: ProofLimits = DEFAULT_PROOF_LIMITS,
     unsafe: Mapping[str, str] = NO_UNSAFE_VARIANTS,
 ) -> VariantSelection:
-    """Run the self-test of all variants and select the one that answers.
+    """Run the self-test of all variants and select the one to serve.
 
     Args:
-        bundle: The bundle.
+        bundle: Bundle of the version to load.
         requested: Name of the variant to serve if it passes. If it is "auto", or the bundle has no
             such variant, the fastest variant that passes is selected.
         decision: Decision of another worker to follow; None to time the variants and decide here.
-        limits: Limits for loading the variants.
-        unsafe: Reasons by name of the variants that must not be loaded; ignored if there is a
-            `decision`, which has its own.
+        limits: Limits of size and time of each variant's self-test.
+        unsafe: Variants that must not be loaded: a mapping from the variant's name to the reason.
+            Ignored if there is a `decision`, which contains such a mapping.
 
     Raises:
         BundleError: If no variant passes.
@@ -134,7 +135,8 @@ def select_variant(
             update={"unsafe": unsafe}
         )
     variant, reason = decision.variant, decision.reason
-    if variant not in sessions:  # the requested variant, or the choice of a worker where it passed
+    if variant not in sessions:
+        # The variant fails here: it was requested by name, or it passed in another worker.
         first = next(iter(sessions))
         variant, reason = first, f"{first}, since {variant} fails its self-test here"
     checks = {
@@ -151,25 +153,27 @@ def _decide_variant(
 ) -> VariantDecision:
     variants = list(bundle.manifest.variants)
     if requested in variants:
-        return VariantDecision(variant=requested, reason=f"{requested}, as asked for")
+        return VariantDecision(variant=requested, reason=f"{requested} was requested")
     if len(variants) == 1:
         decision = VariantDecision(variant=variants[0], reason=f"{variants[0]} is the only variant")
     else:
         decision = _decide_by_speed(bundle, sessions)
     if requested == AUTO_VARIANT:
         return decision
-    reason = f"{decision.reason}; there is no {requested}, which was asked for"
+    reason = f"{decision.reason}; {requested} was requested, but the bundle has no such variant"
     return decision.model_copy(update={"reason": reason})
 
 
 def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> VariantDecision:
-    """Time the variants that passed, and choose the first that no other clearly outruns.
+    """Time the variants that passed, and choose the first that no other is clearly faster than.
 
-    The manifest lists the most exact variant first and ever smaller ones after it.
+    The manifest lists the variants from the most accurate and largest to the smallest.
     """
     first, *others = sessions
     if not others:
-        return VariantDecision(variant=first, reason=f"{first} alone passed its self-test")
+        return VariantDecision(
+            variant=first, reason=f"{first} is the only variant that passed its self-test"
+        )
     try:
         times = measure_latencies(sessions, bundle.read_selftest().inputs, COMPARED_BATCH_SIZES)
     except GraphError as error:
@@ -181,27 +185,28 @@ def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> Va
     batches = f"batches of {', '.join(sizes)} and {last_size} rows"
     if variant == first:
         reason = (
-            f"{first}: {fastest}, the fastest of the others, is "
-            f"{_describe_speed(speeds[fastest], 'it')} here, over {batches}; another variant is "
-            f"served only if it is more than {100 * (MIN_SPEEDUP - 1):.0f} % faster"
+            f"{first} is served because {fastest}, the fastest of the other variants, is "
+            f"{_describe_speed(speeds[fastest], first)} on this machine ({batches}); another "
+            f"variant is served only if it is more than {100 * (MIN_SPEEDUP - 1):.0f} % faster"
         )
     else:
-        reason = f"{variant} is {_describe_speed(speeds[variant], first)} here, over {batches}"
+        speed = _describe_speed(speeds[variant], first)
+        reason = f"{variant} is {speed} on this machine ({batches})"
         if variant != fastest:
             comparison = _describe_speed(speeds[fastest] / speeds[variant], variant)
-            reason += f"; {fastest} is {comparison}, which is too little to prefer it"
+            reason += f"; {fastest} is {comparison}, which is not enough to prefer it"
     return VariantDecision(variant=variant, reason=reason, microseconds=times)
 
 
 def _describe_speed(speedup: float, reference: str) -> str:
-    """Return a phrase that compares the speed of a variant with another one.
+    """Return a phrase that compares the speed of a variant with that of another one.
 
     Args:
         speedup: Speed of the variant divided by that of the reference.
         reference: Name of the reference.
     """
     percent = round(100 * (speedup - 1))
-    if speedup >= MULTIPLE_WORDING_SPEEDUP:
+    if speedup >= MIN_SPEEDUP_AS_FACTOR:
         return f"{speedup:.3g} times as fast as {reference}"
     if percent == 0:
         return f"as fast as {reference}"
@@ -209,5 +214,9 @@ def _describe_speed(speedup: float, reference: str) -> str:
 
 
 def _compute_speedup(reference: Mapping[int, float], times: Mapping[int, float]) -> float:
-    """Return the geometric mean, over all batch sizes, of the reference's time over the time."""
+    """Return how many times as fast as the reference a variant is.
+
+    The result is the geometric mean of the reference's time divided by the variant's time, across
+    batch sizes.
+    """
     return geometric_mean(reference[size] / times[size] for size in times)

@@ -2,6 +2,6 @@
 
 `gunicorn_conf` configures gunicorn and prepares what the workers share. `worker` serves in one
 process: `acceptor` accepts connections, and each `connection` reads requests (`request_head`,
-`request_body`), calls the application and sends its answers. Of the packages of `serving`, only
+`request_body`), calls the application and sends its responses. Of the packages of `serving`, only
 `cli` may import this one.
 """

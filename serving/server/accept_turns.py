@@ -1,9 +1,9 @@
-"""Decides how long a worker leaves a connection to another worker that holds fewer.
+"""Decide how long a worker leaves a new connection to another worker that holds fewer.
 
-The other worker may not come: it is stopped, or its event loop is busy with a long batch. Then the
-connection must not wait for it. But if it only waits for a processor, it deserves more time, since
-on a busy machine the workers would otherwise end up with unequal numbers of connections. The
-operating system tells the cases apart: by processor time used, and by the state of the process.
+If the other worker is stopped, or its event loop is busy with a long batch, the connection must not
+wait for it. But if it only waits for a processor, it gets more time, since on a busy machine the
+workers would otherwise end up with unequal numbers of connections. The cases are distinguished by
+the processor time that the other process has used, and by its state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from serving.telemetry.shared_counters import WorkerLoads
 
 CHECK_AFTER_SECONDS = 0.01  # waiting time before the operating system is asked about a worker
-LONG_TURN_CPU_SECONDS = 0.02  # processor time used since then by which a worker counts as busy
+LONG_TURN_CPU_SECONDS = 0.02  # a worker is busy if it used this processor time during the wait
 # Longest waiting time by state of the process: runs or waits for a processor (R), waits for
 # something else (S, D), unknown (""). A stopped or dead process (T, t, X, Z) is not waited for.
 MAX_WAIT_SECONDS = {"R": 0.25, "S": 0.05, "D": 0.05, "": 0.05}
@@ -67,9 +67,9 @@ class PeerWaits:
         if accepted != self._last_accepted:
             self._last_accepted = accepted
             self._waits_by_slot.clear()
-        # A list, so that a wait starts for every worker and not only up to the first true one.
-        answers = [self._may_still_accept(slot, now) for slot in slots]
-        return any(answers)
+        # A list, since `any` stops at the first true value, but each worker's wait has to start.
+        may_accept = [self._may_still_accept(slot, now) for slot in slots]
+        return any(may_accept)
 
     def _may_still_accept(self, slot: int, now: float) -> bool:
         loads, pid = self._loads, int(self._loads.pids[slot])

@@ -37,14 +37,14 @@ from serving.server.socket_errors import (
 from serving.telemetry.request_metrics import count_accept_error
 from serving.telemetry.shared_counters import SharedCounters
 
-MAX_ACCEPTS_PER_TURN = 100  # connections, before the event loop serves the open ones again
+MAX_ACCEPTS_PER_TURN = 100  # connections accepted before the event loop serves open ones again
 # A worker accepts several connections in a row if every other worker holds this many more.
 CATCH_UP_CONNECTIONS = 8
 YIELD_TURN_SECONDS = 0.001  # pause in which a worker with fewer connections can accept
 SILENT_WORKER_SECONDS = 1.0  # age of the last heartbeat at which a worker is ignored
 RETRY_SECONDS = 0.05  # pause after an error, or while no more connections can be open
 MIN_IDLE_SECONDS = 0.1  # idle time before a connection can be closed in favour of a new one
-LOG_INTERVAL_SECONDS = 60.0  # least time between two log lines about the same problem
+LOG_INTERVAL_SECONDS = 60.0  # shortest time between two log lines about the same problem
 
 
 class Acceptor:
@@ -131,9 +131,9 @@ class Acceptor:
             self._evict_and_pause("descriptors", excess)
 
     def stop_competing(self) -> None:
-        """From now on accept only what no other worker takes, since this worker will end soon."""
+        """From now on accept only connections that no other worker accepts; this one ends soon."""
         self._is_stopping = True
-        self._publish_load()
+        self._publish_open_count()
 
     def resume_listening(self) -> None:
         """Listen again after a pause."""
@@ -143,7 +143,7 @@ class Acceptor:
             self._is_listening = True
             for listener in self._listeners:
                 listener.watcher.start(self._on_readable, listener)
-        self._publish_load()
+        self._publish_open_count()
 
     def close_listener(self, listener: Listener) -> None:
         """Close a listening socket."""
@@ -155,7 +155,7 @@ class Acceptor:
         if not self._listeners:
             self._stop_timers()
             self._is_listening = False
-        self._publish_load()
+        self._publish_open_count()
 
     def _stop_timers(self) -> None:
         for timer in self._timers.values():
@@ -169,7 +169,7 @@ class Acceptor:
         self._stop_timers()
         self._timers[seconds].again(self.resume_listening)
 
-    def _publish_load(self) -> None:
+    def _publish_open_count(self) -> None:
         """Write this worker's number of connections to the memory that all workers share."""
         self._open_counts[self._slot] = self._open_count
         competes = self._listeners and not (self._is_stopping or self._is_full)
@@ -234,7 +234,7 @@ class Acceptor:
         count = max(missing, self._open_count // 100)
         self._is_full = True
         self._pause_listening(RETRY_SECONDS)
-        self._publish_load()
+        self._publish_open_count()
         closed = self._evict_idle(count, resource, MIN_IDLE_SECONDS)
         self._warn_limited(
             resource,
@@ -247,14 +247,14 @@ class Acceptor:
 
     def _accept_one(self, listener: Listener) -> bool:
         """Accept a connection; return False if none was there or none could be accepted."""
-        # Counted and published beforehand, so that two workers do not accept at the same time.
+        # Count and publish it first, so that two workers do not accept at the same time.
         self._open_count += 1
-        self._publish_load()
+        self._publish_open_count()
         try:
             descriptor, address = listener.unpatched_socket._accept()
         except OSError as error:
             self._open_count -= 1
-            self._publish_load()
+            self._publish_open_count()
             return not isinstance(error, BlockingIOError) and self._handle_accept_error(error)
         self._descriptor_budget.record_descriptor(descriptor, self._open_count - 1)
         self._loads.accepted[self._slot] += 1.0
@@ -300,10 +300,10 @@ class Acceptor:
         except (OSError, ssl.SSLError) as error:  # the client closed before it was served
             logging.getLogger(__name__).debug("connection ended: %s", error)
         finally:
-            # Before the socket is closed, since the client may connect again right afterwards.
+            # Count it as closed first, since the client may connect again right after the close.
             self._open_count -= 1
             if self._is_listening:
-                self._publish_load()
+                self._publish_open_count()
             else:
                 self.resume_listening()
             client.close()
@@ -322,7 +322,7 @@ class Listener:
     """One listening socket, with the methods of a gevent server that gunicorn's worker calls.
 
     Args:
-        acceptor: The acceptor of the worker.
+        acceptor: Acceptor of the worker.
         listening_socket: gevent's listening socket.
         ssl_context: TLS settings of its connections; None for plain HTTP.
     """

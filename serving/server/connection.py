@@ -1,8 +1,8 @@
-"""One client connection: reads its requests one after the other, and sends the answers.
+"""One client connection: reads its requests one after the other, and sends the responses.
 
-A request that `request_head` can read quickly is answered directly: gunicorn's parser in C, a WSGI
-environ, the application, one send. Every other request goes through gunicorn: its parser in Python
-reads it, and its response object formats the answer. The application cannot tell the two apart.
+A request that `request_head` accepts takes a fast path: gunicorn's parser in C, a WSGI environ, the
+application, one send. Every other request goes through gunicorn: its parser in Python reads it, and
+its response object formats the response. The application sees no difference.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ try:
 except ImportError:  # it is compiled when it is installed, and not every machine has a compiler
     gunicorn_h1c = None
 
-CHUNK_BYTES = 64 * 2**10  # of one read; also the largest answer that is sent together with its head
-MAX_UNSENT_BYTES = 64 * 2**20  # of answers that slow clients have not read yet, in one process
+CHUNK_BYTES = 64 * 2**10  # size of one read; also the largest body that is sent with its head
+MAX_UNSENT_BYTES = 64 * 2**20  # responses that slow clients have not read yet, in one process
 
 
 class ConnectionTimeoutError(BaseException):
     """The request or the connection has taken too long.
 
-    Not an `Exception`, so that the application does not catch it and answer.
+    It is not an `Exception`, so that the application does not catch it and send a response.
     """
 
 
@@ -50,22 +50,22 @@ class ServerConnection:
     """The server's side of one client connection.
 
     Args:
-        worker: The gunicorn worker that owns this connection.
+        worker: gunicorn worker that owns this connection.
         client: Socket of the connection.
         address: Address of the client: host and port, or the name of a Unix socket.
         server: Address of the listening socket: host and port, or the name of a Unix socket.
 
     Attributes:
-        greenlet: The greenlet that serves this connection.
+        greenlet: Greenlet that serves this connection.
         phase_started_at: Time at which the current request, or the wait for the next one, began;
             during a lingering close the time of the client's last byte. In seconds of
             `perf_counter`.
-        is_busy: Whether the head of a request has been read and its answer is not sent yet.
+        is_busy: Whether the head of a request has been read and its response is not sent yet.
         is_reading_head: Whether a head, or the TLS handshake, has begun and is not complete.
         has_timed_out: Whether the worker has raised a timeout in the current request.
-        has_answered: Whether sending an answer has begun, so that nothing else may be sent.
-        lingering_since: Time at which discarding what the client still sends after its answer
-            began, in seconds of `perf_counter`; None at other times.
+        has_answered: Whether sending the response has begun, so that nothing else may be sent.
+        lingering_since: Time at which the server began to discard bytes that the client sends after
+            the response, in seconds of `perf_counter`; None at other times.
         environ: WSGI environ of the current request; empty until its head is complete.
         body: Body of the current request; None until its head is complete.
         request: gunicorn's request object if its Python parser read the request; else None.
@@ -88,7 +88,7 @@ class ServerConnection:
         self._response_head = ""
 
     def serve(self) -> None:
-        """Answer requests until the client or the server ends the connection.
+        """Serve requests until the client or the server ends the connection.
 
         Raises:
             ConnectionTimeoutError: If the worker ends the connection, by raising it here.
@@ -110,7 +110,7 @@ class ServerConnection:
                 self._read_watcher.close()
 
     def linger(self) -> None:
-        """Wait until the client closes, if it may still be sending after its answer.
+        """Wait until the client closes, if it may still be sending after the response.
 
         Raises:
             OSError: If the client has disconnected.
@@ -121,7 +121,7 @@ class ServerConnection:
             drain_until_close(self._client, self._record_progress)
 
     def _discard_body(self, body: SizedBody | ChunkedBody) -> bool:
-        """Discard what the application has not read of a body; return whether all has arrived."""
+        """Discard the unread rest of a body; return whether the whole body has arrived."""
         if not body.is_complete:
             self._start_lingering()
             body.discard(self._record_progress)
@@ -136,11 +136,11 @@ class ServerConnection:
         self.phase_started_at = perf_counter()
 
     def has_unread_bytes(self) -> bool:
-        """Return whether bytes of the client, or the end of the connection, wait to be read."""
+        """Return whether the client has sent bytes, or closed, that the server has not read."""
         return is_readable(self._client.fileno())
 
     def _answer_next_request(self, data: bytes) -> bytes | None:
-        """Read and answer one request.
+        """Read one request and send its response.
 
         Args:
             data: Bytes of the request that were read with the request before; may be empty.
@@ -185,7 +185,7 @@ class ServerConnection:
         """Return the next bytes of the client, after other connections have been served."""
         if self._read_watcher is not None:
             # Always wait for the event loop instead of trying to read first. Mostly there is
-            # nothing to read yet, and a client that always sends would keep the loop for itself.
+            # nothing to read yet, and a client that never stops sending would block the loop.
             self._read_watcher.start(self.greenlet.switch)
             try:
                 get_hub().switch()
@@ -197,7 +197,7 @@ class ServerConnection:
         return data
 
     def _answer_directly(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
-        """Answer a request without gunicorn's request and response objects.
+        """Serve a request without gunicorn's request and response objects.
 
         Args:
             environ: Result of `build_environ`.
@@ -229,7 +229,7 @@ class ServerConnection:
         return None
 
     def _send_response(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
-        """Send an answer; end the connection if the clients of this process read too slowly.
+        """Send a response; end the connection if the clients of this process read too slowly.
 
         Raises:
             OSError: If the client has disconnected, or too many bytes are unsent.
@@ -237,7 +237,7 @@ class ServerConnection:
         self.has_answered = True
         if (finish := environ.get(FINISH_KEY)) is not None:
             finish()
-        if len(content) <= CHUNK_BYTES:  # most answers: send them in one packet
+        if len(content) <= CHUNK_BYTES:  # send most responses in one packet
             head, content = head + content, b""
         sent = self._client.send(head)
         if sent == len(head) and not content:
@@ -255,7 +255,7 @@ class ServerConnection:
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], _error: Any = None
     ) -> Callable[[bytes], None]:
-        """Keep status and headers until the body is complete, as WSGI's `start_response`."""
+        """Store status and headers until the body is complete (WSGI's `start_response`)."""
         head = f"{status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
         if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
             raise ValueError(f"expected headers without line breaks; got {headers!r}")
@@ -263,7 +263,7 @@ class ServerConnection:
         return _refuse_write
 
     def _answer_through_gunicorn(self, data: bytes) -> bytes | None:
-        """Answer a request with gunicorn's parser in Python and its response object.
+        """Serve a request with gunicorn's parser in Python and its response object.
 
         Args:
             data: Bytes of the request that have been read.
@@ -319,9 +319,9 @@ class ServerConnection:
 
 
 class _ResponseBuffer(bytearray):
-    """Takes the place of the socket in gunicorn's response, and collects what it would send.
+    """Replaces the socket in gunicorn's response object, and collects the bytes to send.
 
-    The answer is sent as a whole, after the application has counted it.
+    The response is sent as a whole, after the application has counted it.
     """
 
     sendall = bytearray.extend

@@ -1,7 +1,7 @@
-"""Keeps some file descriptors free of connections: for files of models and keys, and the log.
+"""Reserve some file descriptors for the files of models and keys and for the log.
 
-The kernel gives every new file the lowest free descriptor. Near the limit of open files, the number
-of a new connection therefore tells how many files other than connections are open.
+The kernel gives every new file the lowest free descriptor. So if a new connection gets a descriptor
+near the limit of open files, its number shows how many files other than connections are open.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class DescriptorBudget:
         spare: Number of descriptors to keep free; at most a quarter of the limit of open files.
 
     Attributes:
-        capacity: Largest number of connections that keeps them free; infinite until the descriptor
-            of a connection has come close to the limit.
+        capacity: Largest number of connections with which `spare` descriptors stay free; infinite
+            until the descriptor of a connection has come close to the limit.
     """
 
     def __init__(self, spare: int) -> None:

@@ -1,7 +1,7 @@
 """gunicorn's configuration file: its settings, and the hooks of the arbiter and the workers.
 
-Each worker loads the models itself, after the fork. What the processes share is made before it:
-imported modules, counters, and the state of model rollouts.
+Each worker loads the models itself, after the fork. The imported modules, the counters and the
+state of model rollouts, which all processes share, are created before it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from serving.telemetry.shared_counters import SharedCounters
 _settings = Settings()
 logs.configure_logging(_settings.log_level)
 for _name in find_unknown_variables():
-    # A warning and no error, because an orchestrator may set variables of its own with this prefix.
+    # Warn instead of failing, because an orchestrator may set other variables with this prefix.
     logging.getLogger(__name__).warning(
         "expected the variable of an option, as listed by `serving run --help`; got %s, which is "
         "ignored; correct its name or remove it",
@@ -63,7 +63,7 @@ keyfile = _settings.tls_key and str(_settings.tls_key)
 control_socket_disable = True  # it needs a writable file system
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
-MAX_OPEN_FILES = 65_536  # that a process raises its limit to; each connection is an open file
+MAX_OPEN_FILES = 65_536  # limit that a process sets for itself; each connection is an open file
 
 
 def on_starting(_server: Any) -> None:
@@ -103,10 +103,10 @@ def _raise_file_limit() -> None:
 
 
 def _import_shared_modules() -> None:
-    """Import before the fork what every worker needs, so that it is in memory only once.
+    """Import the modules that every worker needs before the fork, so that workers share the memory.
 
-    Everything but ONNX Runtime, whose threads would not exist in a forked process. NumPy's BLAS
-    has threads too, but ends them before a fork, and each process starts its own when needed.
+    ONNX Runtime is not imported, since its threads would not exist in a forked process. NumPy's
+    BLAS has threads, too, but ends them before a fork, and each process starts new ones if needed.
     """
     importlib.import_module("serving.http.app")
     gc.collect()
@@ -154,7 +154,7 @@ def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLC
 
 
 def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:
-    """Answer a request in place of the application: gunicorn cannot parse it, or it timed out.
+    """Send an error response in place of the application, for a malformed or timed out request.
 
     Args:
         client: Socket of the connection.
@@ -181,13 +181,13 @@ def _write_json_error(client: socket.socket, status: int, reason: str, fault: st
     util.write_nonblock(client, head.encode("latin-1") + body)
 
 
-util.write_error = _write_json_error  # gunicorn answers in HTML and has no setting for it
+util.write_error = _write_json_error  # gunicorn's errors are in HTML, and no setting changes that
 
 
 class HeartbeatFile(WorkerTmp):  # type: ignore[misc]
-    """The file whose modification time tells the arbiter that a worker is alive; in memory.
+    """A file in memory whose modification time shows the arbiter that a worker is alive.
 
-    gunicorn's own lies in a folder, which may be missing, full, read-only or slow.
+    gunicorn's own file is in a folder, which may be missing, full, read-only or slow.
     """
 
     def __init__(self, _config: Any) -> None:

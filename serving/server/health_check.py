@@ -1,8 +1,8 @@
 """The image's health check: exits with status 0 if the server in this container is ready.
 
 The image runs it every second as a file, `python -IS health_check.py`. So it imports only what it
-needs of the standard library, which takes about 50 ms. It asks the server directly, not through a
-proxy.
+needs of the standard library, which takes about 50 ms. It connects to the server directly, not
+through a proxy.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import ssl
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-DEFAULT_PORT = 8000  # of the image and of the server
-TIMEOUT_SECONDS = 2.0  # for connecting, and for each read
-# Where to reach a server that listens on the default address or on all addresses.
+DEFAULT_PORT = 8000  # default port of the image and of the server
+TIMEOUT_SECONDS = 2.0  # time limit for connecting, and for each read
+# Address to connect to if the server listens on the default address or on all addresses.
 LOOPBACK_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -32,7 +32,7 @@ def read_server_address(environ: Mapping[str, str]) -> tuple[str, int]:
 
 
 def is_ready(environ: Mapping[str, str]) -> bool:
-    """Return whether a server started with these variables answers `GET /readyz` with 200."""
+    """Return whether a server started with these variables responds to `GET /readyz` with 200."""
     host, port = read_server_address(environ)
     if environ.get("FORWARDPASS_TLS_CERT", "").strip():
         # The certificate is for the host name that clients use, not for the loopback address.

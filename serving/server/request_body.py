@@ -1,15 +1,15 @@
-"""The body of a request as a stream (`wsgi.input`), and what is done with a body nobody read.
+"""The body of a request as a stream (`wsgi.input`), and how an unread body is discarded.
 
-A body is read from the socket on demand, and knows whether all of it has arrived. If the client
-waits for "100 Continue", that is sent when the application first reads: a request that is refused
-by its head alone gets only its final status, and never sends its body.
+A body is read from the socket on demand, and records whether it has arrived completely. If the
+client waits for "100 Continue", that is sent when the application first reads. So if a request is
+refused by its head alone, the client gets only the final status, and never sends the body.
 
-An answer can be sent before the whole body has been read: the API key is missing, the body is too
-large, a queue is full. A small rest of the body is then discarded to keep the connection. Otherwise
-the connection has to be closed, but if unread bytes are left or more arrive, the kernel resets it,
-and a client that is still sending loses the answer. So only the sending side is closed, and what
-arrives is discarded until the client closes, within limits of bytes and seconds. nginx calls this
-a lingering close.
+A response can be sent before the whole body has been read, for instance if the API key is missing,
+the body is too large or the queue is full. A small rest of the body is then discarded to keep the
+connection. Otherwise the connection has to be closed, but if unread bytes are left or more arrive,
+the kernel resets it, and a client that is still sending loses the response. So only the sending
+side is closed, and the bytes that arrive are discarded until the client closes, within limits of
+bytes and seconds. nginx calls this a lingering close.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from gevent import get_hub
 
 from serving.event_loop import EV_READ
 
-MAX_BODY_READ_BYTES = 2**20  # of one read from the socket
-DISCARD_READ_BYTES = 64 * 2**10  # of one read from the socket whose bytes are discarded
+MAX_BODY_READ_BYTES = 2**20  # largest size of one read from the socket
+DISCARD_READ_BYTES = 64 * 2**10  # largest size of one read whose bytes are discarded
 MAX_DISCARDED_BYTES = 2**20  # largest rest of a body that is discarded to keep the connection
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-MAX_LINGER_BYTES = 64 * 2**20  # discarded per connection during a lingering close
+MAX_LINGER_BYTES = 64 * 2**20  # most bytes that are discarded during a lingering close
 MAX_LINGER_SECONDS = 30.0  # longest duration of a lingering close
 MAX_SILENT_SECONDS = 5.0  # longest time without a byte of the client during a lingering close
 
@@ -191,7 +191,7 @@ def drain_until_close(client: Any, on_progress: Callable[[], None]) -> None:
     every read, other connections are served.
 
     Args:
-        client: Socket of the connection, on which the answer has been sent.
+        client: Socket of the connection, on which the response has been sent.
         on_progress: Function that is called after each read.
 
     Raises:

@@ -1,9 +1,9 @@
-"""The head of a request: a fast way from its bytes to a WSGI environ, and checks of its fields.
+"""Build a WSGI environ from the head of a request on a fast path, and check header fields.
 
-The fast way takes a POST whose head holds nothing unusual and was parsed by `gunicorn_h1c`,
+The fast path is for a POST whose head contains nothing unusual and was parsed by `gunicorn_h1c`,
 gunicorn's parser in C. All other requests go to gunicorn's parser in Python. Where the C parser is
-more lenient than the Python parser, the fast way declines the request, so that a request is
-accepted or refused alike whether or not `gunicorn_h1c` is installed.
+more lenient than the Python parser, the request leaves the fast path, so that it is accepted or
+refused alike whether or not `gunicorn_h1c` is installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.http.middleware import WORKER_KEY
 
 # Path and query of a request target without percent-encoding or unusual characters.
 TARGET_PATTERN = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
-# A name or an IPv4 address, without an empty part within, or an IPv6 address; and perhaps a port.
+# A name or an IPv4 address without two dots in a row, or an IPv6 address; then an optional port.
 HOST_PATTERN = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
 )
@@ -38,9 +38,9 @@ GUNICORN_ONLY_HEADERS = {
     b"x-forwarded-protocol",
     b"x-forwarded-ssl",
 }
-MAX_HEAD_BYTES = 8190  # gunicorn's limit for one line, which no line of such a head can exceed
-MAX_LENGTH_DIGITS = 18  # of a Content-Length: no body has more bytes
-MAX_CACHE_ENTRIES = 256  # header names, hosts and targets that are remembered, of each
+MAX_HEAD_BYTES = 8190  # gunicorn's limit for one line; here it limits the whole head
+MAX_LENGTH_DIGITS = 18  # largest number of digits of a Content-Length
+MAX_CACHE_ENTRIES = 256  # largest size of each cache: header names, hosts and targets
 
 _environ_keys: dict[bytes, str] = {
     b"Content-Type": "CONTENT_TYPE",
@@ -102,7 +102,7 @@ def build_environ(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> di
     environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"], _ = target
     for name, value in headers:
         key = _environ_keys.get(name) or _find_environ_key(name)
-        # A header may come once. The C parser cuts the name off a continued line: it is empty.
+        # Each header may occur once. For a folded header line, the C parser returns an empty name.
         if not key or key in environ:
             return None
         environ[key] = value.decode("latin-1")
@@ -147,11 +147,11 @@ def normalize_path_info(environ: dict[str, Any]) -> None:
     """Refuse a path that does not follow SCRIPT_NAME with a slash; replace an empty path by `/`.
 
     gunicorn only compares characters, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME, a
-    request for `/apipredict` would be answered as `/api/predict`. A slash at the end of SCRIPT_NAME
+    request for `/apipredict` would be served as `/api/predict`. A slash at the end of SCRIPT_NAME
     becomes the first one of the path.
 
     Args:
-        environ: The request's environ, whose PATH_INFO and SCRIPT_NAME are changed.
+        environ: WSGI environ of the request. PATH_INFO and SCRIPT_NAME are changed in place.
 
     Raises:
         ConfigurationProblem: If there is no slash between SCRIPT_NAME and the path.
@@ -165,7 +165,7 @@ def normalize_path_info(environ: dict[str, Any]) -> None:
 
 
 def has_close_option(request: Any) -> bool:
-    """Return whether the client asks to close the connection after the answer.
+    """Return whether the client asks to close the connection after the response.
 
     gunicorn itself only recognises `Connection: close`, not "close" in a list of options.
 

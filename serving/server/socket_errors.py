@@ -1,4 +1,4 @@
-"""Groups of `errno` values: what an error of a socket means for the server."""
+"""Groups of `errno` values of socket errors that the server handles alike."""
 
 from __future__ import annotations
 

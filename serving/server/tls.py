@@ -53,7 +53,7 @@ FAILURE_CAUSES: dict[str, tuple[str, str]] = {
     ),
 }
 OTHER_CAUSE = "other"
-LOG_PERIOD_SECONDS = 60.0  # after it, a second line tells how often the failure was repeated
+LOG_PERIOD_SECONDS = 60.0  # after it, a second line says how often the failure was repeated
 
 log = logging.getLogger(__name__)
 

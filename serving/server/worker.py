@@ -1,8 +1,8 @@
 """gunicorn's gevent worker, with limits on how long a client can occupy it.
 
-The original worker waits for idle keep-alive connections when it has to stop: for half a
-minute, by which time a container engine has killed it. It also waits without end for the rest of a
-request that has begun.
+When gunicorn's own worker has to stop, it waits half a minute for idle keep-alive connections, and
+a container engine kills it before that. It also waits without a limit for the rest of a request
+that has begun.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from serving.settings.options import Settings
 from serving.telemetry.logs import log_uncaught_error
 from serving.telemetry.request_metrics import count_evicted_connections
 
-# Time that is granted after a limit: a worker that stops still answers a request which arrives on
-# an idle connection, and finishes a lingering close; an application whose request has timed out
-# still answers by itself.
+# Extra time after a limit. A worker that stops uses it to serve a request that arrives on an idle
+# connection, and to finish a lingering close; an application whose request has timed out uses it to
+# send an error response.
 GRACE_SECONDS = 1.0
-CHECK_INTERVAL_SECONDS = 0.25  # between two checks of all connections
+CHECK_INTERVAL_SECONDS = 0.25  # time between two checks of all connections
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """A gevent worker that stops as soon as every request has been answered."""
+    """A gevent worker that stops as soon as the response to every request has been sent."""
 
     acceptor: Acceptor | None = None
 
@@ -87,7 +87,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         settings = Settings()
         self.request_seconds = settings.request_seconds
         self.connections: set[ServerConnection] = set()
-        self.unsent_bytes = 0  # of answers that clients have not read yet
+        self.unsent_bytes = 0  # size of the responses that clients have not read yet
         self.parser_limits = {
             "limit_request_line": self.cfg.limit_request_line,
             "limit_request_fields": self.cfg.limit_request_fields,
@@ -129,7 +129,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         connection = ServerConnection(self, client, addr, listener.getsockname())
         self.connections.add(connection)
         try:
-            # Only now, when the connection is registered, so that the handshake can time out.
+            # Do this after the connection was registered, so that the handshake can time out.
             if complete_handshake(client):
                 self._serve_requests(connection, client, addr)
                 connection.linger()
@@ -145,7 +145,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             util.close(client)
 
     def _serve_requests(self, connection: ServerConnection, client: Any, addr: Any) -> None:
-        """Answer requests; answer the last one with an error if it ends without an answer."""
+        """Serve requests; send an error response if the last one ends without a response."""
         try:
             connection.serve()
         except (OSError, StopIteration):  # NoMoreData is an OSError
@@ -159,7 +159,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             connection.has_answered = True
             fault = "its path does not begin with SCRIPT_NAME"
             util.write_error(client, 404, "Not Found", fault)
-        except Exception as error:  # gunicorn chooses status and text for what its parser refuses
+        except Exception as error:  # gunicorn chooses status and text if its parser has failed
             if connection.has_answered:
                 self.log.exception("an answer was sent only in part")
                 return
@@ -167,9 +167,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.handle_error(connection.request, client, addr, error)
 
     def _write_timeout_error(self, connection: ServerConnection, client: Any) -> None:
-        """Answer a timed out request in place of the application.
+        """Send the error response for a timed out request in place of the application.
 
-        With 408 if the client has not sent the whole request, with 504 if it has.
+        The status is 408 if the client has not sent the whole request, else 504.
         """
         body = connection.body
         is_complete = body is not None and body.is_complete
@@ -180,12 +180,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _reap_connections(self) -> None:
         """End the connections that have been idle, or busy with one request, for too long.
 
-        The event loop calls this between two turns. Every greenlet of a connection is waiting then,
-        so that an exception raised in it arrives at a well-defined place.
+        The event loop calls this between two iterations. Every greenlet of a connection is waiting
+        then, so that an exception can be raised only where it waits.
         """
         now = perf_counter()
         if now - self.last_check_at > 2 * CHECK_INTERVAL_SECONDS:
-            # The loop is slow under load. Without this, several long batches in a row could delay
+            # The event loop is slow. Without this, several long batches in a row could delay
             # gunicorn's own heartbeat until the arbiter kills the worker.
             self.notify()
         self.last_check_at = now
@@ -230,11 +230,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
     ) -> BaseException | None:
         """Return the exception for a connection whose request has taken too long; else None.
 
-        The first one is an error that the application answers, in the format of the request's
-        protocol, and counts and logs. If it does not answer, the next one ends the connection.
+        The first exception is an error for which the application sends a response in the format of
+        the request's protocol, and which it counts and logs. If the application does not respond,
+        the next exception ends the connection.
         """
         waited = now - connection.phase_started_at
-        # There is none before the application has begun.
+        # The environ contains no context before the application has begun.
         context: CallContext | None = connection.environ.get(CONTEXT_KEY)
         if waited >= self.request_seconds:
             if connection.has_answered or waited >= self.request_seconds + GRACE_SECONDS:
@@ -253,7 +254,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def evict_idle_connections(self, count: int, reason: str, min_idle_seconds: float) -> int:
         """Close the connections that have been idle for longest, in favour of new ones.
 
-        Connections in a lingering close go first: they have their last answer.
+        Connections in a lingering close are closed first: their last response has been sent.
 
         Args:
             count: Largest number of connections to close.

@@ -1,4 +1,4 @@
-"""What cloud platforms prescribe to a container: port, model folder and URL paths.
+"""The port, model folder and URL paths that cloud platforms prescribe for a container.
 
 Vertex AI sets environment variables with the prefix `AIP_`. SageMaker sets none: its port, paths
 and folder are always the same.

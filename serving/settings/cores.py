@@ -1,4 +1,4 @@
-"""Counts the cores that this process may use: CPU affinity and quotas of control groups.
+"""Count the cores that this process may use, by CPU affinity and quotas of control groups.
 
 Quotas are rounded down: with a quota of 1.5 cores there is one worker, which is never throttled.
 """
@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 def count_usable_cores(proc: Path = Path("/proc/self")) -> int:
     """Return the number of cores that this process may use, at least 1.
 
-    The smallest of its CPU affinity and the quotas of its control group and all groups that contain
-    it, for cgroup v1 and v2.
+    The number is the smallest of the CPU affinity and the quotas of the process's control group and
+    of all groups that contain it, for cgroup v1 and v2.
 
     Args:
         proc: Folder of this process in /proc, of which `cgroup` and `mountinfo` are read.

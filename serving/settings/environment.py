@@ -76,7 +76,8 @@ def describe_service_links(names: list[str]) -> str:
 def remove_blank_variables() -> None:
     """Remove blank variables from this process's environment.
 
-    Only those of settings, and those of libraries that do not treat a blank variable as unset.
+    Only variables of settings are removed, and those of libraries that do not treat a blank
+    variable as unset.
     """
     for name, value in list(os.environ.items()):
         if name.startswith((*PREFIXES, *LIBRARY_PREFIXES)) and is_blank(value):

@@ -22,7 +22,7 @@ from serving.settings.environment import (
     is_service_link,
 )
 
-VERSION = "0.1.0"  # of the server; declared here because an image holds no package metadata
+VERSION = "0.1.0"  # version of the server; here because an image contains no package metadata
 
 
 def find_unknown_variables() -> list[str]:
@@ -45,7 +45,7 @@ def parse_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
     """Parse a list of addresses and networks that is separated by commas.
 
     Returns:
-        The networks; None if the list contains `*`, which stands for all of them.
+        The networks; None if the list contains `*`, which means every network.
 
     Raises:
         ValueError: If an entry is neither an address nor a network.
@@ -78,7 +78,7 @@ class Settings(EnvironmentSettings):
         1,
         ge=1,
         description="number of versions served of each model, counted from the highest; the "
-        "highest answers requests that name no version",
+        "highest serves requests that name no version",
     )
     poll: float = Field(
         1,
@@ -100,8 +100,8 @@ class Settings(EnvironmentSettings):
     default_model: str | None = Field(
         None,
         min_length=1,
-        description="name of the model that answers requests without a model name [default: the "
-        "first model that was served alone]",
+        description="name of the model that serves requests without a model name [default: the "
+        "first model that was served while no other model was]",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free one")
@@ -119,8 +119,8 @@ class Settings(EnvironmentSettings):
     request_seconds: float = Field(
         60,
         gt=0,
-        description="longest time from the head of a request to the end of its answer, in seconds; "
-        "then 408 if the request is incomplete, else 504",
+        description="longest time from the head of a request to the end of its response, in "
+        "seconds; then 408 if the request is incomplete, else 504",
     )
     keep_alive: int = Field(
         75,
@@ -175,8 +175,8 @@ class Settings(EnvironmentSettings):
     extra: Literal["refuse", "ignore"] = Field(
         "refuse",
         description="what to do with columns in a request, given by name, that the model does not "
-        "have: refuse answers 422, ignore drops them; rows without names must always have the "
-        "model's number of columns",
+        "have: refuse responds with 422, ignore drops them; rows without names must always have "
+        "the model's number of columns",
     )
     run_seconds: float = Field(
         5,

@@ -1,6 +1,6 @@
-"""Rate limits for log lines: of each kind, the first lines of a period are written.
+"""Rate limits for log lines: in each period, only the first lines of each kind are written.
 
-At the end of the period one more line says how many were not written.
+At the end of the period, one more line says how many lines were not written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from threading import Lock, Timer
 from time import monotonic
 from typing import Generic, TypeVar
 
-MAX_LINES_PER_PERIOD = 20  # of one kind
+MAX_LINES_PER_PERIOD = 20  # largest number of lines of one kind
 PERIOD_SECONDS = 1.0
 
 Kind = TypeVar("Kind", bound=Hashable)
@@ -83,7 +83,8 @@ class LogRateLimiter(Generic[Kind]):
 class RateLimitFilter(logging.Filter):
     """Limits the warnings and errors of some loggers, separately for each place in the code.
 
-    It is for those that clients can cause: one can send 10,000 malformed requests a second.
+    Meant for loggers whose messages clients can cause: a single client can send 10,000 malformed
+    requests a second.
 
     Args:
         loggers: Names of the limited loggers. Their descendants are limited too.

@@ -3,8 +3,8 @@
 Text that a client has sent appears only inside JSON strings, with control characters escaped, so
 that it can neither forge a line nor control a terminal.
 
-Logging never blocks the process. If the reader of stdout stalls, lines are dropped, and the next
-line that can be written follows one that says how many were dropped.
+Logging never blocks the process. If stdout is read too slowly, lines are dropped. As soon as lines
+can be written again, the first one says how many were dropped.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _open_non_blocking(file: int) -> int:
     """Open a pipe again, so that writes to it never block; return other descriptors unchanged.
 
     Setting O_NONBLOCK on the descriptor itself would affect every process that shares it, such as a
-    shell. A pipe of another user cannot be opened again. Polling it first has to be enough then: a
-    writable pipe has room for a whole line, unless another process fills it in between.
+    shell. A pipe of another user cannot be opened again. Then polling it before each write has to
+    suffice: a writable pipe has space for a whole line, unless another process fills it meanwhile.
 
     Args:
         file: Descriptor of an open file.

@@ -1,7 +1,7 @@
 """The log of requests: a sample of the successful ones, and all that failed.
 
-Floods are limited: of each error status the first 20 requests of a second are logged, and then the
-number of the others. Values of features are never logged.
+Failed requests are limited: for each status, the first 20 of a second are logged, and the number of
+the others at its end. Values of features are never logged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from serving.telemetry.log_rate_limit import PERIOD_SECONDS, LogRateLimiter
 log = logging.getLogger(__name__)
 
 ROUTE_ENVIRON_KEY = "forwardpass.route"  # WSGI environ key of the URL rule that matched
-# 503 means too many requests, and 499 that the client disconnected: no errors of this server.
+# 503 means too many requests, 499 that the client disconnected. Neither is an error of this server.
 OVERLOAD_STATUSES = (503, 499)
 
 
@@ -33,11 +33,11 @@ class RequestLog:
         self._rate_limiter: LogRateLimiter[int] = LogRateLimiter(_log_suppressed_requests)
 
     def log_request(self, context: CallContext, status: int, environ: dict[str, Any]) -> None:
-        """Log a request just before its answer is sent, if it is sampled or has failed.
+        """Log a request just before its response is sent, if it is sampled or has failed.
 
         Args:
             context: Context of the request.
-            status: HTTP status of the answer.
+            status: HTTP status of the response.
             environ: WSGI environ of the request.
         """
         if status < 400:

@@ -1,4 +1,4 @@
-"""Counting: what a request, a connection or a reload adds to the shared counters.
+"""Count requests, connections and reloads in the shared counters.
 
 `RequestMetrics.count_request` runs in every request and takes about 3 µs: the indices of its values
 are looked up once per kind of request, and a histogram costs one bisection and two stores.
@@ -57,11 +57,11 @@ class RequestMetrics:
         self._indices_by_kind: dict[tuple[str, tuple[str, str, str], int], _SeriesIndices] = {}
 
     def count_request(self, context: CallContext, status: int) -> None:
-        """Count a request just before its answer is sent.
+        """Count a request just before its response is sent.
 
         Args:
             context: Context of the request.
-            status: HTTP status of the answer.
+            status: HTTP status of the response.
         """
         now, kind = perf_counter(), (context.protocol, context.model_label, status)
         indices = self._indices_by_kind.get(kind) or self._look_up_indices(kind)
@@ -81,8 +81,8 @@ class RequestMetrics:
         if status < 400:
             values[indices.rows] += context.rows
         _observe_seconds(values, indices.request, now - context.started_at)
-        # Counted last, since the answer is sent next: a worker that is killed before this has not
-        # counted a request that gets no answer.
+        # Counted last, just before the response is sent: if the worker is killed earlier, the
+        # request gets no response and is not counted.
         values[indices.requests] += 1.0
 
     def _look_up_indices(self, kind: tuple[str, tuple[str, str, str], int]) -> _SeriesIndices:
@@ -107,7 +107,7 @@ def count_refused_request(status: int) -> None:
     """Count a request that is refused before the application sees it, such as a malformed one.
 
     Args:
-        status: HTTP status of the answer.
+        status: HTTP status of the response.
     """
     slot = SharedCounters.get_current().own_slot
     slot.values[slot.get_series_index(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
@@ -135,7 +135,7 @@ def count_accept_error(name: str) -> None:
 
 
 def count_evicted_connections(reason: str, connections: int) -> None:
-    """Count idle connections that were closed to make room for new ones.
+    """Count idle connections that were closed in favour of new ones.
 
     Args:
         reason: Limit that was reached: "connections" or "descriptors".

@@ -1,7 +1,7 @@
 """Counters in memory that all worker processes share.
 
 gunicorn's arbiter maps the memory before it forks, so nothing is written to a file, and the counts
-of a worker remain when it is killed. Every worker writes to a slot of its own: counting needs no
+of a worker remain when it is killed. Every worker writes to a separate slot, so counting needs no
 lock and is a plain store. The worker that replaces a dead one takes over its slot and continues its
 counts.
 
@@ -26,7 +26,7 @@ NO_WORKER = -1.0  # number of open connections in a slot whose worker does not s
 VALUES_PER_SLOT = 16_384  # float64 values; pages that are never written take no memory
 MAX_NAME_BYTES = 2**18  # size of the names of a slot's series
 SLOT_BYTES = VALUES_PER_SLOT * VALUE_BYTES + MAX_NAME_BYTES
-OVERFLOW_LABEL = "other"  # every label of the series that counts what a full slot cannot name
+OVERFLOW_LABEL = "other"  # value of all labels of the series that a full slot counts new ones in
 
 # Indices of the first values of a slot: how many bytes of names are valid, whether the slot was
 # ever claimed, and gauges, which are reset when the worker ends.
@@ -40,7 +40,7 @@ class MetricDefinition(NamedTuple):
 
     Attributes:
         name: Name as Prometheus shows it, without `_total`.
-        help: One sentence for those who read the metric.
+        help: Help text as Prometheus shows it, one sentence.
         label_names: Names of the labels.
         bucket_bounds: Upper bounds of a histogram's buckets, ascending, without the infinite one;
             empty for a counter.
@@ -79,7 +79,7 @@ class WorkerSlot:
     def get_series_index(self, definition: MetricDefinition, labels: tuple[str, ...]) -> int:
         """Return the index of the first value of a series, and add the series if it is new.
 
-        If the slot is full, it is the index of the series that counts all others of the metric.
+        A full slot adds no series: it counts a new one in the series with the labels "other".
 
         Args:
             definition: Metric of the series.
@@ -126,7 +126,7 @@ class WorkerSlot:
 
 
 class WorkerLoads:
-    """Numbers of each worker that the other workers read before they accept a connection.
+    """Connection counts and heartbeats that workers read of each other before they accept.
 
     The numbers of all workers are adjacent, so that comparing them is one pass over a few floats.
     Only the worker of a slot writes its entries, except those of `unresponsive`.
@@ -136,15 +136,15 @@ class WorkerLoads:
 
     Attributes:
         candidates: Open connections of each worker that accepts new ones, float64 (slots,);
-            infinite for a worker that loads, is full or stops, and for an empty slot.
+            infinite for a worker that loads its models, is full or stops, and for an empty slot.
         open: Open connections of each worker, float64 (slots,); `NO_WORKER` for an empty slot.
         accepted: Connections accepted since the server started, float64 (slots,). A worker that
             takes over a slot continues its count.
         seen: Time at which each worker last showed that its event loop runs, float64 (slots,), in
             seconds of `perf_counter`, which all processes of a machine share.
         pids: Process id of each worker, float64 (slots,).
-        unresponsive: The value of `seen` at which the worker had left a connection waiting for too
-            long, float64 (slots,). Other workers do not wait for that worker until `seen` changes.
+        unresponsive: Value that a worker's `seen` had when another worker gave up waiting for it to
+            accept, float64 (slots,). No worker waits for it again until its `seen` changes.
     """
 
     def __init__(self, slots: int) -> None:

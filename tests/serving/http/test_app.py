@@ -136,10 +136,10 @@ def test_readyz_failed_variant_is_listed_and_another_serves(damage_variant, only
 def test_create_app_variant_option_selects_the_variant(only_digits, monkeypatch):
     write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
     client = create_app(models=only_digits, variant="int8").test_client()
-    assert client.get("/models/digits").get_json()["why"] == "int8, as asked for"
+    assert client.get("/models/digits").get_json()["why"] == "int8 was requested"
     monkeypatch.setenv("FORWARDPASS_VARIANT", "fp32")
     client = create_app(models=only_digits).test_client()
-    assert client.get("/models/digits").get_json()["why"] == "fp32, as asked for"
+    assert client.get("/models/digits").get_json()["why"] == "fp32 was requested"
 
 
 def test_readyz_no_model_passed_its_self_test_answers_503(only_digits):

@@ -44,7 +44,7 @@ def test_start_version_fails_at_one_batch_size_serves_lower_one(rows, only_digit
     write_variants(add_version(only_digits, 2), fp32=partial(refuse_row_count, rows=rows))
     repository = Repository(only_digits)
     assert repository.find_model("digits").manifest.version == 1
-    assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime does not run")
+    assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime cannot run")
 
 
 def test_start_all_versions_damaged_serves_nothing(only_digits):
@@ -70,7 +70,7 @@ def test_start_one_variant_fails_is_reported_and_version_served(fault, only_digi
     assert str(only_digits) not in reason
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert warnings == [f"refused digits/1/int8: {reason}"]
-    assert "serving digits/1: fp32 alone passed its self-test" in caplog.text
+    assert "serving digits/1: fp32 is the only variant that passed its self-test" in caplog.text
 
 
 def test_start_all_variants_fail_serves_lower_version(only_digits):
@@ -92,7 +92,7 @@ def test_start_requested_variant_is_served_where_it_exists(zoo, tmp_path):
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
     assert served["flowers"].variant_reason == (
-        "fp32 is the only variant; there is no int8, which was asked for"
+        "fp32 is the only variant; int8 was requested, but the bundle has no such variant"
     )
 
 

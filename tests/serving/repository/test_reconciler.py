@@ -263,7 +263,7 @@ def test_new_version_invalid_is_refused_with_reason_in_index(
             expected = "expected model.onnx as a regular file"
         case "opset":
             unknown_opset(path)
-            expected = "ONNX Runtime does not load the graph"
+            expected = "ONNX Runtime cannot load the graph"
         case "sum":
             damage(path)
             expected = "model.onnx was altered after export"

@@ -19,7 +19,7 @@ def bundle(only_digits):
 
 def test_graph_session_not_a_graph_is_refused():
     for content in (b"", b"no graph", b"\x08\x09" * 10):
-        with pytest.raises(GraphError, match="does not load"):
+        with pytest.raises(GraphError, match="cannot load"):
             GraphSession(content)
 
 
@@ -30,7 +30,7 @@ def test_run_inputs_of_another_graph_are_refused(bundle):
         {"features": np.ones((1, 3), np.float32)},
         {"other": np.ones((1, 1), np.float32)},
     ):
-        with pytest.raises(GraphError, match="does not run"):
+        with pytest.raises(GraphError, match="cannot run"):
             session.run(inputs)
 
 
@@ -85,7 +85,7 @@ def test_run_refused_inputs_do_not_affect_later_runs(run_seconds, shipped):
     session = GraphSession(graph, run_seconds=run_seconds)
     valid = {"features": np.zeros((1, 64), np.float32)}
     expected = session.run(valid)
-    with pytest.raises(GraphError, match="ONNX Runtime does not run the graph") as refused:
+    with pytest.raises(GraphError, match="ONNX Runtime cannot run the graph") as refused:
         session.run({"features": np.zeros((1, 65), np.float32)})
     assert type(refused.value) is GraphError
     np.testing.assert_equal(session.run(valid), expected)
