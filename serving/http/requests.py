@@ -1,4 +1,4 @@
-"""Functions of all handlers: read a WSGI request, find its model, make Flask's response.
+"""Functions that all handlers share: read a WSGI request, find its model, make the response.
 
 Every prediction goes through `answer_prediction`: the handlers of all protocols and the fast path
 call it.
@@ -50,7 +50,7 @@ def answer_prediction(
     Args:
         environ: WSGI environ of the request.
         protocol: Protocol of the request.
-        model: Model version that answers.
+        model: Model version to run.
         predictor: Predictor that decodes the request, runs the model and encodes the answer.
         settings: Settings of the server.
 
@@ -137,7 +137,7 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
 
 
 def read_options(allowed: Collection[str] | None, limit: int) -> dict[str, Any]:
-    """Return the options in the body of a request: a JSON object, or nothing for an empty body.
+    """Return the options in the body of a request: a JSON object, or {} for an empty body.
 
     Args:
         allowed: Keys that the object may have; None for any.

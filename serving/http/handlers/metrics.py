@@ -3,9 +3,9 @@
 They are collected at each request, from the counters that all workers share and from the
 repository, whose state is the same in every worker. So it does not matter which worker answers.
 
-Counters whose label values are known in advance start at 0. Prometheus does not see the first event
-of a counter that appears with it: `increase()` and `rate()` need an earlier value. These initial
-series take no memory in the shared counters.
+Counters whose label values are known in advance start at 0. `increase()` and `rate()` need an
+earlier value, so they would miss the first event of a series that appears with that event. These
+initial series take no memory in the shared counters.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class _VariantCollector(Collector):
         )
         served = GaugeMetricFamily(
             "forwardpass_variant_served",
-            "1 for the variant that answers requests, else 0.",
+            "1 for the variant that serves requests, else 0.",
             labels=VARIANT_LABELS,
         )
         held = GaugeMetricFamily(

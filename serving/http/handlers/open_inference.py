@@ -30,7 +30,7 @@ PLATFORM = "onnxruntime_onnx"
 def create_open_inference_blueprint(
     repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """Return the blueprint of the protocol's core; its extensions are in `triton`.
+    """Return the blueprint of the protocol's core; its extensions are in the module `triton`.
 
     Args:
         repository: Repository of the models.

@@ -40,7 +40,7 @@ def create_predictions_blueprint(
     return routes
 
 
-# Endpoints that Vertex AI may choose, since they answer what it expects.
+# Endpoints whose paths Vertex AI may choose, since they answer as it requires.
 VERTEX_HEALTH_ENDPOINTS = ("clouds.ping", "status.readyz", "inference_v2.ready")
 VERTEX_PREDICT_ENDPOINTS = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
 
@@ -50,8 +50,8 @@ def create_clouds_blueprint(
 ) -> Blueprint:
     """Return the blueprint of the routes for Amazon SageMaker and Google Vertex AI.
 
-    It must be registered last. Registering it raises a ValueError if Vertex AI chose a path whose
-    route answers something else.
+    It must be registered last. Registering it raises a ValueError if Vertex AI chose the path of a
+    route with another purpose.
 
     Args:
         repository: Repository of the models.

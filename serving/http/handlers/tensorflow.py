@@ -87,7 +87,7 @@ def _describe_version_status(version: int) -> dict[str, Any]:
 
 
 def _describe_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return tensors as a signature lists them; 64-bit integers are strings in this JSON."""
+    """Return tensors as a signature lists them; protobuf writes 64-bit integers as strings."""
     return {
         tensor["name"]: {
             "dtype": TENSORFLOW_DTYPES[tensor["datatype"]],

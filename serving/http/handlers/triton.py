@@ -102,7 +102,7 @@ def create_triton_blueprint(
 
 
 def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
-    """Return a model's configuration in the form that Triton completes automatically."""
+    """Return a model's configuration in the form in which Triton returns one."""
     tensors = build_tensor_metadata(model.manifest)
     threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
     decision = (
@@ -130,7 +130,7 @@ def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
 def _describe_tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
     datatype = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
     described = {"name": tensor["name"], "data_type": f"TYPE_{datatype}"}
-    dims = tensor["shape"][1:]  # a configuration leaves out the dimension of rows
+    dims = tensor["shape"][1:]  # a configuration leaves out the batch dimension
     # Triton allows no empty dims; a tensor with one value per row is declared with this reshape.
     return described | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
 
@@ -151,7 +151,7 @@ def _refuse_changes(current: Mapping[str, Any], advice: str, settings: Settings)
 
     Args:
         current: Values of the settings, by name.
-        advice: End of the error message, which tells what to do instead.
+        advice: End of the error message: what the client can do instead.
         settings: Settings of the server.
 
     Raises:

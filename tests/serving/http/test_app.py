@@ -228,7 +228,7 @@ MALFORMED = [  # body, status, part of the message, part of the details
     (
         GOOD[:-1] + ',"parameters":"' + "x" * 5000 + '"}',
         422,
-        'expected "parameters" in less than 4096 characters; got more',
+        'expected "parameters" of fewer than 4096 characters; got more',
         {"key": "parameters"},
     ),
     (GOOD[:-1] + ',"extra":1}', 422, 'got the text "extra"', {"key": "extra"}),
