@@ -1,6 +1,6 @@
-"""How error messages quote values and names of a request, and suggest a name for a misspelled one.
+"""Quotes a request's values and names in error messages, and suggests names for misspelled ones.
 
-A request may hold values of any length; what a message repeats of them is bounded here.
+A request may hold values of any length. Messages repeat only a bounded part of them.
 """
 
 from __future__ import annotations
