@@ -124,8 +124,8 @@ def evaluate_objectives(
     an objective: otherwise a server that refuses every request would pass as fast.
 
     A percentile is missed if fewer than ten requests lie beyond it, however low it is, because a
-    longer run would find a higher one. A rate is met down to two standard deviations of a Poisson
-    process below the bound, because the number of arrivals varies as much.
+    longer run would find a higher one. A rate may be up to two standard deviations of a
+    Poisson process below its bound, because arrivals are random.
 
     Args:
         statistics: Results of the run.

@@ -138,7 +138,7 @@ def _encode_open_inference(target: LoadTarget, rows: Sequence[Row]) -> EncodedPo
 
 
 def _encode_binary(target: LoadTarget, rows: Sequence[Row]) -> EncodedPost:
-    """Encode a request of the Open Inference Protocol, with raw tensors both ways."""
+    """Encode a request of the Open Inference Protocol, with raw tensors in request and answer."""
     inputs, parts = _build_input_tensors(target, rows), []
     for tensor in inputs:
         parts.append(_encode_raw_tensor(tensor.pop("data"), tensor["datatype"]))
