@@ -1,4 +1,4 @@
-"""Models of the codec's tests: their columns and manifests; and damage to encoded bodies."""
+"""Models for the tests of the codec, and a function that damages encoded bodies."""
 
 from types import SimpleNamespace
 

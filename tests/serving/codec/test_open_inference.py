@@ -176,7 +176,7 @@ def test_decode_columns_of_each_type_in_json_or_binary(mixed_model):
     np.testing.assert_equal(since.ravel().tolist(), [day, np.nan])
 
 
-def test_decode_request_without_json_is_the_only_input(numeric_model, mixed_model):
+def test_decode_body_without_json_is_read_as_the_only_input(numeric_model, mixed_model):
     decoded = decode_inference_request(
         EncodedRequest(ROWS.tobytes(), json_length=0), numeric_model.schema
     )
@@ -192,7 +192,7 @@ def create_model(column):
     return SimpleNamespace(schema=InputSchema([column]))
 
 
-def test_decode_request_without_json_for_a_category_is_one_text():
+def test_decode_body_without_json_of_a_category_is_read_as_one_text():
     def create_city_model(missing="impute", unseen="unknown"):
         return create_model(
             CategoryColumn(
@@ -233,7 +233,7 @@ def test_decode_request_without_json_for_a_category_is_one_text():
     assert f"an empty text, {GAP_NOT_ACCEPTED}" in message
 
 
-def test_decode_request_without_json_for_a_date_or_booleans_is_an_array():
+def test_decode_body_without_json_of_a_date_or_booleans_is_read_as_an_array():
     dates = create_model(
         DateColumn(
             name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
@@ -407,11 +407,11 @@ INVALID_REQUESTS = [
 
 
 @pytest.mark.parametrize(("inputs", "members", "expected"), INVALID_REQUESTS)
-def test_decode_invalid_request_is_refused_by_the_fault(numeric_model, inputs, members, expected):
+def test_decode_invalid_request_error_names_the_fault(numeric_model, inputs, members, expected):
     assert expected in get_error(numeric_model, inputs, **members)
 
 
-def test_decode_invalid_binary_tensor_is_refused_by_the_fault(numeric_model, mixed_model):
+def test_decode_invalid_binary_tensor_error_names_the_fault(numeric_model, mixed_model):
     def declare(size, shape=(1, 3), datatype="FP32"):
         return [tensor("features", list(shape), datatype, binary_data_size=size)]
 
@@ -549,13 +549,13 @@ def test_decode_more_than_16_outputs_is_refused(numeric_model):
         assert ('"outputs" to name each output once; got 17 names' in message) == (count == 17)
 
 
-def test_decode_number_among_the_texts_of_bytes_is_refused_by_its_place(mixed_model):
+def test_decode_bytes_tensor_with_a_number_error_names_its_index(mixed_model):
     grades = tensor("grade", [2], "BYTES", ["1", "2"])
     message = get_error(mixed_model, [grades, tensor("work", [2], "BYTES", ["private", 3])])
     assert message == 'expected "data" of input "work" to be texts; got the number 3 at place 1'
 
 
-def test_decode_value_in_the_place_of_a_row_is_refused_by_its_instance(numeric_model):
+def test_decode_value_instead_of_a_row_error_names_the_instance(numeric_model):
     message = get_error(numeric_model, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
     assert message.startswith('expected "data" of input "features" to be lists of 3 values; got ')
     assert message.endswith("the number 5 in instance 1")
@@ -578,9 +578,7 @@ def test_decode_parameters_of_more_than_4096_characters_are_refused(numeric_mode
     ("values", "expected"),
     [(["1", "2", "1"], "as its shape says; got more"), (["1"], "got fewer in 5 bytes")],
 )
-def test_decode_binary_texts_whose_number_is_not_the_shapes_are_refused(
-    mixed_model, values, expected
-):
+def test_decode_binary_texts_count_differs_from_shape_is_refused(mixed_model, values, expected):
     content = pack_texts(values)
     message = get_error(
         mixed_model, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content

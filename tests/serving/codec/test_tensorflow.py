@@ -95,7 +95,7 @@ def test_decode_tensorflow_absent_column_is_full_of_gaps(mixed_model):
     assert np.isnan(found["since"]).all()
 
 
-def test_encode_tensorflow_answer_rows_get_rows_and_columns_get_columns(numeric_model, regression):
+def test_encode_tensorflow_answer_has_the_layout_of_the_request(numeric_model, regression):
     assert get_answer({"instances": ROWS}, numeric_model) == {"predictions": BOTH}
     assert get_answer({"inputs": ROWS}, numeric_model) == {
         "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}

@@ -80,7 +80,7 @@ BODIES = {  # decoder, content and media type of bodies of 200,000 values each
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BODIES)
-def test_decode_wide_table_yields_by_its_values(case):
+def test_decode_wide_table_yields_in_proportion_to_its_values(case):
     decode, body, media = BODIES[case]
     request = EncodedRequest(body, media) if media else EncodedRequest(body)
     decoded, yields = count_yields(lambda: decode(request, WIDE))
@@ -129,7 +129,7 @@ def test_decode_tensor_accepts_the_largest_integers(value):
     [("INT64", 2**63), ("INT64", 0.5), ("UINT8", 256), ("UINT8", -1), ("BOOL", 2), ("BOOL", 0.5)],
 )
 @pytest.mark.parametrize("others", [0, None])
-def test_decode_tensor_number_of_another_datatype_error_names_its_place(datatype, value, others):
+def test_decode_tensor_number_of_another_datatype_error_names_its_index(datatype, value, others):
     values = [others] * 499 + [value]
     with pytest.raises(InvalidInstancesError, match=f"of {datatype}; got .* at place 499"):
         decode_inference_request(EncodedRequest(tensor(datatype, 1, values)), WIDE)
@@ -174,7 +174,7 @@ def test_decode_bytes_tensor_in_json_yields(mixed_model):
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
-def test_decode_raw_long_matrix_yields_by_its_numbers(value):
+def test_decode_raw_long_matrix_yields_in_proportion_to_its_numbers(value):
     numbers = np.full((4000, 500), value, "<f4").tobytes()
     request = EncodedRequest(numbers, "application/octet-stream")
     decoded, yields = count_yields(lambda: decode_rows_request(request, WIDE))
@@ -198,7 +198,7 @@ REQUESTS = {  # decoder, body, and media type that the client accepts
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REQUESTS)
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
-def test_encode_long_answer_is_the_short_ones_joined_and_yields(case, kind, numeric_model, rng):
+def test_encode_long_answer_equals_joined_short_answers_and_yields(case, kind, numeric_model, rng):
     decode, body, accepted = REQUESTS[case]
     decoded = decode(EncodedRequest(body, accepted_media_type=accepted), numeric_model.schema)
     labels = np.array(["no", 'y"es', "a,b"]) if kind == "texts" else np.arange(3)

@@ -14,7 +14,7 @@ REQUESTS = [PreparedRequest(b"", 1, None, lambda _: None)]
 
 
 def make_statistics(latency, seconds=2.0, status=200):
-    """Statistics of a run with these latencies, at equal intervals."""
+    """Return the statistics of a run with these latencies, at equal intervals."""
     count = len(latency)
     due_at = np.linspace(0, seconds, count, endpoint=False)
     record = RunRecord(
@@ -35,7 +35,7 @@ def make_statistics(latency, seconds=2.0, status=200):
 
 
 class SimulatedServer:
-    """An M/M/1 queue: latency is exponential with the mean 1 / (service_rate - rate).
+    """A server with an M/M/1 queue: latency is exponential with the mean 1 / (service_rate - rate).
 
     Args:
         service_rate: Requests per second that the server can answer.

@@ -128,7 +128,7 @@ def test_models_list_is_short(adults_client):
     assert "inputs" not in model
 
 
-def test_model_example_is_answered_by_predict(adults_client, mixed):
+def test_model_example_is_accepted_by_predict(adults_client, mixed):
     example = adults_client.get("/models/adults").get_json()["example"]
     assert example == mixed.record
     answer = adults_client.post("/predict", json={"instances": [example]})
