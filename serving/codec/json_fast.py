@@ -96,7 +96,7 @@ def read_float32_rows(
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
         brackets: Number of `[` in the body outside of the list.
 
     Returns:
@@ -122,7 +122,7 @@ def read_float64_numbers(
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
         brackets: Number of `[` in the body outside of the list.
 
     Returns:

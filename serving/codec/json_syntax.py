@@ -262,7 +262,7 @@ def explain_syntax_error(body: bytes, schema: InputSchema) -> NotJsonError:
     """Return the error of a body that simdjson could not parse.
 
     Args:
-        body: The body.
+        body: Bytes of the JSON text.
         schema: The model's columns; the message about NaN says which of them accept gaps.
     """
     try:

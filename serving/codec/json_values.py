@@ -176,7 +176,7 @@ def require_list(values: object, description: str) -> simdjson.Array:
     """Return a value of a parsed document if it is a list.
 
     Args:
-        values: The value.
+        values: Any value of a parsed document.
         description: Name of the list in error messages.
 
     Raises:
@@ -203,7 +203,7 @@ def build_value(value: Any, max_characters: int, description: str) -> Any:
     """Return a value of a parsed document as Python objects.
 
     Args:
-        value: The value.
+        value: Any value of a parsed document.
         max_characters: Largest length of a list or object, in characters without spaces.
         description: Name of the value in error messages.
 

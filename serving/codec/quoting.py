@@ -74,7 +74,7 @@ def suggest_similar_name(name: str, accepted_names: Iterable[str]) -> str:
     beginning with the wrong name are compared with it, so that a typo costs little time.
 
     Args:
-        name: The wrong name.
+        name: Misspelled name in the request.
         accepted_names: Names that would have been accepted.
     """
     short = name[:MAX_QUOTED_CHARACTERS]

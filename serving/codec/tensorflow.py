@@ -75,7 +75,7 @@ def decode_tensorflow_request(request: EncodedRequest, schema: InputSchema) -> D
     that is the shape of the graph's output, which TensorFlow Serving keeps.
 
     Args:
-        request: The request.
+        request: Body of the request, and the headers that describe it.
         schema: The model's columns.
 
     Raises:
@@ -123,7 +123,7 @@ def _decode_document(
 
     Args:
         document: The parsed body.
-        body: The body.
+        body: Bytes of the JSON text.
         schema: The model's columns.
         options: Receives the values of the keys in `OPTION_KEYS`.
         is_named: Whether the instances may be `{"features": [...]}`.
@@ -195,7 +195,7 @@ def _read_named_rows_fast(instances: object, width: int, body: bytes) -> NDArray
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
 
     Returns:
         Finite numbers, float32 `(n, width)`.

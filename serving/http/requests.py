@@ -52,7 +52,7 @@ def answer_prediction(
         protocol: Protocol of the request.
         model: Model version to run.
         predictor: Predictor that decodes the request, runs the model and encodes the answer.
-        settings: Settings of the server.
+        settings: Options of the server.
 
     Raises:
         ServingError: If the request is refused or cannot be answered.
@@ -121,7 +121,7 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
     """Return the model that a URL names.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
         name: Name of the model; None for the default model.
         version: Version number, as text; None for the live version.
 

@@ -31,8 +31,8 @@ class ParsedAnswer:
     """The content of an answer, whatever its format.
 
     Attributes:
-        model: Name of the model.
-        version: Version of the model.
+        model: Name of the model that the answer names.
+        version: Version number that the answer names.
         labels: Predicted class of each instance; None for a regression.
         values: Probabilities of `k` classes, or values of `k` targets, float64 `(n, k)`.
     """

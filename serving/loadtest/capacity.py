@@ -54,9 +54,9 @@ class CapacitySearch:
     objectives reuses them.
 
     Args:
-        measure: Function that offers a rate for a while and returns the results.
-        step_up: Ratio of one rate to the next while all are sustained.
-        step_down: Ratio of one rate to the next while none is.
+        measure: Function that sends requests at a rate and returns the results.
+        step_up: Factor of the next rate while all probed rates are sustained.
+        step_down: Divisor of the next rate while no probed rate is sustained.
         min_rate: Lowest rate to probe, in requests per second.
         max_probes: Largest number of probes for one search.
     """

@@ -68,7 +68,7 @@ class ObjectiveResult:
     """Whether a run met an objective.
 
     Attributes:
-        objective: The objective.
+        objective: Objective that was evaluated.
         measured: Measured value in the unit of the bound; None if there is none.
         is_met: Whether the objective was met.
         reason: Explanation of a miss that the value does not explain; else empty.
@@ -129,7 +129,7 @@ def evaluate_objectives(
 
     Args:
         statistics: Results of the run.
-        objectives: Objectives.
+        objectives: Objectives to evaluate.
 
     Returns:
         One result for each objective, in their order, then that for errors if it was added.

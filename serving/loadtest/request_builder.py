@@ -83,7 +83,7 @@ def encode_http_request(
         path: Absolute path, with its query.
         address: Address of the server, for the Host header.
         headers: Headers, without Host and Content-Length.
-        body: Body.
+        body: Request body; empty for none.
     """
     is_default_port = address.port == (443 if address.use_tls else 80)
     host = format_host(address.host) + ("" if is_default_port else f":{address.port}")

@@ -40,9 +40,9 @@ class LoadTestRunner:
     """Runs a load test.
 
     Args:
-        generator: Generator of the load.
+        generator: Sender of the requests.
         target: Server and model.
-        progress: Progress bar.
+        progress: Display of the progress on the terminal.
         objectives: Objectives to evaluate.
     """
 
@@ -131,7 +131,7 @@ class LoadTestRunner:
 
         Args:
             load: Short description of the load.
-            command: The command line.
+            command: Command line of the load test, for the report.
         """
         statistics, generator = self._results
         target = self._target

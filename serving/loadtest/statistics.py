@@ -42,7 +42,7 @@ class TimeDistribution:
         mean: Mean in seconds; NaN if there are none.
         maximum: Longest time in seconds; NaN if there are none.
         percentiles: Seconds by name, such as `p99.9`; NaN if there are none.
-        histogram: Histogram of microseconds.
+        histogram: HdrHistogram of the times, in microseconds.
     """
 
     count: int

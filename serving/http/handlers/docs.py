@@ -81,7 +81,7 @@ def create_openapi_blueprint(
     """Return the blueprint of `/openapi.json` and of `/docs`, which shows it with Swagger UI.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
         vertex: Paths that Vertex AI chose.
         proxies: Proxies whose `X-Forwarded-Prefix` is trusted.
         ignores_extra: Whether requests may hold columns that a model does not have.

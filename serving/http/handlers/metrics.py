@@ -117,8 +117,8 @@ class PrometheusMetrics:
     """The metrics of one application.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
     """
 
     def __init__(self, repository: Repository, counters: SharedCounters) -> None:
@@ -262,8 +262,8 @@ def create_metrics_blueprint(repository: Repository, counters: SharedCounters) -
     """Return the blueprint of `GET /metrics`.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
     """
     routes = Blueprint("metrics", __name__)
     prometheus_metrics = PrometheusMetrics(repository, counters)

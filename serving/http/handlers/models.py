@@ -18,7 +18,7 @@ def create_models_blueprint(repository: Repository) -> Blueprint:
     """Return the blueprint of `/models`.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
     """
     routes = Blueprint("models", __name__)
 

@@ -24,9 +24,9 @@ def create_predictions_blueprint(
     """Return the blueprint of `POST /predict`.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
     """
     routes = Blueprint("rows", __name__)
 
@@ -54,9 +54,9 @@ def create_clouds_blueprint(
     route with another purpose.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
         vertex: Paths that Vertex AI chose.
     """
     routes = Blueprint("clouds", __name__)

@@ -36,9 +36,9 @@ def create_tensorflow_blueprint(
     """Return the blueprint of the protocol.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
     """
     routes = Blueprint("tensorflow", __name__)
 

@@ -31,9 +31,9 @@ def create_triton_blueprint(
     """Return the blueprint of the extensions.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
+        settings: Options of the server.
     """
     routes = Blueprint("triton", __name__)
     current_log_settings = _get_log_settings(settings)
@@ -152,7 +152,7 @@ def _refuse_changes(current: Mapping[str, Any], advice: str, settings: Settings)
     Args:
         current: Values of the settings, by name.
         advice: End of the error message: what the client can do instead.
-        settings: Settings of the server.
+        settings: Options of the server.
 
     Raises:
         UnsupportedExtensionError: If a value in the body is neither null nor the current value.
@@ -182,7 +182,7 @@ class ModelStatistics:
     Statistics that this server does not count are left out; they are not shown as 0.
 
     Args:
-        counters: Counters that all workers share.
+        counters: Shared memory with the counters of all workers.
     """
 
     def __init__(self, counters: SharedCounters) -> None:
