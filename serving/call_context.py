@@ -1,8 +1,8 @@
-"""What the server knows of one request while it is being answered.
+"""The context of a request: the values that the stages of its processing record.
 
 The outermost middleware creates a `CallContext` for each request and keeps it in the WSGI environ.
-Every stage fills in its part: deadline, protocol, model, times. The log and the metrics read it at
-the end.
+Every stage sets its attributes: deadline, protocol, model, times. The request log and the metrics
+read them when the request ends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class CallContext:
         deadline: Time after which the client no longer waits for the answer; None if there is no
             limit.
         client_descriptor: File descriptor of the client's socket; None if the WSGI server does not
-            tell it.
+            provide it.
         request_id: Identifier of the request in logs and in the answer's `X-Request-Id`.
-        protocol: Name of the Flask blueprint of the requested route, `rows` for instance; empty if
+        protocol: Name of the Flask blueprint of the requested route, for instance `rows`; empty if
             no route was found.
-        model_label: Name, version and variant of the model that answers; three empty texts until
-            it is found.
+        model_label: Name, version and variant of the requested model; three empty texts until the
+            model is found.
         key_name: Name of the API key that the request was sent with, from the key file; empty
             without a valid key, and where no key is needed.
         rows: Number of instances in the request.

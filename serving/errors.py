@@ -1,7 +1,7 @@
 """The errors that a client can receive: each class has one code and one HTTP status.
 
 A message has three parts: what was expected, what was received, what to do. The body of an error
-answer is `{"error": message, "code": code, "details": {…}}`.
+response is `{"error": message, "code": code, "details": {…}}`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ log = logging.getLogger(__name__)
 
 
 class ServingError(Exception):
-    """A request that cannot be answered, or not now.
+    """An error that the client receives: the request is invalid, or cannot be answered now.
 
     Attributes:
         status: HTTP status of the answer.
         code: Name of the error, for programs; part of the public API.
-        headers: Headers of the answer that belong to this error.
-        message: Sentence for people: what was expected, what was received, what to do.
-        details: Values that a program may want, `{"limit": 1024}` for instance.
+        headers: Headers that the response to this error has.
+        message: Sentence for people that says what was expected, what was received and, where it is
+            not obvious, what to do.
+        details: Values for programs, for instance `{"limit": 1024}`.
     """
 
     status = 500
@@ -34,7 +35,7 @@ class ServingError(Exception):
         self.details = details
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the body of the error answer."""
+        """Return the body of the error response."""
         return {"error": self.message, "code": self.code, "details": self.details}
 
 

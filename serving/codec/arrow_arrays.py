@@ -1,8 +1,8 @@
 """Arrow arrays: the values of one column in one batch, decoded only when they are requested.
 
-Any number of columns may share a buffer, and any number of values a byte of it, so a small body can
-describe very large texts. Therefore nothing is copied when a batch arrives: numbers stay views of
-the body, and texts are decoded one by one, within a budget of bytes for the whole stream.
+Many columns may share one buffer, and many values may refer to the same bytes of it, so a small
+body can describe very large texts. Therefore nothing is copied when a batch arrives: numbers stay
+views of the body, and texts are decoded one by one, within a budget of bytes for the whole stream.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from serving.event_loop import yield_to_loop
 
 TEXT_BYTES_PER_BODY_BYTE = 4  # Bytes of decoded text that a stream may have per byte of its body.
 MIN_TEXT_BUDGET_BYTES = 2**20
-MAX_INLINE_TEXT_BYTES = 12  # A view contains a text of this length itself.
-VIEW_STRUCT = struct.Struct("<i4sii")  # Length; of a longer text: first 4 bytes, buffer, offset.
+MAX_INLINE_TEXT_BYTES = 12  # A view stores a text up to this length itself.
+VIEW_STRUCT = struct.Struct("<i4sii")  # Of a longer text: length, prefix, buffer, offset.
 
 ValidityMask = NDArray[np.bool_] | None
 

@@ -29,7 +29,7 @@ from serving.event_loop import TurnBudget
 
 
 class Layout(NamedTuple):
-    """The way in which the values of a column are stored.
+    """How the values of a column are stored.
 
     Attributes:
         kind: Kind of the values. "text" has offsets into one buffer, "view" has structs of 16 bytes
@@ -67,7 +67,7 @@ OTHER_LAYOUTS = {
 
 COLUMN_COST_IN_VALUES = 8  # Reading a column's declaration takes as long as validating 8 values.
 # Number of buffers in an array of each type, without those of its children. Unions are missing:
-# older writers give them one more buffer, and the schema does not tell which kind it is.
+# older writers give them one more buffer, and the schema does not say whether a writer is older.
 BUFFERS_BY_TYPE = {
     1: 0,  # Null
     2: 2,  # Int
@@ -95,17 +95,17 @@ BUFFERS_BY_TYPE = {
     25: 3,  # ListView
     26: 3,  # LargeListView
 }
-VIEW_TYPES = (23, 24)  # Their arrays have further buffers, whose number is given in each batch.
+VIEW_TYPES = (23, 24)  # Each batch says how many variadic buffers they have.
 MIN_FIELD_BYTES = 16  # A field of a schema takes more, unless several parents reference it.
 
 
 class SkippedArrays(NamedTuple):
-    """What the columns that are ignored occupy in a record batch.
+    """Numbers of the arrays and buffers that ignored columns occupy in a record batch.
 
     Attributes:
         nodes: Number of arrays, including nested ones.
-        buffers: Number of buffers of these arrays, without the further ones of `view_arrays`.
-        view_arrays: Number of arrays of views, whose further buffers are counted in each batch.
+        buffers: Number of buffers of these arrays, without the variadic buffers of views.
+        view_arrays: Number of arrays of views. Each batch says how many variadic buffers they have.
     """
 
     nodes: int = 0
@@ -188,10 +188,11 @@ def refuse_stream(got: str) -> NoReturn:
 
 
 def _count_skipped_arrays(ignored: list[FlatbufferTable]) -> SkippedArrays:
-    """Count what ignored columns occupy in a record batch.
+    """Count the arrays and buffers that ignored columns occupy in a record batch.
 
     Raises:
-        MalformedBodyError: If a column's type is unknown, or columns are nested endlessly.
+        MalformedBodyError: If a column's type is unknown, or a nested column belongs to
+            several others, which could make the nesting endless.
     """
     nodes = buffers = view_arrays = 0
     max_nodes = len(ignored[0].content) // MIN_FIELD_BYTES

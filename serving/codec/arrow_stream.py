@@ -31,11 +31,11 @@ from serving.event_loop import yield_to_loop
 
 ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 CONTINUATION_INDICATOR = b"\xff\xff\xff\xff"
-# Every layout takes at least a bit of the body per row, except that of nulls.
+# Every layout except that of nulls takes at least one bit of the body per row.
 MAX_ROWS_PER_BYTE = 8
 CELLS_PER_BLOCK = 2**17  # Cells that are validated at once, before other connections are served.
 MIN_ROWS_PER_BLOCK = 512  # Rows that are validated at once even in a very wide table.
-COLUMNS_BEFORE_YIELD = 2**11  # Columns of batches that are opened before the loop is yielded to.
+COLUMNS_BEFORE_YIELD = 2**11  # Columns of batches that are opened between two yields.
 MESSAGE_COST_IN_COLUMNS = 32  # Reading a message takes as long as opening 32 columns of a batch.
 MAX_PENDING_COLUMNS = 2**11  # Columns of small batches that are collected before validation.
 
@@ -118,7 +118,7 @@ class _Dictionary:
         self._caches: dict[str, ValidatedValueCache] = {}
 
     def get_validated_values(self, column: ArrowColumn) -> ValidatedValueCache:
-        """Return the dictionary's values as one of the columns that share it accepts them."""
+        """Return the dictionary's values, validated by one of the columns that share it."""
         name = column.validator.name
         if name not in self._caches:
             self._caches[name] = ValidatedValueCache(column.validator, self.values.read_value)
@@ -249,7 +249,7 @@ class _StreamDecoder:
             return
         columns = {
             column.validator.name: self._validate_column(index, column)
-            # A column costs as much as 16 Python values, and a quarter of one per row.
+            # The cost of a column is that of 16 Python values, plus a quarter of a value per row.
             for index, column in iterate_cooperatively(
                 enumerate(self.columns), 16 + self.pending_row_count // 4
             )

@@ -117,7 +117,7 @@ class ColumnValidator(ABC):
     def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which numbers `validate` accepts, bool `(n,)`; undefined where a number is NaN.
 
-        Not for categories: whether a number is one depends on its text.
+        Not used for categories: whether a number is a category depends on its text.
 
         Args:
             numbers: Numbers, float64 `(n,)`.
@@ -143,7 +143,7 @@ class ColumnValidator(ABC):
         raise WrongValueError(self.expected, f"{got}, {GAP_NOT_ACCEPTED}")
 
     def fill_gap_text(self, text: str) -> float | str:
-        """Return the value for a gap that the request writes as a text; raise as `fill_gap`."""
+        """Return the value for a gap that the request writes as a text; see `fill_gap`."""
         return self.fill_gap(describe_value(text) if text else "an empty text")
 
     def refuse_value(self, value: object) -> NoReturn:

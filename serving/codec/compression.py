@@ -1,4 +1,4 @@
-"""Decompression of request bodies in gzip or zstd, never far beyond a limit.
+"""Decompression of request bodies in gzip or zstd, which stops soon after a limit.
 
 A body is decompressed in steps, so that a small one cannot expand to a huge one in memory, and so
 that other connections are served in between.
@@ -22,7 +22,7 @@ MAX_GZIP_MEMBERS = 4096  # Each member needs a new decompressor.
 MAX_ZSTD_WINDOW_BYTES = 8 * 2**20  # The window that RFC 8878 asks every decoder to support.
 ZSTD_BLOCKS_PER_STEP = 16  # At most 2 MiB of content: a block has at most 128 KiB.
 ZSTD_BLOCKS_BEFORE_YIELD = 64
-# The most blocks of a zstd body: 4096, or one per 64 bytes of the limit if that is more.
+# Largest number of blocks in a zstd body: 4096, or one per 64 bytes of the limit if that is more.
 MIN_MAX_ZSTD_BLOCKS, LIMIT_BYTES_PER_ZSTD_BLOCK = 4096, 64
 SMALL_ZSTD_BODY_BYTES = 16 * 2**10  # A compressed body up to this length is read in one step.
 

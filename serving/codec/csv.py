@@ -67,7 +67,9 @@ def decode_csv(body: bytes, schema: InputSchema) -> Arrays:
             split_into_blocks(_read_instances(_decode_text(body), schema), len(schema)), schema
         )
     except csv.Error as error:
-        raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
+        raise MalformedBodyError(
+            f"expected a valid CSV body; got an invalid one: {error}"
+        ) from None
 
 
 def _decode_fast(body: bytes, schema: InputSchema) -> Arrays | None:
@@ -80,8 +82,8 @@ def _decode_fast(body: bytes, schema: InputSchema) -> Arrays | None:
         return None
     is_long = len(body) - at > FAST_BLOCK_BYTES
     max_rows = count_character(body, b"\n") + 1 if is_long else 0
-    # Too few commas for so many lines: without this check, a body of empty lines would allocate
-    # rows for all of them.
+    # A body with too few commas for its lines is left to the slow path. Without this check, a body
+    # of empty lines would allocate rows for all of them.
     if is_long and count_character(body, b",") < (max_rows - 2) * (width - 1):
         return None
     matrix = np.empty((max_rows, width), np.float32)

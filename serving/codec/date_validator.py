@@ -36,7 +36,7 @@ class DateValidator(ColumnValidator):
 
     Attributes:
         date_format: Date format of the column: ISO 8601, a unit of numbers, or a pattern such as
-            `%d/%m/%Y`. ISO 8601 is accepted with each.
+            `%d/%m/%Y`. ISO 8601 is always accepted as well.
     """
 
     dtype = np.float64
@@ -60,7 +60,7 @@ class DateValidator(ColumnValidator):
         return self.date_format != ISO8601
 
     def for_timestamps(self) -> DateValidator:
-        """Return a validator for timestamps of a binary format: seconds, whatever the format."""
+        """Return a validator for timestamps of a binary format: their unit is seconds."""
         return DateValidator(self._column.model_copy(update={"format": ISO8601}))
 
     def validate(self, value: object) -> Any:

@@ -31,7 +31,7 @@ from serving.codec.column_validators import (
 )
 from serving.codec.date_validator import DateValidator
 
-# Columns of a request that the model does not have. Skipping each takes time.
+# Largest number of a request's columns that the model does not have, since skipping takes time.
 MAX_EXTRA_COLUMNS = 2**12
 
 
@@ -58,7 +58,7 @@ class InputSchema:
             are then ignored.
 
     Attributes:
-        should_ignore_extra: The argument of that name.
+        should_ignore_extra: Whether columns that the model does not have are ignored.
         max_named_columns: Largest number of columns that a record, or a table in another format,
             may name.
         columns: One validator for each column, in the order of the columns.
@@ -89,9 +89,10 @@ class InputSchema:
         return len(self.columns)
 
     def resolve_column_name(self, name: str) -> str:
-        """Return the name of the column that a request's name means, or else the name itself.
+        """Return the model's name of a column for the name in a request.
 
-        The two may differ in their Unicode normal form: the request's may be decomposed.
+        The two may differ in their Unicode normal form: that in the request may be decomposed.
+        A name that means no column is returned unchanged.
         """
         if name.isascii() or name in self.column_positions or len(name) > self._max_name_characters:
             return name
@@ -101,8 +102,8 @@ class InputSchema:
     def accepts_rows(self, rows: NDArray[np.float32]) -> bool:
         """Return whether rows of finite numbers are valid and need no conversion.
 
-        They are not where a boolean column has another number than 0 or 1, nor where a number
-        stands for a gap.
+        A number other than 0 or 1 in a boolean column is invalid, and a number that stands for a
+        gap needs conversion.
 
         Args:
             rows: Finite numbers of a model with a single input, float32 `(n, len(self))`.
@@ -157,7 +158,7 @@ class InputBuilder:
             column.append(value)
 
     def append_block(self, inputs: Arrays) -> None:
-        """Add many instances that are the graph's inputs already."""
+        """Add many instances, given as the graph's inputs."""
         if self._columns[0]:
             self._blocks.append(self._schema.build_inputs(self._columns))
             self._start_block()

@@ -2,7 +2,7 @@
 
 A matrix of numbers goes from bytes to float32 without a Python object for each number. Records and
 rows of several types are read in blocks, after a check that no list or object is nested in them.
-Whatever is unusual about a body makes these functions return None: `json_strict` then decodes it,
+For a body that is unusual in any way, these functions return None: `json_strict` then decodes it,
 or says what is wrong.
 """
 
@@ -96,7 +96,7 @@ def read_float32_rows(
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
         brackets: Number of `[` in the body outside of the list.
 
     Returns:
@@ -122,7 +122,7 @@ def read_float64_numbers(
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
         brackets: Number of `[` in the body outside of the list.
 
     Returns:
@@ -203,7 +203,7 @@ def _count_option_brackets(
     Returns:
         None if the strict decoder has to read them.
     """
-    # A bracket may be written as an escape: then the parsed text has one that the body has not.
+    # A bracket may be escaped. Then the parsed text contains a bracket that the body does not.
     keys = list(document.keys())
     if "instances" not in keys or len(set(keys)) < len(keys) or b"\\" in body:
         return None

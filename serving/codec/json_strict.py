@@ -189,7 +189,7 @@ class _StrictDecoder(JsonScanner):
         return len(rows)
 
     def _build_row(self, instance: object) -> list[float | str]:
-        """Return the values of an instance of a stride; no client sees the error if it has one."""
+        """Return the values of an instance of a stride; an error only ends the stride."""
         if isinstance(instance, tuple):
             record: dict[str, float | str] = {}
             for written, value in instance:

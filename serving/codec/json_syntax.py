@@ -1,7 +1,7 @@
-"""JSON's syntax: a scanner over the text of a body, and what a malformed body gets as an error.
+"""JSON's syntax: a scanner over the text of a body, and the errors for malformed bodies.
 
-Numbers, strings and the messages of syntax errors are those of the standard library's parser. It
-keeps what faster parsers drop: NaN and Infinity, integers of any size, the position of an error.
+Numbers, strings and the messages of syntax errors are those of the standard library's parser. That
+parser keeps what faster ones drop: NaN and Infinity, integers of any size, positions of errors.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class JsonScanner:
             expected: Description of the list or object, for the error message.
 
         Raises:
-            InvalidInstancesError: If another value is there.
+            InvalidInstancesError: If the next value is not such a list or object.
         """
         if self.peek() != bracket:
             refuse_instances(f"expected {expected}; got {describe_value(self.read_value())}")
@@ -94,7 +94,7 @@ class JsonScanner:
             first: Whether no member has been read yet, so that no comma is due.
 
         Raises:
-            json.JSONDecodeError: If there is neither.
+            json.JSONDecodeError: If there is neither a comma nor the closing bracket.
         """
         character = self.peek()
         if character == closing:
@@ -154,7 +154,8 @@ class JsonScanner:
         except json.JSONDecodeError as error:
             if len(text) == max_characters:
                 refuse_instances(
-                    f'expected "{key}" in less than {max_characters} characters; got more', key=key
+                    f'expected "{key}" of fewer than {max_characters} characters; got more',
+                    key=key,
                 )
             self.position += error.pos
             self.raise_syntax_error(error.msg)
@@ -261,7 +262,7 @@ def explain_syntax_error(body: bytes, schema: InputSchema) -> NotJsonError:
     """Return the error of a body that simdjson could not parse.
 
     Args:
-        body: The body.
+        body: Bytes of the JSON text.
         schema: The model's columns; the message about NaN says which of them accept gaps.
     """
     try:

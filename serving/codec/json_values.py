@@ -35,12 +35,12 @@ MAX_POOLED_BODY_BYTES = 2**20  # a parser of a longer body is freed instead
 MAX_FREE_PARSERS = 4  # as many as decode at the same time, which is rarely more than one
 LONG_BODY_BYTES = 2**20  # one pass over a longer body takes milliseconds
 MAX_OPTION_CHARACTERS = 4096
-VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # upper bound of the cost of one search for a key
+VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # cost of one search for a key, in values at most
 _free_parsers: list[simdjson.Parser] = []
 
 
 def read_document(body: bytes, read: Callable[[Any], Result]) -> Result:
-    """Parse a body and return what a function makes of its document.
+    """Parse a body and return the result of a function of its document.
 
     Args:
         body: JSON text in UTF-8.
@@ -176,7 +176,7 @@ def require_list(values: object, description: str) -> simdjson.Array:
     """Return a value of a parsed document if it is a list.
 
     Args:
-        values: The value.
+        values: Any value of a parsed document.
         description: Name of the list in error messages.
 
     Raises:
@@ -203,7 +203,7 @@ def build_value(value: Any, max_characters: int, description: str) -> Any:
     """Return a value of a parsed document as Python objects.
 
     Args:
-        value: The value.
+        value: Any value of a parsed document.
         max_characters: Largest length of a list or object, in characters without spaces.
         description: Name of the value in error messages.
 

@@ -1,4 +1,4 @@
-"""Requests and answers as bytes with their media types, and a request after decoding."""
+"""Encoded requests and answers (bytes with a media type), and decoded requests (arrays)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EncodedRequest(NamedTuple):
         accepted_media_type: Media type that the client wants for the answer, in lower case, without
             parameters; empty for any.
         json_length: Length of the JSON part at the start of a body with binary tensors, in bytes;
-            None where the header is absent.
+            None if the header is absent.
     """
 
     content: bytes
@@ -33,7 +33,7 @@ class EncodedRequest(NamedTuple):
 
 
 class EncodedAnswer(NamedTuple):
-    """An answer's body, headers and status.
+    """The body, headers and status of an HTTP response: a prediction or an error.
 
     Attributes:
         content: The body.
@@ -53,8 +53,9 @@ class DecodedRequest(NamedTuple):
 
     Attributes:
         inputs: The graph's inputs by name, as `InputSchema.build_inputs` returns them.
-        encode_answer: Function of the manifest of the version that answers and of the graph's
-            outputs: `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
+        encode_answer: Function that encodes the answer. It takes the manifest of the version that
+            was run and the graph's outputs: `label` `(n,)` and `probabilities` `(n, k)`, or `value`
+            `(n, t)`, for n rows, k classes and t targets.
     """
 
     inputs: Arrays

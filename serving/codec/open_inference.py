@@ -92,7 +92,7 @@ def decode_inference_request(request: EncodedRequest, schema: InputSchema) -> De
 
 
 def _decode_raw_input(body: bytes, schema: InputSchema) -> Arrays:
-    """Decode a body without JSON, which is the model's only input; of a category, one text."""
+    """Decode a body that is the model's only input; for a category column, one text."""
     if schema.has_single_input:
         return decode_raw_float32(body, schema)
     if len(schema) > 1:
@@ -105,7 +105,7 @@ def _decode_raw_input(body: bytes, schema: InputSchema) -> Arrays:
     if isinstance(validator, CategoryValidator):
         texts = [decode_text(memoryview(body), validator.name, 0)]
         values = validate_column(validator, texts)
-    else:  # A float64 number or a date: float32 numbers and booleans are `features`.
+    else:  # A float64 number or a date; other columns are the matrix `features`.
         numbers = decode_numbers(memoryview(body), "FP64", validator.name)
         values = validate_numbers(validator, numbers)
     return build_inputs_from_columns({validator.name: values}, len(values), schema)

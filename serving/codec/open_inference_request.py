@@ -35,20 +35,21 @@ from serving.codec.validation import (
 
 MAX_ID_CHARACTERS = 256
 INPUT_COST_IN_VALUES = 64  # Reading an input's declaration takes as long as validating 64 values.
-# The protocol has neither of the last two: KServe's client repeats parts of the URL in them.
+# The last two are not in the protocol: KServe's client repeats parts of the URL in them.
 REQUEST_KEYS = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
 TENSOR_KEYS = ("name", "shape", "datatype", "parameters", "data")
 NO_MATRIX_HINT = "this model takes each column as an input of its own, and no matrix"
 
 
 class AnswerOptions(NamedTuple):
-    """What a request says about its answer.
+    """The options that a request sets for its answer.
 
     Attributes:
         id: Id of the request, to be repeated in the answer; None if there is none.
         output_names: Names of the requested outputs; empty for all of them.
-        is_binary_by_default: Whether outputs are binary tensors unless they say otherwise.
-        is_binary_by_output: Whether an output is a binary tensor, by name, for those that say so.
+        is_binary_by_default: Whether an output that `is_binary_by_output` lacks is a binary tensor.
+        is_binary_by_output: Whether an output is a binary tensor, by output name; only for outputs
+            for which the request says so.
     """
 
     id: str | None
@@ -80,7 +81,7 @@ def read_request(
     inputs = require_list(request.get("inputs"), '"inputs"')
     if schema.should_ignore_extra and len(inputs) > schema.max_named_columns:
         refuse_instances(f"expected at most {schema.max_named_columns} inputs; got {len(inputs)}")
-    # Without ignored inputs, the loop takes at most one turn per column before it refuses one.
+    # If extra inputs are refused, the loop ends at the latest one input after the last column's.
     for value in (
         iterate_cooperatively(inputs, INPUT_COST_IN_VALUES)
         if schema.should_ignore_extra

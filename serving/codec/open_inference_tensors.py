@@ -45,7 +45,7 @@ from serving.codec.validation import (
 NUMBER_TYPES = {int, float, type(None)}
 NUMBER_OR_BOOLEAN_TYPES = NUMBER_TYPES | {bool}
 NUMBERS_BEFORE_YIELD = 2**20  # Numbers that NumPy checks before the event loop is yielded to.
-NARROW_FLOAT_DATATYPES = ("FP16", "BF16", "FP32")  # They have lost digits of a float64.
+NARROW_FLOAT_DATATYPES = ("FP16", "BF16", "FP32")  # They hold fewer digits than float64.
 UNCOUNTED_LENGTH = 2**24 - 1  # simdjson reports this length for every longer list as well.
 
 

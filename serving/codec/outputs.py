@@ -85,7 +85,9 @@ def select_outputs(outputs: Arrays, names: Sequence[str]) -> Arrays:
 
 def _describe_json(value: Any) -> str:
     if isinstance(value, dict):
-        return f"an object of {', '.join(map(quote_text, list(value)[:3])) or 'nothing'}"
+        keys = ", ".join(map(quote_text, list(value)[:3]))
+        noun = "key" if len(value) == 1 else "keys"
+        return f"an object with the {noun} {keys}" if keys else "an empty object"
     return "a list" if isinstance(value, list) else describe_value(value)
 
 
@@ -93,7 +95,7 @@ def encode_json_answer(manifest: Manifest, outputs: Arrays) -> bytes:
     """Return the JSON body of an answer to `/predict`.
 
     Args:
-        manifest: Manifest of the version that answered.
+        manifest: Manifest of the version that was run.
         outputs: `label` `(n,)`, `probabilities` `(n, k)`, or both; or `value` `(n, t)`.
 
     Returns:

@@ -1,6 +1,6 @@
-"""How error messages quote values and names of a request, and suggest a name for a misspelled one.
+"""Quotes a request's values and names in error messages, and suggests names for misspelled ones.
 
-A request may hold values of any length; what a message repeats of them is bounded here.
+A request may hold values of any length. Messages repeat only a bounded part of them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def suggest_similar_name(name: str, accepted_names: Iterable[str]) -> str:
     beginning with the wrong name are compared with it, so that a typo costs little time.
 
     Args:
-        name: The wrong name.
+        name: Misspelled name in the request.
         accepted_names: Names that would have been accepted.
     """
     short = name[:MAX_QUOTED_CHARACTERS]

@@ -69,7 +69,7 @@ def decode_rows_request(request: EncodedRequest, schema: InputSchema) -> Decoded
     accepts only something else: an answer is of more use to it than an error.
 
     Args:
-        request: The request.
+        request: Body of the request, and the headers that describe it.
         schema: The model's columns.
 
     Raises:

@@ -66,16 +66,16 @@ def decode_tensorflow_request(request: EncodedRequest, schema: InputSchema) -> D
     """Decode a request of TensorFlow Serving's protocol.
 
     The body is `{"instances": [...]}` or `{"inputs": …}`. An instance is one that `/predict`
-    accepts, or `{"features": [...]}`. The inputs are `{"features": [[…], …]}` or the matrix alone,
-    for tables of several types `{column: [...], …}`. Both forms may have `signature_name` and
-    `parameters`, `{"outputs": [name, …]}`.
+    accepts, or `{"features": [...]}`. The inputs are `{"features": [[…], …]}` or the matrix alone;
+    for columns of several types they are `{column: [...], …}`. Both forms may have
+    `signature_name` and `parameters`, `{"outputs": [name, …]}`.
 
     The answer is `{"predictions": [n]}` to instances and `{"outputs": …}` to inputs. A single
     output has no name around it. An instance's `value` is a list even if the model has one target:
     that is the shape of the graph's output, which TensorFlow Serving keeps.
 
     Args:
-        request: The request.
+        request: Body of the request, and the headers that describe it.
         schema: The model's columns.
 
     Raises:
@@ -123,7 +123,7 @@ def _decode_document(
 
     Args:
         document: The parsed body.
-        body: The body.
+        body: Bytes of the JSON text.
         schema: The model's columns.
         options: Receives the values of the keys in `OPTION_KEYS`.
         is_named: Whether the instances may be `{"features": [...]}`.
@@ -195,7 +195,7 @@ def _read_named_rows_fast(instances: object, width: int, body: bytes) -> NDArray
     Args:
         instances: Value of a parsed document.
         width: Number of values in a row.
-        body: The whole body.
+        body: JSON text of the whole request.
 
     Returns:
         Finite numbers, float32 `(n, width)`.
@@ -259,7 +259,7 @@ def _get_max_keys(schema: InputSchema) -> int | None:
 def _encode_tensorflow_answer(
     names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, is_by_rows: bool
 ) -> EncodedAnswer:
-    del manifest  # the protocol's answers name no version
+    del manifest  # an answer of this protocol does not have the version
     selected = select_outputs(outputs, names)
     if is_by_rows:
         single = next(iter(selected.values())) if len(selected) == 1 else None

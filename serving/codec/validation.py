@@ -61,7 +61,7 @@ def iterate_cooperatively(items: Iterable[Item], width: int = 1) -> Iterator[Ite
     """Yield the items one by one; yield to the event loop after every `VALUES_PER_BLOCK` values.
 
     Args:
-        items: Items to iterate over.
+        items: Values, or instances.
         width: Cost of one item, in values.
     """
     size = max(VALUES_PER_BLOCK // width, 1)

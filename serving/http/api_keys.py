@@ -8,8 +8,8 @@ worker:
   a file that may not be read.
 - If the file is missing, its keys are accepted for two more seconds, because editors and
   deployments replace files.
-- If a line of the file is malformed, the previous keys stay valid and the log says why. A slip in
-  an editor neither locks everyone out nor lets anyone in.
+- If a line of the file is malformed, the previous keys stay valid and the log says why. So a
+  typing error neither revokes keys nor accepts new ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MISSING_FILE_SECONDS = 2.0
 TIMESTAMP_SECONDS = 2.0
 
 # Orchestrators and load balancers, which have no keys, request these routes. Without a key, the
-# answer is only alive, ready or not; it has no names of models and no reasons.
+# answer says only whether the server is alive or ready; it names no models and gives no reasons.
 OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # the page asks for a key before it shows anything
 # These are listed by endpoint, since Vertex AI may choose their paths for routes that need a key.
@@ -69,7 +69,7 @@ def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope |
 
 
 class KeyRemoval(NamedTuple):
-    """A version of the key file that lacks a key, which may be an editor's intermediate state.
+    """The state of a key file from which a key has disappeared, perhaps only during an edit.
 
     Attributes:
         first_seen_at: Time at which a key was first missing, in seconds on the clock of

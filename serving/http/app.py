@@ -1,7 +1,7 @@
 """The Flask application: `create_app` builds all parts and connects them.
 
-Around Flask lie two WSGI callables: the middleware, which every request passes, and the fast path,
-which answers plain predictions without Flask.
+Two WSGI callables wrap Flask: the middleware, which every request passes, and inside it the fast
+path, which answers plain predictions without Flask.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def create_app(**options: Any) -> Flask:
     will answer requests, after any fork.
 
     Args:
-        options: Values of `Settings` by name, `models="models"` for instance. The environment sets
-            those left out.
+        options: Values of `Settings` by name, for instance `models="models"`. Options that are left
+            out are read from environment variables.
 
     Raises:
         pydantic.ValidationError: If an option is unknown or its value is out of range.
         NotADirectoryError: If the folder of models cannot be read, or is the folder of one model.
     """
     settings = Settings(**options)
-    # A worker of `serving run` skips this check: the command made it, and the folder may have
-    # changed while other workers go on serving.
+    # A worker of `serving run` skips this check. The command has made it, and a worker that starts
+    # later must not fail if the folder has changed, since the other workers go on serving.
     if SharedState.inherited is None:
         require_models_folder(settings.models)
     api_keys, counters = ApiKeys(settings.keys), SharedCounters.get_current()
@@ -82,7 +82,7 @@ def create_app(**options: Any) -> Flask:
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
-    # With merging, `//` would be answered by a redirect to a page of HTML.
+    # If slashes were merged, Flask would answer `//` with a redirect whose body is HTML.
     app.url_map.merge_slashes = False
     if isinstance(app.json, DefaultJSONProvider):  # narrows the type for mypy
         app.json.sort_keys, app.json.compact = False, True
@@ -227,6 +227,6 @@ def _render_unexpected_error(error: Exception) -> Response:
 
 
 def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
-    """Return an error answer in the format of the protocol that the URL belongs to."""
+    """Return an error response in the format of the protocol that the URL belongs to."""
     get_context(request.environ).error_code = body["code"]
     return to_flask_response(render_error(body, status, headers, request.path))

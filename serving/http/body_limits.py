@@ -1,7 +1,8 @@
 """Reading request bodies within limits of size and memory.
 
 A body that is too large is refused before it is read, or as soon as more bytes arrive than are
-allowed. Large bodies are counted, so that many at the same time cannot exhaust the memory.
+allowed. The bytes of large bodies are counted, so that many of them at the same time cannot
+exhaust the memory.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class BodyMemory:
     """Counts the bytes of large bodies that a process is reading.
 
     Attributes:
-        held_bytes: Number of bytes received so far, of all bodies being read.
+        held_bytes: Number of bytes received so far, summed over the bodies being read.
     """
 
     def __init__(self) -> None:
@@ -42,8 +43,8 @@ class BodyMemory:
     def track_body(self, limit: int) -> Iterator[Callable[[int], None]]:
         """Count a body for as long as it is being read.
 
-        Only received bytes are counted. A declared length takes no memory, and counting it would
-        let a client keep others out without sending anything.
+        Only received bytes are counted. A declared length takes no memory; if it were counted, a
+        client could use up the limit without sending anything.
 
         Args:
             limit: Largest number of bytes of all bodies together.

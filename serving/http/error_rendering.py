@@ -1,4 +1,4 @@
-"""Error answers in the format of the protocol that the URL belongs to."""
+"""Error responses in the format of the protocol that the URL belongs to."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class ErrorFormat(NamedTuple):
     Attributes:
         has_only_message: Whether the body is only `{"error": message}`, without `code` and
             `details`; default False.
-        status_overrides: HTTP status that the protocol uses in place of another, by that other
-            status; default none.
+        status_overrides: Replacement HTTP statuses, as a mapping from this server's status to the
+            protocol's; default empty.
     """
 
     has_only_message: bool = False
     status_overrides: Mapping[int, int] = {}
 
     def map_status(self, status: int) -> int:
-        """Return the HTTP status that the protocol uses for a status."""
+        """Return the status to send: the protocol's replacement, or `status` itself."""
         return self.status_overrides.get(status, status)
 
     def format_body(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,8 @@ TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, status_overrides={422: 40
 def select_error_format(path: str) -> ErrorFormat:
     """Return the error format for a path, whether or not the path has a route."""
     if path.startswith("/v2/repository/"):
-        # Clients of this extension read only "error", and the code tells several conflicts apart.
+        # Triton's clients read only `error` and ignore other keys, so the whole body is sent:
+        # `code` tells several kinds of 409 apart.
         return NATIVE_FORMAT
     if path == "/v2" or path.startswith("/v2/"):
         return OPEN_INFERENCE_FORMAT
@@ -51,7 +52,7 @@ def select_error_format(path: str) -> ErrorFormat:
 def render_error(
     body: dict[str, Any], status: int, headers: Mapping[str, str], path: str
 ) -> EncodedAnswer:
-    """Return the answer for an error.
+    """Return the HTTP response for an error.
 
     Args:
         body: Body of the error, as `ServingError.to_dict` returns it.

@@ -28,7 +28,7 @@ class RouteMatch(NamedTuple):
 
     Attributes:
         rule: Flask's URL rule of the route.
-        protocol: Protocol of the route.
+        protocol: Protocol that the route belongs to.
         name: Name of the model; None for the default model.
         version: Version of the model, as text; None for the live version.
     """
@@ -58,9 +58,9 @@ class FastPath:
 
     Args:
         fallback: WSGI application that answers the other requests.
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
         api_keys: API keys that the server accepts.
     """
 

@@ -47,7 +47,7 @@ class ApiKey(NamedTuple):
 
     Attributes:
         name: Name of the key, which the request log shows.
-        scope: Scope of the key.
+        scope: `predict`, or `admin`, which includes `predict`.
         digest: SHA-256 of the key, 32 bytes.
     """
 

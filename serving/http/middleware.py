@@ -1,4 +1,4 @@
-"""The outermost WSGI callable, which every request and answer passes.
+"""The outermost WSGI callable, which handles every request first and every answer last.
 
 It creates the context of a request, chooses its ID, adds security headers to the answer, and has
 the request counted and logged. That happens just before the answer is sent, so that if a worker is

@@ -1,4 +1,4 @@
-"""Functions of all handlers: read a WSGI request, find its model, make Flask's response.
+"""Functions that all handlers share: read a WSGI request, find its model, make the response.
 
 Every prediction goes through `answer_prediction`: the handlers of all protocols and the fast path
 call it.
@@ -50,9 +50,9 @@ def answer_prediction(
     Args:
         environ: WSGI environ of the request.
         protocol: Protocol of the request.
-        model: Model version that answers.
+        model: Model version to run.
         predictor: Predictor that decodes the request, runs the model and encodes the answer.
-        settings: Settings of the server.
+        settings: Options of the server.
 
     Raises:
         ServingError: If the request is refused or cannot be answered.
@@ -121,7 +121,7 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
     """Return the model that a URL names.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
         name: Name of the model; None for the default model.
         version: Version number, as text; None for the live version.
 
@@ -137,7 +137,7 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
 
 
 def read_options(allowed: Collection[str] | None, limit: int) -> dict[str, Any]:
-    """Return the options in the body of a request: a JSON object, or nothing for an empty body.
+    """Return the options in the body of a request: a JSON object, or {} for an empty body.
 
     Args:
         allowed: Keys that the object may have; None for any.

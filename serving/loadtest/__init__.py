@@ -5,5 +5,5 @@ The package is independent of the server's code. It learns the models, columns a
 
 The client is built on uvloop (libuv) and httptools (llhttp, the parser of Node.js). A request costs
 it about 25 µs of processor time, a fifth to a tenth of what locust, aiohttp or geventhttpclient
-need. On a shared machine that time is missing from the server under test.
+need. On a shared machine, the server under test cannot use that time.
 """

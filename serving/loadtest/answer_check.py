@@ -23,7 +23,7 @@ MAX_QUOTED_CHARACTERS = 40  # longer values are cut in messages
 
 
 class WrongAnswerError(Exception):
-    """An answer is wrong; the message is a sentence on its fault."""
+    """An answer is wrong; the message describes the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class ParsedAnswer:
     """The content of an answer, whatever its format.
 
     Attributes:
-        model: Name of the model.
-        version: Version of the model.
+        model: Name of the model that the answer names.
+        version: Version number that the answer names.
         labels: Predicted class of each instance; None for a regression.
         values: Probabilities of `k` classes, or values of `k` targets, float64 `(n, k)`.
     """
@@ -71,7 +71,7 @@ class AnswerChecker:
         self._known_correct_body = correct_body
 
     def __call__(self, body: bytes) -> str | None:
-        """Return a sentence on the fault of an answer with status 200; None if it is correct."""
+        """Return a description of the fault of an answer with status 200; None if correct."""
         if body == self._known_correct_body:
             return None
         fault = find_fault(body, self._format, self._target, self._rows, self._correct)
@@ -161,9 +161,9 @@ def _parse_open_inference(body: bytes, target: LoadTarget) -> ParsedAnswer:
 def _parse_binary(body: bytes, target: LoadTarget) -> ParsedAnswer:
     """Parse an answer of the Open Inference Protocol with raw tensors after the JSON.
 
-    The header with the length of the JSON is not at hand. The length is what is left of the body
-    without the tensors, whose sizes the JSON holds. To find the end of the JSON, each byte is
-    decoded as one character, whatever the bytes of the tensors are.
+    The header with the length of the JSON is not available here. The length is that of the body
+    minus the sizes of the tensors, which the JSON holds. To read them, the body is first decoded as
+    Latin-1, in which any bytes of the tensors are valid text.
     """
     content, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))
     sizes = [output["parameters"]["binary_data_size"] for output in content["outputs"]]
@@ -236,7 +236,7 @@ def _to_float_array(value: list[Any]) -> NDArray[np.float64]:
 
 
 def _check_shape(answer: ParsedAnswer, target: LoadTarget, rows: int) -> None:
-    """Check what has to be true of an answer of any version."""
+    """Check the properties that an answer of any version must have."""
     if answer.model != target.model:
         raise WrongAnswerError(
             f"expected an answer of the model {target.model!r}; got {_quote_value(answer.model)}"
@@ -279,7 +279,7 @@ def _check_probabilities(values: NDArray[np.float64]) -> None:
 
 
 def _check_labels(answer: ParsedAnswer, target: LoadTarget) -> None:
-    """Check the classes of an answer of the version whose classes are known."""
+    """Check the classes of an answer of the target's version."""
     width = len(target.classes or target.targets)
     if answer.values.shape[1] != width:
         noun = "probabilities" if target.classes else "values"
@@ -287,7 +287,7 @@ def _check_labels(answer: ParsedAnswer, target: LoadTarget) -> None:
             f"expected {width} {noun} per instance; got {answer.values.shape[1]}"
         )
     for row, label in enumerate(answer.labels or ()):
-        # In Python 1.0 and True equal 1, but neither is a class of integers.
+        # In Python, 1.0 and True equal 1, but neither is the class 1.
         if label not in target.classes or type(label) is not type(target.classes[0]):
             raise WrongAnswerError(
                 f"expected a class out of {_quote_value(list(target.classes))}; got "
@@ -318,7 +318,7 @@ def _compare_answers(answer: ParsedAnswer, correct: ParsedAnswer, target: LoadTa
 
 
 def _describe_output(column: int, target: LoadTarget) -> str:
-    """Return what a column of `ParsedAnswer.values` holds, in words."""
+    """Return a description of the values in a column of `ParsedAnswer.values`."""
     if target.classes:
         return f"the probability of {target.classes[column]!r}"
     return f"the value of {target.targets[column]!r}"

@@ -1,4 +1,4 @@
-"""A server that answers every request with the same bytes, to measure the load generator against.
+"""A server that answers every request with the same bytes, to measure the load generator's limit.
 
     python -m serving.loadtest.baseline_server
 

@@ -24,7 +24,7 @@ class RateProbe:
     Attributes:
         rate: Offered rate, in requests per second.
         statistics: Results of the run.
-        generator: The generator's own part in the run.
+        generator: Health of the load generator during the run.
         is_sustained: Whether the objectives were met and no queue built up.
     """
 
@@ -46,16 +46,17 @@ def is_sustained(statistics: RunStatistics, objectives: Sequence[Objective]) -> 
 class CapacitySearch:
     """Searches for the highest sustained rate of one server, by bisection.
 
-    The growth of latency during a probe is part of the decision, because in a short probe a growing
-    queue may still be within the latency bound. A rate is probed up to three times and two probes
-    decide, so that a single hiccup of the machine does not; a clear pass is not repeated. No rate
-    above a failed one counts as sustained. Probes are kept, so that a second search with other
+    A rate also fails if latency grows during the probe, because in a short probe a growing queue
+    may still be within the latency bound. If every latency is at most `CLEAR_PASS_SHARE` of its
+    bound, one passing probe is enough. Otherwise a rate is probed up to three times, and two equal
+    results decide, so that a single stall of the machine does not. No rate above a failed one
+    counts as sustained. Probes are kept, so that a second search with other
     objectives reuses them.
 
     Args:
-        measure: Function that offers a rate for a while and returns the results.
-        step_up: Ratio of one rate to the next while all are sustained.
-        step_down: Ratio of one rate to the next while none is.
+        measure: Function that sends requests at a rate and returns the results.
+        step_up: Factor of the next rate while all probed rates are sustained.
+        step_down: Divisor of the next rate while no probed rate is sustained.
         min_rate: Lowest rate to probe, in requests per second.
         max_probes: Largest number of probes for one search.
     """

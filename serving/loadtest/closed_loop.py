@@ -1,4 +1,4 @@
-"""The closed loop: a fixed number of users, each of whom sends again when answered."""
+"""The closed loop: each of a fixed number of users sends a request when the last is answered."""
 
 from __future__ import annotations
 

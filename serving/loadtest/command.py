@@ -299,7 +299,7 @@ def _build_requests(
     data: Path | None,
     seed: int,
 ) -> list[PreparedRequest]:
-    # Large requests are fewer, because the answers to 64 of them could take minutes.
+    # Fewer large requests are prepared, because answering 64 of them could take minutes.
     affordable = MAX_TOTAL_ROWS * len(row_counts) // sum(row_counts)
     count = max(len(row_counts), min(DEFAULT_REQUEST_COUNT, affordable))
     instance_count = sum(row_counts[number % len(row_counts)] for number in range(count))

@@ -13,7 +13,7 @@ NO_REQUEST = -1
 
 
 class ConnectionOwner(Protocol):
-    """The run that owns connections, as they see it.
+    """The part of a run that its connections use.
 
     Attributes:
         busy_seconds: Time spent on reading answers; each connection adds to it.

@@ -20,7 +20,7 @@ REQUESTS_BEYOND = 12  # requests expected beyond a percentile: the ten it needs,
 
 
 class LoadGenerator:
-    """Puts loads on a server.
+    """Runs loads against a server.
 
     Args:
         address: Address of the server.
@@ -56,7 +56,7 @@ class LoadGenerator:
         self.max_rate = max_rate or measure_max_rate(requests)
 
     def run_open_loop(self, rate: float, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
-        """Send requests at a rate, whatever has been answered.
+        """Send requests at a rate, whether or not earlier ones have been answered.
 
         Args:
             rate: Requests per second.

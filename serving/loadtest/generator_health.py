@@ -1,4 +1,4 @@
-"""Whether the load generator itself was the bottleneck, so that a run says little of the server."""
+"""Whether the load generator was the bottleneck, in which case a run says little of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXIT_TIMEOUT_SECONDS = 5.0  # wait for the baseline server to end
 
 @dataclass(frozen=True)
 class GeneratorHealth:
-    """The generator's own part in a run.
+    """The load and the delays of the generator itself during a run.
 
     Attributes:
         cpu_share: Share of one core that the generator used, 0 to 1.
@@ -88,7 +88,7 @@ def measure_max_rate(requests: Sequence[PreparedRequest]) -> float:
 
 
 def assess_generator(record: RunRecord, max_rate: float | None) -> GeneratorHealth:
-    """Assess the generator's own part in a run.
+    """Assess whether the generator was overloaded or late during a run.
 
     Args:
         record: Measurements of the run.

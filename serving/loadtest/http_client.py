@@ -12,7 +12,7 @@ from functools import lru_cache
 import orjson
 
 TIMEOUT_SECONDS = 10.0  # applies to connecting and to each read
-MAX_QUOTED_BYTES = 300  # longer answers are cut in messages
+MAX_QUOTED_BYTES = 300  # longer bodies are cut in messages
 JSON_MEDIA_TYPE = "application/json"
 
 
@@ -58,7 +58,7 @@ def fetch(
         The status, the headers (their names are case-insensitive) and the body.
 
     Raises:
-        UnusableServerError: If no server answers, or not with HTTP, or TLS fails.
+        UnusableServerError: If no server responds, the response is not HTTP, or TLS fails.
     """
     connection = _create_connection(address, timeout)
     try:
@@ -68,7 +68,8 @@ def fetch(
     except ssl.SSLCertVerificationError as error:
         raise UnusableServerError(
             f"expected a trusted certificate at {format_url(address)}; got: "
-            f"{error.verify_message}; give the certificate of its authority with --ca FILE"
+            f"{error.verify_message}; pass the certificate of "
+            "the authority that issued it with --ca FILE"
         ) from None
     except ssl.SSLError as error:
         raise UnusableServerError(
@@ -81,7 +82,7 @@ def fetch(
         ) from None
     except TimeoutError:
         raise UnusableServerError(
-            f"expected an answer of {format_url(address)} within {timeout:g} s; got none; check "
+            f"expected an answer from {format_url(address)} within {timeout:g} s; got none; check "
             "the address, and that the server is not under load already"
         ) from None
     except socket.gaierror as error:
@@ -109,9 +110,10 @@ def format_host(host: str) -> str:
 
 
 def quote_error_body(body: bytes) -> str:
-    """Return the body of an error answer for a message: its `error`, or else its beginning.
+    """Return the text of an error response to quote in a message.
 
-    Control characters are replaced, because a terminal would obey them.
+    It is the field `error` of the body, or else the first `MAX_QUOTED_BYTES` bytes. Control
+    characters are replaced, because a terminal would interpret them.
     """
     try:
         content = orjson.loads(body)

@@ -25,7 +25,7 @@ from serving.loadtest.instances import (
 )
 from serving.loadtest.target import LoadTarget, SchemaColumn
 
-# Texts that stand for a missing value in CSV, unless the model's schema lists others.
+# Texts that mean a missing value in CSV if the model's schema lists none.
 USUAL_MISSING_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 CSV_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 WHOLE_NUMBER_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")

@@ -29,7 +29,7 @@ def generate_instances(target: LoadTarget, count: int, rng: np.random.Generator)
     Args:
         target: Server and model.
         count: Number of instances.
-        rng: Random generator.
+        rng: NumPy random generator.
     """
     generated = {column.name: _generate_column(column, count, rng) for column in target.columns}
     rows = zip(*generated.values(), strict=True)

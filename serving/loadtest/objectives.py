@@ -68,7 +68,7 @@ class ObjectiveResult:
     """Whether a run met an objective.
 
     Attributes:
-        objective: The objective.
+        objective: Objective that was evaluated.
         measured: Measured value in the unit of the bound; None if there is none.
         is_met: Whether the objective was met.
         reason: Explanation of a miss that the value does not explain; else empty.
@@ -124,12 +124,12 @@ def evaluate_objectives(
     an objective: otherwise a server that refuses every request would pass as fast.
 
     A percentile is missed if fewer than ten requests lie beyond it, however low it is, because a
-    longer run would find a higher one. A rate is met down to two standard deviations of a Poisson
-    process below the bound, because the number of arrivals varies as much.
+    longer run would find a higher one. A rate may be up to two standard deviations of a
+    Poisson process below its bound, because arrivals are random.
 
     Args:
         statistics: Results of the run.
-        objectives: Objectives.
+        objectives: Objectives to evaluate.
 
     Returns:
         One result for each objective, in their order, then that for errors if it was added.

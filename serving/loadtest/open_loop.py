@@ -29,7 +29,7 @@ def generate_poisson_arrivals(
     Args:
         rate: Mean number of arrivals per second.
         seconds: Duration, in seconds.
-        rng: Random generator.
+        rng: NumPy random generator.
 
     Returns:
         Seconds since the start, ascending, float64 `(n,)`.

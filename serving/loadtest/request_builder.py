@@ -83,7 +83,7 @@ def encode_http_request(
         path: Absolute path, with its query.
         address: Address of the server, for the Host header.
         headers: Headers, without Host and Content-Length.
-        body: Body.
+        body: Request body; empty for none.
     """
     is_default_port = address.port == (443 if address.use_tls else 80)
     host = format_host(address.host) + ("" if is_default_port else f":{address.port}")
@@ -138,7 +138,7 @@ def _encode_open_inference(target: LoadTarget, rows: Sequence[Row]) -> EncodedPo
 
 
 def _encode_binary(target: LoadTarget, rows: Sequence[Row]) -> EncodedPost:
-    """Encode a request of the Open Inference Protocol, with raw tensors both ways."""
+    """Encode a request of the Open Inference Protocol, with raw tensors in request and answer."""
     inputs, parts = _build_input_tensors(target, rows), []
     for tensor in inputs:
         parts.append(_encode_raw_tensor(tensor.pop("data"), tensor["datatype"]))

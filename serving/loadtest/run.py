@@ -26,8 +26,8 @@ from serving.loadtest.run_record import (
 OK_STATUS = 200
 CHECK_INTERVAL_SECONDS = 0.1  # time between checks for requests that have timed out
 RECONNECT_DELAY_SECONDS = 0.02  # wait after a refused connection
-MAX_DISTINCT_FAULTS = 20  # different sentences that are counted
-MAX_QUOTED_BYTES = 300  # longer error answers are cut in messages
+MAX_DISTINCT_FAULTS = 20  # descriptions of faults that are counted
+MAX_QUOTED_BYTES = 300  # longer error responses are cut in messages
 
 ProgressCallback = Callable[[float, int], None]
 
@@ -212,7 +212,7 @@ class LoadRun:
         self.ended_count += 1
 
     def record_fault(self, fault: str) -> None:
-        """Count a sentence that describes a fault."""
+        """Count a fault by its description."""
         if fault in self.fault_counts or len(self.fault_counts) < MAX_DISTINCT_FAULTS:
             self.fault_counts[fault] += 1
 

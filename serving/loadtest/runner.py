@@ -24,8 +24,8 @@ from serving.loadtest.target import LoadTarget
 PROBE_SECONDS = 2.0  # shortest measurement of a rate in a search
 # The lowest rate of a search is the throughput of a closed loop divided by this.
 LOWEST_RATE_DIVISOR = 64
-# A rate that was sustained in short probes may fail over the whole duration. Then it is lowered by
-# this factor and run again, this many runs at most.
+# A rate that was sustained in short probes may fail over the whole duration. It is then multiplied
+# by this factor and run again, up to this number of runs.
 STEP_BACK_FACTOR = 0.93
 MAX_CONFIRMATION_RUNS = 5
 
@@ -40,9 +40,9 @@ class LoadTestRunner:
     """Runs a load test.
 
     Args:
-        generator: Generator of the load.
+        generator: Sender of the requests.
         target: Server and model.
-        progress: Progress bar.
+        progress: Display of the progress on the terminal.
         objectives: Objectives to evaluate.
     """
 
@@ -85,7 +85,7 @@ class LoadTestRunner:
             percentile: Highest percentile of the objectives.
 
         Returns:
-            The load in a few words.
+            A short description of the load.
 
         Raises:
             CapacityError: If the server is too slow to measure the percentile.
@@ -130,8 +130,8 @@ class LoadTestRunner:
         """Build the report of the last load.
 
         Args:
-            load: The load in a few words.
-            command: The command line.
+            load: Short description of the load.
+            command: Command line of the load test, for the report.
         """
         statistics, generator = self._results
         target = self._target
@@ -155,6 +155,6 @@ class LoadTestRunner:
             return ""
         try:
             status, body = self._target.get("/metrics")
-        except UnusableServerError:  # the statistics of the load show that the server is gone
+        except UnusableServerError:  # the statistics of the load show that the server has ended
             return ""
         return body.decode(errors="replace") if status == 200 else ""

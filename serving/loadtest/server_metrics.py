@@ -1,4 +1,4 @@
-"""The server's own view of a load, from `/metrics` before and after.
+"""The server's own measurements of a load, from `/metrics` before and after it.
 
 The rest of the time that the client measures is spent in the network, in the kernel's queues before
 a worker accepts a request, and in the load generator.

@@ -1,8 +1,8 @@
 """Statistics of a run: latency, throughput and errors, as a whole and second by second.
 
 Latency counts from the time a request was due, which includes a wait for a connection while the
-server stalls. Service time counts from the time it was sent, which is all that a client measures
-that waits for each answer before it sends again (see `serving.loadtest.open_loop`).
+server stalls. Service time counts from the time the request was sent. A client that waits for each
+answer before it sends again can measure only that (see `serving.loadtest.open_loop`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TimeDistribution:
         mean: Mean in seconds; NaN if there are none.
         maximum: Longest time in seconds; NaN if there are none.
         percentiles: Seconds by name, such as `p99.9`; NaN if there are none.
-        histogram: Histogram of microseconds.
+        histogram: HdrHistogram of the times, in microseconds.
     """
 
     count: int
@@ -167,7 +167,7 @@ class SecondStatistics:
 class RunStatistics:
     """The statistics of a run.
 
-    Rates count what happened during the load: answers that arrive after it are no throughput.
+    Rates count what happened during the load: answers that arrive after it do not count.
 
     Attributes:
         load_seconds: Duration of the load, in seconds.
@@ -180,8 +180,8 @@ class RunStatistics:
         sent_rate: Requests sent per second.
         throughput: Correct answers per second.
         rows_per_second: Instances in correct answers, per second.
-        error_counts: Number of requests without a correct answer, by status or by the name of what
-            happened instead.
+        error_counts: Number of requests without a correct answer, by HTTP status or by the name of
+            another failure.
         latency: Time from due to the end, of correct answers and of requests that timed out.
         service_time: Time from sent to the end, of the same requests.
         send_delay: Delay caused by the generator, of all requests sent.

@@ -41,7 +41,7 @@ class SchemaColumn:
             "false".
         date_format: Format of dates besides ISO 8601, as in the bundle's manifest.
         missing_texts: Texts that stand for a missing value in CSV, in lower case, besides the
-            empty text; None for the usual ones.
+            empty text; None for the default list.
     """
 
     name: str
@@ -67,7 +67,7 @@ class LoadTarget:
         base_path: Prefix of all paths, for a server behind a proxy: "" or "/…".
         model: Name of the model.
         is_only_model: Whether the server has no other model, so that requests need not name it.
-        version: Version that the server served when it was asked.
+        version: Live version of the model before the load test.
         task: "binary", "multiclass" or "regression".
         classes: Classes of a classifier; empty for a regression.
         targets: Names of the predicted columns.
@@ -113,7 +113,7 @@ class LoadTarget:
 def read_target(
     url: str, *, model: str | None = None, key: str | None = None, ca_file: str | None = None
 ) -> LoadTarget:
-    """Read from a server what a load test has to know.
+    """Read the model and its columns from a server.
 
     Args:
         url: URL of the server, for example `http://127.0.0.1:8000`, with the path prefix of a proxy

@@ -39,8 +39,9 @@ def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> B
     `/` redirects browsers to `/docs` and answers other clients with links.
 
     Args:
-        vertex: Paths that Vertex AI chose; if one of them is `/`, its route replaces this one.
-        proxies: Proxies that may tell the path prefix under which clients see the server.
+        vertex: Paths that Vertex AI chose. If one of them is `/`, Vertex AI's route replaces the
+            route of `/` here.
+        proxies: Proxies whose `X-Forwarded-Prefix` is trusted.
     """
     routes = Blueprint("index", __name__)
 
@@ -50,7 +51,7 @@ def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> B
         media_type = request.accept_mimetypes.best_match(("application/json", "text/html"))
         prefix = proxies.find_prefix(request.environ)
         if media_type == "text/html":
-            # A relative redirect also works behind a proxy that removes a prefix without telling.
+            # A relative redirect also works if a proxy removes a prefix and sends no header.
             target = f"{prefix}/docs" if prefix else "docs"
             answer = Response(status=303, headers={"Location": target})
         else:
@@ -80,14 +81,14 @@ def create_openapi_blueprint(
     """Return the blueprint of `/openapi.json` and of `/docs`, which shows it with Swagger UI.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
         vertex: Paths that Vertex AI chose.
-        proxies: Proxies that may tell the path prefix under which clients see the server.
+        proxies: Proxies whose `X-Forwarded-Prefix` is trusted.
         ignores_extra: Whether requests may hold columns that a model does not have.
     """
     routes = Blueprint("openapi", __name__)
-    # The last document is kept, since building one takes long for a table of many columns. With
-    # it: the models, the default model and the prefix that it was built for.
+    # The last document is cached, since building one takes long for a table of many columns. Stored
+    # with it are the models, the default model and the prefix that it was built for.
     cached: tuple[list[ref[ServedModel]], str | None, str, bytes] = ([], None, "", b"")
 
     @routes.get("/openapi.json")

@@ -3,9 +3,9 @@
 They are collected at each request, from the counters that all workers share and from the
 repository, whose state is the same in every worker. So it does not matter which worker answers.
 
-Counters whose label values are known in advance start at 0. Prometheus does not see the first event
-of a counter that appears with it: `increase()` and `rate()` need an earlier value. These initial
-series take no memory in the shared counters.
+Counters whose label values are known in advance start at 0. `increase()` and `rate()` need an
+earlier value, so they would miss the first event of a series that appears with that event. These
+initial series take no memory in the shared counters.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class PrometheusMetrics:
     """The metrics of one application.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
     """
 
     def __init__(self, repository: Repository, counters: SharedCounters) -> None:
@@ -231,7 +231,7 @@ class _VariantCollector(Collector):
         )
         served = GaugeMetricFamily(
             "forwardpass_variant_served",
-            "1 for the variant that answers requests, else 0.",
+            "1 for the variant that serves requests, else 0.",
             labels=VARIANT_LABELS,
         )
         held = GaugeMetricFamily(
@@ -262,8 +262,8 @@ def create_metrics_blueprint(repository: Repository, counters: SharedCounters) -
     """Return the blueprint of `GET /metrics`.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
     """
     routes = Blueprint("metrics", __name__)
     prometheus_metrics = PrometheusMetrics(repository, counters)

@@ -18,7 +18,7 @@ def create_models_blueprint(repository: Repository) -> Blueprint:
     """Return the blueprint of `/models`.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
     """
     routes = Blueprint("models", __name__)
 
@@ -58,14 +58,14 @@ def _describe_model(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         **_identify_model(model),
-        # The positive class is the answer if its probability reaches the threshold.
+        # The positive class is predicted if its probability reaches the threshold.
         "positive": manifest.positive_class,
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
         "aim_unmet": manifest.aim_unmet,
         "inputs": [_describe_column(column) for column in manifest.inputs],
         "example": build_example_record(manifest),
-        "metrics": manifest.variants[model.variant].metrics,  # of the held-out rows
+        "metrics": manifest.variants[model.variant].metrics,  # on the test rows
         "macro_averages": _list_macro_averages(manifest),
         "intervals": manifest.intervals,
         "class_shares": manifest.class_shares,  # among the training rows, in the order of classes
@@ -118,8 +118,9 @@ def _describe_variant(model: ServedModel, name: str) -> dict[str, Any]:
         "reason": check.failure or None,
         "size_bytes": variant.size_bytes,
         "microseconds": {str(rows): time for rows, time in times.items()} or None,
-        "metrics": variant.metrics,  # of the held-out rows
-        "never_answered": variant.never_answered,  # classes of held-out rows
+        "metrics": variant.metrics,  # on the test rows
+        # Classes that occur in the test rows and were never predicted.
+        "never_answered": variant.never_answered,
         "selftest": _describe_selftest(check),
     }
 
@@ -130,7 +131,7 @@ def _describe_selftest(check: VariantCheck) -> dict[str, Any] | None:
         return None
     return {
         "rows": difference.rows,
-        # The difference is infinite if an answer is NaN, and JSON has no infinity.
+        # The difference is infinite if an output is NaN, and JSON has no infinity.
         "max_abs": difference.max_abs if math.isfinite(difference.max_abs) else None,
         "label_agreement": difference.label_agreement,
     }

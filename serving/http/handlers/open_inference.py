@@ -30,12 +30,12 @@ PLATFORM = "onnxruntime_onnx"
 def create_open_inference_blueprint(
     repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """Return the blueprint of the protocol's core; its extensions are in `triton`.
+    """Return the blueprint of the protocol's core; its extensions are in the module `triton`.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
     """
     routes = Blueprint("inference_v2", __name__)
 

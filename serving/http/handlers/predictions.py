@@ -24,9 +24,9 @@ def create_predictions_blueprint(
     """Return the blueprint of `POST /predict`.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
     """
     routes = Blueprint("rows", __name__)
 
@@ -40,7 +40,7 @@ def create_predictions_blueprint(
     return routes
 
 
-# Endpoints that Vertex AI may choose, since they answer what it expects.
+# Endpoints whose paths Vertex AI may choose, since they answer as it requires.
 VERTEX_HEALTH_ENDPOINTS = ("clouds.ping", "status.readyz", "inference_v2.ready")
 VERTEX_PREDICT_ENDPOINTS = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
 
@@ -50,13 +50,13 @@ def create_clouds_blueprint(
 ) -> Blueprint:
     """Return the blueprint of the routes for Amazon SageMaker and Google Vertex AI.
 
-    It must be registered last. Registering it raises a ValueError if Vertex AI chose a path whose
-    route answers something else.
+    It must be registered last. Registering it raises a ValueError if Vertex AI chose the path of a
+    route with another purpose.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
         vertex: Paths that Vertex AI chose.
     """
     routes = Blueprint("clouds", __name__)

@@ -25,8 +25,8 @@ def create_repository_blueprint(repository: Repository, settings: Settings) -> B
     """Return the blueprint of the extension.
 
     Args:
-        repository: Repository of the models.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        settings: Options of the server.
     """
     routes = Blueprint("repository", __name__)
     limit = settings.max_body

@@ -16,7 +16,7 @@ def create_status_blueprint(repository: Repository, api_keys: ApiKeys) -> Bluepr
     On a server with keys, a request without one learns only whether the server is ready.
 
     Args:
-        repository: Repository of the models.
+        repository: Loaded models, by name and version.
         api_keys: API keys that the server accepts.
     """
     routes = Blueprint("status", __name__)

@@ -36,9 +36,9 @@ def create_tensorflow_blueprint(
     """Return the blueprint of the protocol.
 
     Args:
-        repository: Repository of the models.
-        predictor: Predictor that answers the requests.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        predictor: Object that decodes requests, runs models and encodes answers.
+        settings: Options of the server.
     """
     routes = Blueprint("tensorflow", __name__)
 
@@ -87,7 +87,7 @@ def _describe_version_status(version: int) -> dict[str, Any]:
 
 
 def _describe_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return tensors as a signature lists them; 64-bit integers are strings in this JSON."""
+    """Return tensors as a signature lists them; protobuf writes 64-bit integers as strings."""
     return {
         tensor["name"]: {
             "dtype": TENSORFLOW_DTYPES[tensor["datatype"]],

@@ -31,9 +31,9 @@ def create_triton_blueprint(
     """Return the blueprint of the extensions.
 
     Args:
-        repository: Repository of the models.
-        counters: Counters that all workers share.
-        settings: Settings of the server.
+        repository: Loaded models, by name and version.
+        counters: Shared memory with the counters of all workers.
+        settings: Options of the server.
     """
     routes = Blueprint("triton", __name__)
     current_log_settings = _get_log_settings(settings)
@@ -102,7 +102,7 @@ def create_triton_blueprint(
 
 
 def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
-    """Return a model's configuration in the form that Triton completes automatically."""
+    """Return a model's configuration in the form in which Triton returns one."""
     tensors = build_tensor_metadata(model.manifest)
     threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
     decision = (
@@ -130,7 +130,7 @@ def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
 def _describe_tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
     datatype = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
     described = {"name": tensor["name"], "data_type": f"TYPE_{datatype}"}
-    dims = tensor["shape"][1:]  # a configuration leaves out the dimension of rows
+    dims = tensor["shape"][1:]  # a configuration leaves out the batch dimension
     # Triton allows no empty dims; a tensor with one value per row is declared with this reshape.
     return described | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
 
@@ -151,8 +151,8 @@ def _refuse_changes(current: Mapping[str, Any], advice: str, settings: Settings)
 
     Args:
         current: Values of the settings, by name.
-        advice: End of the error message, which tells what to do instead.
-        settings: Settings of the server.
+        advice: End of the error message: what the client can do instead.
+        settings: Options of the server.
 
     Raises:
         UnsupportedExtensionError: If a value in the body is neither null nor the current value.
@@ -182,7 +182,7 @@ class ModelStatistics:
     Statistics that this server does not count are left out; they are not shown as 0.
 
     Args:
-        counters: Counters that all workers share.
+        counters: Shared memory with the counters of all workers.
     """
 
     def __init__(self, counters: SharedCounters) -> None:

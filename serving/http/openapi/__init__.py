@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document of the server, and the page that shows it.
 
-It is built from what the server checks requests against: `column_schemas` and `model_schemas` use
-the manifests of the served models, and `error_responses` the classes of `serving.errors`.
-`operations` is the table of all routes, and `document` puts everything together.
+`column_schemas` and `model_schemas` derive the schemas from the manifests of the served models,
+`error_responses` derives the error responses from the classes of `serving.errors`, `operations` is
+the table of all routes, and `document` assembles the document.
 https://spec.openapis.org/oas/v3.1.1
 """
 

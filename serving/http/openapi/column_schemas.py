@@ -31,7 +31,7 @@ from serving.codec.column_validators import FLOAT32_LIMIT, FLOAT64_LIMIT
 STRIPPED_WHITESPACE = (
     r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 )
-# Many JSON parsers cannot read integers from this one on, so clients send such categories as texts.
+# Many JSON parsers cannot read integers of this size, so clients send such categories as texts.
 JSON_INTEGER_LIMIT = 2.0**63
 # Characters that must be escaped inside the brackets of a character set.
 SPECIAL_IN_CHARACTER_SET = r"\^]-["
@@ -40,7 +40,7 @@ SPECIAL_IN_CHARACTER_SET = r"\^]-["
 def build_value_schema(column: InputColumn) -> dict[str, Any]:
     """Return the schema of a value of this column.
 
-    It includes null if the model fills the column's gaps.
+    The schema includes null if the model imputes missing values of the column.
 
     Args:
         column: Column of a model's input.
@@ -163,7 +163,7 @@ def _find_numeric_categories(column: CategoryColumn) -> list[int | float]:
 
 
 def _build_not_missing_schema(column: CategoryColumn) -> dict[str, Any]:
-    """Return a schema that excludes the texts that count as a gap in this column."""
+    """Return a schema that excludes the texts that mean a missing value in this column."""
     words = "|".join(
         "".join(map(_build_character_set, word)) for word in sorted(resolve_gap_texts(column.gaps))
     )

@@ -34,11 +34,11 @@ def build_document(
     Operations without a route in the application are left out.
 
     Args:
-        models: Manifests of the served models, each of the version that answers by default.
+        models: Manifests of the served models, each of the model's live version.
         methods_by_rule: HTTP methods of each route, by Werkzeug's URL rule.
         vertex: Routes that Vertex AI has chosen.
-        default_model: Name of the model that answers requests that name none; None if there is
-            none.
+        default_model: Name of the model that serves requests without a model name; None if
+            there is none.
         prefix: Path prefix under which clients reach the server, without a slash at its end.
         ignores_extra: Whether requests may name columns that a model does not have.
     """
@@ -108,21 +108,23 @@ def _build_shared_parameters(
             "in": "query",
             "required": bool(models) and default_model is None,
             "schema": names if default_model is None else {**names, "default": default_model},
-            "description": "Name of the model. Required if several are served without a default, "
-            "which `--default-model` sets. The first model is the default if it was served alone.",
+            "description": "Name of the model. Required if several models are served and "
+            "none is the default. `--default-model` sets the default; otherwise it is the first "
+            "model that was served while no other model was.",
         },
         "queried_version": {
             "name": "version",
             "in": "query",
             "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
             "description": "Number of the version. `--keep` sets how many versions of a model are "
-            "served. Default: the version that answers by default.",
+            "served. Default: the live version.",
         },
         "timeout": {
             "name": "X-Request-Timeout",
             "in": "header",
             "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS},
-            "description": "Deadline of the answer, in seconds. After it the answer is 504.",
+            "description": "Time limit for the answer, in seconds. When it has passed, the status "
+            "is 504.",
         },
         "json_bytes": {
             "name": "Inference-Header-Content-Length",

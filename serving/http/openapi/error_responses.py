@@ -1,4 +1,4 @@
-"""The error answers of each protocol, built from the classes of `serving.errors`."""
+"""The error responses of each protocol, built from the classes of `serving.errors`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _group_errors_by_status() -> dict[int, list[type[ServingError]]]:
 
 
 ERRORS_BY_STATUS = _group_errors_by_status()
-# Statuses of error answers: of every route, of routes that name a model, and of the two kinds of
+# Statuses of error responses: of every route, of routes that name a model, and of the two kinds of
 # POST requests.
 COMMON_STATUSES = frozenset({401, 403, 500})
 MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}
@@ -56,19 +56,19 @@ PREDICTION_STATUSES = frozenset(ERRORS_BY_STATUS) | COMMON_STATUSES | {408}
 ADMINISTRATION_STATUSES = MODEL_LOOKUP_STATUSES | {408, 409, 413, 504}
 RETRY_AFTER_HEADER = {
     "schema": {"type": "integer"},
-    "description": "Seconds after which to try again. An overloaded server sends it.",
+    "description": "Seconds after which to try again, if the server is overloaded.",
 }
 
 
 def build_error_responses(statuses: Iterable[int], error_format: ErrorFormat) -> dict[str, Any]:
     """Return the OpenAPI responses for errors, by status.
 
-    The description of each lists the error classes of that status, with the first line of their
-    docstrings.
+    The description of a response lists the errors of its status, each with the first line of its
+    class's docstring.
 
     Args:
         statuses: Statuses of errors, as the classes of `serving.errors` declare them.
-        error_format: Error format of the operation's protocol, which may map a status to another.
+        error_format: Error format of the operation's protocol, which may replace a status.
     """
     lines_by_status: dict[str, list[str]] = defaultdict(list)
     for status in sorted(statuses):

@@ -41,7 +41,7 @@ def build_schema_reference(model: str, part: str) -> Schema:
 
     Args:
         model: Name of the model.
-        part: Name of the schema, a key of what `build_model_schemas` returns, without the model.
+        part: Name of the schema without the model's name, for example `record`.
     """
     return {"$ref": f"#/components/schemas/{model}.{part}"}
 
@@ -219,7 +219,7 @@ def _build_tensorflow_answer_schema() -> Schema:
             _build_object_schema({"outputs": {"type": ["array", "object"]}}),
         ],
         "description": "`predictions` if the request has `instances`, `outputs` for `inputs`. "
-        "Several outputs are an object by name, a single one is not.",
+        "Several outputs are an object by name; a single output stands by itself.",
     }
 
 

@@ -13,7 +13,7 @@ from serving.http.openapi.error_responses import COMMON_STATUSES, build_error_re
 from serving.http.openapi.model_schemas import build_schema_reference
 
 Content = dict[str, str | dict[str, Any]]
-"""What a body may be, by media type: a schema, or the name of a schema that each model has."""
+"""Schema of a body by media type: the schema, or the name of a schema that each model has."""
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -62,16 +62,16 @@ class Operation:
         path: Path in OpenAPI's notation, such as `/models/{name}`.
         tag: Group of operations on the page `/docs`, such as a protocol.
         summary: Short text that says what the operation does.
-        description: Everything else that a user has to know, in Markdown.
+        description: Details of the operation, in Markdown.
         access: Scope of the API key that the operation needs; "open" if it needs none.
         parameters: Parameters of the path, the query and the headers.
         request_content: Content of the request body; empty if there is none.
         success_content: Content of the answer with status 200; empty if it has no body.
-        error_statuses: HTTP statuses of error answers.
+        error_statuses: HTTP statuses of error responses.
         is_body_required: Whether a request must have a body.
         has_redirect: Whether browsers are redirected to another page.
-        has_unready_answer: Whether the answer is 503 with the content of success, instead of an
-            error, while no model is ready.
+        has_unready_answer: Whether the status is 503 while no model is ready, with the body of a
+            success and not that of an error.
     """
 
     method: Literal["GET", "POST"]

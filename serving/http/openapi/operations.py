@@ -1,6 +1,6 @@
-"""The table of operations: every route, with its bodies, answers, errors and access.
+"""The table of operations: every route with its bodies, errors and required scope.
 
-The modules `repository_operations`, `triton_operations` and `cloud_operations` hold parts of it.
+The modules `repository_operations`, `triton_operations` and `cloud_operations` add their routes.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def _list_native_operations() -> list[Operation]:
             "GET",
             "/readyz",
             "forwardpass",
-            "Check that a model is ready, and why others are not",
-            descriptions.READY_AND_WHY,
+            "Check that a model is ready, and list refused and held versions",
+            descriptions.READY_WITH_REASONS,
             "open",
             success_content={JSON_MEDIA_TYPE: READINESS_SCHEMA},
             has_unready_answer=True,
@@ -152,7 +152,7 @@ def _list_native_operations() -> list[Operation]:
             "/openapi.json",
             "forwardpass",
             "Get this description",
-            descriptions.DOCUMENT,
+            descriptions.OPENAPI_DOCUMENT,
             success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
         ),
         Operation(
@@ -160,7 +160,7 @@ def _list_native_operations() -> list[Operation]:
             "/docs",
             "forwardpass",
             "Read this description and try its operations",
-            descriptions.PAGE,
+            descriptions.DOCS_PAGE,
             "open",
             success_content={"text/html": STRING_SCHEMA},
         ),
@@ -169,7 +169,7 @@ def _list_native_operations() -> list[Operation]:
             "/docs/{file}",
             "forwardpass",
             "Get a script or style of /docs",
-            descriptions.PAGE_PARTS,
+            descriptions.DOCS_ASSETS,
             "open",
             parameters=({"$ref": "#/components/parameters/file"},),
             success_content={

@@ -29,8 +29,7 @@ VERSION_OPTION_SCHEMA = {
     "type": ["integer", "string"],
     "minimum": 1,
     "pattern": "^[1-9][0-9]{0,8}$",
-    "description": "Number of the version to pin. Default: the version before the one that "
-    "answers.",
+    "description": "Number of the version to pin. Default: the version below the live one.",
 }
 NULLABLE_INTEGER_SCHEMA = {"type": ["integer", "null"]}
 RELOAD_ANSWER_SCHEMA = build_object_schema(

@@ -1,4 +1,4 @@
-"""The files of the page `/docs`: Swagger UI from its package, and a few files of this project.
+"""The files of the page `/docs`: Swagger UI from its package, plus files of this project.
 
 The page loads nothing from other hosts. Its content security policy allows scripts and styles from
 this server only.

@@ -49,7 +49,7 @@ STATISTICS_SCHEMA = build_object_schema(
     )
 )
 TRACE_SETTINGS_SCHEMA = build_object_schema(trace_level=ARRAY_SCHEMA)
-# A setting's current value is accepted too, but a schema cannot say so: it differs by server.
+# A setting's current value is also accepted. The schema leaves it out, as it differs by server.
 ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
 LOG_SETTINGS_SCHEMA = build_object_schema(
     log_file=STRING_SCHEMA,

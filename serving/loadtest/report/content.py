@@ -28,12 +28,12 @@ class LoadTestReport:
 
     Attributes:
         target: Model, version and server, such as `digits/1 at http://127.0.0.1:8000`.
-        command: The command line, without the API key.
-        load: The load in a few words, such as `open loop, 500 requests/s, poisson arrivals, 30 s`.
+        command: Command line of the load test, without the API key.
+        load: Description of the load: `open loop, 500 requests/s, poisson arrivals, 30 s`.
         statistics: Statistics of the load.
         results: Results of the objectives; empty if there are none.
         server: The server's own measurements; None if it has none.
-        generator: The generator's own part.
+        generator: Load and delays of the generator itself.
         probes: Rates that a capacity search probed; empty for a single load.
         machine: Properties of the machine that ran the generator, by name.
         capacity: Rate that a capacity search confirmed, in requests per second; None if none.
@@ -102,7 +102,7 @@ class LoadTestReport:
 
     @property
     def generator_summary(self) -> str:
-        """The generator's own part, in a line."""
+        """The load and the delays of the generator itself, in one line."""
         generator = self.generator
         delay = format_duration(generator.send_delay_p99_ms / 1000)
         summary = f"{format_percent(generator.cpu_share)} of a core, {delay} late at p99"

@@ -64,7 +64,7 @@ def format_bounds(bounds: PercentileBounds | None) -> str:
 
 
 def escape_text(text: str) -> str:
-    """Return foreign text in one line, without characters that a terminal would obey."""
+    """Return foreign text in one line, without characters that a terminal would interpret."""
     is_short = len(text) <= MAX_TEXT_CHARACTERS
     short = text if is_short else f"{text[: MAX_TEXT_CHARACTERS - 1]}…"
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in short)

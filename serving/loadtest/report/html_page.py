@@ -27,7 +27,7 @@ def render_page(report: LoadTestReport) -> str:
     """Render a report.
 
     Args:
-        report: The report.
+        report: Results of the load test.
 
     Returns:
         A complete HTML document, with styles for light and dark screens and for print.

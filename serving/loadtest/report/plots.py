@@ -44,7 +44,7 @@ WIDTH, HEIGHT = 7.2, 3.5  # inches
 # Widths of a plot on the page, in rem per inch: the same for all, so that their text is as large.
 REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
 DASHES = (0, (3, 3))
-USUAL_PERCENTILES = (50.0, 90.0, 99.0)  # shown in a capacity plot, besides those of the objectives
+USUAL_PERCENTILES = (50.0, 90.0, 99.0)  # in a capacity plot, in addition to the objectives'
 
 MATPLOTLIB_STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,

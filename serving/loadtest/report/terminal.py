@@ -29,7 +29,7 @@ def print_report(report: LoadTestReport, console: Console) -> None:
     """Print a report, warnings first.
 
     Args:
-        report: The report.
+        report: Results of the load test.
         console: Console to print on. At most 100 characters of its width are used.
     """
     parts = (

@@ -111,7 +111,7 @@ def find_changes_of_columns(before, after):
         ((number(maximum=0.5), *BASE[1:]), []),
     ],
 )
-def test_find_breaking_changes_of_columns(after, expected):
+def test_find_breaking_changes_column_changed_is_listed(after, expected):
     assert find_changes_of_columns(BASE, after) == expected
 
 
@@ -171,7 +171,7 @@ def test_find_breaking_changes_of_columns(after, expected):
         ),
     ],
 )
-def test_find_breaking_changes_of_categories_and_gaps(before, after, expected):
+def test_find_breaking_changes_categories_or_gaps_changed_are_listed(before, after, expected):
     assert find_changes_of_columns([before], [after]) == expected
 
 
@@ -195,7 +195,7 @@ def test_find_breaking_changes_column_name_is_normalized_as_in_requests():
         ({"target": ("z",)}, ["it has no target 'y'", "it has the new target 'z'"]),
     ],
 )
-def test_find_breaking_changes_of_answers(after, expected):
+def test_find_breaking_changes_outputs_changed_are_listed(after, expected):
     assert find_breaking_changes(manifest(BASE), manifest(BASE, **after)) == expected
 
 
@@ -342,7 +342,7 @@ def test_find_breaking_changes_none_columns_and_their_order_are_equal(before, af
     assert find_changes_of_columns(before, before) == []
 
 
-def test_find_breaking_changes_of_truth_texts_and_date_formats():
+def test_find_breaking_changes_truth_texts_or_date_formats_changed_are_listed():
     def truths(**texts):
         return manifest([BooleanColumn(name="paid", type="boolean", missing="impute", texts=texts)])
 

@@ -160,7 +160,7 @@ def find_shortest_path(start, end):
 @pytest.mark.parametrize(
     ("name", "number"), [(name, number) for name in sorted(FIELDS) for number in FIELDS[name]]
 )
-def test_find_external_data_behind_any_field_of_onnx_is_found(name, number):
+def test_find_external_data_in_any_onnx_field_is_found(name, number):
     path = [
         *find_shortest_path("ModelProto", name),
         number,
@@ -179,7 +179,7 @@ def test_find_external_data_knows_all_fields_of_onnx():
 
 
 @pytest.mark.parametrize("field", ["external_data", "data_location"])
-def test_find_external_data_either_field_is_enough(field):
+def test_find_external_data_only_location_or_only_data_location_is_found(field):
     tensor = make_external_tensor(has_location=field == "data_location")
     if field == "data_location":
         del tensor.external_data[:]
@@ -203,7 +203,7 @@ def test_find_external_data_anywhere_in_a_model_is_found(where):
 
 
 def run_branch(inner):
-    """Return a graph whose answer is that of its branch."""
+    """Return a graph whose output is that of its branch."""
     always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
     nodes = [
         helper.make_node("Constant", [], ["c"], value=always),
@@ -326,7 +326,7 @@ LOOPS = [
 ]
 
 
-def test_loop_operators_are_exactly_these():
+def test_loop_operators_equal_the_expected_list():
     assert sorted(LOOPS) == sorted(LOOP_OPERATORS)
 
 

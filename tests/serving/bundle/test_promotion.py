@@ -17,7 +17,7 @@ from tests.bundle_versions import add_version, damage
 
 @pytest.fixture
 def stage(only_digits):
-    """Function that stages copies of the shipped model under the given version numbers."""
+    """Return a function that stages copies of the shipped model under the given version numbers."""
 
     def add(*numbers):
         for number in numbers:
@@ -32,7 +32,7 @@ def list_folders(models):
     return sorted(path.name for path in (models / "digits").iterdir())
 
 
-def test_list_staged_versions_are_not_versions_but_can_be_opened(stage):
+def test_list_versions_staged_version_is_left_out_but_can_be_opened(stage):
     models = stage(2, 11)
     assert list_versions(models / "digits") == [1]
     assert list_staged_versions(models / "digits") == [2, 11]

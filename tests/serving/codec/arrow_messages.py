@@ -120,8 +120,8 @@ def schema(*fields):
 def batch(rows, nodes, buffers, variadic=None):
     """Return a record batch table.
 
-    `nodes` are `(rows, nulls)`, `buffers` are `(offset, length)`, and `variadic` is the number of
-    further buffers of each array of views.
+    `nodes` are `(rows, nulls)`, `buffers` are `(offset, length)`, and `variadic` holds the numbers
+    of variadic buffers, one number for each array of views.
     """
     fields = {0: ("<q", rows), 1: structs("<qq", nodes), 2: structs("<qq", buffers)}
     if variadic is not None:

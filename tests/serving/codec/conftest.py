@@ -1,4 +1,4 @@
-"""Models of the codec's tests: their columns and manifests; and damage to encoded bodies."""
+"""Models for the tests of the codec, and a function that damages encoded bodies."""
 
 from types import SimpleNamespace
 
@@ -76,13 +76,13 @@ def make_model(columns, *manifest_arguments):
 
 
 @pytest.fixture(scope="session")
-def vector():
+def numeric_model():
     """A model with a single input: numbers `x` and `z`, boolean `y`; `y` and `z` accept gaps."""
     return make_model(VECTOR, [0, 1])
 
 
 @pytest.fixture(scope="session")
-def table():
+def mixed_model():
     """A model with a column of each type; all accept gaps but `grade`."""
     return make_model(TABLE, ["no", "yes"])
 

@@ -1,6 +1,6 @@
 """Arrow streams: hostile ones cost time and memory in proportion to their bytes, and no more.
 
-Most of these streams could be written by no library; valid streams of every type are read as well.
+No library could write most of these streams. Valid streams of every type are read as well.
 """
 
 import io

@@ -78,7 +78,7 @@ def raw_message(*numbers):
 
 
 def raw_reference(struct_format, *numbers):
-    """Return a referenced part of a table that is only these numbers."""
+    """Return a referenced part of a table that consists of these numbers."""
 
     def write(out):
         at = len(out)
@@ -252,7 +252,7 @@ def test_decode_arrow_valid_stream_is_read(body):
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_decode_arrow_damaged_stream_is_refused_by_the_damage(damage):
+def test_decode_arrow_damaged_stream_error_names_the_damage(damage):
     body, got = DAMAGED[damage]
     with pytest.raises(MalformedBodyError) as raised:
         decode_arrow(body, FIELDS)

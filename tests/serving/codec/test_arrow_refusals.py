@@ -1,4 +1,4 @@
-"""Arrow streams with references outside their buffers, which would be answered wrongly if read."""
+"""Arrow streams with references outside their buffers, which must not be followed."""
 
 import struct
 

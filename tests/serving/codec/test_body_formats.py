@@ -1,6 +1,6 @@
 """The same records in every body format give the same arrays, or are refused in every format.
 
-The encoders are pyarrow, NumPy and the standard library, and none of the codec.
+Bodies are encoded with pyarrow, NumPy and the standard library, without code of the codec.
 """
 
 import csv

@@ -322,7 +322,7 @@ def test_validate_date_in_another_form_of_iso_8601_is_refused(text):
 
 
 @pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
-def test_validate_date_that_no_calendar_has_is_refused(text):
+def test_validate_impossible_date_is_refused(text):
     (validator,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
         validator.validate(text)

@@ -50,7 +50,7 @@ EXTRA = {  # values of columns that the model does not have
 
 
 def interleave(columns, extra):
-    """Return all columns in an order in which the model's are between the others."""
+    """Return all columns, those of the model between the extra ones."""
     names = [name for pair in zip(extra, columns, strict=False) for name in pair]
     names += [name for name in (*extra, *columns) if name not in names]
     return {name: {**columns, **extra}[name] for name in names}

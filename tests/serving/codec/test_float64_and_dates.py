@@ -233,8 +233,8 @@ def test_date_gap_stays_a_gap(date_format):
     np.testing.assert_array_equal(inputs["t"][:, 0], [np.nan, SECONDS])
 
 
-# The first and last number of a unit that is a date, and the numbers next to them that are none.
-# A float64 cannot tell these apart.
+# For each unit, the first and the last number that is a date, and the numbers just outside, which
+# are not. As float64, those of microseconds and of nanoseconds would be equal.
 EDGES = [
     ("microseconds", 253402300799999999, True),  # 9999-12-31T23:59:59.999999
     ("microseconds", 253402300800000000, False),

@@ -102,9 +102,9 @@ def test_gap_advice_nan_in_json_columns_error_says_how_to_send_a_gap(protocol, m
     assert error.message.endswith(f"which is not valid JSON{advice}"), error.message
 
 
-def test_gap_advice_nan_in_json_columns_error_names_those_that_accept_gaps(table):
+def test_gap_advice_nan_in_json_columns_error_names_those_that_accept_gaps(mixed_model):
     body = b'{"inputs":{"age":[NaN]}}'
-    error = get_error(("tensorflow", body, "application/json"), table.schema)
+    error = get_error(("tensorflow", body, "application/json"), mixed_model.schema)
     assert error.message.endswith(
         "got one with NaN, which is not valid JSON; send null for a missing value, which the model "
         'accepts in "age", "member", "work", "since"'

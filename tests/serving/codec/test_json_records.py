@@ -302,7 +302,7 @@ def test_decode_json_truncated_record_is_not_json():
 
 
 @pytest.mark.slow
-def test_decode_json_many_empty_records_are_refused_by_their_number():
+def test_decode_json_too_many_empty_records_are_refused():
     wide = InputSchema(
         [
             NumberColumn(name=f"x{i}", type="number", missing="impute", minimum=0, maximum=1)

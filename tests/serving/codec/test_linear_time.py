@@ -1,4 +1,4 @@
-"""The CPU time of a request grows linearly with its length, whatever its body and headers hold."""
+"""The CPU time of a request grows linearly with its length, whatever body and headers contain."""
 
 import io
 import time

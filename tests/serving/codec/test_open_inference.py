@@ -71,52 +71,59 @@ def get_error(model, *arguments, **members):
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
 @pytest.mark.parametrize("members", [{}, {"id": "7"}, {"outputs": [{"name": "label"}], "id": "["}])
-def test_decode_nested_or_flat_json_numbers_are_rows(vector, data, members):
-    decoded = decode(vector, [tensor("features", [2, 3], "FP32", data)], **members)
+def test_decode_nested_or_flat_json_numbers_are_rows(numeric_model, data, members):
+    decoded = decode(numeric_model, [tensor("features", [2, 3], "FP32", data)], **members)
     assert decoded.inputs["features"].dtype == np.float32
     np.testing.assert_array_equal(decoded.inputs["features"], ROWS)
 
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
-def test_decode_well_formed_json_numbers_creates_no_python_objects(vector, data, monkeypatch):
+def test_decode_well_formed_json_numbers_creates_no_python_objects(
+    numeric_model, data, monkeypatch
+):
     monkeypatch.delattr(open_inference_tensors, "_read_numbers")
     inputs = [tensor("features", [2, 3], "FP32", data)]
     for members in ({}, {"id": "[7]"}, {"outputs": [{"name": "label"}]}, {"parameters": {"a": []}}):
-        np.testing.assert_array_equal(decode(vector, inputs, **members).inputs["features"], ROWS)
+        np.testing.assert_array_equal(
+            decode(numeric_model, inputs, **members).inputs["features"], ROWS
+        )
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-def test_decode_numbers_of_every_datatype_are_rows(vector, datatype):
+def test_decode_numbers_of_every_datatype_are_rows(numeric_model, datatype):
     rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(DTYPES[datatype])
     in_json = tensor("features", [2, 3], datatype, rows.tolist())
     binary = tensor("features", [2, 3], datatype, binary_data_size=rows.nbytes)
-    for decoded in (decode(vector, [in_json]), decode(vector, [binary], rows.tobytes())):
+    for decoded in (
+        decode(numeric_model, [in_json]),
+        decode(numeric_model, [binary], rows.tobytes()),
+    ):
         np.testing.assert_array_equal(decoded.inputs["features"], rows.astype("f4"))
 
 
-def test_decode_bf16_is_the_upper_half_of_float32(vector):
+def test_decode_bf16_is_the_upper_half_of_float32(numeric_model):
     halves = (ROWS.view("<u4") >> 16).astype("<u2")
     inputs = [tensor("features", [2, 3], "BF16", binary_data_size=12)]
     truncated = (halves.astype("<u4") << 16).view("<f4")
     np.testing.assert_array_equal(
-        decode(vector, inputs, halves.tobytes()).inputs["features"], truncated
+        decode(numeric_model, inputs, halves.tobytes()).inputs["features"], truncated
     )
 
 
-def test_decode_aligned_binary_float32_is_a_view_of_the_body(vector):
+def test_decode_aligned_binary_float32_is_a_view_of_the_body(numeric_model):
     for spaces in range(4):
         inputs = [tensor("features", [2, 3], "FP32", binary_data_size=24)]
         head = json.dumps({"inputs": inputs}).encode() + b" " * spaces
         body = head + ROWS.tobytes()
         features = decode_inference_request(
-            EncodedRequest(body, json_length=len(head)), vector.schema
+            EncodedRequest(body, json_length=len(head)), numeric_model.schema
         ).inputs["features"]
         np.testing.assert_array_equal(features, ROWS)
         is_aligned = (np.frombuffer(body, "u1").ctypes.data + len(head)) % 4 == 0
         assert np.shares_memory(features, np.frombuffer(body, "u1")) == is_aligned
 
 
-def test_decode_columns_of_each_type_in_json_or_binary(table):
+def test_decode_columns_of_each_type_in_json_or_binary(mixed_model):
     day, shape = 86400.0, [2]
     values = {
         "age": ("FP32", np.array([1.5, np.nan], "f4")),
@@ -155,27 +162,29 @@ def test_decode_columns_of_each_type_in_json_or_binary(table):
     ]
     mixed = [binary[0], *flat[1:]]
     for decoded in (
-        decode(table, flat),
-        decode(table, nested[::-1]),
-        decode(table, binary, b"".join(content.values())),
-        decode(table, mixed, content["age"]),
+        decode(mixed_model, flat),
+        decode(mixed_model, nested[::-1]),
+        decode(mixed_model, binary, b"".join(content.values())),
+        decode(mixed_model, mixed, content["age"]),
     ):
         assert list(decoded.inputs) == list(expected)
         for name, array in decoded.inputs.items():
             assert array.shape == (2, 1)
             np.testing.assert_equal(array.ravel().tolist(), expected[name])
     with_texts = [flat[3], tensor("since", shape, "BYTES", ["1970-01-02", None])]
-    since = decode(table, with_texts).inputs["since"]
+    since = decode(mixed_model, with_texts).inputs["since"]
     np.testing.assert_equal(since.ravel().tolist(), [day, np.nan])
 
 
-def test_decode_request_without_json_is_the_only_input(vector, table):
-    decoded = decode_inference_request(EncodedRequest(ROWS.tobytes(), json_length=0), vector.schema)
+def test_decode_body_without_json_is_read_as_the_only_input(numeric_model, mixed_model):
+    decoded = decode_inference_request(
+        EncodedRequest(ROWS.tobytes(), json_length=0), numeric_model.schema
+    )
     np.testing.assert_array_equal(decoded.inputs["features"], ROWS)
-    answer = decoded.encode_answer(vector.manifest, OUTPUTS)
+    answer = decoded.encode_answer(numeric_model.manifest, OUTPUTS)
     assert answer.media_type == "application/octet-stream"
     with pytest.raises(ServingError, match="since the model has 5 inputs; got 0"):
-        decode_raw(table, b"")
+        decode_raw(mixed_model, b"")
 
 
 def create_model(column):
@@ -183,7 +192,7 @@ def create_model(column):
     return SimpleNamespace(schema=InputSchema([column]))
 
 
-def test_decode_request_without_json_for_a_category_is_one_text():
+def test_decode_body_without_json_of_a_category_is_read_as_one_text():
     def create_city_model(missing="impute", unseen="unknown"):
         return create_model(
             CategoryColumn(
@@ -224,7 +233,7 @@ def test_decode_request_without_json_for_a_category_is_one_text():
     assert f"an empty text, {GAP_NOT_ACCEPTED}" in message
 
 
-def test_decode_request_without_json_for_a_date_or_booleans_is_an_array():
+def test_decode_body_without_json_of_a_date_or_booleans_is_read_as_an_array():
     dates = create_model(
         DateColumn(
             name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
@@ -253,9 +262,11 @@ def split_answer(answer):
     return head, binary
 
 
-def test_encode_answer_is_json_by_default(vector):
+def test_encode_answer_is_json_by_default(numeric_model):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
-    answer = decode(vector, inputs, id="my id").encode_answer(vector.manifest, OUTPUTS)
+    answer = decode(numeric_model, inputs, id="my id").encode_answer(
+        numeric_model.manifest, OUTPUTS
+    )
     assert (answer.media_type, answer.headers) == ("application/json", ())
     label = {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}
     assert json.loads(answer.content) == {
@@ -272,42 +283,42 @@ def test_encode_answer_is_json_by_default(vector):
             },
         ],
     }
-    decoded = decode(vector, inputs, outputs=[{"name": "label"}])
-    assert json.loads(decoded.encode_answer(vector.manifest, OUTPUTS).content) == {
+    decoded = decode(numeric_model, inputs, outputs=[{"name": "label"}])
+    assert json.loads(decoded.encode_answer(numeric_model.manifest, OUTPUTS).content) == {
         "model_name": "m",
         "model_version": "17",
         "outputs": [label],
     }
 
 
-def test_encode_answer_requested_binary_outputs_are_binary(vector):
+def test_encode_answer_requested_binary_outputs_are_binary(numeric_model):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     parameters = {"binary_data_output": True}
-    decoded = decode(vector, inputs, parameters=parameters)
-    head, binary = split_answer(decoded.encode_answer(vector.manifest, OUTPUTS))
+    decoded = decode(numeric_model, inputs, parameters=parameters)
+    head, binary = split_answer(decoded.encode_answer(numeric_model.manifest, OUTPUTS))
     assert binary == {name: array.tobytes() for name, array in OUTPUTS.items()}
     assert all("data" not in output for output in head["outputs"])
     outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
-    decoded = decode(vector, inputs, outputs=outputs, parameters=parameters)
-    head, binary = split_answer(decoded.encode_answer(vector.manifest, OUTPUTS))
+    decoded = decode(numeric_model, inputs, outputs=outputs, parameters=parameters)
+    head, binary = split_answer(decoded.encode_answer(numeric_model.manifest, OUTPUTS))
     assert list(binary) == ["probabilities"]
     assert head["outputs"][0]["data"] == [1, 0]
-    decoded = decode(vector, inputs, parameters=parameters)
+    decoded = decode(numeric_model, inputs, parameters=parameters)
     labels = {"label": np.array(["ü", ""])}
-    head, binary = split_answer(decoded.encode_answer(vector.manifest, labels))
+    head, binary = split_answer(decoded.encode_answer(numeric_model.manifest, labels))
     assert head["outputs"][0]["datatype"] == "BYTES"
     assert binary["label"] == pack_texts(["ü", ""])
 
 
-def test_build_tensor_metadata_describes_the_graph(vector, table, regression):
-    assert build_tensor_metadata(vector.manifest) == {
+def test_build_tensor_metadata_describes_the_graph(numeric_model, mixed_model, regression):
+    assert build_tensor_metadata(numeric_model.manifest) == {
         "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}],
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
         ],
     }
-    metadata = build_tensor_metadata(table.manifest)
+    metadata = build_tensor_metadata(mixed_model.manifest)
     datatypes = [one["datatype"] for one in metadata["inputs"]]
     assert datatypes == ["FP32", "FP32", "BYTES", "BYTES", "FP64"]
     assert all(one["shape"] == [-1, 1] for one in metadata["inputs"])
@@ -396,22 +407,24 @@ INVALID_REQUESTS = [
 
 
 @pytest.mark.parametrize(("inputs", "members", "expected"), INVALID_REQUESTS)
-def test_decode_invalid_request_is_refused_by_the_fault(vector, inputs, members, expected):
-    assert expected in get_error(vector, inputs, **members)
+def test_decode_invalid_request_error_names_the_fault(numeric_model, inputs, members, expected):
+    assert expected in get_error(numeric_model, inputs, **members)
 
 
-def test_decode_invalid_binary_tensor_is_refused_by_the_fault(vector, table):
+def test_decode_invalid_binary_tensor_error_names_the_fault(numeric_model, mixed_model):
     def declare(size, shape=(1, 3), datatype="FP32"):
         return [tensor("features", list(shape), datatype, binary_data_size=size)]
 
-    assert "no bytes after the last tensor; got 4" in get_error(vector, declare(12), bytes(16))
-    assert "expected 12 bytes of input" in get_error(vector, declare(12), bytes(8))
-    assert "in elements of 4 bytes" in get_error(vector, declare(11), bytes(11))
-    assert "expected 3 elements" in get_error(vector, declare(24), bytes(24))
+    assert "no bytes after the last tensor; got 4" in get_error(
+        numeric_model, declare(12), bytes(16)
+    )
+    assert "expected 12 bytes of input" in get_error(numeric_model, declare(12), bytes(8))
+    assert "in elements of 4 bytes" in get_error(numeric_model, declare(11), bytes(11))
+    assert "expected 3 elements" in get_error(numeric_model, declare(24), bytes(24))
     nan = np.array([np.nan, 1, 1], "f4").tobytes()
-    assert f"field 'x'; got NaN, {GAP_NOT_ACCEPTED}" in get_error(vector, declare(12), nan)
+    assert f"field 'x'; got NaN, {GAP_NOT_ACCEPTED}" in get_error(numeric_model, declare(12), nan)
     assert "cannot hold" in get_error(
-        vector, declare(24, datatype="FP64"), np.array([1, 1, 1e39]).tobytes()
+        numeric_model, declare(24, datatype="FP64"), np.array([1, 1, 1e39]).tobytes()
     )
     for content, expected in (
         (pack_texts(["1"])[:-1], "got a truncated one after 0 elements"),
@@ -421,30 +434,30 @@ def test_decode_invalid_binary_tensor_is_refused_by_the_fault(vector, table):
         (pack_texts(["9"]), 'expected one of "1", "2" in instance 0, field \'grade\''),
     ):
         inputs = [tensor("grade", [1], "BYTES", binary_data_size=len(content))]
-        assert expected in get_error(table, inputs, content)
+        assert expected in get_error(mixed_model, inputs, content)
 
 
 @pytest.mark.parametrize("length", [-1, 10**9])
-def test_decode_json_length_beyond_the_body_is_refused(vector, length):
+def test_decode_json_length_beyond_the_body_is_refused(numeric_model, length):
     with pytest.raises(ServingError, match="as Inference-Header-Content-Length says"):
-        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.schema)
+        decode_inference_request(EncodedRequest(b"{}", json_length=length), numeric_model.schema)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"inputs":[NaN]}', b"\xff", b"[" * 9999])
-def test_decode_body_that_is_no_request_is_refused(vector, body):
+def test_decode_body_that_is_no_request_is_refused(numeric_model, body):
     with pytest.raises(ServingError):
-        decode_inference_request(EncodedRequest(body), vector.schema)
+        decode_inference_request(EncodedRequest(body), numeric_model.schema)
 
 
 @pytest.mark.parametrize("filling", ["[],", "{},", '"",', "[[],[]],"])
-def test_decode_hostile_body_is_refused_in_memory_linear_in_its_length(vector, filling):
+def test_decode_hostile_body_is_refused_in_memory_linear_in_its_length(numeric_model, filling):
     data = (filling * (2**19 // len(filling)))[:-1]
     head = '{"inputs":[{"name":"features","shape":[9,3],"datatype":"FP32","data":['
     text = f"{head}{data}]}}]}}".encode()
     tracemalloc.start()
     try:
         with pytest.raises(ServingError):
-            decode_inference_request(EncodedRequest(text), vector.schema)
+            decode_inference_request(EncodedRequest(text), numeric_model.schema)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -454,15 +467,17 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(st.tuples(finite, st.booleans().map(float), finite), max_size=6))
-def test_decode_every_encoding_gives_the_same_array(vector, rows):
+def test_decode_every_encoding_gives_the_same_array(numeric_model, rows):
     array = np.array(rows, "f4").reshape(-1, 3)
     shape = list(array.shape)
     binary = tensor("features", shape, "FP32", binary_data_size=array.nbytes)
     for decoded in (
-        decode(vector, [tensor("features", shape, "FP32", array.tolist())]),
-        decode(vector, [tensor("features", shape, "FP64", array.ravel().tolist())]),
-        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.schema),
-        *([decode(vector, [binary], array.tobytes())] if rows else []),
+        decode(numeric_model, [tensor("features", shape, "FP32", array.tolist())]),
+        decode(numeric_model, [tensor("features", shape, "FP64", array.ravel().tolist())]),
+        decode_inference_request(
+            EncodedRequest(array.tobytes(), json_length=0), numeric_model.schema
+        ),
+        *([decode(numeric_model, [binary], array.tobytes())] if rows else []),
     ):
         features = decoded.inputs["features"]
         assert (features.dtype, features.shape) == (np.float32, array.shape)
@@ -476,22 +491,25 @@ def encode_body(inputs, content=b"", **members):
 
 
 VALID = [
-    ("vector", encode_body(features(), id="a", outputs=[{"name": "label"}])),
-    ("vector", encode_body(features([[1, 1, 1]]))),
+    ("numeric_model", encode_body(features(), id="a", outputs=[{"name": "label"}])),
+    ("numeric_model", encode_body(features([[1, 1, 1]]))),
     (
-        "vector",
+        "numeric_model",
         encode_body([tensor("features", [2, 3], "FP32", binary_data_size=24)], ROWS.tobytes()),
     ),
-    ("vector", encode_body([tensor("features", [1, 3], "FP16", binary_data_size=6)], bytes(6))),
-    ("vector", (ROWS.tobytes(), 0)),
     (
-        "table",
+        "numeric_model",
+        encode_body([tensor("features", [1, 3], "FP16", binary_data_size=6)], bytes(6)),
+    ),
+    ("numeric_model", (ROWS.tobytes(), 0)),
+    (
+        "mixed_model",
         encode_body(
             [tensor("grade", [2], "BYTES", ["1", "2"]), tensor("age", [2], "FP64", [1, 2])]
         ),
     ),
     (
-        "table",
+        "mixed_model",
         encode_body(
             [
                 tensor("grade", [2], "BYTES", binary_data_size=10),
@@ -506,9 +524,9 @@ VALID = [
 @pytest.mark.slow
 @examples(300)
 @given(st.data())
-def test_decode_damaged_body_is_decoded_or_refused(vector, table, damage, data):
+def test_decode_damaged_body_is_decoded_or_refused(numeric_model, mixed_model, damage, data):
     name, (body, length) = data.draw(st.sampled_from(VALID))
-    model = {"vector": vector, "table": table}[name]
+    model = {"numeric_model": numeric_model, "mixed_model": mixed_model}[name]
     if length and data.draw(st.booleans()):
         length += data.draw(st.integers(-3, 3))
     try:
@@ -523,45 +541,47 @@ def test_decode_damaged_body_is_decoded_or_refused(vector, table, damage, data):
             assert array.dtype.kind == "O" or not np.isinf(array).any()
 
 
-def test_decode_more_than_16_outputs_is_refused(vector):
+def test_decode_more_than_16_outputs_is_refused(numeric_model):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     for count in (16, 17):
         outputs = [{"name": f"an output {index}"} for index in range(count)]
-        message = get_error(vector, inputs, outputs=outputs)
+        message = get_error(numeric_model, inputs, outputs=outputs)
         assert ('"outputs" to name each output once; got 17 names' in message) == (count == 17)
 
 
-def test_decode_number_among_the_texts_of_bytes_is_refused_by_its_place(table):
+def test_decode_bytes_tensor_with_a_number_error_names_its_index(mixed_model):
     grades = tensor("grade", [2], "BYTES", ["1", "2"])
-    message = get_error(table, [grades, tensor("work", [2], "BYTES", ["private", 3])])
+    message = get_error(mixed_model, [grades, tensor("work", [2], "BYTES", ["private", 3])])
     assert message == 'expected "data" of input "work" to be texts; got the number 3 at place 1'
 
 
-def test_decode_value_in_the_place_of_a_row_is_refused_by_its_instance(vector):
-    message = get_error(vector, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
+def test_decode_value_instead_of_a_row_error_names_the_instance(numeric_model):
+    message = get_error(numeric_model, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
     assert message.startswith('expected "data" of input "features" to be lists of 3 values; got ')
     assert message.endswith("the number 5 in instance 1")
 
 
-def test_decode_parameters_of_more_than_4096_characters_are_refused(vector):
+def test_decode_parameters_of_more_than_4096_characters_are_refused(numeric_model):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     empty = len(json.dumps({"a": ""}, separators=(",", ":")))
     for size in (4096, 4097):
         members = {"parameters": {"a": "x" * (size - empty)}}
         if size <= 4096:
-            assert decode(vector, inputs, **members).inputs["features"].shape == (2, 3)
+            assert decode(numeric_model, inputs, **members).inputs["features"].shape == (2, 3)
         else:
-            assert "in at most 4096 characters; got more" in get_error(vector, inputs, **members)
+            assert "in at most 4096 characters; got more" in get_error(
+                numeric_model, inputs, **members
+            )
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [(["1", "2", "1"], "as its shape says; got more"), (["1"], "got fewer in 5 bytes")],
 )
-def test_decode_binary_texts_whose_number_is_not_the_shapes_are_refused(table, values, expected):
+def test_decode_binary_texts_count_differs_from_shape_is_refused(mixed_model, values, expected):
     content = pack_texts(values)
     message = get_error(
-        table, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content
+        mixed_model, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content
     )
     assert message.startswith('expected 2 elements of input "grade", ')
     assert expected in message

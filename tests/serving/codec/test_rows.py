@@ -52,37 +52,39 @@ ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", ">f8", "<f2", "<i8", "<u2", "i1", "?"])
-def test_decode_npy_any_dtype_and_order_gives_float32_rows(vector, kind, order):
+def test_decode_npy_any_dtype_and_order_gives_float32_rows(numeric_model, kind, order):
     rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(kind, order=order)
-    found = decode(write_npy(rows), NPY, vector)["features"]
+    found = decode(write_npy(rows), NPY, numeric_model)["features"]
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, rows.astype("f4"))
-    np.testing.assert_array_equal(decode(write_npy(rows[0]), NPY, vector)["features"], rows[:1])
-    assert decode(write_npy(rows[:0]), NPY, vector)["features"].shape == (0, 3)
+    np.testing.assert_array_equal(
+        decode(write_npy(rows[0]), NPY, numeric_model)["features"], rows[:1]
+    )
+    assert decode(write_npy(rows[:0]), NPY, numeric_model)["features"].shape == (0, 3)
 
 
-def test_decode_npy_and_raw_float32_is_not_copied(vector):
+def test_decode_npy_and_raw_float32_is_not_copied(numeric_model):
     body = write_npy(ROWS)
-    assert np.shares_memory(decode(body, NPY, vector)["features"], np.frombuffer(body, "u1"))
+    assert np.shares_memory(decode(body, NPY, numeric_model)["features"], np.frombuffer(body, "u1"))
     raw = ROWS.tobytes()
-    found = decode(raw, RAW, vector)["features"]
+    found = decode(raw, RAW, numeric_model)["features"]
     assert np.shares_memory(found, np.frombuffer(raw, "u1"))
     np.testing.assert_array_equal(found, ROWS)
-    assert decode(b"", RAW, vector)["features"].shape == (0, 3)
+    assert decode(b"", RAW, numeric_model)["features"].shape == (0, 3)
 
 
-def test_decode_npy_and_raw_invalid_body_is_refused(vector, table):
+def test_decode_npy_and_raw_invalid_body_is_refused(numeric_model, mixed_model):
     assert "(n, 3), a number per feature; got (2, 2)" in get_error(
-        write_npy(np.eye(2)), NPY, vector
+        write_npy(np.eye(2)), NPY, numeric_model
     )
-    assert "got (1, 2, 3)" in get_error(write_npy(np.zeros((1, 2, 3))), NPY, vector)
-    assert "got one of '<c16'" in get_error(write_npy(np.zeros(3, complex)), NPY, vector)
+    assert "got (1, 2, 3)" in get_error(write_npy(np.zeros((1, 2, 3))), NPY, numeric_model)
+    assert "got one of '<c16'" in get_error(write_npy(np.zeros(3, complex)), NPY, numeric_model)
     assert "got one of '|O'" in get_error(
-        write_npy(np.array([None] * 3), allow_pickle=True), NPY, vector
+        write_npy(np.array([None] * 3), allow_pickle=True), NPY, numeric_model
     )
-    assert "expected a file of NumPy's format" in get_error(b"\x93NUMPY", NPY, vector)
-    assert "as its header says; got 20 bytes" in get_error(write_npy(ROWS)[:-4], NPY, vector)
+    assert "expected a file of NumPy's format" in get_error(b"\x93NUMPY", NPY, numeric_model)
+    assert "as its header says; got 20 bytes" in get_error(write_npy(ROWS)[:-4], NPY, numeric_model)
     for shape in (
         b"(9999999999999,3)",
         b"(99999999999999999999999,)",
@@ -94,13 +96,13 @@ def test_decode_npy_and_raw_invalid_body_is_refused(vector, table):
         b"(2, 10**9)",
     ):
         wrong = write_npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
-        assert "expected a" in get_error(wrong, NPY, vector)
-    assert "send JSON, CSV or an Arrow stream" in get_error(write_npy(ROWS), NPY, table)
-    assert "expected rows of 12 bytes" in get_error(b"12345678", RAW, vector)
+        assert "expected a" in get_error(wrong, NPY, numeric_model)
+    assert "send JSON, CSV or an Arrow stream" in get_error(write_npy(ROWS), NPY, mixed_model)
+    assert "expected rows of 12 bytes" in get_error(b"12345678", RAW, numeric_model)
 
 
 @pytest.mark.parametrize("media", [NPY, RAW])
-def test_decode_npy_and_raw_wrong_number_error_names_instance_and_field(vector, media):
+def test_decode_npy_and_raw_wrong_number_error_names_instance_and_field(numeric_model, media):
     for column, value, got in (
         (0, np.nan, "got NaN, and this column accepts no missing value"),
         (0, np.inf, "got the number inf"),
@@ -109,14 +111,18 @@ def test_decode_npy_and_raw_wrong_number_error_names_instance_and_field(vector, 
     ):
         rows = ROWS.copy()
         rows[1, column] = value
-        message = get_error(write_npy(rows) if media == NPY else rows.tobytes(), media, vector)
+        message = get_error(
+            write_npy(rows) if media == NPY else rows.tobytes(), media, numeric_model
+        )
         assert got in message
         assert "instance 1, field" in message
-    assert "that float32 cannot hold" in get_error(write_npy(np.array([1e39, 0, 0])), NPY, vector)
+    assert "that float32 cannot hold" in get_error(
+        write_npy(np.array([1e39, 0, 0])), NPY, numeric_model
+    )
     signalling = np.array([[0x7F800001] * 3], "<u4").tobytes()
-    assert "got NaN" in get_error(signalling, RAW, vector)
+    assert "got NaN" in get_error(signalling, RAW, numeric_model)
     gaps = np.array([[1, np.nan, np.nan]], "f4")
-    np.testing.assert_array_equal(decode(gaps.tobytes(), RAW, vector)["features"], gaps)
+    np.testing.assert_array_equal(decode(gaps.tobytes(), RAW, numeric_model)["features"], gaps)
 
 
 times = st.datetimes(datetime.datetime(1950, 1, 1), datetime.datetime(2100, 1, 1))
@@ -128,8 +134,8 @@ columns = {
 }
 
 
-def convert_like_the_graph(name, values):
-    """Return a column as the graph takes it, computed without the codec."""
+def compute_expected_input(name, values):
+    """Return the values that the graph should receive for a column, without using the codec."""
     if name == "work":
         gaps = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
         texts = ["" if v is None else v.strip() for v in values]
@@ -143,7 +149,7 @@ def convert_like_the_graph(name, values):
 @pytest.mark.slow
 @examples(60)
 @given(st.data())
-def test_decode_arrow_any_table_gives_its_columns(table, data):
+def test_decode_arrow_any_table_gives_its_columns(mixed_model, data):
     count = data.draw(st.integers(0, 9))
     drawn, arrays = {}, {}
     for name in data.draw(st.permutations([*columns])):
@@ -155,10 +161,10 @@ def test_decode_arrow_any_table_gives_its_columns(table, data):
     arrays["grade"] = pa.array([1] * count, data.draw(st.sampled_from([pa.int8(), pa.uint64()])))
     legacy = data.draw(st.booleans())
     body = write_arrow(pa.table(arrays), use_legacy_format=legacy, emit_dictionary_deltas=False)
-    found = decode(body, ARROW, table)
+    found = decode(body, ARROW, mixed_model)
     assert list(found) == ["age", "member", "work", "grade", "since"]
     for name, values in drawn.items():
-        expected = convert_like_the_graph(name, values)
+        expected = compute_expected_input(name, values)
         if name == "work":
             assert found[name].tolist() == expected
         else:
@@ -198,20 +204,23 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "values", "kind", "expected"), KINDS)
-def test_decode_arrow_every_type_gives_what_the_graph_takes(table, name, values, kind, expected):
+def test_decode_arrow_every_type_gives_what_the_graph_takes(
+    mixed_model, name, values, kind, expected
+):
     grades = pa.array(["1", "2"])
     found = decode(
-        write_arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, table
+        write_arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, mixed_model
     )
     np.testing.assert_equal(found[name].ravel().tolist(), expected)
 
 
-def test_decode_arrow_columns_of_numbers_give_one_matrix(vector):
+def test_decode_arrow_columns_of_numbers_give_one_matrix(numeric_model):
     body = write_arrow(
         pa.table({"z": [1.5, None], "x": pa.array([1, 2], pa.int8()), "y": [True, None]})
     )
     np.testing.assert_array_equal(
-        decode(body, ARROW, vector)["features"], np.array([[1, 1, 1.5], [2, np.nan, np.nan]], "f4")
+        decode(body, ARROW, numeric_model)["features"],
+        np.array([[1, 1, 1.5], [2, np.nan, np.nan]], "f4"),
     )
 
 
@@ -227,19 +236,21 @@ def test_decode_arrow_columns_of_numbers_give_one_matrix(vector):
         ({"grade": ["1"], "age": [datetime.date(2000, 1, 1)]}, "got a column of times"),
     ],
 )
-def test_decode_arrow_wrong_column_error_names_it(table, columns, got):
-    assert got in get_error(write_arrow(pa.table(columns)), ARROW, table)
+def test_decode_arrow_wrong_column_error_names_it(mixed_model, columns, got):
+    assert got in get_error(write_arrow(pa.table(columns)), ARROW, mixed_model)
 
 
-def test_decode_arrow_compressed_or_truncated_stream_is_refused(vector):
+def test_decode_arrow_compressed_or_truncated_stream_is_refused(numeric_model):
     whole = pa.table({"x": np.arange(99.0)})
-    assert "without compression" in get_error(write_arrow(whole, compression="zstd"), ARROW, vector)
+    assert "without compression" in get_error(
+        write_arrow(whole, compression="zstd"), ARROW, numeric_model
+    )
     body = write_arrow(whole)
     for cut in range(9, len(body), 97):
         with pytest.raises(MalformedBodyError, match="expected an Arrow stream"):
-            decode(body[:-cut], ARROW, vector)
+            decode(body[:-cut], ARROW, numeric_model)
     with pytest.raises(MalformedBodyError, match="no schema"):
-        decode(b"", ARROW, vector)
+        decode(b"", ARROW, numeric_model)
 
 
 TRUTHS = {"true": True, "1": True, "False": False, "0": False}
@@ -254,7 +265,7 @@ def write_csv(rows, **options):
 @pytest.mark.slow
 @examples(60)
 @given(st.data())
-def test_decode_csv_file_of_the_standard_library_gives_its_rows(table, data):
+def test_decode_csv_written_by_csv_module_equals_json(mixed_model, data):
     count = data.draw(st.integers(0, 6))
     words = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"))
     rows = [
@@ -269,14 +280,14 @@ def test_decode_csv_file_of_the_standard_library_gives_its_rows(table, data):
     ]
     quoting = data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
     ends = data.draw(st.sampled_from(["\r\n", "\n"]))
-    head = [[*table.schema.column_positions]] * data.draw(st.booleans())
+    head = [[*mixed_model.schema.column_positions]] * data.draw(st.booleans())
     body = write_csv([*head, *rows], quoting=quoting, lineterminator=ends)
-    found = decode(body, CSV, table)
+    found = decode(body, CSV, mixed_model)
     as_json = [
         [None if v == "" else v, TRUTHS.get(y), w, g, str(d) if d else None]
         for v, y, w, g, d in rows
     ]
-    expected = decode(json.dumps({"instances": as_json}).encode(), "application/json", table)
+    expected = decode(json.dumps({"instances": as_json}).encode(), "application/json", mixed_model)
     for name, column in expected.items():
         np.testing.assert_array_equal(found[name], column)
 
@@ -291,8 +302,10 @@ def test_decode_csv_file_of_the_standard_library_gives_its_rows(table, data):
         b"\xef\xbb\xbf1.5, 1 ,2\n\n\n2,0,3\n\n",
     ],
 )
-def test_decode_csv_numbers_in_any_layout_give_the_same_rows(vector, body):
-    np.testing.assert_array_equal(decode(body, CSV, vector)["features"], [[1.5, 1, 2], [2, 0, 3]])
+def test_decode_csv_numbers_in_any_layout_give_the_same_rows(numeric_model, body):
+    np.testing.assert_array_equal(
+        decode(body, CSV, numeric_model)["features"], [[1.5, 1, 2], [2, 0, 3]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,15 +321,15 @@ def test_decode_csv_numbers_in_any_layout_give_the_same_rows(vector, body):
         (b",1,1", "field 'x'; got null, and this column accepts no missing value"),
         (b"1,2,1", "expected true or false in instance 0, field 'y'"),
         (b"1,1,1e39", "float32 cannot hold"),
-        (b'1,1,"1', "expected a CSV body; got another: unexpected end of data"),
-        (b'1,1,"1"2', "expected a CSV body"),
+        (b'1,1,"1', "expected a valid CSV body; got an invalid one: unexpected end of data"),
+        (b'1,1,"1"2', "expected a valid CSV body"),
         (b"1,1,\xff", "an invalid byte at position 4"),
         (b"1" + b"," * 2**20, "expected 3 values in instance 0"),
-        (b"1\r2,1,1", "expected a CSV body; got another: new-line character"),
+        (b"1\r2,1,1", "expected a valid CSV body; got an invalid one: new-line character"),
     ],
 )
-def test_decode_csv_invalid_body_error_names_what_is_wrong(vector, body, got):
-    assert got in get_error(body, CSV, vector)
+def test_decode_csv_invalid_body_error_names_what_is_wrong(numeric_model, body, got):
+    assert got in get_error(body, CSV, numeric_model)
 
 
 def test_decode_csv_empty_line_of_a_single_column_is_a_gap():
@@ -334,73 +347,83 @@ def get_answer(body, accept="", model=None, outputs=OUTPUTS):
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_rows_request_parameters_select_the_outputs(vector, where):
+def test_rows_request_parameters_select_the_outputs(numeric_model, where):
     def get_answer_to(parameters):
         parts = ['"instances":[[1,1,1],[2,0,2]]', f'"parameters" : {json.dumps(parameters)}']
         body = f"{{{','.join(parts[:: 1 if where == 'after' else -1])}}}"
-        return json.loads(get_answer(body.encode(), model=vector).content)
+        return json.loads(get_answer(body.encode(), model=numeric_model).content)
 
     head = {"model": "m", "version": 17}
-    label, both = {"predictions": [1, 0]}, {"probabilities": [[0.25, 0.75], [1.0, 0.0]]}
-    assert get_answer_to({"outputs": ["label"]}) == head | label
-    assert get_answer_to({"outputs": ["probabilities"]}) == head | both
+    predictions = {"predictions": [1, 0]}
+    probabilities = {"probabilities": [[0.25, 0.75], [1.0, 0.0]]}
+    assert get_answer_to({"outputs": ["label"]}) == head | predictions
+    assert get_answer_to({"outputs": ["probabilities"]}) == head | probabilities
     for every in ({}, None, {"outputs": ["probabilities", "label"]}):
-        assert get_answer_to(every) == head | label | both
+        assert get_answer_to(every) == head | predictions | probabilities
     for wrong, got in (
         ({"outputs": ["logits"]}, 'expected outputs among label, probabilities; got "logits"'),
         ({"outputs": ["label", "label"]}, 'expected every output once; got "label" twice'),
         ({"outputs": []}, "at least one output"),
         ({"outputs": "label"}, 'expected "outputs" to be a list of names; got the text "label"'),
-        ({"output": ["label"]}, 'got an object of "output"'),
+        ({"output": ["label"]}, 'got an object with the key "output"'),
         ([1], "got a list"),
-        ({"outputs": ["x" * 5000]}, 'expected "parameters" in less than 4096 characters'),
+        ({"outputs": ["x" * 5000]}, 'expected "parameters" of fewer than 4096 characters'),
     ):
         with pytest.raises(InvalidInstancesError) as raised:
             get_answer_to(wrong)
         assert got in raised.value.message
 
 
-def test_rows_request_nested_value_with_parameters_is_refused(vector):
+def test_rows_request_nested_value_with_parameters_is_refused(numeric_model):
     for parameters in ('{"outputs":["label"]}', '{"outputs":["\\u005b"]}', '["[[[["]'):
         body = f'{{"parameters":{parameters},"instances":[[1,[1],1]]}}'.encode()
         assert "instance 0, field 'y' (position 1); got a list" in get_error(
-            body, "application/json", vector
+            body, "application/json", numeric_model
         )
 
 
-def test_rows_request_accepts_csv_answer_is_csv(vector):
+def test_rows_request_accept_header_csv_returns_csv(numeric_model):
     body = b'{"instances":[[1,1,1],[2,0,2]]}'
-    assert get_answer(body, "text/csv", vector) == (
+    assert get_answer(body, "text/csv", numeric_model) == (
         b"1,0.25,0.75\n0,1.0,0.0\n",
         "text/csv",
         (),
         200,
     )
     texts = {**OUTPUTS, "label": np.array(['a "b", c', "d"])}
-    assert get_answer(body, "text/csv", vector, texts).content.startswith(b'"a ""b"", c",0.25')
+    assert get_answer(body, "text/csv", numeric_model, texts).content.startswith(
+        b'"a ""b"", c",0.25'
+    )
     values = {"value": np.array([[1.5, 2], [3, 4]], "f4")}
-    assert get_answer(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
-    assert get_answer(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
-    assert get_answer(body, "image/png", vector).media_type == "application/json"
+    assert get_answer(body, "text/csv", numeric_model, values).content == b"1.5,2.0\n3.0,4.0\n"
+    assert (
+        get_answer(body, "text/csv", numeric_model, {"value": np.zeros((0, 1), "f4")}).content
+        == b""
+    )
+    assert get_answer(body, "image/png", numeric_model).media_type == "application/json"
 
 
-def test_rows_request_unknown_media_type_error_names_the_accepted_ones(vector):
-    message = get_error(b"x", "text/xml", vector)
+def test_rows_request_unknown_media_type_error_names_the_accepted_ones(numeric_model):
+    message = get_error(b"x", "text/xml", numeric_model)
     assert message.startswith("expected Content-Type: application/json; got text/xml")
     assert all(media in message for media in (NPY, CSV, ARROW, RAW))
 
 
 VALID = [
-    (NPY, "vector", write_npy(ROWS)),
-    (NPY, "vector", write_npy(ROWS.astype(">f8", order="F"))),
-    (RAW, "vector", ROWS.tobytes()),
-    (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"),
-    (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
-    ("application/json", "table", b'{"instances":[{"age":1,"grade":2}],"parameters":{"a":[1]}}'),
+    (NPY, "numeric_model", write_npy(ROWS)),
+    (NPY, "numeric_model", write_npy(ROWS.astype(">f8", order="F"))),
+    (RAW, "numeric_model", ROWS.tobytes()),
+    (CSV, "numeric_model", b"x,y,z\n1,1,1\n2,,3\n"),
+    (CSV, "mixed_model", b'1,true,"a ""b""",1,2000-01-01\r\n'),
+    (
+        "application/json",
+        "mixed_model",
+        b'{"instances":[{"age":1,"grade":2}],"parameters":{"a":[1]}}',
+    ),
     *(
         (
             ARROW,
-            "table",
+            "mixed_model",
             write_arrow(
                 pa.table(
                     {
@@ -422,9 +445,9 @@ VALID = [
 @pytest.mark.slow
 @examples(600)
 @given(st.data())
-def test_rows_request_damaged_body_is_decoded_or_refused(vector, table, damage, data):
+def test_rows_request_damaged_body_is_decoded_or_refused(numeric_model, mixed_model, damage, data):
     media, name, body = data.draw(st.sampled_from(VALID))
-    model = {"vector": vector, "table": table}[name]
+    model = {"numeric_model": numeric_model, "mixed_model": mixed_model}[name]
     try:
         inputs = decode(damage(data, body), media, model)
     except ServingError as error:

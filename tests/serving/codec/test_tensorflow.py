@@ -47,13 +47,13 @@ VECTORS = [
 
 
 @pytest.mark.parametrize("body", VECTORS)
-def test_decode_tensorflow_every_form_of_a_matrix_gives_the_same_rows(vector, body):
-    found = decode(body, vector).inputs["features"]
+def test_decode_tensorflow_every_form_of_a_matrix_gives_the_same_rows(numeric_model, body):
+    found = decode(body, numeric_model).inputs["features"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, ROWS)
 
 
-def test_decode_tensorflow_every_form_accepts_gaps_and_booleans(vector):
+def test_decode_tensorflow_every_form_accepts_gaps_and_booleans(numeric_model):
     row = [1, True, None]
     for body in (
         {"instances": [row]},
@@ -61,7 +61,9 @@ def test_decode_tensorflow_every_form_accepts_gaps_and_booleans(vector):
         {"inputs": [row]},
         {"instances": [{"x": 1, "y": True}]},
     ):
-        np.testing.assert_array_equal(decode(body, vector).inputs["features"], [[1, 1, np.nan]])
+        np.testing.assert_array_equal(
+            decode(body, numeric_model).inputs["features"], [[1, 1, np.nan]]
+        )
 
 
 TABLES = [
@@ -73,8 +75,10 @@ TABLES = [
 
 
 @pytest.mark.parametrize("body", TABLES)
-def test_decode_tensorflow_every_form_of_a_table_gives_the_same_columns(table, body):
-    found = {name: array.ravel().tolist() for name, array in decode(body, table).inputs.items()}
+def test_decode_tensorflow_every_form_of_a_table_gives_the_same_columns(mixed_model, body):
+    found = {
+        name: array.ravel().tolist() for name, array in decode(body, mixed_model).inputs.items()
+    }
     assert found == {
         "age": [39.0] * 2,
         "member": [1.0] * 2,
@@ -84,30 +88,30 @@ def test_decode_tensorflow_every_form_of_a_table_gives_the_same_columns(table, b
     }
 
 
-def test_decode_tensorflow_absent_column_is_full_of_gaps(table):
-    found = decode({"inputs": {"grade": ["1", "2"]}}, table).inputs
+def test_decode_tensorflow_absent_column_is_full_of_gaps(mixed_model):
+    found = decode({"inputs": {"grade": ["1", "2"]}}, mixed_model).inputs
     assert found["work"].tolist() == [[""], [""]]
     assert np.isnan(found["age"]).all()
     assert np.isnan(found["since"]).all()
 
 
-def test_encode_tensorflow_answer_rows_get_rows_and_columns_get_columns(vector, regression):
-    assert get_answer({"instances": ROWS}, vector) == {"predictions": BOTH}
-    assert get_answer({"inputs": ROWS}, vector) == {
+def test_encode_tensorflow_answer_has_the_layout_of_the_request(numeric_model, regression):
+    assert get_answer({"instances": ROWS}, numeric_model) == {"predictions": BOTH}
+    assert get_answer({"inputs": ROWS}, numeric_model) == {
         "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}
     }
     pair = [[1, 2, 3], [4, 5, 6]]
     assert get_answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
     assert get_answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
     texts = {**OUTPUTS, "label": np.array(["ü", "b"])}
-    assert get_answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
+    assert get_answer({"instances": ROWS}, numeric_model, texts)["predictions"][0]["label"] == "ü"
     nothing = {name: array[:0] for name, array in OUTPUTS.items()}
-    assert get_answer({"instances": []}, vector, nothing) == {"predictions": []}
+    assert get_answer({"instances": []}, numeric_model, nothing) == {"predictions": []}
 
 
-def test_encode_tensorflow_answer_single_output_has_no_name(vector):
+def test_encode_tensorflow_answer_single_output_has_no_name(numeric_model):
     def get_answer_to(key, *names):
-        return get_answer({key: ROWS, "parameters": {"outputs": names}}, vector)
+        return get_answer({key: ROWS, "parameters": {"outputs": names}}, numeric_model)
 
     assert get_answer_to("instances", "label") == {"predictions": [1, 0]}
     assert get_answer_to("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
@@ -144,8 +148,8 @@ def test_encode_tensorflow_answer_single_output_has_no_name(vector):
         (b'{"inputs":[[1,1,1e400]]}', "expected a JSON body"),
     ],
 )
-def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(vector, body, got):
-    assert got in get_error(body, vector)
+def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(numeric_model, body, got):
+    assert got in get_error(body, numeric_model)
 
 
 @pytest.mark.parametrize(
@@ -162,20 +166,22 @@ def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(vector, body, 
         ([[1]], '"inputs" to be an object; got a list'),
     ],
 )
-def test_decode_tensorflow_invalid_column_error_names_what_is_wrong(table, inputs, got):
-    assert got in get_error({"inputs": inputs}, table)
+def test_decode_tensorflow_invalid_column_error_names_what_is_wrong(mixed_model, inputs, got):
+    assert got in get_error({"inputs": inputs}, mixed_model)
 
 
-def test_decode_tensorflow_category_called_inputs_is_a_value(table):
-    found = decode({"instances": [{**RECORD, "work": "inputs"}]}, table).inputs
+def test_decode_tensorflow_category_called_inputs_is_a_value(mixed_model):
+    found = decode({"instances": [{**RECORD, "work": "inputs"}]}, mixed_model).inputs
     assert found["work"].tolist() == [["inputs"]]
 
 
 @pytest.mark.slow
 @examples(300)
 @given(st.data())
-def test_decode_tensorflow_damaged_body_is_decoded_or_refused(vector, table, damage, data):
-    model, bodies = data.draw(st.sampled_from([(vector, VECTORS), (table, TABLES)]))
+def test_decode_tensorflow_damaged_body_is_decoded_or_refused(
+    numeric_model, mixed_model, damage, data
+):
+    model, bodies = data.draw(st.sampled_from([(numeric_model, VECTORS), (mixed_model, TABLES)]))
     body = damage(data, json.dumps(data.draw(st.sampled_from(bodies))).encode())
     try:
         inputs = decode(body, model).inputs

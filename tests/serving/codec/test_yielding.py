@@ -80,7 +80,7 @@ BODIES = {  # decoder, content and media type of bodies of 200,000 values each
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BODIES)
-def test_decode_wide_table_yields_by_its_values(case):
+def test_decode_wide_table_yields_in_proportion_to_its_values(case):
     decode, body, media = BODIES[case]
     request = EncodedRequest(body, media) if media else EncodedRequest(body)
     decoded, yields = count_yields(lambda: decode(request, WIDE))
@@ -88,9 +88,9 @@ def test_decode_wide_table_yields_by_its_values(case):
     assert yields >= 200_000 // VALUES_PER_BLOCK // 2
 
 
-def test_decode_arrow_texts_yields(table):
+def test_decode_arrow_texts_yields(mixed_model):
     decoded, yields = count_yields(
-        lambda: decode_rows_request(EncodedRequest(write_arrow(100_000), ARROW), table.schema)
+        lambda: decode_rows_request(EncodedRequest(write_arrow(100_000), ARROW), mixed_model.schema)
     )
     assert decoded.inputs["work"].shape == (100_000, 1)
     assert (
@@ -98,10 +98,12 @@ def test_decode_arrow_texts_yields(table):
     )  # two columns, each decoded and then validated
 
 
-def test_decode_json_long_matrix_yields(vector):
+def test_decode_json_long_matrix_yields(numeric_model):
     rows = b"[1.25,1,3.5]," * 100_000
     body = b'{"instances":[' + rows[:-1] + b"]}"
-    decoded, yields = count_yields(lambda: decode_rows_request(EncodedRequest(body), vector.schema))
+    decoded, yields = count_yields(
+        lambda: decode_rows_request(EncodedRequest(body), numeric_model.schema)
+    )
     assert decoded.inputs["features"].shape == (100_000, 3)
     assert yields >= 3
 
@@ -127,7 +129,7 @@ def test_decode_tensor_accepts_the_largest_integers(value):
     [("INT64", 2**63), ("INT64", 0.5), ("UINT8", 256), ("UINT8", -1), ("BOOL", 2), ("BOOL", 0.5)],
 )
 @pytest.mark.parametrize("others", [0, None])
-def test_decode_tensor_number_of_another_datatype_error_names_its_place(datatype, value, others):
+def test_decode_tensor_number_of_another_datatype_error_names_its_index(datatype, value, others):
     values = [others] * 499 + [value]
     with pytest.raises(InvalidInstancesError, match=f"of {datatype}; got .* at place 499"):
         decode_inference_request(EncodedRequest(tensor(datatype, 1, values)), WIDE)
@@ -159,20 +161,20 @@ def test_decode_csv_empty_lines_yields(case):
     assert yields >= 10
 
 
-def test_decode_bytes_tensor_in_json_yields(table):
+def test_decode_bytes_tensor_in_json_yields(mixed_model):
     count = 100_000
     tensors = [
         {"name": "work", "shape": [count], "datatype": "BYTES", "data": ["private"] * count},
         {"name": "grade", "shape": [count], "datatype": "BYTES", "data": ["1"] * count},
     ]
     request = EncodedRequest(json.dumps({"inputs": tensors}).encode())
-    decoded, yields = count_yields(lambda: decode_inference_request(request, table.schema))
+    decoded, yields = count_yields(lambda: decode_inference_request(request, mixed_model.schema))
     assert decoded.inputs["work"].shape == (count, 1)
     assert yields >= 2 * count // VALUES_PER_BLOCK
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
-def test_decode_raw_long_matrix_yields_by_its_numbers(value):
+def test_decode_raw_long_matrix_yields_in_proportion_to_its_numbers(value):
     numbers = np.full((4000, 500), value, "<f4").tobytes()
     request = EncodedRequest(numbers, "application/octet-stream")
     decoded, yields = count_yields(lambda: decode_rows_request(request, WIDE))
@@ -196,9 +198,9 @@ REQUESTS = {  # decoder, body, and media type that the client accepts
 @pytest.mark.slow
 @pytest.mark.parametrize("case", REQUESTS)
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
-def test_encode_long_answer_is_the_short_ones_joined_and_yields(case, kind, vector, rng):
+def test_encode_long_answer_equals_joined_short_answers_and_yields(case, kind, numeric_model, rng):
     decode, body, accepted = REQUESTS[case]
-    decoded = decode(EncodedRequest(body, accepted_media_type=accepted), vector.schema)
+    decoded = decode(EncodedRequest(body, accepted_media_type=accepted), numeric_model.schema)
     labels = np.array(["no", 'y"es', "a,b"]) if kind == "texts" else np.arange(3)
     outputs = {
         "label": labels[rng.integers(0, 3, 40_000)],
@@ -207,7 +209,7 @@ def test_encode_long_answer_is_the_short_ones_joined_and_yields(case, kind, vect
 
     def encode(rows):
         return decoded.encode_answer(
-            vector.manifest, {n: a[rows] for n, a in outputs.items()}
+            numeric_model.manifest, {n: a[rows] for n, a in outputs.items()}
         ).content
 
     whole, yields = count_yields(lambda: encode(slice(None)))
@@ -241,7 +243,7 @@ def flatten(*answers):
     return {path: set(v) if path[-1] in once else v for path, v in found.items()}
 
 
-def test_decode_tensor_length_differs_from_shape_is_refused_undecoded(table, monkeypatch):
+def test_decode_tensor_length_differs_from_shape_is_refused_undecoded(mixed_model, monkeypatch):
     monkeypatch.delattr(open_inference_tensors, "validate_long_column")
     short = {"name": "grade", "shape": [3], "datatype": "BYTES", "data": ["1", "2"]}
     binary = {
@@ -253,19 +255,19 @@ def test_decode_tensor_length_differs_from_shape_is_refused_undecoded(table, mon
     head = json.dumps({"inputs": [binary]}).encode()
     with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 2"):
         decode_inference_request(
-            EncodedRequest(json.dumps({"inputs": [short]}).encode()), table.schema
+            EncodedRequest(json.dumps({"inputs": [short]}).encode()), mixed_model.schema
         )
     monkeypatch.undo()
     request = EncodedRequest(head + bytes(8), json_length=len(head))
     with pytest.raises(
         InvalidInstancesError, match=r"expected 3 elements .*; got fewer in 8 bytes"
     ):
-        decode_inference_request(request, table.schema)
+        decode_inference_request(request, mixed_model.schema)
 
 
-def test_decode_tensorflow_too_many_rows_are_refused_undecoded(table, monkeypatch):
+def test_decode_tensorflow_too_many_rows_are_refused_undecoded(mixed_model, monkeypatch):
     monkeypatch.delattr(tensorflow, "decode_column")
-    count = 2**20 // len(table.schema) + 1
+    count = 2**20 // len(mixed_model.schema) + 1
     body = b'{"inputs":{"grade":[' + b'"1",' * (count - 1) + b'"1"]}}'
     with pytest.raises(InvalidInstancesError, match=f"expected at most {count - 1} instances"):
-        decode_tensorflow_request(EncodedRequest(body), table.schema)
+        decode_tensorflow_request(EncodedRequest(body), mixed_model.schema)

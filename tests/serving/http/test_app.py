@@ -97,7 +97,7 @@ def test_predict_unknown_or_malformed_query_is_refused(query, client):
     assert response.get_json()["code"] == "invalid_query"
 
 
-def test_predict_unsupported_content_encoding_is_refused_and_named(client):
+def test_predict_unsupported_content_encoding_error_names_it(client):
     headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
     response = client.post("/predict", data=b"\x1f\x8b", headers=headers)
     assert response.status_code == 415
@@ -228,7 +228,7 @@ MALFORMED = [  # body, status, part of the message, part of the details
     (
         GOOD[:-1] + ',"parameters":"' + "x" * 5000 + '"}',
         422,
-        'expected "parameters" in less than 4096 characters; got more',
+        'expected "parameters" of fewer than 4096 characters; got more',
         {"key": "parameters"},
     ),
     (GOOD[:-1] + ',"extra":1}', 422, 'got the text "extra"', {"key": "extra"}),
@@ -335,7 +335,7 @@ def test_predict_malformed_body_is_answered_with_its_error(body, status, message
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
 )
-def test_predict_other_content_type_is_refused_and_json_named(content_type, client):
+def test_predict_other_content_type_error_names_json(content_type, client):
     response = post(client, GOOD, content_type)
     assert response.status_code == 415
     assert response.get_json()["code"] == "unsupported_media_type"
@@ -346,7 +346,7 @@ def test_predict_content_type_with_charset_is_accepted(client):
     assert post(client, GOOD, "application/json; charset=utf-8").status_code == 200
 
 
-def test_predict_body_over_the_limit_is_refused_and_limit_named(shipped):
+def test_predict_body_over_the_limit_error_names_the_limit(shipped):
     client = create_app(models=shipped, max_body=200).test_client()
     assert post(client, GOOD).status_code == 200
     response = post(client, GOOD + " " * 200)
@@ -364,7 +364,7 @@ def test_predict_default_body_limit_is_10_mib(client):
     assert post(client, GOOD + " " * (10 * 2**20 - len(GOOD) + 1)).status_code == 413
 
 
-def test_app_wrong_method_is_refused_and_allowed_one_named(client):
+def test_app_wrong_method_error_names_the_allowed_method(client):
     response = client.get("/predict")
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]

@@ -1,4 +1,4 @@
-"""Errors in the format of the protocol whose URL was asked."""
+"""Errors in the format of the protocol that the requested URL belongs to."""
 
 import pytest
 

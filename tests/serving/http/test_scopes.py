@@ -48,7 +48,7 @@ def app_with_keys(shipped, tmp_path):
     return app, {"X-API-Key": key}
 
 
-def test_routes_without_a_key_only_open_ones_answer(app_with_keys):
+def test_routes_without_a_key_only_open_routes_succeed(app_with_keys):
     app, headers = app_with_keys
     client = app.test_client()
     rules = {rule.rule: rule.methods for rule in app.url_map.iter_rules()}
@@ -66,7 +66,7 @@ def test_routes_without_a_key_only_open_ones_answer(app_with_keys):
 
 
 @pytest.mark.parametrize("query", ["", "?model=digits"])  # answered by the fast path, and by Flask
-def test_predict_fast_path_and_flask_ask_for_a_key(query, app_with_keys):
+def test_predict_without_a_key_fast_path_and_flask_refuse(query, app_with_keys):
     app, headers = app_with_keys
     client = app.test_client()
     body = {"instances": [[0] * 64]}

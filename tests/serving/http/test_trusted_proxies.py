@@ -12,7 +12,7 @@ def find_prefix(allowed=LOCAL, address="127.0.0.1", script="", **headers):
     return TrustedProxies(allowed).find_prefix(environ)
 
 
-def test_find_prefix_script_name_counts_without_trust():
+def test_find_prefix_script_name_is_used_without_a_trusted_proxy():
     assert find_prefix("", "192.0.2.1", "/api/v1") == "/api/v1"
     assert find_prefix("", "192.0.2.1", "") == ""
 
@@ -45,7 +45,7 @@ def test_find_prefix_script_name_counts_without_trust():
         ("/a\nb", ""),
     ],
 )
-def test_find_prefix_header_counts_only_as_a_plain_path(header, expected):
+def test_find_prefix_header_is_used_only_if_a_plain_path(header, expected):
     assert find_prefix(HTTP_X_FORWARDED_PREFIX=header) == expected
 
 
@@ -68,7 +68,7 @@ def test_find_prefix_header_counts_only_as_a_plain_path(header, expected):
         ("2001:db8::/32", "2001:db8::7", True),
     ],
 )
-def test_find_prefix_header_counts_only_from_a_trusted_proxy(allowed, address, trusted):
+def test_find_prefix_header_is_used_only_from_a_trusted_proxy(allowed, address, trusted):
     found = find_prefix(allowed, address, HTTP_X_FORWARDED_PREFIX="/api")
     assert found == ("/api" if trusted else "")
 

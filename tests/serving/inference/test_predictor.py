@@ -69,7 +69,7 @@ def test_predictor_binary_classifier_has_two_probabilities(models):
     ]
 
 
-def test_predictor_regressor_answers_in_original_units(models):
+def test_predictor_regressor_returns_original_units(models):
     table = load("diabetes")
     found = predict(models.find_model("progress"), table.records.numbers[:50].tolist())
     assert set(found) == {"model", "version", "predictions"}
@@ -113,7 +113,7 @@ def test_predictor_rows_in_column_order_equal_records(mixed_model, mixed, rng):
     assert predict(mixed_model, records_without_nulls) == predict(mixed_model, records)
 
 
-def test_predictor_instance_alone_equals_the_one_in_a_batch(mixed_model, mixed, rng):
+def test_predictor_single_instance_equals_the_same_instance_in_a_batch(mixed_model, mixed, rng):
     records = mixed.records(20, rng)
     together = predict(mixed_model, records)["probabilities"]
     alone = [predict(mixed_model, [record])["probabilities"][0] for record in records]

@@ -25,7 +25,7 @@ every_format = pytest.mark.parametrize("request_format", REQUEST_FORMATS)
 
 
 def make_body(request_format, labels=LABELS, values=PROBABILITIES, *, version=2, model="people"):
-    """The body of an answer; `labels` is None for a regression."""
+    """Return the body of an answer; `labels` is None for a regression."""
     if request_format == "json":
         content = {"model": model, "version": version}
         if labels is None:
@@ -64,12 +64,12 @@ def make_body(request_format, labels=LABELS, values=PROBABILITIES, *, version=2,
 
 
 def replace_row(rows, index, *values):
-    """The rows with another one at an index; without it if there are no values."""
+    """Return the rows with one replaced by these values, or left out if there are none."""
     return [*rows[:index], *([list(values)] if values else []), *rows[index + 1 :]]
 
 
 def check(request_format, body, *, target=TARGET, correct=None):
-    """The fault of an answer to three instances, compared with a correct body if there is one."""
+    """Return the fault of an answer to three instances; compare it with `correct` if given."""
     parsed = None if correct is None else parse_answer(correct, request_format, target)
     return find_fault(body, request_format, target, 3, parsed)
 

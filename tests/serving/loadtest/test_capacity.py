@@ -14,7 +14,7 @@ REQUESTS = [PreparedRequest(b"", 1, None, lambda _: None)]
 
 
 def make_statistics(latency, seconds=2.0, status=200):
-    """Statistics of a run with these latencies, at equal intervals."""
+    """Return the statistics of a run with these latencies, at equal intervals."""
     count = len(latency)
     due_at = np.linspace(0, seconds, count, endpoint=False)
     record = RunRecord(
@@ -35,22 +35,22 @@ def make_statistics(latency, seconds=2.0, status=200):
 
 
 class SimulatedServer:
-    """An M/M/1 queue: latency is exponential with the mean 1 / (service_rate - rate).
+    """A server with an M/M/1 queue: latency is exponential with the mean 1 / (service_rate - rate).
 
     Args:
         service_rate: Requests per second that the server can answer.
-        hiccups: Numbers of the probes, from 1, in which the server hangs.
+        stalled_probes: Positions of the probes in which the server hangs, counted from 1.
     """
 
-    def __init__(self, service_rate, hiccups=()):
-        self.service_rate, self.hiccups = service_rate, set(hiccups)
+    def __init__(self, service_rate, stalled_probes=()):
+        self.service_rate, self.stalled_probes = service_rate, set(stalled_probes)
         self.probed_rates = []
         self.rng = np.random.default_rng(1)
 
     def __call__(self, rate):
         self.probed_rates.append(rate)
         count = max(2000, int(2 * rate))
-        hangs = rate >= self.service_rate or len(self.probed_rates) in self.hiccups
+        hangs = rate >= self.service_rate or len(self.probed_rates) in self.stalled_probes
         mean = 10.0 if hangs else 1 / (self.service_rate - rate)
         return make_statistics(self.rng.exponential(mean, count)), IDLE
 
@@ -58,30 +58,32 @@ class SimulatedServer:
 @pytest.mark.slow
 @pytest.mark.parametrize("bound", [5, 20, 100])
 @pytest.mark.parametrize("start_rate", [10, 900, 50_000])
-def test_search_finds_the_rate_of_the_formula_from_any_start(bound, start_rate):
+def test_search_any_start_rate_finds_analytic_capacity(bound, start_rate):
     search = CapacitySearch(SimulatedServer(5000))
     rate = search.find_highest_rate(parse_objectives([f"p99={bound}ms"]), start_rate)
+    # The p99 of an exponential latency is ln(100) times its mean.
     expected = 5000 - np.log(100) / (bound / 1000)
     assert rate == pytest.approx(expected, rel=0.08)
 
 
 @pytest.mark.slow
-def test_search_single_hiccup_does_not_change_the_result():
-    clean, with_hiccups = SimulatedServer(5000), SimulatedServer(5000, hiccups=[1, 4])
+def test_search_one_stalled_probe_per_rate_does_not_change_result():
+    clean, stalling = SimulatedServer(5000), SimulatedServer(5000, stalled_probes=[1, 4])
     objectives = parse_objectives(["p99=20ms"])
-    assert CapacitySearch(with_hiccups).find_highest_rate(objectives, 1000) == pytest.approx(
+    assert CapacitySearch(stalling).find_highest_rate(objectives, 1000) == pytest.approx(
         CapacitySearch(clean).find_highest_rate(objectives, 1000), rel=0.1
     )
-    assert with_hiccups.probed_rates[0] == with_hiccups.probed_rates[1]  # probed again
+    assert stalling.probed_rates[0] == stalling.probed_rates[1]  # probed again
 
 
-def test_search_queue_that_grows_within_the_bound_is_not_sustained():
+def test_search_latency_grows_below_bound_rate_is_not_sustained():
     def serve(rate):  # answers 5,000 requests per second; the rest waits in a queue
         due_at = np.arange(2000) / rate
         excess = max(0.0, rate / 5000 - 1)
         return make_statistics(0.002 + excess * due_at, 2000 / rate), IDLE
 
     # In the 0.4 s of a probe the latency reaches 100 ms only at 1.25 times the service rate.
+    # Without the check for growth, the search would find a rate 25 % too high.
     rate = CapacitySearch(serve).find_highest_rate(parse_objectives(["p99=100ms"]), 4000)
     assert 4700 < rate < 5100
 

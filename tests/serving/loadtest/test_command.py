@@ -22,7 +22,7 @@ def url(live):
 
 @pytest.fixture(scope="module")
 def max_rates():
-    """The generator's highest rate by rows per request, which is measured once."""
+    """Return the generator's highest rate by rows per request, measured once."""
     return {}
 
 
@@ -43,7 +43,7 @@ def invoke(*arguments):
 
 
 def invoke_json(*arguments):
-    """The parsed output of --json, and the exit status."""
+    """Return the parsed output of --json, and the exit status."""
     result = invoke(*arguments, "--json")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     return json.loads(result.stdout), result.exit_code
@@ -120,7 +120,7 @@ def test_exit_status_latency_missed_with_overloaded_generator_is_3(url, monkeypa
 
 @pytest.mark.slow
 def test_find_capacity_reports_sustained_rate_and_probes(url):
-    # With many rows per request, little of the time is the generator's.
+    # With many rows per request, the generator needs little of the processor time.
     report, status = invoke_json(
         url, "--find-capacity", "--rows", 512, "--slo", "p50=100ms,errors=50%", "--duration", 0.2
     )

@@ -1,4 +1,4 @@
-"""The engine against real servers that answer, stall, close connections, refuse, and die."""
+"""The load engine against real servers that respond, stall, refuse, disconnect or are killed."""
 
 import gc
 import os
@@ -20,20 +20,20 @@ FIRST_REQUEST = np.zeros(1, np.int32)  # the only prepared request, sent again a
 
 
 def first_requests(due_at):
-    """The only prepared request, for each due time."""
+    """Return the index of the only prepared request for each due time."""
     return np.zeros(len(due_at), np.int32)
 
 
 @pytest.fixture
 def correct_body(live):
-    """The answer to `BODY`, as another client gets it."""
+    """Return the answer to `BODY` that another client receives."""
     headers = {"Content-Type": "application/json"}
     return requests.post(f"{live.url}/predict", BODY, headers=headers, timeout=120).content
 
 
 @pytest.fixture
 def one_worker(serve, shipped):
-    """A server that the test may stop or kill."""
+    """Return a server that the test may stop or kill."""
     return serve(shipped, "--workers", "1")
 
 
@@ -47,7 +47,7 @@ class FirstAnswerHook:
     """Calls a function when the first answer has come, before the next one is read.
 
     Args:
-        function: The function.
+        function: Function to call, without arguments.
 
     Attributes:
         request: The request to send; all its answers count as correct.
@@ -81,7 +81,7 @@ class Stall(FirstAnswerHook):
 
 
 def make_killing_request(server):
-    """A request after whose first answer all processes of the server are killed."""
+    """Return a request; after its first answer, all processes of the server are killed."""
     return FirstAnswerHook(lambda: send_signal(server, signal.SIGKILL)).request
 
 
@@ -95,7 +95,7 @@ def test_open_loop_every_request_is_sent_when_due_and_answered(live, correct_bod
     assert (record.sent_at >= due_at).all()
     assert (record.ended_at > record.sent_at).all()
     np.testing.assert_allclose(record.latency, record.ended_at - due_at)
-    # No request waited for a connection, so all of the delay is the generator's.
+    # No request waited for a connection, so only the generator caused the delay.
     np.testing.assert_allclose(record.send_delay, record.sent_at - due_at)
     assert record.max_connections == 64
     assert record.is_open_loop
@@ -126,7 +126,7 @@ def test_open_loop_server_counts_as_many_requests(live):
 
 
 @pytest.mark.slow
-def test_stall_shows_in_an_open_loop_and_hides_in_a_closed_loop(live):
+def test_stall_raises_latency_of_an_open_loop_and_not_of_a_closed_loop(live):
     seconds = 0.8  # duration of the stall; the load lasts twice as long
     stall, due_at = Stall(live, seconds), generate_constant_arrivals(300, 2 * seconds)
     opened = LoadEngine(make_address(live.url), [stall.request]).run_open_loop(
@@ -152,7 +152,7 @@ def test_stall_shows_in_an_open_loop_and_hides_in_a_closed_loop(live):
     assert np.mean(opened.service_time > seconds / 2) < 64 / len(due_at) + 0.01 < slow_share
 
 
-def test_answer_other_than_the_expected_bytes_is_checked(live, correct_body):
+def test_answer_differs_from_expected_bytes_is_checked(live, correct_body):
     prepared = [
         make_request(expected_body=correct_body, find_fault=lambda _: "not called"),
         make_request(expected_body=correct_body[:-1], find_fault=lambda _: None),
@@ -179,7 +179,7 @@ def test_answer_with_an_error_status_is_counted_and_quoted(live):
     assert count == 20
 
 
-def test_connection_closed_by_answers_is_replaced_without_errors(live):
+def test_connection_closed_after_an_answer_is_replaced_without_errors(live):
     request = make_request(headers=b"Connection: close\r\n")
     due_at = generate_constant_arrivals(200, 0.3)
     engine = LoadEngine(make_address(live.url), [request], connections=4)

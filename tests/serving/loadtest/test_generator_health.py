@@ -42,7 +42,7 @@ def test_assess_slow_generator_warns_that_it_was_busy(live):
 
 
 def make_record(send_delay, latency, cpu_seconds=0.1, busy_seconds=0.2, count=1000):
-    """A run of one second in which all requests had the same delay and latency, in seconds."""
+    """Return a run of one second in which all requests have the same delay and latency."""
     due_at = np.linspace(0, 1, count, endpoint=False)
     return RunRecord(
         due_at=due_at,

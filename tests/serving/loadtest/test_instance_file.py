@@ -1,4 +1,4 @@
-"""Instances read from files, as the server would accept or refuse them."""
+"""Instances read from files are accepted or refused as by the server."""
 
 import json
 
@@ -15,7 +15,7 @@ TARGET = make_target(targets=("income",), columns=MIXED_COLUMNS)
 @pytest.mark.parametrize(
     "text", ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?", " na "]
 )
-def test_csv_usual_missing_text_is_a_missing_value(text, tmp_path):
+def test_read_csv_default_missing_text_is_a_missing_value(text, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text(f"{HEADER}\n39,40.5,true,{text},2,2012-06-01\n")
     assert read_instances(path, TARGET) == [MIXED_RECORD | {"work": None}]
@@ -24,7 +24,7 @@ def test_csv_usual_missing_text_is_a_missing_value(text, tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"), [("true", True), ("True", True), ("1", True), ("FALSE", False), ("0", False)]
 )
-def test_csv_boolean_as_word_or_digit_is_converted(text, value, tmp_path):
+def test_read_csv_boolean_as_word_or_digit_is_converted(text, value, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text(f"{HEADER}\n39,40.5,{text},Private,2,2012-06-01\n")
     (row,) = read_instances(path, TARGET)

@@ -17,7 +17,7 @@ TARGET = make_target(columns=MIXED_COLUMNS)
 
 
 def generate_values(column, count, rng):
-    """The generated values of a single column."""
+    """Return the generated values of a single column."""
     rows = generate_instances(make_target(columns=(column,)), count, rng)
     return [row[column.name] for row in rows]
 
@@ -31,7 +31,7 @@ def test_generate_rows_have_every_column_in_order_and_depend_on_the_seed(rng):
     assert rows != generate_instances(TARGET, 50, np.random.default_rng(1))
 
 
-def test_generate_tenth_of_values_is_missing_where_accepted(rng):
+def test_generate_values_a_tenth_is_missing_where_accepted(rng):
     rows = generate_instances(TARGET, 5000, rng)
     for column in MIXED_COLUMNS:
         missing = sum(row[column.name] is None for row in rows)

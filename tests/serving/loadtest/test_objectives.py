@@ -15,7 +15,7 @@ from serving.loadtest.statistics import TimeDistribution
 
 
 def make_statistics(times=(0.01,) * 1000, *, throughput=100.0, error_share=0.0, load_seconds=10.0):
-    """The part of a run's statistics that objectives refer to."""
+    """Return statistics with the values that objectives refer to."""
     return SimpleNamespace(
         latency=TimeDistribution.from_seconds(np.array(times, np.float64)),
         throughput=throughput,

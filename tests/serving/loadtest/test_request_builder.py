@@ -24,14 +24,14 @@ NAMES = ("adults", "digits", "flowers", "physique", "progress", "switches", "tum
 
 
 def generate_switches(rng):
-    """Rows of numbers and booleans only, with missing values in both."""
+    """Return rows of numbers and booleans only, with missing values in both."""
     for _ in range(120):
         load, on = rng.normal(5), rng.choice(["true", "false", ""])
         yield [f"{load:.2f}" if rng.random() < 0.9 else "", on, "up" if load > 5 else "down"]
 
 
 def generate_visits(rng):
-    """Rows of dates, booleans and texts; texts and classes have special characters."""
+    """Return rows of dates, booleans and texts; texts and classes have special characters."""
     for number in range(120):
         city = rng.choice(["Ñandú, 3", 'the "Hague"', "x"])
         at = f"2024-05-{rng.integers(1, 29):02d}T{rng.integers(24):02d}:30:00"
@@ -48,7 +48,7 @@ def write_csv(path, head, rows):
 
 @pytest.fixture(scope="session")
 def all_models(zoo, adults, tmp_path_factory):
-    """A folder with the models of `NAMES`."""
+    """Return a folder with the models of `NAMES`."""
     folder = tmp_path_factory.mktemp("all_models")
     rng = np.random.default_rng(5)
     tables = {
@@ -143,7 +143,7 @@ def test_build_expected_answers_belong_to_the_given_instances(url, mixed, rng):
 
 
 def decode_instances(request):
-    """The instances in a request of `POST /predict`."""
+    """Return the instances in a request of `POST /predict`."""
     return json.loads(request.http_bytes.partition(b"\r\n\r\n")[2])["instances"]
 
 

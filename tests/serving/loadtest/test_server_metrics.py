@@ -17,7 +17,7 @@ def read_metrics(live):
 
 
 def make_metrics(durations, model="digits"):
-    """The `/metrics` of a server with requests of these durations, in seconds."""
+    """Return the text of `/metrics` of a server with requests of these durations, in seconds."""
     registry = CollectorRegistry()
     family = Histogram(
         "forwardpass_request_seconds",
@@ -92,14 +92,14 @@ FOREIGN_TEXTS = [
 
 
 @pytest.mark.parametrize("text", FOREIGN_TEXTS)
-def test_compare_text_of_another_server_is_none(text):
+def test_compare_text_of_another_server_returns_none(text):
     assert compare_metrics(text, make_metrics([0.1]), "digits") is None
     assert compare_metrics(make_metrics([0.1]), text, "digits") is None
 
 
-def test_compare_requests_of_another_model_is_none():
+def test_compare_requests_of_another_model_returns_none():
     assert compare_metrics(make_metrics([]), make_metrics([0.1], "flowers"), "digits") is None
 
 
-def test_compare_restarted_server_is_none():
+def test_compare_restarted_server_returns_none():
     assert compare_metrics(make_metrics([0.1, 0.1]), make_metrics([0.1]), "digits") is None

@@ -26,7 +26,7 @@ PRECISION = 1e-3  # of an HdrHistogram with three significant digits
 def make_record(
     due_at, sent_at, ended_at, *, status=200, request_index=0, load_seconds=10.0, faults=()
 ):
-    """A record of an open loop; scalars hold for all its requests."""
+    """Return a record of an open loop; scalars hold for all its requests."""
     due_at, sent_at, ended_at = np.broadcast_arrays(
         *(np.asarray(times, np.float64) for times in (due_at, sent_at, ended_at))
     )
@@ -48,7 +48,7 @@ def make_record(
 
 
 def make_stalled_record(rate=1000, load_seconds=10.0, service=1e-3, stall_at=4.0, stall=1.0):
-    """A server with one connection that takes 1 ms per request, and stalls for a second."""
+    """Return the record of a server that takes 1 ms per request and stalls for a second."""
     due_at = np.arange(int(rate * load_seconds)) / rate
     is_waiting = (due_at > stall_at) & (due_at < stall_at + stall)
     sent_at = np.where(is_waiting, stall_at + stall, due_at)
@@ -56,7 +56,7 @@ def make_stalled_record(rate=1000, load_seconds=10.0, service=1e-3, stall_at=4.0
 
 
 def make_growing_record(growth, load_seconds=1.0, rate=5000, latency=0.005):
-    """A server whose latency grows by so many seconds per second."""
+    """Return the record of a server whose latency grows by so many seconds per second."""
     due_at = np.arange(int(rate * load_seconds)) / rate
     return make_record(due_at, due_at, due_at + latency + growth * due_at)
 

@@ -19,7 +19,7 @@ DETAILS = {"name": "m", "version": 1, "task": "binary"}
 
 @pytest.fixture
 def stub():
-    """Starts servers that answer paths with `(status, media type, text)`, and returns the URL."""
+    """Start servers that answer paths with `(status, media type, text)`, and returns the URL."""
     servers = []
 
     def start(**paths):

@@ -247,7 +247,7 @@ def test_state_file_write_fails_keeps_old_content(models, monkeypatch):
     assert sorted(path.name for path in models.iterdir()) == [".serving.json", "digits"]
 
 
-def test_state_file_open_while_repathd_reads_old_content(models):
+def test_state_file_open_while_replaced_reads_old_content(models):
     file = StateFile(models / ".serving.json")
     file.write(SavedState().pin_version("digits", 1))
     with file.path.open() as reading:

@@ -411,7 +411,7 @@ def test_pinned_version_removed_incompatible_lower_version_is_held(load_reposito
 
 
 @pytest.mark.parametrize("poll", [EVERY_STEP, 0])
-def test_state_file_pins_held_version_serves_it(poll, load_repository, only_digits):
+def test_state_file_pins_held_version_server_serves_it(poll, load_repository, only_digits):
     load_repository()
     add_version(only_digits, 2, "a_")
     repository = load_repository(poll=poll)

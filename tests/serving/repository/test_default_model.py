@@ -1,4 +1,4 @@
-"""The model that answers requests that name none, while others are added and removed."""
+"""The model for requests without a model name, while other models are added and removed."""
 
 import json
 import os
@@ -136,7 +136,9 @@ def test_default_model_other_model_refused_stays_default(load_repository, add_ad
     assert get_default_name(repository) == "digits"
 
 
-def test_default_model_configured_answers(load_repository, add_adults, only_digits):
+def test_default_model_configured_serves_requests_without_a_name(
+    load_repository, add_adults, only_digits
+):
     add_adults()
     repository = load_repository(default_model="adults")
     assert get_default_name(repository) == repository.default_model == "adults"
@@ -203,7 +205,9 @@ def test_default_model_configured_answers_vertex_ai(add_adults, only_digits, mon
         assert client.post("/v1/endpoints/1:predict", json=ROW).status_code == status
 
 
-def test_default_model_worker_replaced_is_the_same_in_all_workers(serve, add_adults, only_digits):
+def test_default_model_worker_replaced_stays_the_same_in_all_workers(
+    serve, add_adults, only_digits
+):
     server = serve(only_digits, "--workers", "2", "--poll", "0.05")
     add_adults()
 
@@ -241,7 +245,7 @@ def test_default_model_other_model_added_before_restart_stays_default(
     assert get_default_name(load_repository()) == "digits"
 
 
-def test_default_model_replaced_before_restart_is_no_default(load_repository, add_adults):
+def test_default_model_replaced_before_restart_is_not_the_default(load_repository, add_adults):
     reconcile(load_repository())
     models = add_adults()
     shutil.move(models / "digits", models / "gone")  # As if it were renamed.

@@ -326,7 +326,7 @@ def test_watch_continues_after_unexpected_error(only_digits, monkeypatch, caplog
     assert "RuntimeError: odd" in caplog.text
 
 
-def test_keep_two_versions_each_answers_with_its_weights(tmp_path):
+def test_keep_two_versions_each_predicts_with_its_weights(tmp_path):
     rows = np.random.default_rng(0).integers(0, 17, (5, 64)).astype(np.float32)
     models = tmp_path / "models"
     (models / "digits").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Graphs fail if an answer depends on the batch, even if all golden answers are as expected."""
+"""Graphs whose outputs depend on the batch fail, even if they reproduce all golden outputs."""
 
 import numpy as np
 import onnx
@@ -114,7 +114,7 @@ def replace_graph(folder, graph: bytes) -> Bundle:
 
 
 @pytest.mark.parametrize("dependence", DEPENDENT)
-def test_run_self_test_answer_depends_on_batch_fails(dependence, only_digits):
+def test_run_self_test_outputs_depend_on_batch_fails(dependence, only_digits):
     folder = only_digits / "digits" / "1"
     graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), *DEPENDENT[dependence])
     result = run_self_test(replace_graph(folder, graph), "fp32")
@@ -147,7 +147,7 @@ def test_run_self_test_mixed_columns_with_gaps_pass(adults):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 300])
-def test_find_batch_dependence_batch_answered_with_fewer_rows_is_refused(rows, shipped):
+def test_find_batch_dependence_outputs_have_fewer_rows_is_refused(rows, shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
     selftest, session = bundle.read_selftest(), GraphSession(bundle.read_graph("fp32"))
 

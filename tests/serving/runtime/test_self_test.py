@@ -1,4 +1,4 @@
-"""Self-tests: a variant passes only if it gives the expected answers to valid golden rows."""
+"""Self-tests: a variant passes only if it gives the expected outputs for valid golden rows."""
 
 import hashlib
 
@@ -46,7 +46,7 @@ def change_a_label(selftest):
 
 
 @pytest.mark.parametrize("fault", [change_a_probability, change_a_label])
-def test_run_self_test_other_answers_fail_with_the_reason(fault, bundle):
+def test_run_self_test_other_outputs_fail_with_the_reason(fault, bundle):
     result = run_self_test(rewrite_selftest(bundle, fault), "fp32")
     assert not result.passed
     assert result.session is None
@@ -76,7 +76,7 @@ def test_run_self_test_invalid_tolerances_fail(tolerances, bundle):
     )
 
 
-def test_run_self_test_variant_without_expected_answers_fails(bundle):
+def test_run_self_test_variant_without_expected_outputs_fails(bundle):
     result = run_self_test(rewrite_selftest(bundle, lambda s: s.expected.clear()), "fp32")
     assert "the self-test has no expected answers of fp32" in result.failure
 

@@ -1,4 +1,4 @@
-"""Selecting the variant that answers, by self-tests, measured times and earlier decisions."""
+"""Selecting the variant to serve, by self-tests, measured times and earlier decisions."""
 
 import re
 
@@ -22,7 +22,7 @@ from tests.variants import (
 
 @pytest.fixture
 def make_bundle(only_digits):
-    """Function that makes a bundle from changes of the fp32 graph, by the name of the variant."""
+    """Return a function that makes a bundle. Arguments: variant name = change of the fp32 graph."""
 
     def make(**changes):
         return Bundle.open(write_variants(only_digits / "digits" / "1", **changes))

@@ -1,4 +1,4 @@
-"""Accepting connections: sharing them among workers, and running out of room for them."""
+"""Accepting connections: sharing them among workers, and reaching a limit of their number."""
 
 import errno
 import os
@@ -434,7 +434,7 @@ def test_acceptor_accept_error_is_counted_and_logged_once(name, make_acceptor, c
     assert not worker.failed
 
 
-def test_socket_errors_groups_hold_exactly_these():
+def test_socket_errors_groups_equal_the_expected_numbers():
     numbers = {getattr(errno, name) for name in SHORT_OF}
     assert numbers == set(socket_errors.OUT_OF_RESOURCES_ERRNOS)
     assert {getattr(errno, name) for name in GONE} == set(socket_errors.CLIENT_GONE_ERRNOS)

@@ -61,7 +61,7 @@ def test_script_name_header_with_final_slash_counts_once(live):
     assert read_servers(f"{live.url}/api", **headers) == [{"url": "/api"}]
 
 
-def test_script_name_header_alone_is_the_index(live):
+def test_script_name_equals_the_path_returns_the_index(live):
     answer = requests.get(
         f"{live.url}/api",
         headers={"SCRIPT_NAME": "/api"},

@@ -82,7 +82,7 @@ def test_build_environ_header_only_for_gunicorn_returns_none(name, write):
     assert read(LENGTH, (write(f"{name}s").encode(), b"x")) is not None
 
 
-def test_gunicorn_only_headers_are_exactly_these():
+def test_gunicorn_only_headers_equal_the_expected_set():
     assert {name.lower().encode() for name in GUNICORN_ONLY} == GUNICORN_ONLY_HEADERS
 
 

@@ -67,44 +67,46 @@ V1 = {"cpu,cpuacct": ("cgroup", "cpu,cpuacct", "/"), "memory": ("cgroup", "memor
         ("x y", 4),
     ],
 )
-def test_count_usable_cores_cgroup_v2_quota_limits(text, expected, count_cores):
+def test_count_usable_cores_cgroup_v2_quota_limits_the_count(text, expected, count_cores):
     assert count_cores(["0::/"], V2, {"": make_quota_v2(text)}) == expected
 
 
 @pytest.mark.parametrize(
     ("microseconds", "expected"), [(-1, 4), (200_000, 2), (150_000, 1), (1_000, 1), (0, 4)]
 )
-def test_count_usable_cores_cgroup_v1_quota_limits(microseconds, expected, count_cores):
+def test_count_usable_cores_cgroup_v1_quota_limits_the_count(microseconds, expected, count_cores):
     own = ["4:cpu,cpuacct:/", "3:memory:/"]
     assert count_cores(own, V1, {"cpu,cpuacct": make_quota_v1(microseconds)}) == expected
 
 
 @pytest.mark.parametrize("limited", ["", "a.slice", "a.slice/b.service"])
-def test_count_usable_cores_least_quota_of_parent_groups_limits(limited, count_cores):
+def test_count_usable_cores_smallest_quota_of_parent_groups_limits_the_count(limited, count_cores):
     groups = dict.fromkeys(["", "a.slice", "a.slice/b.service"], make_quota_v2("max 100000"))
     groups |= {limited: make_quota_v2("200000 100000"), "other": make_quota_v2("100000 100000")}
     assert count_cores(["0::/a.slice/b.service"], V2, groups) == 2
 
 
 @pytest.mark.parametrize("limited", ["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"])
-def test_count_usable_cores_cgroup_v1_group_below_mount(limited, count_cores):
+def test_count_usable_cores_cgroup_v1_group_below_mount_smallest_quota_limits_the_count(
+    limited, count_cores
+):
     groups = dict.fromkeys(["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"], UNLIMITED_V1)
     groups |= {limited: make_quota_v1(300_000), "memory/a/b": make_quota_v1(100_000)}
     assert count_cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
 
 
-def test_count_usable_cores_cgroup_v1_own_group_is_mounted(count_cores):
+def test_count_usable_cores_cgroup_v1_own_group_mounted_uses_its_quota(count_cores):
     mounts = {"cpu": ("cgroup", "cpu", "/docker/1234")}
     assert count_cores(["4:cpu:/docker/1234"], mounts, {"cpu": make_quota_v1(200_000)}) == 2
 
 
 @pytest.mark.parametrize("own", ["/docker/1234", "/../sibling", "/gone"])
-def test_count_usable_cores_path_outside_mount_uses_mount(own, count_cores):
+def test_count_usable_cores_group_outside_mount_uses_the_mounts_quota(own, count_cores):
     groups = {"": make_quota_v2("200000 100000"), "sibling": make_quota_v2("100000 100000")}
     assert count_cores([f"0::{own}"], V2, groups) == 2
 
 
-def test_count_usable_cores_both_cgroup_versions_mounted(count_cores):
+def test_count_usable_cores_both_cgroup_versions_mounted_uses_the_cpu_controller(count_cores):
     mounts = {"unified": ("cgroup2", "nsdelegate", "/"), "cpu": ("cgroup", "cpu", "/")}
     groups = {"cpu/a": make_quota_v1(300_000), "unified/b": {"cgroup.procs": ""}}
     assert count_cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3

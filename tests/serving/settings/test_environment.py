@@ -37,7 +37,7 @@ LINKS = {
 
 
 @pytest.mark.parametrize("name", sorted(LINKS))
-def test_is_service_link_link_is_recognised(name):
+def test_is_service_link_kubernetes_variable_returns_true(name):
     assert is_service_link(name, LINKS[name])
 
 
@@ -53,7 +53,7 @@ def test_is_service_link_link_is_recognised(name):
         ("FORWARDPASS_MODELS", "tcp://a"),
     ],
 )
-def test_is_service_link_setting_is_not_one(name, value):
+def test_is_service_link_setting_returns_false(name, value):
     assert not is_service_link(name, value)
     assert find_service_links({name: value}) == []
 

@@ -54,7 +54,7 @@ def test_settings_value_out_of_range_is_refused(name, value):
 
 
 MIB = 2**20
-# Default; values at the bounds, which are accepted; values beyond them, which are refused.
+# Each entry: the default, accepted values at the bounds, refused values beyond them.
 NUMBERS = {
     "keep": (1, [1, 99], [0]),
     "poll": (1, [0, 3600], [-0.001]),
@@ -82,9 +82,9 @@ NUMBERS = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_settings_number_bounds_are_inclusive(name, monkeypatch):
     monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
-    default, taken, refused = NUMBERS[name]
+    default, accepted, refused = NUMBERS[name]
     assert getattr(Settings(), name) == (count_usable_cores() if name == "workers" else default)
-    for value in taken:
+    for value in accepted:
         assert getattr(Settings(**{name: value}), name) == value
     for value in refused:
         with pytest.raises(ValidationError, match=name):
@@ -124,19 +124,19 @@ def test_settings_blank_argument_is_refused(name, blank):
 
 def test_find_unknown_variables_ignores_blank_ones_and_service_links(monkeypatch):
     variables = {
-        "HOTS": "0.0.0.0",  # noqa: S104 - not bound here
-        "WORKER": " ",
-        "SERVICE_HOST": "10.0.0.1",
-        "POLL": "2",
-        "X_PORT": "tcp://10.0.0.1:80",
-        "Y_PORT": "80",
+        "HOTS": "0.0.0.0",  # noqa: S104 - misspelt HOST: reported, and not bound here
+        "WORKER": " ",  # blank: ignored
+        "SERVICE_HOST": "10.0.0.1",  # Kubernetes service link: ignored
+        "POLL": "2",  # a setting: not unknown
+        "X_PORT": "tcp://10.0.0.1:80",  # Kubernetes service link: ignored
+        "Y_PORT": "80",  # not a tcp:// address, so no service link: reported
     }
     for name, value in variables.items():
         monkeypatch.setenv(f"{ENV_PREFIX}{name}", value)
     assert find_unknown_variables() == ["FORWARDPASS_HOTS", "FORWARDPASS_Y_PORT"]
 
 
-def test_settings_bundle_limits_default_to_those_of_the_bundle():
+def test_settings_defaults_equal_those_of_bundle_limits():
     settings, limits = Settings(), BundleLimits()
     assert settings.max_manifest_bytes == limits.manifest_bytes
     assert settings.max_selftest_bytes == limits.selftest_bytes
@@ -144,7 +144,7 @@ def test_settings_bundle_limits_default_to_those_of_the_bundle():
     assert settings.allow_loops == limits.allow_loops
 
 
-def test_settings_proof_limits_default_to_those_of_a_proof():
+def test_settings_defaults_equal_those_of_proof_limits():
     settings, limits = Settings(), ProofLimits()
     assert settings.proof_seconds == limits.proof_seconds
     assert settings.max_proof_memory == limits.memory_bytes

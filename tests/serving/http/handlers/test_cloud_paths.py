@@ -1,4 +1,4 @@
-"""The paths that SageMaker and Vertex AI ask of a container."""
+"""The paths that SageMaker and Vertex AI require of a container."""
 
 import json
 

@@ -201,7 +201,7 @@ def test_metrics_reloads_of_a_refused_model_start_at_zero(only_digits):
     assert found["forwardpass_reloads_total", "digits", "served"] == 0
 
 
-def test_metrics_clients_paths_and_names_become_no_labels(client):
+def test_metrics_paths_and_names_from_clients_are_no_labels(client):
     for number in range(50):
         client.get(f"/made/up/{number}")
         client.get(f"/models/made-up-{number}")

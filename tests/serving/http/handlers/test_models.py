@@ -13,12 +13,12 @@ from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
 
 @pytest.fixture
-def table(adults):
+def adults_client(adults):
     return create_app(models=adults).test_client()
 
 
-def test_model_mixed_table_is_described_in_full(table, mixed):
-    answer = table.get("/models/adults").get_json()
+def test_model_mixed_table_is_described_in_full(adults_client, mixed):
+    answer = adults_client.get("/models/adults").get_json()
     assert list(answer) == [
         "name",
         "version",
@@ -69,7 +69,7 @@ def test_model_mixed_table_is_described_in_full(table, mixed):
     )
 
 
-def test_model_rare_class_shows_its_share_and_never_answered(adults, tmp_path):
+def test_model_rare_class_shows_its_share_and_that_it_is_never_predicted(adults, tmp_path):
     models = shutil.copytree(adults, tmp_path / "models")
     path = models / "adults" / "1" / "bundle.json"
     manifest = json.loads(path.read_text())
@@ -108,7 +108,7 @@ def test_model_variants_show_self_test_and_time_on_this_machine(only_digits):
     assert found["int8"]["size_bytes"] < found["fp32"]["size_bytes"]
 
 
-def test_model_variant_answers_nan_shows_max_abs_null(only_digits):
+def test_model_variant_outputs_nan_shows_max_abs_null(only_digits):
     def nan(graph):
         model = onnx.load_from_string(graph)
         bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
@@ -122,16 +122,16 @@ def test_model_variant_answers_nan_shows_max_abs_null(only_digits):
     assert found["selftest"]["max_abs"] is None
 
 
-def test_models_list_is_short(table):
-    (model,) = table.get("/models").get_json()["models"]
+def test_models_list_is_short(adults_client):
+    (model,) = adults_client.get("/models").get_json()["models"]
     assert model["features"] == ["age", "hours/week", "member", "work", "grade", "since"]
     assert "inputs" not in model
 
 
-def test_model_example_is_answered_by_predict(table, mixed):
-    example = table.get("/models/adults").get_json()["example"]
+def test_model_example_is_accepted_by_predict(adults_client, mixed):
+    example = adults_client.get("/models/adults").get_json()["example"]
     assert example == mixed.record
-    answer = table.post("/predict", json={"instances": [example]})
+    answer = adults_client.post("/predict", json={"instances": [example]})
     assert answer.get_json()["predictions"] == mixed.answers([example])[1].tolist()
 
 
@@ -150,7 +150,7 @@ def test_model_without_example_shows_typical_values(tmp_path, mixed):
     assert client.post("/predict", json={"instances": [example]}).status_code == 200
 
 
-def test_model_numeric_without_example_shows_one_that_is_answered(client):
+def test_model_numeric_without_example_returns_valid_generated_example(client):
     answer = client.get("/models/digits").get_json()
     assert len(answer["inputs"]) == len(answer["example"]) == 64
     response = client.post("/predict", json={"instances": [answer["example"]]})

@@ -226,7 +226,7 @@ def test_open_inference_unknown_path_lists_only_routes_of_the_protocol(client):
     assert "/predict" not in client.get("/v2/nothing").get_json()["error"]
 
 
-def test_infer_wrong_method_is_refused_and_allowed_one_named(client):
+def test_infer_wrong_method_error_names_the_allowed_method(client):
     answer = client.get("/v2/models/digits/infer")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}

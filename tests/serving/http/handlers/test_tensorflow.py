@@ -110,7 +110,7 @@ def test_metadata_mixed_table_has_one_tensor_per_column(table, mixed):
         ("POST", "/v1/models/digits", 405),
     ],
 )
-def test_tensorflow_unknown_model_version_or_method_in_the_protocols_format(
+def test_tensorflow_unknown_model_version_or_method_error_has_the_protocols_format(
     method, path, status, client
 ):
     answer = client.open(path, method=method)

@@ -41,7 +41,7 @@ def test_statistics_requests_instances_and_stages_are_counted(client):
         assert "execution_count" not in found  # not counted here
 
 
-def test_statistics_several_versions_were_asked_times_are_left_out(only_digits):
+def test_statistics_several_versions_received_requests_leaves_times_out(only_digits):
     add_version(only_digits, 2)
     client = create_app(models=only_digits, keep=2).test_client()
     for version in (1, 1, 2):

@@ -68,7 +68,7 @@ TYPES = {"string": str, "object": dict}
         ("/v1/models/digits:predict", "/v1/models/{name}:predict", "TerseFault", ["error"]),
     ],
 )
-def test_error_responses_schema_equals_the_answer(path, name, schema, members, client, document):
+def test_error_responses_schema_matches_the_response(path, name, schema, members, client, document):
     answer = client.post(path, data=b"{", content_type="application/json")
     assert answer.status_code == 400
     body = answer.get_json()

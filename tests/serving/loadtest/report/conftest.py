@@ -20,7 +20,7 @@ OBJECTIVES = parse_objectives(["p99=50ms", "p50=20ms", "p99.99=1s"])
 def build_statistics(
     rate=200.0, *, load_seconds=10.0, stall=1.0, has_errors=True, is_open_loop=True, seed=0
 ):
-    """Statistics of a server that stalls once, by default with errors of several kinds."""
+    """Return statistics of a server that stalls once, by default with errors of several kinds."""
     rng = np.random.default_rng(seed)
     due_at = np.arange(int(rate * load_seconds)) / rate
     is_waiting = (due_at > 4) & (due_at < 4 + stall)
@@ -48,7 +48,7 @@ def build_statistics(
 
 
 def build_histogram(mean):
-    """A histogram of the server, whose p99 lies in its last bucket."""
+    """Return a histogram of the server, whose p99 lies in its last bucket."""
     bounds = {
         "p50": PercentileBounds(1e-3, 2.5e-3, 2e-3),
         "p90": PercentileBounds(2.5e-3, 5e-3, 3e-3),
@@ -58,25 +58,25 @@ def build_histogram(mean):
 
 
 def build_health(warning=None):
-    """The health of a generator, with a warning or without."""
+    """Return the health of a generator, with a warning or without."""
     return GeneratorHealth(0.031, 0.87, 31234.0, warning)
 
 
 @pytest.fixture(scope="session")
 def make_statistics():
-    """The function `build_statistics` above."""
+    """Return the function `build_statistics`."""
     return build_statistics
 
 
 @pytest.fixture(scope="session")
 def make_health():
-    """The function `build_health` above."""
+    """Return the function `build_health`."""
     return build_health
 
 
 @pytest.fixture(scope="session")
 def make_report():
-    """A function that builds a report; its arguments replace attributes of the report."""
+    """Return a function that builds a report; its arguments replace attributes of the report."""
 
     def build(**changes):
         statistics = changes.pop("statistics", None) or build_statistics()
@@ -103,7 +103,7 @@ def make_report():
 
 @pytest.fixture(scope="session")
 def probes():
-    """The rates that a capacity search probed; only the highest was not sustained."""
+    """Return the rates that a capacity search probed; only the highest was not sustained."""
     return tuple(
         RateProbe(
             rate,
@@ -117,7 +117,7 @@ def probes():
 
 @pytest.fixture(scope="session")
 def empty_statistics():
-    """Statistics of a run without requests."""
+    """Return the statistics of a run without requests."""
     none = np.empty(0)
     record = RunRecord(
         due_at=none,

@@ -1,4 +1,4 @@
-"""Numbers and texts as people read them."""
+"""Formatting of numbers, units and foreign text in reports."""
 
 import math
 
@@ -32,7 +32,7 @@ from serving.loadtest.report import formatting
         (formatting.escape_text("a\x1b[2J\nb\u202e"), "a\\u001b[2J\\u000ab\\u202e"),
     ],
 )
-def test_value_is_formatted(formatted, expected):
+def test_format_functions_return_value_with_unit(formatted, expected):
     assert formatted == expected
 
 

@@ -1,4 +1,4 @@
-"""The page as a browser parses it."""
+"""The HTML page of a report, parsed like a browser does."""
 
 import re
 from html.parser import HTMLParser
@@ -51,7 +51,7 @@ class ParsedPage(HTMLParser):
 
 @pytest.fixture
 def no_plots(monkeypatch):
-    """Pages without plots, which take most of the time."""
+    """Leave the plots out of pages, since they take most of the time."""
     for name in PLOTS:
         target = f"serving.loadtest.report.html_page.{name}"
         monkeypatch.setattr(target, lambda *_: Markup())

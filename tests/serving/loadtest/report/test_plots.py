@@ -12,14 +12,14 @@ OBJECTIVES = parse_objectives(["p99=50ms", "errors=1%"])
 
 
 def read_labels(svg):
-    """The texts of a plot."""
+    """Return the texts of a plot."""
     root = ET.fromstring(svg)  # noqa: S314 - Matplotlib wrote it
     return [element.text for element in root.iter("text")]
 
 
 @pytest.fixture(scope="module")
 def plots(make_statistics, probes):
-    """Each plot by name, of a run with errors and of a capacity search."""
+    """Return each plot by name, of a run with errors and of a capacity search."""
     return {
         "percentiles": plot_percentiles(make_statistics(), OBJECTIVES),
         "seconds": plot_seconds(make_statistics()),

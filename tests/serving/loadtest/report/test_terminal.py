@@ -1,4 +1,4 @@
-"""The report as a terminal shows it."""
+"""The report on a terminal."""
 
 import io
 from dataclasses import replace
@@ -12,7 +12,7 @@ WARNING = "The load generator was the bottleneck: it was busy 98% of the time."
 
 
 def render(report, width=100, **options):
-    """The text that is printed on a console."""
+    """Return the text that is printed on a terminal."""
     console = Console(file=io.StringIO(), width=width, **options)
     print_report(report, console)
     return console.file.getvalue()
