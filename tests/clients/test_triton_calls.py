@@ -139,7 +139,7 @@ def list_calls(inputs):
         (
             "update_trace_settings",
             digits | {"settings": {"trace_level": ["TIMESTAMPS"]}},
-            Refused("this server keeps no traces"),
+            Refused("this server records no traces"),
         ),
         ("get_log_settings", {}, LOG_SETTINGS),
         ("update_log_settings", {"settings": {"log_info": True}}, LOG_SETTINGS),
