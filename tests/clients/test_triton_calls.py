@@ -159,7 +159,7 @@ def list_calls(inputs):
         (
             "load_model",
             digits | {"config": "{}", "files": {"file:1/model.onnx": b"x"}},
-            Refused("put a new version into the folder"),
+            Refused("add a new version to the folder"),
         ),
         ("load_model", {"model_name": "letters"}, Refused("got 'letters'")),
         ("unload_model", digits, None),
