@@ -8,6 +8,7 @@ NAMES = {
     "ours-pruned-int8": "forwardpass, `pruned-int8`",
     "ours-binary": "forwardpass, binary tensors",
     "ours-unbatched": "forwardpass, `--max-batch-rows 1`",
+    "ours-stock-worker": "forwardpass, gunicorn's gevent worker",
     "ours-numpy": "forwardpass, NumPy alone",
     "triton": "Triton, Python backend",
     "triton-binary": "Triton, binary tensors",

@@ -66,7 +66,7 @@ ALONE = Side("ours-alone", partial(_start_with, settings={"workers": "1"}), load
 SIDES = (
     Side("ours", _start, loads=ALL_LOADS),
     *((Side("before", _start_before, loads=ALL_LOADS),) if BEFORE else ()),
-    Side("stock-worker", _start_stock_worker, loads=LIGHT),
+    Side("ours-stock-worker", _start_stock_worker, loads=LIGHT),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
     Side("ours-unbatched", partial(_start_with, settings=UNBATCHED),
          loads=frozenset({"heavy-1row-c32"})),
