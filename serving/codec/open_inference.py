@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from typing_extensions import TypedDict
 
 from serving.bundle import (
     FEATURES_INPUT,
@@ -141,15 +142,32 @@ def _encode_tensors_answer(
     return EncodedAnswer(b"".join([head, *binary_tensors]), BINARY_MEDIA_TYPE, headers)
 
 
-def build_tensor_metadata(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
+class TensorMetadata(TypedDict):
+    """A tensor as the protocol describes it.
+
+    Attributes:
+        name: Name of the tensor.
+        datatype: The protocol's name of its datatype, such as `FP32`.
+        shape: Size of each dimension; the first, the number of rows, is -1.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelTensors(TypedDict):
+    """A model's input and output tensors."""
+
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+def build_tensor_metadata(manifest: Manifest) -> ModelTensors:
     """Return a model's inputs and outputs as in the protocol's model metadata.
 
     Args:
         manifest: Manifest of the model's version.
-
-    Returns:
-        `{"inputs": [{"name", "datatype", "shape"}, …], "outputs": […]}`; the first dimension of
-        each shape, the number of rows, is -1.
     """
     if manifest.is_all_numeric:
         inputs = [_describe_tensor(FEATURES_INPUT, "FP32", -1, len(manifest.inputs))]
@@ -166,11 +184,11 @@ def build_tensor_metadata(manifest: Manifest) -> dict[str, list[dict[str, Any]]]
             _describe_tensor("label", label_datatype, -1),
             _describe_tensor("probabilities", "FP32", -1, len(manifest.classes)),
         ]
-    return {"inputs": inputs, "outputs": outputs}
+    return ModelTensors(inputs=inputs, outputs=outputs)
 
 
-def _describe_tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": list(shape)}
+def _describe_tensor(name: str, datatype: str, *shape: int) -> TensorMetadata:
+    return TensorMetadata(name=name, datatype=datatype, shape=list(shape))
 
 
 def _get_column_datatype(column: InputColumn) -> str:

@@ -41,32 +41,6 @@ MISSING_FILE_SECONDS = 2.0
 # modification time.
 TIMESTAMP_SECONDS = 2.0
 
-# Orchestrators and load balancers, which have no keys, request these routes. Without a key, the
-# answer says only whether the server is alive or ready; it names no models and gives no reasons.
-OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
-OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # the page asks for a key before it shows anything
-# These are listed by endpoint, since Vertex AI may choose their paths for routes that need a key.
-OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
-# Prefix of all routes that change which versions are served.
-ADMIN_ROUTE_PREFIX = "/v2/repository/models/"
-
-
-def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
-    """Return the scope that a key needs for a route.
-
-    Args:
-        rule: Flask's URL rule of the route; None if no route matches.
-        endpoint: Flask's endpoint of the route.
-
-    Returns:
-        The scope; None if the route needs no key.
-    """
-    if rule is None:
-        return "predict"
-    if rule in OPEN_ROUTES or endpoint in OPEN_ENDPOINTS:
-        return None
-    return "admin" if rule.startswith(ADMIN_ROUTE_PREFIX) else "predict"
-
 
 class KeyRemoval(NamedTuple):
     """The state of a key file from which a key has disappeared, perhaps only during an edit.
@@ -119,13 +93,13 @@ class ApiKeys:
                 target=_poll_until_collected, args=(weakref.ref(self),), name="keys", daemon=True
             ).start()
 
-    def authorize(self, environ: dict[str, Any], scope: Scope) -> None:
+    def authorize(self, environ: dict[str, Any], scope: Scope | None) -> None:
         """Check the key of a request and record the key's name in the request's context.
 
         Args:
             environ: WSGI environ of the request, whose key is given as `Authorization: Bearer KEY`
                 or as `X-API-Key: KEY`.
-            scope: Scope that the request needs.
+            scope: Scope that the request needs; None if it needs no key.
 
         Raises:
             UnauthorizedError: If the request has no key, or an unknown one.
@@ -139,6 +113,8 @@ class ApiKeys:
                     "without; create a key with `serving key NAME --scope admin` and start the "
                     "server with `serving run --keys FILE`"
                 )
+            return
+        if scope is None:
             return
         given = _get_given_key(environ)
         key = self._find_key(given)

@@ -1,4 +1,4 @@
-"""The Flask application: `create_app` builds all parts and connects them.
+"""The Flask application: `create_app` builds the components of a server and connects them.
 
 Two WSGI callables wrap Flask: the middleware, which every request passes, and inside it the fast
 path, which answers plain predictions without Flask.
@@ -6,31 +6,27 @@ path, which answers plain predictions without Flask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response, current_app, request
-from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException, NotFound
 
 from serving.bundle import BundleLimits
 from serving.call_context import get_context
+from serving.codec.messages import EncodedAnswer
 from serving.errors import InternalError, ServingError
-from serving.http.api_keys import ApiKeys, get_required_scope
-from serving.http.error_rendering import render_error, select_error_format
+from serving.http.api_keys import ApiKeys
+from serving.http.body_limits import BodyMemory
+from serving.http.components import ServerComponents
+from serving.http.error_rendering import ErrorFormat, render_error_body
 from serving.http.fast_path import FastPath
-from serving.http.handlers.docs import create_index_blueprint, create_openapi_blueprint
-from serving.http.handlers.metrics import create_metrics_blueprint
-from serving.http.handlers.models import create_models_blueprint
-from serving.http.handlers.open_inference import create_open_inference_blueprint
-from serving.http.handlers.predictions import create_clouds_blueprint, create_predictions_blueprint
-from serving.http.handlers.repository import create_repository_blueprint
-from serving.http.handlers.status import create_status_blueprint
-from serving.http.handlers.tensorflow import create_tensorflow_blueprint
-from serving.http.handlers.triton import create_triton_blueprint
 from serving.http.middleware import RequestMiddleware
-from serving.http.requests import to_flask_response
+from serving.http.openapi import OpenApiDocument
+from serving.http.requests import STATUS_LINES
+from serving.http.route_table import build_route_table
+from serving.http.routes import CONVERTERS, Route, RouteTable
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
@@ -59,13 +55,33 @@ def create_app(**options: Any) -> Flask:
     Raises:
         pydantic.ValidationError: If an option is unknown or its value is out of range.
         NotADirectoryError: If the folder of models cannot be read, or is the folder of one model.
+        ValueError: If Vertex AI chose the path of a route with another purpose.
     """
     settings = Settings(**options)
     # A worker of `serving run` skips this check. The command has made it, and a worker that starts
     # later must not fail if the folder has changed, since the other workers go on serving.
     if SharedState.inherited is None:
         require_models_folder(settings.models)
-    api_keys, counters = ApiKeys(settings.keys), SharedCounters.get_current()
+    routes = build_route_table(VertexSettings())
+    counters = SharedCounters.get_current()
+    server = _build_components(settings, routes, counters)
+    app = Flask("serving", static_folder=None)
+    _add_routes(app, server, routes)
+    app.register_error_handler(ServingError, partial(_render_serving_error, routes))
+    app.register_error_handler(HTTPException, partial(_render_http_error, server, routes))
+    app.register_error_handler(Exception, partial(_render_unexpected_error, routes))
+    app.before_request(partial(_prepare_request, server, routes))
+    fast_path = FastPath(app.wsgi_app, server, routes)
+    app.wsgi_app = RequestMiddleware(  # type: ignore[method-assign]
+        fast_path, counters.own_slot, settings.log_sample
+    )
+    return app
+
+
+def _build_components(
+    settings: Settings, routes: RouteTable, counters: SharedCounters
+) -> ServerComponents:
+    api_keys = ApiKeys(settings.keys)
     api_keys.start_watching()
     repository = Repository(
         settings.models,
@@ -81,45 +97,24 @@ def create_app(**options: Any) -> Flask:
         proof_server=ProofServer.shared,
     )
     repository.watch()
-    app = Flask("serving", static_folder=None)
-    # If slashes were merged, Flask would answer `//` with a redirect whose body is HTML.
-    app.url_map.merge_slashes = False
-    if isinstance(app.json, DefaultJSONProvider):  # narrows the type for mypy
-        app.json.sort_keys, app.json.compact = False, True
     ignores_extra = settings.extra == "ignore"
-    predictor = Predictor(
-        InstrumentedBatcher(
-            counters.own_slot,
-            max_batch_rows=settings.max_batch_rows,
-            max_delay=settings.max_delay,
-            queue_rows=settings.queue_rows,
-            queue_seconds=settings.queue_seconds,
-        ),
-        ignores_extra=ignores_extra,
+    batcher = InstrumentedBatcher(
+        counters.own_slot,
+        max_batch_rows=settings.max_batch_rows,
+        max_delay=settings.max_delay,
+        queue_rows=settings.queue_rows,
+        queue_seconds=settings.queue_seconds,
     )
-    app.register_blueprint(create_predictions_blueprint(repository, predictor, settings))
-    app.register_blueprint(create_open_inference_blueprint(repository, predictor, settings))
-    app.register_blueprint(create_triton_blueprint(repository, counters, settings))
-    app.register_blueprint(create_tensorflow_blueprint(repository, predictor, settings))
-    app.register_blueprint(create_models_blueprint(repository))
-    app.register_blueprint(create_status_blueprint(repository, api_keys))
-    app.register_blueprint(create_metrics_blueprint(repository, counters))
-    app.register_blueprint(create_repository_blueprint(repository, settings))
-    vertex = VertexSettings()
-    proxies = TrustedProxies(settings.forwarded_allow_ips)
-    app.register_blueprint(create_index_blueprint(vertex, proxies))
-    app.register_blueprint(
-        create_openapi_blueprint(repository, vertex, proxies, ignores_extra=ignores_extra)
+    return ServerComponents(
+        settings=settings,
+        repository=repository,
+        predictor=Predictor(batcher, ignores_extra=ignores_extra),
+        api_keys=api_keys,
+        proxies=TrustedProxies(settings.forwarded_allow_ips),
+        counters=counters,
+        body_memory=BodyMemory(),
+        openapi=OpenApiDocument(routes, repository, ignores_extra=ignores_extra),
     )
-    app.register_blueprint(create_clouds_blueprint(repository, predictor, settings, vertex))
-    app.register_error_handler(ServingError, _render_serving_error)
-    app.register_error_handler(HTTPException, partial(_render_http_error, api_keys))
-    app.register_error_handler(Exception, _render_unexpected_error)
-    app.before_request(partial(_prepare_request, api_keys))
-    fast_path = FastPath(app.wsgi_app, repository, predictor, settings, api_keys)
-    middleware = RequestMiddleware(fast_path, counters.own_slot, settings.log_sample)
-    app.wsgi_app = middleware  # type: ignore[method-assign]
-    return app
 
 
 def _build_proof_limits(settings: Settings) -> ProofLimits:
@@ -138,7 +133,24 @@ def _build_proof_limits(settings: Settings) -> ProofLimits:
     )
 
 
-def _prepare_request(api_keys: ApiKeys) -> Response | None:
+def _add_routes(app: Flask, server: ServerComponents, routes: RouteTable) -> None:
+    # If slashes were merged, Flask would answer `//` with a redirect whose body is HTML.
+    app.url_map.merge_slashes = False
+    app.url_map.converters.update(CONVERTERS)
+    for route in routes:
+        view = _create_view(server, route)
+        for path in route.paths:
+            app.add_url_rule(path, route.endpoint, view, methods=[route.method])
+
+
+def _create_view(server: ServerComponents, route: Route) -> Callable[..., Response]:
+    def view(**values: str) -> Response:
+        return _to_flask_response(route.handler(server, request.environ, **values))
+
+    return view
+
+
+def _prepare_request(server: ServerComponents, routes: RouteTable) -> Response | None:
     """Record the route of a request and check its API key.
 
     Flask calls this before every view, and before it raises an error about the URL.
@@ -146,21 +158,34 @@ def _prepare_request(api_keys: ApiKeys) -> Response | None:
     Returns:
         The answer to an OPTIONS request; None to let the view answer.
     """
-    # Werkzeug treats several leading slashes as one, and `//predict` must not be another URL of
-    # `/predict`.
-    is_url = not request.environ["PATH_INFO"].startswith("//")
-    rule = request.url_rule.rule if request.url_rule and is_url else None
-    request.environ[ROUTE_ENVIRON_KEY] = rule
-    get_context(request.environ).protocol = (request.blueprint or "") if is_url else ""
-    if request.method == "OPTIONS" and rule is not None:
+    environ, route = request.environ, _get_route(routes)
+    environ[ROUTE_ENVIRON_KEY] = request.url_rule.rule if request.url_rule and route else None
+    get_context(environ).protocol = "" if route is None else route.protocol
+    if request.method != "OPTIONS":
+        server.api_keys.authorize(environ, "predict" if route is None else route.scope)
+    elif route is not None:  # otherwise it is answered with 404, as every URL without a route
         return _answer_options_request()
-    scope = get_required_scope(rule, request.endpoint if is_url else None)
-    # An OPTIONS request gets this far only if no route matches; it is answered with 404.
-    if scope is not None and request.method != "OPTIONS":
-        api_keys.authorize(request.environ, scope)
-    if not is_url:
+    if not _is_single_path():
         raise NotFound
     return None
+
+
+def _is_single_path() -> bool:
+    """Return whether the path has a single leading slash.
+
+    Werkzeug treats several as one, and `//predict` must not be another URL of `/predict`.
+    """
+    return not request.environ["PATH_INFO"].startswith("//")
+
+
+def _get_route(routes: RouteTable) -> Route | None:
+    """Return the route of the request; None if its URL or method has none."""
+    return routes.get_route(request.endpoint) if _is_single_path() else None
+
+
+def _get_error_format(routes: RouteTable) -> ErrorFormat:
+    route = _get_route(routes)
+    return routes.find_error_format(request.path) if route is None else route.error_format
 
 
 def _answer_options_request() -> Response:
@@ -176,17 +201,31 @@ def _answer_options_request() -> Response:
     return answer
 
 
-def _render_serving_error(error: ServingError) -> Response:
-    return _render(error.to_dict(), error.status, error.headers)
+def _to_flask_response(answer: EncodedAnswer) -> Response:
+    response = Response(
+        answer.content,
+        STATUS_LINES[answer.status],
+        list(answer.headers),
+        content_type=answer.media_type,
+    )
+    if not answer.media_type:  # Flask would declare an empty body as HTML
+        del response.headers["Content-Type"]
+    return response
 
 
-def _render_http_error(api_keys: ApiKeys, error: HTTPException) -> Response:
+def _render_serving_error(routes: RouteTable, error: ServingError) -> Response:
+    return _render(error.to_dict(), error.status, error.headers, routes)
+
+
+def _render_http_error(
+    server: ServerComponents, routes: RouteTable, error: HTTPException
+) -> Response:
     """Render an error that Flask raised: an unknown URL, a wrong method."""
     status, name = error.code or 500, error.name or "Error"
     path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
-        expected = f"one of {', '.join(_list_routes())}"
-        if not api_keys.may_see_details(request.environ):
+        expected = f"one of {', '.join(_list_routes(routes))}"
+        if not server.api_keys.may_see_details(request.environ):
             expected = "a path of this server's API, which docs/serving.md lists"
         message = f"expected {expected}; got {path!r}"
     elif status == 405:
@@ -197,21 +236,21 @@ def _render_http_error(api_keys: ApiKeys, error: HTTPException) -> Response:
     # Flask's own headers are kept, `Allow` of a 405 for instance, except those about its body.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
-    return _render({"error": message, "code": code, "details": {}}, status, headers)
+    return _render({"error": message, "code": code, "details": {}}, status, headers, routes)
 
 
-def _list_routes() -> list[str]:
-    """Return the routes of the protocol that the URL belongs to, each as its methods and its path.
+def _list_routes(routes: RouteTable) -> list[str]:
+    """Return the routes of the protocol that the URL belongs to, each as its method and its path.
 
     The routes of all protocols would be too many for an error message. Triton's extensions are left
     out, since most of them only say that a feature is off.
     """
-    requested_format = select_error_format(request.path)
+    error_format = _get_error_format(routes)
     return [
-        f"{_join_methods(rule.methods or [])} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
-        if select_error_format(rule.rule) is requested_format
-        and not rule.endpoint.startswith("triton.")
+        f"{route.method} {path}"
+        for route in routes
+        if route.error_format is error_format and route.protocol != "triton"
+        for path in route.paths
     ]
 
 
@@ -220,13 +259,15 @@ def _join_methods(methods: Iterable[str]) -> str:
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
-def _render_unexpected_error(error: Exception) -> Response:
+def _render_unexpected_error(routes: RouteTable, error: Exception) -> Response:
     """Render an exception that nothing caught; `InternalError` logs its traceback."""
     internal_error = InternalError(error, get_context(request.environ).request_id)
-    return _render(internal_error.to_dict(), internal_error.status, internal_error.headers)
+    return _render_serving_error(routes, internal_error)
 
 
-def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+def _render(
+    body: dict[str, Any], status: int, headers: Mapping[str, str], routes: RouteTable
+) -> Response:
     """Return an error response in the format of the protocol that the URL belongs to."""
     get_context(request.environ).error_code = body["code"]
-    return to_flask_response(render_error(body, status, headers, request.path))
+    return _to_flask_response(render_error_body(body, status, headers, _get_error_format(routes)))

@@ -73,15 +73,13 @@ class BodyMemory:
             self.held_bytes -= own_bytes
 
 
-_body_memory = BodyMemory()
-
-
-def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
+def read_body(environ: Mapping[str, Any], limit: int, memory: BodyMemory) -> bytes:
     """Return the whole body of a request, decompressed.
 
     Args:
         environ: WSGI environ of the request.
         limit: Largest number of bytes of the body, before and after decompression.
+        memory: Bytes of the large bodies that this process is reading.
 
     Raises:
         BodyTooLargeError: If the body exceeds the limit.
@@ -92,26 +90,23 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding in ("", "identity"):
-        return _read_encoded_body(environ, limit)
+        return _read_encoded_body(environ, limit, memory)
     require_encoding(encoding)  # before the body is read
-    return _decompress(_read_encoded_body(environ, limit), encoding, limit)
-
-
-def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    whole = _join_parts(decompress(body, encoding, limit), limit)
+    body = _read_encoded_body(environ, limit, memory)
+    whole = _join_parts(decompress(body, encoding, limit), limit, memory)
     if len(whole) > limit:
         raise _make_too_large_error(limit, "more once it is decompressed")
     return whole
 
 
-def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
+def _join_parts(parts: Iterator[bytes], limit: int, memory: BodyMemory) -> bytes:
     """Return the parts joined, up to the first part that exceeds `limit` bytes in all.
 
     Parts beyond `SMALL_BODY_BYTES` are counted in the memory for large bodies.
     """
     joined: list[bytes] = []
     size = 0
-    with _body_memory.track_body(MAX_LARGE_BODIES * (limit + 1)) as add_bytes:
+    with memory.track_body(MAX_LARGE_BODIES * (limit + 1)) as add_bytes:
         for part in parts:
             joined.append(part)
             size += len(part)
@@ -122,7 +117,7 @@ def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
         return b"".join(joined)
 
 
-def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
+def _read_encoded_body(environ: Mapping[str, Any], limit: int, memory: BodyMemory) -> bytes:
     """Return the body of a request as it was sent, possibly compressed.
 
     It is read from the WSGI server's stream, since Werkzeug's stream silently cuts off a chunked
@@ -136,7 +131,7 @@ def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
             raise _make_too_large_error(limit, pluralize(declared, "byte"))
         step = MAX_CHUNKED_READ_BYTES if declared is None else MAX_READ_BYTES
         size = limit + 1 if declared is None else declared
-        body = _join_parts(_read_parts(stream, size, step), limit)
+        body = _join_parts(_read_parts(stream, size, step), limit, memory)
         if len(body) > limit:
             raise _make_too_large_error(limit, "more")
     except (OSError, ParseException) as error:  # the client disconnected, or a malformed chunk

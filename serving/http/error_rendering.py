@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from serving.codec.messages import EncodedAnswer
+from serving.errors import ServingError
 
 
 class ErrorFormat(NamedTuple):
@@ -31,6 +32,8 @@ class ErrorFormat(NamedTuple):
         return {"error": body["error"]} if self.has_only_message else body
 
 
+# Triton's clients read only `error` and ignore other keys, so that the routes of its model
+# repository have this format as well: `code` tells several kinds of 409 apart.
 NATIVE_FORMAT = ErrorFormat()
 OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
 # TensorFlow Serving answers an invalid argument with 400. It answers a full queue with 503, as this
@@ -38,29 +41,27 @@ OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
 TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, status_overrides={422: 400})
 
 
-def select_error_format(path: str) -> ErrorFormat:
-    """Return the error format for a path, whether or not the path has a route."""
-    if path.startswith("/v2/repository/"):
-        # Triton's clients read only `error` and ignore other keys, so the whole body is sent:
-        # `code` tells several kinds of 409 apart.
-        return NATIVE_FORMAT
-    if path == "/v2" or path.startswith("/v2/"):
-        return OPEN_INFERENCE_FORMAT
-    return TENSORFLOW_FORMAT if path.startswith("/v1/") else NATIVE_FORMAT
-
-
-def render_error(
-    body: dict[str, Any], status: int, headers: Mapping[str, str], path: str
-) -> EncodedAnswer:
+def render_error(error: ServingError, error_format: ErrorFormat) -> EncodedAnswer:
     """Return the HTTP response for an error.
+
+    Args:
+        error: The error.
+        error_format: Format of the protocol that the requested URL belongs to.
+    """
+    return render_error_body(error.to_dict(), error.status, error.headers, error_format)
+
+
+def render_error_body(
+    body: dict[str, Any], status: int, headers: Mapping[str, str], error_format: ErrorFormat
+) -> EncodedAnswer:
+    """Return the HTTP response for an error that has no class of its own.
 
     Args:
         body: Body of the error, as `ServingError.to_dict` returns it.
         status: HTTP status of the error.
         headers: Headers that belong to the error.
-        path: Path of the requested URL, which selects the format.
+        error_format: Format of the protocol that the requested URL belongs to.
     """
-    error_format = select_error_format(path)
     content = json.dumps(error_format.format_body(body), separators=(",", ":")).encode() + b"\n"
     return EncodedAnswer(
         content, headers=tuple(headers.items()), status=error_format.map_status(status)

@@ -18,7 +18,7 @@ from typing import Any
 
 from serving.call_context import CallContext, create_context
 from serving.errors import InternalError
-from serving.http.error_rendering import render_error
+from serving.http.error_rendering import NATIVE_FORMAT, render_error
 from serving.http.requests import STATUS_LINES, WSGIApplication
 from serving.telemetry.request_log import RequestLog
 from serving.telemetry.request_metrics import RequestMetrics
@@ -74,9 +74,7 @@ class RequestMiddleware:
             body = self._app(environ, start)
         except Exception as error:  # noqa: BLE001 - any exception that the application let through
             internal = InternalError(error, context.request_id)
-            answer = render_error(
-                internal.to_dict(), internal.status, internal.headers, environ.get("PATH_INFO", "")
-            )
+            answer = render_error(internal, NATIVE_FORMAT)
             length = ("Content-Length", str(len(answer.content)))
             start(STATUS_LINES[answer.status], [("Content-Type", answer.media_type), length])
             body = (answer.content,)

@@ -1,19 +1,18 @@
-"""Functions that all handlers share: read a WSGI request, find its model, make the response.
+"""Functions that all handlers share: read a WSGI request, find its model, encode the answer.
 
-Every prediction goes through `answer_prediction`: the handlers of all protocols and the fast path
-call it.
+Every prediction goes through `answer_prediction`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Literal
 
-from flask import Response, request
+from werkzeug.wrappers import Request
 
 from serving.bundle import VERSION_PATTERN
 from serving.call_context import set_deadline
@@ -25,9 +24,9 @@ from serving.errors import (
     ModelNotFoundError,
 )
 from serving.http.body_limits import read_body
-from serving.inference.predictor import Predictor, Protocol
+from serving.http.components import ServerComponents
+from serving.inference.predictor import Protocol
 from serving.repository import Repository, ServedModel
-from serving.settings.options import Settings
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
@@ -39,61 +38,66 @@ MAX_OPTIONS_BYTES = 128 * 2**10
 
 
 def answer_prediction(
-    environ: dict[str, Any],
-    protocol: Protocol,
-    model: ServedModel,
-    predictor: Predictor,
-    settings: Settings,
+    server: ServerComponents, environ: dict[str, Any], protocol: Protocol, model: ServedModel
 ) -> EncodedAnswer:
     """Return the answer to a prediction request of any protocol.
 
     Args:
+        server: Components of the server.
         environ: WSGI environ of the request.
         protocol: Protocol of the request.
         model: Model version to run.
-        predictor: Predictor that decodes the request, runs the model and encodes the answer.
-        settings: Options of the server.
 
     Raises:
         ServingError: If the request is refused or cannot be answered.
     """
-    context = set_deadline(environ, settings.timeout)
+    predictor = server.predictor
+    context = set_deadline(environ, server.settings.timeout)
     predictor.batcher.check_capacity()  # before the body is read
     context.protocol, context.model_label = protocol, model.metric_labels
     media_type = _parse_media_type(environ.get("CONTENT_TYPE", ""))
     predictor.check_media_type(protocol, media_type)
-    return predictor(protocol, model, _read_request(environ, media_type, settings), context)
+    return predictor(protocol, model, _read_request(server, environ, media_type), context)
 
 
-def _read_request(environ: dict[str, Any], media_type: str, settings: Settings) -> EncodedRequest:
+def _read_request(
+    server: ServerComponents, environ: dict[str, Any], media_type: str
+) -> EncodedRequest:
     accept = _parse_media_type(environ.get("HTTP_ACCEPT", ""))
     json_bytes = _parse_json_length(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
-    body = read_body(environ, settings.max_body)
+    body = read_body(environ, server.settings.max_body, server.body_memory)
     return EncodedRequest(body, media_type, "" if accept == "*/*" else accept, json_bytes)
 
 
-def to_flask_response(answer: EncodedAnswer) -> Response:
-    """Return Flask's response for an answer."""
-    return Response(
-        answer.content,
-        STATUS_LINES[answer.status],
-        list(answer.headers),
-        content_type=answer.media_type,
-    )
+def encode_json(value: Any, status: int = 200) -> EncodedAnswer:
+    """Return an answer whose body is a JSON value.
+
+    Args:
+        value: Value that JSON can represent.
+        status: HTTP status.
+    """
+    content = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return EncodedAnswer(content, status=status)
 
 
-def parse_query(*allowed: Literal["model", "version"]) -> dict[str, str]:
+def parse_query(
+    environ: dict[str, Any], *allowed: Literal["model", "version"]
+) -> Mapping[str, str]:
     """Return the parameters of the query string.
 
     An unknown parameter is refused, so that a typo does not go unnoticed.
 
     Args:
+        environ: WSGI environ of the request.
         allowed: Names of the parameters that the query may hold, each at most once.
 
     Raises:
         InvalidQueryError: If it holds another parameter, an empty value, or a version that is not
             a number.
     """
+    if not environ.get("QUERY_STRING"):
+        return {}
+    request = Request(environ, populate_request=False)
     query = request.args
     received = request.query_string[:64].decode(errors="replace")
     if any(key not in allowed or len(query.getlist(key)) > 1 or not query[key] for key in query):
@@ -106,14 +110,18 @@ def parse_query(*allowed: Literal["model", "version"]) -> dict[str, str]:
     return query.to_dict()
 
 
-def find_queried_model(repository: Repository) -> ServedModel:
+def find_queried_model(repository: Repository, environ: dict[str, Any]) -> ServedModel:
     """Return the model that `?model=` and `?version=` name; by default the default model.
+
+    Args:
+        repository: Loaded models, by name and version.
+        environ: WSGI environ of the request.
 
     Raises:
         InvalidQueryError: If `parse_query` refuses the query.
         ServingError: If the model is not served; see `Repository.find_model`.
     """
-    query = parse_query("model", "version")
+    query = parse_query(environ, "model", "version")
     return find_model(repository, query.get("model"), query.get("version"))
 
 
@@ -136,17 +144,21 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
     return repository.find_model(name, int(version))
 
 
-def read_options(allowed: Collection[str] | None, limit: int) -> dict[str, Any]:
+def read_options(
+    server: ServerComponents, environ: dict[str, Any], allowed: Collection[str] | None
+) -> dict[str, Any]:
     """Return the options in the body of a request: a JSON object, or {} for an empty body.
 
     Args:
+        server: Components of the server.
+        environ: WSGI environ of the request.
         allowed: Keys that the object may have; None for any.
-        limit: Largest number of bytes of the body.
 
     Raises:
         InvalidOptionsError: If the body is not an object or has other keys.
     """
-    body = read_body(request.environ, min(limit, MAX_OPTIONS_BYTES))
+    limit = min(server.settings.max_body, MAX_OPTIONS_BYTES)
+    body = read_body(environ, limit, server.body_memory)
     try:
         options = json.loads(body or b"{}")
     except (ValueError, RecursionError):

@@ -18,7 +18,11 @@ from serving.bundle import Arrays
 from serving.call_context import CallContext
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import DecodedRequest, EncodedAnswer, EncodedRequest, RequestDecoder
-from serving.codec.open_inference import build_tensor_metadata, decode_inference_request
+from serving.codec.open_inference import (
+    TensorMetadata,
+    build_tensor_metadata,
+    decode_inference_request,
+)
 from serving.codec.rows import decode_rows_request, require_media_type
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import NotFiniteAnswerError
@@ -26,7 +30,7 @@ from serving.inference.batching import Batcher
 from serving.repository import ServedModel
 from serving.runtime.heap import request_trim
 
-__all__ = ["PROTOCOL_DECODERS", "Predictor", "Protocol", "build_tensor_metadata"]
+__all__ = ["PROTOCOL_DECODERS", "Predictor", "Protocol", "TensorMetadata", "build_tensor_metadata"]
 
 Protocol = Literal["rows", "tensorflow", "inference_v2"]
 

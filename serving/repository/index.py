@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from serving.event_loop import run_in_thread
 from serving.repository.folder_scan import find_ignored_folders

@@ -8,7 +8,8 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
 from serving.event_loop import run_in_thread

@@ -1,4 +1,4 @@
-"""`GET /metrics`: the metrics of all workers, in Prometheus' text format.
+"""Handler of `GET /metrics`: the metrics of all workers, in Prometheus' text format.
 
 They are collected at each request, from the counters that all workers share and from the
 repository, whose state is the same in every worker. So it does not matter which worker answers.
@@ -14,8 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, product
 from time import perf_counter
+from typing import Any
 
-from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -27,6 +27,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from serving.codec.messages import EncodedAnswer
+from serving.http.components import ServerComponents
 from serving.repository import Repository
 from serving.telemetry.metric_definitions import (
     ACCEPT_ERRORS,
@@ -258,18 +260,7 @@ class _VariantCollector(Collector):
         yield from (held, passed, served, seconds)
 
 
-def create_metrics_blueprint(repository: Repository, counters: SharedCounters) -> Blueprint:
-    """Return the blueprint of `GET /metrics`.
-
-    Args:
-        repository: Loaded models, by name and version.
-        counters: Shared memory with the counters of all workers.
-    """
-    routes = Blueprint("metrics", __name__)
-    prometheus_metrics = PrometheusMetrics(repository, counters)
-
-    @routes.get("/metrics")
-    def metrics() -> Response:
-        return Response(prometheus_metrics.render(), content_type=CONTENT_TYPE)
-
-    return routes
+def metrics(server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer with all metrics."""
+    content = PrometheusMetrics(server.repository, server.counters).render()
+    return EncodedAnswer(content, media_type=CONTENT_TYPE)

@@ -1,41 +1,38 @@
-"""`GET /models`: a short list of the served models; `GET /models/NAME`: one model in detail."""
+"""Handlers of `GET /models`, the list of the served models, and of one model in detail."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from flask import Blueprint
+from typing_extensions import TypedDict
 
 from serving.bundle import DateColumn, InputColumn, Manifest, describe_date_numbers
+from serving.codec.messages import EncodedAnswer
+from serving.http.components import ServerComponents
 from serving.http.openapi import build_example_record
-from serving.http.requests import find_model, parse_query
-from serving.repository import Repository, ServedModel
+from serving.http.requests import encode_json, find_model, parse_query
+from serving.repository import ServedModel
 from serving.runtime.variant_selection import VariantCheck
 
 
-def create_models_blueprint(repository: Repository) -> Blueprint:
-    """Return the blueprint of `/models`.
+class ModelList(TypedDict):
+    """Answer of `GET /models`, with a summary of each served model."""
 
-    Args:
-        repository: Loaded models, by name and version.
-    """
-    routes = Blueprint("models", __name__)
+    models: list[dict[str, Any]]
 
-    @routes.get("/models")
-    def models() -> dict[str, Any]:
-        default = repository.default_model
-        return {
-            "models": [
-                _summarize_model(model, default) for model in repository.live_models.values()
-            ]
-        }
 
-    @routes.get("/models/<name>")
-    def model(name: str) -> dict[str, Any]:
-        return _describe_model(find_model(repository, name, parse_query("version").get("version")))
+def list_models(server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer with a summary of each served model."""
+    default = server.repository.default_model
+    models = server.repository.live_models.values()
+    return encode_json(ModelList(models=[_summarize_model(model, default) for model in models]))
 
-    return routes
+
+def describe_model(server: ServerComponents, environ: dict[str, Any], name: str) -> EncodedAnswer:
+    """Answer with all that is known of a model."""
+    version = parse_query(environ, "version").get("version")
+    return encode_json(_describe_model(find_model(server.repository, name, version)))
 
 
 def _summarize_model(model: ServedModel, default: str | None) -> dict[str, Any]:

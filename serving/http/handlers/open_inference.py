@@ -1,5 +1,6 @@
-"""Routes of the Open Inference Protocol under `/v2`, which Triton and KServe use, too.
+"""Handlers of the Open Inference Protocol under `/v2`, which Triton and KServe use, too.
 
+Its extensions are in the modules `triton` and `repository`.
 https://github.com/open-inference/open-inference-protocol (REST, with binary tensors)
 """
 
@@ -7,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from typing_extensions import TypedDict
 
+from serving.codec.messages import EncodedAnswer
 from serving.errors import NotReadyError
-from serving.http.requests import answer_prediction, find_model, to_flask_response
-from serving.inference.predictor import Predictor, build_tensor_metadata
-from serving.repository import Repository
-from serving.settings.options import VERSION, Settings
+from serving.http.components import ServerComponents
+from serving.http.requests import encode_json, find_model
+from serving.inference.predictor import TensorMetadata, build_tensor_metadata
+from serving.settings.options import VERSION
 
 # Triton's names of the extensions.
 OPEN_INFERENCE_EXTENSIONS = [
@@ -27,57 +29,95 @@ OPEN_INFERENCE_EXTENSIONS = [
 PLATFORM = "onnxruntime_onnx"
 
 
-def create_open_inference_blueprint(
-    repository: Repository, predictor: Predictor, settings: Settings
-) -> Blueprint:
-    """Return the blueprint of the protocol's core; its extensions are in the module `triton`.
+class ServerMetadata(TypedDict):
+    """Answer of `GET /v2`."""
 
-    Args:
-        repository: Loaded models, by name and version.
-        predictor: Object that decodes requests, runs models and encodes answers.
-        settings: Options of the server.
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(TypedDict):
+    """Answer of `GET /v2/health/live`."""
+
+    live: bool
+
+
+class ServerReady(TypedDict):
+    """Answer of `GET /v2/health/ready`."""
+
+    ready: bool
+
+
+class ModelReady(TypedDict):
+    """Answer of `GET /v2/models/NAME/ready`."""
+
+    name: str
+    ready: bool
+
+
+class ModelMetadata(TypedDict):
+    """Answer of `GET /v2/models/NAME`.
+
+    Attributes:
+        name: Name of the model.
+        versions: Numbers of the versions that can be requested.
+        platform: Name of the framework, as Triton calls it.
+        inputs: Tensors that a request has, with -1 for the number of instances.
+        outputs: Tensors that an answer has.
     """
-    routes = Blueprint("inference_v2", __name__)
 
-    @routes.get("/v2")
-    def server() -> dict[str, Any]:
-        return {"name": "forwardpass", "version": VERSION, "extensions": OPEN_INFERENCE_EXTENSIONS}
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
 
-    @routes.get("/v2/health/live")
-    def live() -> dict[str, Any]:
-        return {"live": True}
 
-    @routes.get("/v2/health/ready")
-    def ready() -> Response:
-        # The protocol needs only the status, but KServe's client reads the body.
-        return jsonify(ready=True) if repository.live_models else Response(status=503)
+def server_metadata(_server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer with the name and version of the server, and its extensions of the protocol."""
+    return encode_json(
+        ServerMetadata(name="forwardpass", version=VERSION, extensions=OPEN_INFERENCE_EXTENSIONS)
+    )
 
-    @routes.get("/v2/models/<name>")
-    @routes.get("/v2/models/<name>/versions/<version>")
-    def metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        manifest = find_model(repository, name, version).manifest
-        return {
-            "name": manifest.name,
-            "versions": [str(number) for number in sorted(repository.get_versions(name))],
-            "platform": PLATFORM,
-            **build_tensor_metadata(manifest),
-        }
 
-    @routes.get("/v2/models/<name>/ready")
-    @routes.get("/v2/models/<name>/versions/<version>/ready")
-    def model_ready(name: str, version: str | None = None) -> tuple[dict[str, Any], int]:
-        try:
-            find_model(repository, name, version)
-        except NotReadyError:
-            return {"name": name, "ready": False}, 503
-        return {"name": name, "ready": True}, 200
+def server_live(_server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer that the process is alive."""
+    return encode_json(ServerLive(live=True))
 
-    @routes.post("/v2/models/<name>/infer")
-    @routes.post("/v2/models/<name>/versions/<version>/infer")
-    def infer(name: str, version: str | None = None) -> Response:
-        model = find_model(repository, name, version)
-        return to_flask_response(
-            answer_prediction(request.environ, "inference_v2", model, predictor, settings)
+
+def server_ready(server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer whether a model is ready."""
+    # The protocol needs only the status, but KServe's client reads the body of a success.
+    if server.repository.live_models:
+        return encode_json(ServerReady(ready=True))
+    return EncodedAnswer(b"", media_type="", status=503)
+
+
+def model_metadata(
+    server: ServerComponents, _environ: dict[str, Any], name: str, version: str | None = None
+) -> EncodedAnswer:
+    """Answer with the tensors of a model."""
+    manifest = find_model(server.repository, name, version).manifest
+    versions = [str(number) for number in sorted(server.repository.get_versions(name))]
+    tensors = build_tensor_metadata(manifest)
+    return encode_json(
+        ModelMetadata(
+            name=manifest.name,
+            versions=versions,
+            platform=PLATFORM,
+            inputs=tensors["inputs"],
+            outputs=tensors["outputs"],
         )
+    )
 
-    return routes
+
+def model_ready(
+    server: ServerComponents, _environ: dict[str, Any], name: str, version: str | None = None
+) -> EncodedAnswer:
+    """Answer whether a model can serve predictions."""
+    try:
+        find_model(server.repository, name, version)
+    except NotReadyError:
+        return encode_json(ModelReady(name=name, ready=False), 503)
+    return encode_json(ModelReady(name=name, ready=True))

@@ -1,4 +1,4 @@
-"""Routes of the Open Inference Protocol's repository extension, and a rollback.
+"""Handlers of the Open Inference Protocol's repository extension, and of a rollback.
 
 `POST /v2/repository/index` lists every version and its state. `POST
 /v2/repository/models/NAME/load`, `/unload` and `/rollback` change which versions are served. They
@@ -12,56 +12,75 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
-
 from serving.bundle import VERSION_PATTERN
+from serving.codec.messages import EncodedAnswer
 from serving.errors import InvalidOptionsError
-from serving.http.requests import quote_option, read_options
-from serving.repository import Repository
-from serving.settings.options import Settings
+from serving.http.components import ServerComponents
+from serving.http.requests import encode_json, quote_option, read_options
+
+INDEX_OPTIONS_SCHEMA = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean"}},
+    "additionalProperties": False,
+}
+VERSION_OPTION_SCHEMA = {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "pattern": "^[1-9][0-9]{0,8}$",
+    "description": "Number of the version to pin. Default: the version below the live one.",
+}
 
 
-def create_repository_blueprint(repository: Repository, settings: Settings) -> Blueprint:
-    """Return the blueprint of the extension.
-
-    Args:
-        repository: Loaded models, by name and version.
-        settings: Options of the server.
-    """
-    routes = Blueprint("repository", __name__)
-    limit = settings.max_body
-
-    @routes.post("/v2/repository/index")
-    def index() -> Response:
-        only_ready = read_options(["ready"], limit).get("ready", False)
-        if not isinstance(only_ready, bool):
-            raise InvalidOptionsError(
-                f"expected true or false for ready; got {quote_option(only_ready)}"
-            )
-        entries = repository.build_index()
-        return jsonify([entry for entry in entries if entry["state"] == "READY" or not only_ready])
-
-    @routes.post("/v2/repository/models/<name>/load")
-    def load(name: str) -> Response:
-        _refuse_parameters(limit)
-        return jsonify(repository.load_model(name))
-
-    @routes.post("/v2/repository/models/<name>/unload")
-    def unload(name: str) -> Response:
-        # Triton's client sends unload_dependents; no model here depends on another.
-        _refuse_parameters(limit, ["unload_dependents"])
-        return jsonify(repository.unload_model(name))
-
-    @routes.post("/v2/repository/models/<name>/rollback")
-    def rollback(name: str) -> Response:
-        return jsonify(repository.roll_back(name, _read_version(limit)))
-
-    return routes
+def _build_options_schema(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a body whose only member is `parameters`, an object or null."""
+    return {
+        "type": "object",
+        "properties": {"parameters": {"type": ["object", "null"], **parameters}},
+        "additionalProperties": False,
+    }
 
 
-def _read_parameters(limit: int) -> dict[str, Any]:
+LOAD_OPTIONS_SCHEMA = _build_options_schema({"maxProperties": 0})
+UNLOAD_OPTIONS_SCHEMA = _build_options_schema(
+    {"properties": {"unload_dependents": {"type": "boolean"}}, "additionalProperties": False}
+)
+ROLLBACK_OPTIONS_SCHEMA = _build_options_schema(
+    {"additionalProperties": False, "properties": {"version": VERSION_OPTION_SCHEMA}}
+)
+
+
+def list_versions(server: ServerComponents, environ: dict[str, Any]) -> EncodedAnswer:
+    """Answer with every version and its state."""
+    only_ready = read_options(server, environ, ["ready"]).get("ready", False)
+    if not isinstance(only_ready, bool):
+        raise InvalidOptionsError(
+            f"expected true or false for ready; got {quote_option(only_ready)}"
+        )
+    entries = server.repository.build_index()
+    return encode_json([entry for entry in entries if entry["state"] == "READY" or not only_ready])
+
+
+def load(server: ServerComponents, environ: dict[str, Any], name: str) -> EncodedAnswer:
+    """Serve a model's newest version, and answer with the result."""
+    _refuse_parameters(server, environ)
+    return encode_json(server.repository.load_model(name))
+
+
+def unload(server: ServerComponents, environ: dict[str, Any], name: str) -> EncodedAnswer:
+    """Stop serving a model, and answer with the result."""
+    # Triton's client sends unload_dependents; no model here depends on another.
+    _refuse_parameters(server, environ, ["unload_dependents"])
+    return encode_json(server.repository.unload_model(name))
+
+
+def roll_back(server: ServerComponents, environ: dict[str, Any], name: str) -> EncodedAnswer:
+    """Serve an earlier version of a model, and answer with the result."""
+    return encode_json(server.repository.roll_back(name, _read_version(server, environ)))
+
+
+def _read_parameters(server: ServerComponents, environ: dict[str, Any]) -> dict[str, Any]:
     """Return the `parameters` of the request's body; empty if it has none."""
-    parameters = read_options(["parameters"], limit).get("parameters")
+    parameters = read_options(server, environ, ["parameters"]).get("parameters")
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
@@ -71,7 +90,7 @@ def _read_parameters(limit: int) -> dict[str, Any]:
     return parameters
 
 
-def _read_version(limit: int) -> int | None:
+def _read_version(server: ServerComponents, environ: dict[str, Any]) -> int | None:
     """Return the version in the body, for instance `{"parameters": {"version": 2}}`.
 
     The version may be a number or, as in the index, a text.
@@ -79,7 +98,7 @@ def _read_version(limit: int) -> int | None:
     Returns:
         The version number; None if the body has no parameters.
     """
-    parameters = _read_parameters(limit)
+    parameters = _read_parameters(server, environ)
     if not parameters:
         return None
     if set(parameters) == {"version"}:
@@ -92,17 +111,20 @@ def _read_version(limit: int) -> int | None:
     )
 
 
-def _refuse_parameters(limit: int, ignored: Collection[str] = ()) -> None:
+def _refuse_parameters(
+    server: ServerComponents, environ: dict[str, Any], ignored: Collection[str] = ()
+) -> None:
     """Refuse a request whose body has parameters that this server does not support.
 
     Args:
-        limit: Largest number of bytes of the body.
+        server: Components of the server.
+        environ: WSGI environ of the request.
         ignored: Names of boolean parameters that are accepted and have no effect.
 
     Raises:
         InvalidOptionsError: If there is another parameter, or one of these is not boolean.
     """
-    for name, value in _read_parameters(limit).items():
+    for name, value in _read_parameters(server, environ).items():
         if name == "config" or name.startswith("file:"):
             raise InvalidOptionsError(
                 f"expected to load the model as it is in its folder; got the parameter "

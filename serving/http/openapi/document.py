@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 from serving.bundle import Manifest
 from serving.call_context import MAX_TIMEOUT_SECONDS
 from serving.http.openapi.error_responses import ERROR_SCHEMAS
 from serving.http.openapi.examples import build_example_record, build_example_tensors
 from serving.http.openapi.model_schemas import build_model_schemas
-from serving.http.openapi.operations import list_operations
+from serving.http.openapi.operation import build_operation, iter_type_schemas, to_openapi_path
 from serving.http.openapi.swagger_ui import PAGE_FILES
-from serving.settings.cloud_platforms import VertexSettings
+from serving.http.routes import PLACEHOLDER_PATTERN, RouteTable
+from serving.repository import Repository, ServedModel
 from serving.settings.options import VERSION
 
-# A placeholder in a URL rule of Werkzeug, such as <name> or <int:version>.
-WERKZEUG_PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+class OpenApiDocument:
+    """The OpenAPI document of a server.
+
+    The last one is kept, since building one takes long for a table of many columns.
+
+    Args:
+        routes: All routes of the server.
+        repository: Loaded models, by name and version.
+        ignores_extra: Whether requests may name columns that a model does not have.
+    """
+
+    def __init__(self, routes: RouteTable, repository: Repository, *, ignores_extra: bool) -> None:
+        self._routes, self._repository = routes, repository
+        self._ignores_extra = ignores_extra
+        # The models, default model and prefix that the content was built for.
+        self._models: list[ref[ServedModel]] = []
+        self._default_model: str | None = None
+        self._prefix = ""
+        self._content = b""
+
+    def render(self, prefix: str) -> bytes:
+        """Return the document as JSON.
+
+        Args:
+            prefix: Path prefix under which the client reaches the server, without a slash at its
+                end.
+        """
+        models = list(self._repository.live_models.values())
+        default_model = self._repository.default_model
+        is_same = (self._default_model, self._prefix) == (default_model, prefix)
+        if not self._content or not is_same or [model() for model in self._models] != models:
+            document = build_document(
+                self._routes,
+                [model.manifest for model in models],
+                default_model,
+                prefix,
+                ignores_extra=self._ignores_extra,
+            )
+            self._content = json.dumps(document).encode()
+            self._models = [ref(model) for model in models]
+            self._default_model, self._prefix = default_model, prefix
+        return self._content
 
 
 def build_document(
+    routes: RouteTable,
     models: Sequence[Manifest],
-    methods_by_rule: Mapping[str, set[str]],
-    vertex: VertexSettings,
     default_model: str | None = None,
     prefix: str = "",
     *,
@@ -31,35 +73,29 @@ def build_document(
 ) -> dict[str, Any]:
     """Return the OpenAPI document, as values that JSON can represent.
 
-    Operations without a route in the application are left out.
-
     Args:
+        routes: All routes of the server.
         models: Manifests of the served models, each of the model's live version.
-        methods_by_rule: HTTP methods of each route, by Werkzeug's URL rule.
-        vertex: Routes that Vertex AI has chosen.
         default_model: Name of the model that serves requests without a model name; None if
             there is none.
         prefix: Path prefix under which clients reach the server, without a slash at its end.
         ignores_extra: Whether requests may name columns that a model does not have.
     """
     names = [manifest.name for manifest in models]
-    methods = {
-        WERKZEUG_PLACEHOLDER.sub(r"{\1}", rule): allowed
-        for rule, allowed in methods_by_rule.items()
-    }
     # An operation whose path names a model has an example if only one model is served; any other
     # has one if there is a default model.
     default = next((manifest for manifest in models if manifest.name == default_model), None)
     default_example = _build_example_bodies(default) if default is not None else {}
     only_example = _build_example_bodies(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in list_operations(vertex):
-        if operation.method in methods.get(operation.path, ()):
-            example = only_example if "{name}" in operation.path else default_example
-            paths.setdefault(operation.path, {})[operation.method.lower()] = operation.to_openapi(
-                names, example
-            )
+    for route in routes:
+        for path in route.paths:
+            example = only_example if PLACEHOLDER_PATTERN.search(path) else default_example
+            operation = build_operation(route, path, names, example)
+            paths.setdefault(to_openapi_path(path), {})[route.method.lower()] = operation
     schemas = dict(ERROR_SCHEMAS)
+    for route in routes:
+        schemas.update(iter_type_schemas(route))
     for manifest in models:
         schemas |= build_model_schemas(manifest, ignores_extra=ignores_extra)
     return {
@@ -111,6 +147,13 @@ def _build_shared_parameters(
             "description": "Name of the model. Required if several models are served and "
             "none is the default. `--default-model` sets the default; otherwise it is the first "
             "model that was served while no other model was.",
+        },
+        "region": {
+            "name": "region",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "Name of a region of shared memory.",
         },
         "queried_version": {
             "name": "version",

@@ -10,6 +10,7 @@ from typing import Any
 from serving import errors
 from serving.errors import ServingError
 from serving.http.error_rendering import ErrorFormat
+from serving.http.routes import PLACEHOLDER_PATTERN, Route
 
 ERROR_SCHEMAS: dict[str, Any] = {
     "Fault": {
@@ -48,8 +49,8 @@ def _group_errors_by_status() -> dict[int, list[type[ServingError]]]:
 
 
 ERRORS_BY_STATUS = _group_errors_by_status()
-# Statuses of error responses: of every route, of routes that name a model, and of the two kinds of
-# POST requests.
+# Statuses of error responses of every route, of routes that name a model, and of the two kinds of
+# POST requests. A route without scope answers no request with 401 or 403.
 COMMON_STATUSES = frozenset({401, 403, 500})
 MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}
 PREDICTION_STATUSES = frozenset(ERRORS_BY_STATUS) | COMMON_STATUSES | {408}
@@ -58,6 +59,24 @@ RETRY_AFTER_HEADER = {
     "schema": {"type": "integer"},
     "description": "Seconds after which to try again, if the server is overloaded.",
 }
+
+
+def list_error_statuses(route: Route, path: str) -> frozenset[int]:
+    """Return the statuses of a route's error responses, as `serving.errors` declares them.
+
+    Args:
+        route: The route.
+        path: One of the paths of the route.
+    """
+    if route.is_prediction:
+        statuses = PREDICTION_STATUSES
+    elif route.protocol == "repository":
+        statuses = ADMINISTRATION_STATUSES
+    elif "name" in PLACEHOLDER_PATTERN.findall(path):
+        statuses = MODEL_LOOKUP_STATUSES
+    else:
+        statuses = COMMON_STATUSES
+    return (statuses - ({401, 403} if route.scope is None else set())) | route.error_statuses
 
 
 def build_error_responses(statuses: Iterable[int], error_format: ErrorFormat) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from serving.bundle import FEATURES_INPUT, InputColumn, Manifest
 from serving.codec.open_inference_request import MAX_ID_CHARACTERS
 from serving.http.openapi.column_schemas import build_value_schema
-from serving.inference.predictor import build_tensor_metadata
+from serving.inference.predictor import TensorMetadata, build_tensor_metadata
 
 Schema = dict[str, Any]
 
@@ -224,7 +225,7 @@ def _build_tensorflow_answer_schema() -> Schema:
 
 
 def _build_open_inference_request_schema(
-    inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], ignores_extra: bool
+    inputs: Sequence[TensorMetadata], outputs: Sequence[TensorMetadata], ignores_extra: bool
 ) -> Schema:
     requested_output = _build_object_schema(
         {
@@ -261,7 +262,7 @@ def _build_open_inference_request_schema(
     )
 
 
-def _build_input_tensor_schema(tensor: dict[str, Any]) -> Schema:
+def _build_input_tensor_schema(tensor: TensorMetadata) -> Schema:
     is_text, width = tensor["datatype"] == "BYTES", tensor["shape"][-1]
     return _build_object_schema(
         {
@@ -280,7 +281,7 @@ def _build_input_tensor_schema(tensor: dict[str, Any]) -> Schema:
     )
 
 
-def _build_open_inference_answer_schema(outputs: list[dict[str, Any]]) -> Schema:
+def _build_open_inference_answer_schema(outputs: Sequence[TensorMetadata]) -> Schema:
     tensors = [
         _build_object_schema(
             {

@@ -1,49 +1,22 @@
-"""The class `Operation`, and the parameters and schemas that several operations share."""
+"""The OpenAPI object of an operation, made from its route."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from serving.codec.messages import JSON_MEDIA_TYPE
-from serving.codec.rows import BODY_DECODERS
-from serving.http.error_rendering import select_error_format
-from serving.http.openapi.error_responses import COMMON_STATUSES, build_error_responses
+from serving.http.openapi.error_responses import build_error_responses, list_error_statuses
 from serving.http.openapi.model_schemas import build_schema_reference
+from serving.http.routes import PLACEHOLDER_PATTERN, MediaTypes, Route
 
-Content = dict[str, str | dict[str, Any]]
-"""Schema of a body by media type: the schema, or the name of a schema that each model has."""
-
-OCTET_STREAM = "application/octet-stream"
-
-NAME_PARAMETER = {"$ref": "#/components/parameters/name"}
-VERSION_PARAMETER = {"$ref": "#/components/parameters/version"}
-MODEL_QUERY_PARAMETER = {"$ref": "#/components/parameters/model"}
-VERSION_QUERY_PARAMETER = {"$ref": "#/components/parameters/queried_version"}
-MODEL_QUERY_PARAMETERS = (MODEL_QUERY_PARAMETER, VERSION_QUERY_PARAMETER)
-TIMEOUT_PARAMETER = {"$ref": "#/components/parameters/timeout"}
-JSON_LENGTH_PARAMETER = {"$ref": "#/components/parameters/json_bytes"}
-# Path suffix and parameters of a model's operations, without and with a version in the path.
-MODEL_PATHS: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
-    ("", (NAME_PARAMETER,)),
-    ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
-)
-
-ANY_SCHEMA: dict[str, Any] = {}
-STRING_SCHEMA: dict[str, Any] = {"type": "string"}
-BOOLEAN_SCHEMA: dict[str, Any] = {"type": "boolean"}
-ARRAY_SCHEMA: dict[str, Any] = {"type": "array"}
-OBJECT_SCHEMA: dict[str, Any] = {"type": "object"}
-
-# Bodies other than JSON are bytes, which JSON Schema cannot describe.
-ROWS_REQUEST: Content = {JSON_MEDIA_TYPE: "rows", **dict.fromkeys(BODY_DECODERS, ANY_SCHEMA)}
-ROWS_ANSWER: Content = {JSON_MEDIA_TYPE: "answers", "text/csv": STRING_SCHEMA}
-
-# Prediction routes need no key if the server has none; administration always needs one.
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
 API_KEY_SCHEMES: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
-SECURITY_BY_ACCESS: dict[str, list[dict[str, list[str]]]] = {
-    "open": [],
+# Prediction routes need no key if the server has none; administration always needs one.
+SECURITY_BY_SCOPE: dict[str | None, list[dict[str, list[str]]]] = {
+    None: [],
     "predict": [{}, *API_KEY_SCHEMES],
     "admin": API_KEY_SCHEMES,
 }
@@ -53,109 +26,92 @@ REDIRECT_RESPONSE = {
 }
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One method of one path.
+def build_operation(
+    route: Route, path: str, models: Sequence[str], example: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the OpenAPI object of an operation.
 
-    Attributes:
-        method: HTTP method, GET or POST.
-        path: Path in OpenAPI's notation, such as `/models/{name}`.
-        tag: Group of operations on the page `/docs`, such as a protocol.
-        summary: Short text that says what the operation does.
-        description: Details of the operation, in Markdown.
-        access: Scope of the API key that the operation needs; "open" if it needs none.
-        parameters: Parameters of the path, the query and the headers.
-        request_content: Content of the request body; empty if there is none.
-        success_content: Content of the answer with status 200; empty if it has no body.
-        error_statuses: HTTP statuses of error responses.
-        is_body_required: Whether a request must have a body.
-        has_redirect: Whether browsers are redirected to another page.
-        has_unready_answer: Whether the status is 503 while no model is ready, with the body of a
-            success and not that of an error.
+    Args:
+        route: The operation's route.
+        path: One of the paths of the route.
+        models: Names of the served models.
+        example: Example bodies, by name of the model's schema; empty for none.
     """
-
-    method: Literal["GET", "POST"]
-    path: str
-    tag: str
-    summary: str
-    description: str
-    access: Literal["open", "predict", "admin"] = "predict"
-    parameters: tuple[dict[str, Any], ...] = ()
-    request_content: Content = field(default_factory=dict)
-    success_content: Content = field(default_factory=dict)
-    error_statuses: frozenset[int] = COMMON_STATUSES
-    is_body_required: bool = True
-    has_redirect: bool = False
-    has_unready_answer: bool = False
-
-    def to_openapi(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
-        """Return the OpenAPI object of this operation.
-
-        Args:
-            models: Names of the served models.
-            example: Example bodies, by name of the model's schema; empty for none.
-        """
-        error_format = select_error_format(self.path)
-        statuses = self.error_statuses - ({401, 403} if self.access == "open" else set())
-        success: dict[str, Any] = {"description": "Success."}
-        if self.success_content:
-            success["content"] = _build_content(self.success_content, models, {})
-        responses = {"200": success, **build_error_responses(statuses, error_format)}
-        if self.has_redirect:
-            responses["303"] = REDIRECT_RESPONSE
-        if self.has_unready_answer:
-            responses["503"] = {**success, "description": "Not ready."}
-        operation: dict[str, Any] = {
-            "operationId": _make_operation_id(self.method, self.path),
-            "tags": [self.tag],
-            "summary": self.summary,
-            "description": self.description,
-            "security": SECURITY_BY_ACCESS[self.access],
-            "responses": dict(sorted(responses.items())),
+    success: dict[str, Any] = {"description": "Success."}
+    if route.answer is not None:
+        success["content"] = _build_content(route.answer, models, {})
+    statuses = list_error_statuses(route, path)
+    responses = {"200": success, **build_error_responses(statuses, route.error_format)}
+    if route.has_redirect:
+        responses["303"] = REDIRECT_RESPONSE
+    if route.has_unready_answer:
+        responses["503"] = {**success, "description": "Not ready."}
+    operation: dict[str, Any] = {
+        "operationId": _make_operation_id(route.method, path),
+        "tags": [route.tag],
+        "summary": route.description.summary,
+        "description": route.description.details,
+        "security": SECURITY_BY_SCOPE[route.scope],
+        "responses": dict(sorted(responses.items())),
+    }
+    if parameters := [*PLACEHOLDER_PATTERN.findall(path), *route.parameters]:
+        operation["parameters"] = [
+            {"$ref": f"#/components/parameters/{name}"} for name in parameters
+        ]
+    if route.request is not None:
+        operation["requestBody"] = {
+            "required": route.is_prediction,
+            "content": _build_content(route.request, models, example),
         }
-        if self.parameters:
-            operation["parameters"] = list(self.parameters)
-        if self.request_content:
-            operation["requestBody"] = {
-                "required": self.is_body_required,
-                "content": _build_content(self.request_content, models, example),
-            }
-        return operation
+    return operation
 
 
-def build_object_schema(**properties: Any) -> dict[str, Any]:
-    """Return the schema of an object that has all of these properties.
-
-    Args:
-        properties: Schema of each property.
-    """
-    return {"type": "object", "required": list(properties), "properties": properties}
+def to_openapi_path(path: str) -> str:
+    """Return a route's path in OpenAPI's notation, such as `/models/{name}`."""
+    return PLACEHOLDER_PATTERN.sub(r"{\1}", path)
 
 
-def build_array_schema(items: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an array.
-
-    Args:
-        items: Schema of each item.
-    """
-    return {"type": "array", "items": items}
+def iter_type_schemas(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and schema of each named type that the bodies of a route refer to."""
+    for body in (route.answer, route.request):
+        if body is not None and not isinstance(body, str | dict):
+            yield from _build_type_schema(body).get("$defs", {}).items()
 
 
 def _make_operation_id(method: str, path: str) -> str:
-    words = "".join(c if c.isalnum() else " " for c in path).split()
+    words = "".join(c if c.isalnum() else " " for c in to_openapi_path(path)).split()
     return "_".join([method.lower(), *words])
 
 
-def _build_content(
-    content: Content, models: Sequence[str], example: dict[str, Any]
-) -> dict[str, Any]:
+def _build_content(body: Any, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas of a body by media type; see `Route.answer` for what it can be."""
+    media_types = body if isinstance(body, MediaTypes) else {JSON_MEDIA_TYPE: body}
     described: dict[str, Any] = {}
-    for media_type, part in content.items():
-        schema = _build_any_model_schema(part, models) if isinstance(part, str) else part
+    for media_type, part in media_types.items():
+        schema = _build_schema(part, models)
         described[media_type] = {"schema": schema} if schema else {}
         if media_type == JSON_MEDIA_TYPE and isinstance(part, str) and part in example:
             described[media_type]["example"] = example[part]
     return described
+
+
+def _build_schema(part: Any, models: Sequence[str]) -> dict[str, Any]:
+    if isinstance(part, dict):
+        return part
+    if isinstance(part, str):
+        return _build_any_model_schema(part, models)
+    schema = _build_type_schema(part)
+    schema.pop("$defs", None)  # `iter_type_schemas` yields them for the components
+    return schema
+
+
+def _build_type_schema(kind: Any) -> dict[str, Any]:
+    """Return pydantic's JSON Schema of a type, with the first line of each class's docstring."""
+    schema = TypeAdapter(kind).json_schema(ref_template=SCHEMA_REFERENCE, mode="serialization")
+    for part in (schema, *schema.get("$defs", {}).values()):
+        if "description" in part:
+            part["description"] = part["description"].partition("\n\n")[0]
+    return schema
 
 
 def _build_any_model_schema(part: str, models: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from serving.errors import (
     ServingError,
     UnsupportedMediaTypeError,
 )
-from serving.http.body_limits import read_body
+from serving.http.body_limits import BodyMemory, read_body
 from tests.fuzzing import examples
 from tests.growth import cpu_seconds
 
@@ -49,6 +49,7 @@ def decompress_body(content, encoding, limit=LIMIT):
             "HTTP_CONTENT_ENCODING": encoding,
         },
         limit,
+        BodyMemory(),
     )
 
 

@@ -17,11 +17,12 @@ from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.quoting import suggest_similar_name
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
-from serving.http.body_limits import read_body
-from serving.http.fast_path import _ROUTE_PATTERNS
+from serving.http.body_limits import BodyMemory, read_body
 from serving.http.key_file import KeyFileError, generate_key, read_keys
+from serving.http.route_table import build_route_table
 from serving.inference.predictor import PROTOCOL_DECODERS
 from serving.server.request_head import TARGET_PATTERN
+from serving.settings.cloud_platforms import VertexSettings
 from serving.telemetry.logs import MAX_LINE_BYTES, sanitize_text
 
 SIZE = 20_000  # bytes of the shorter of two bodies
@@ -205,6 +206,7 @@ def test_path_twice_as_long_takes_at_most_thrice_the_time(app, prefix, filling):
 @pytest.mark.parametrize("filling", FILLINGS)
 def test_text_patterns_twice_as_long_take_at_most_thrice_the_time(filling, tmp_path):
     path = tmp_path / "keys"
+    routes = build_route_table(VertexSettings())
 
     def read(size):
         text = FILLINGS[filling](size)
@@ -212,8 +214,8 @@ def test_text_patterns_twice_as_long_take_at_most_thrice_the_time(filling, tmp_p
 
         def match_all():
             TARGET_PATTERN.fullmatch(f"/{text}".encode())
-            for pattern, _, _ in _ROUTE_PATTERNS:
-                pattern.fullmatch(f"/v1/models/{text}:predict")
+            routes.match_prediction(f"/v1/models/{text}:predict")
+            routes.find_error_format(f"/v1/models/{text}:predict")
             sanitize_text(text, MAX_LINE_BYTES)
             suggest_similar_name(text, SCHEMAS["numbers"].column_positions)
             with pytest.raises(KeyFileError):
@@ -228,15 +230,14 @@ def test_text_patterns_twice_as_long_take_at_most_thrice_the_time(filling, tmp_p
 def test_read_body_content_length_of_very_many_digits_is_too_large(app, digits):
     environ = {"CONTENT_LENGTH": "9" * digits, "wsgi.input": io.BytesIO(b"x")}
     with pytest.raises(ServingError) as error_info:
-        read_body(environ, LIMIT)
+        read_body(environ, LIMIT, BodyMemory())
     assert (error_info.value.status, error_info.value.code) == (413, "body_too_large")
     prepare_request(*app, {"CONTENT_LENGTH": "9" * digits})()
 
 
 def test_read_body_content_length_with_leading_zeros_is_read():
-    assert (
-        read_body({"CONTENT_LENGTH": "0" * 5000 + "2", "wsgi.input": io.BytesIO(b"ab")}, 9) == b"ab"
-    )
+    environ = {"CONTENT_LENGTH": "0" * 5000 + "2", "wsgi.input": io.BytesIO(b"ab")}
+    assert read_body(environ, 9, BodyMemory()) == b"ab"
 
 
 def test_repository_index_very_long_options_are_refused(app):

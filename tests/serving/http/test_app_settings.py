@@ -36,11 +36,11 @@ def test_create_app_queue_settings_reach_the_batcher(shipped):
     app = create_app(
         models=shipped, max_batch_rows=11, max_delay=0.25, queue_rows=13, queue_seconds=14
     )
-    fast_path = app.wsgi_app._app
-    batcher = fast_path._predictor.batcher
+    server = app.wsgi_app._app._server
+    batcher = server.predictor.batcher
     found = batcher.max_batch_rows, batcher.max_delay, batcher.queue_rows, batcher.queue_seconds
     assert found == (11, 0.25, 13, 14)
-    assert fast_path._repository.find_model("digits").manifest.version == 1
+    assert server.repository.find_model("digits").manifest.version == 1
 
 
 def test_package_unknown_attribute_raises():

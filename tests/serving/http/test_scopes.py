@@ -5,8 +5,9 @@ import re
 import pytest
 
 from serving import create_app
-from serving.http.api_keys import get_required_scope
 from serving.http.key_file import generate_key
+from serving.http.route_table import build_route_table
+from serving.settings.cloud_platforms import VertexSettings
 
 OPEN_ROUTES = {
     "/healthz",
@@ -20,23 +21,28 @@ OPEN_ROUTES = {
 INDEX_ROUTES = {"/", "/favicon.ico"}
 
 
-@pytest.mark.parametrize("rule", sorted(OPEN_ROUTES))
-def test_get_required_scope_open_routes_need_no_key(rule):
-    assert get_required_scope(rule) is None
-    assert get_required_scope("/as/a/platform/likes", "clouds.vertex_health") is None
-    assert get_required_scope("/", "index.index") is None
-    assert get_required_scope("/", "clouds.vertex_predict") == "predict"
+@pytest.fixture
+def scopes():
+    """Scope of each path, on a server whose paths Vertex AI has chosen."""
+    vertex = VertexSettings(health_route="/as/it/likes", predict_route="/")
+    return {path: route.scope for route in build_route_table(vertex) for path in route.paths}
 
 
-@pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
-def test_get_required_scope_other_routes_need_scope_predict(rule):
-    assert get_required_scope(rule) == "predict"
+@pytest.mark.parametrize("path", [*sorted(OPEN_ROUTES), "/as/it/likes", "/favicon.ico"])
+def test_route_table_open_routes_need_no_key(path, scopes):
+    assert scopes[path] is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict", "/metrics", "/models/<name>", "/v2", "/v2/repository/index", "/"]
+)
+def test_route_table_other_routes_need_scope_predict(path, scopes):
+    assert scopes[path] == "predict"
 
 
 @pytest.mark.parametrize("action", ["load", "unload", "rollback"])
-def test_get_required_scope_changing_versions_needs_scope_admin(action):
-    assert get_required_scope(f"/v2/repository/models/<name>/{action}") == "admin"
-    assert get_required_scope("/v2/repository/index") == "predict"
+def test_route_table_changing_versions_needs_scope_admin(action, scopes):
+    assert scopes[f"/v2/repository/models/<name>/{action}"] == "admin"
 
 
 @pytest.fixture
