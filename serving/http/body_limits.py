@@ -14,9 +14,9 @@ from typing import Any
 from gunicorn.http.errors import ParseException
 
 from serving.bundle import pluralize
-from serving.codec.compression import decompress, require_encoding
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.event_loop import yield_to_loop
+from serving.http.compression import decompress, require_encoding
 
 # After each read of this size, the event loop serves other connections.
 MAX_READ_BYTES = 256 * 2**10

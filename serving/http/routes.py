@@ -24,7 +24,7 @@ values of the path's placeholders as keyword arguments, all texts."""
 
 
 class MediaTypes(dict[str, Any]):
-    """What a body holds, by media type, where it is not JSON alone; see `Route.answer`."""
+    """Schemas of a body that is not always JSON, by media type; see `Route.answer`."""
 
 
 MAX_CACHED_PATHS = 256  # number of paths whose route is cached
@@ -37,7 +37,7 @@ class Description(NamedTuple):
 
     Attributes:
         summary: Short text that says what the operation does.
-        details: What a user has to know besides the schemas, in Markdown.
+        details: Explanations that the schemas cannot give, in Markdown.
     """
 
     summary: str
@@ -53,7 +53,7 @@ class Route:
         paths: Paths in Werkzeug's notation, such as `/models/<name>`. Several paths differ in their
             placeholders, for instance with and without a version.
         handler: Function that answers a request.
-        description: What the OpenAPI document says of the operation.
+        description: Text of the OpenAPI document about the operation.
         protocol: Name of the protocol in metrics and logs.
         tag: Group of operations on the page `/docs`.
         error_format: Format of errors.
@@ -62,11 +62,11 @@ class Route:
             well-formed requests, and clients may set a deadline.
         parameters: Names of the parameters in the query and the headers, as `openapi.document`
             declares them.
-        answer: What the JSON of an answer with status 200 is: a type from which pydantic makes a
-            JSON Schema, a JSON Schema, or the name of a schema that each model has; a `MediaTypes`
-            of these if it is not JSON; None if the answer has no body.
-        request: What the body of a request holds, likewise; None if it has none. Only predictions
-            require a body.
+        answer: Schema of the JSON that is sent with status 200: a JSON Schema, a type from which
+            pydantic makes one, or the name of a schema that each model has. A `MediaTypes` of such
+            schemas if the body can have another media type; None if there is no body.
+        request: Schema of the request's body, of the same types as `answer`; None if there is no
+            body. Only predictions require one.
         error_statuses: Statuses of error responses besides those that all routes of the kind have.
         has_redirect: Whether browsers are redirected to another page.
         has_unready_answer: Whether the status is 503 while no model is ready, with the body of a

@@ -21,13 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
-from serving.codec.compression import decompress
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import decode_inference_request
 from serving.codec.rows import decode_rows_request
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
+from serving.http.compression import decompress
 from tests.fuzzing import examples
 
 ARROW = "application/vnd.apache.arrow.stream"

@@ -9,7 +9,6 @@ import pytest
 from benchmarks.stalls.bodies import BODIES, NUMBERS
 from serving import create_app
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
-from serving.codec import compression
 from serving.codec.binary import MAX_NPY_HEADER_BYTES, decode_npy
 from serving.codec.column_validators import MAX_UNSEEN_CHARACTERS
 from serving.codec.csv import decode_csv
@@ -17,6 +16,7 @@ from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.quoting import suggest_similar_name
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
+from serving.http import compression
 from serving.http.body_limits import BodyMemory, read_body
 from serving.http.key_file import KeyFileError, generate_key, read_keys
 from serving.http.route_table import build_route_table

@@ -9,13 +9,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.codec import compression
 from serving.errors import (
     BodyTooLargeError,
     MalformedBodyError,
     ServingError,
     UnsupportedMediaTypeError,
 )
+from serving.http import compression
 from serving.http.body_limits import BodyMemory, read_body
 from tests.fuzzing import examples
 from tests.growth import cpu_seconds
