@@ -19,7 +19,8 @@ from serving.codec.column_validators import (
 )
 from serving.codec.date_validator import DateValidator
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_fast import count_character, decode_json_matrix
+from serving.codec.json_fast import decode_json_matrix
+from serving.codec.json_flatness import count_character
 from serving.codec.quoting import quote_text
 from serving.codec.validation import build_inputs_from_rows, refuse_instances, split_into_blocks
 from serving.errors import MalformedBodyError

@@ -29,6 +29,7 @@ from serving.event_loop import yield_to_loop
 
 Result = TypeVar("Result")
 
+NESTED_TYPES = (simdjson.Object, simdjson.Array)
 # A parser's memory grows with the body it parses, and a new parser's pages are all new to the
 # process: touching them for the first time costs more than parsing. So parsers are kept and reused.
 MAX_POOLED_BODY_BYTES = 2**20  # a parser of a longer body is freed instead
@@ -75,6 +76,13 @@ def serialize_part(part: simdjson.Object | simdjson.Array) -> bytes:
     """Return a part of a document as JSON text without spaces."""
     text: Any = part.mini  # bytes, whatever its type stub says
     return bytes(text)
+
+
+def serialize_value(value: object) -> bytes:
+    """Return a list or object as `serialize_part` does, and the text of a scalar without quotes."""
+    if isinstance(value, NESTED_TYPES):
+        return serialize_part(value)
+    return str(value).encode()
 
 
 class BodyOptions:
@@ -210,7 +218,7 @@ def build_value(value: Any, max_characters: int, description: str) -> Any:
     Raises:
         InvalidInstancesError: If the value is longer.
     """
-    if not isinstance(value, simdjson.Object | simdjson.Array):
+    if not isinstance(value, NESTED_TYPES):
         return value
     if len(serialize_part(value)) > max_characters:
         refuse_instances(f"expected {description} in at most {max_characters} characters; got more")
