@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from serving.codec.input_schema import InputSchema
+from serving.codec.messages import decode_utf8
 from serving.codec.quoting import (
     MAX_LISTED_NAMES,
     UNPARSED_BY_BRACKET,
@@ -237,13 +238,7 @@ def decode_json_text(body: bytes) -> str:
     Raises:
         NotJsonError: If the body is not UTF-8.
     """
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NotJsonError(
-            f"expected JSON in UTF-8; got an invalid byte at position {error.start}",
-            position=error.start,
-        ) from None
+    return decode_utf8(body, "JSON", NotJsonError)
 
 
 def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
