@@ -20,14 +20,13 @@ from serving.bundle import FEATURES_INPUT, Arrays, Manifest, iter_row_slices
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import narrow_to_float32, read_float32_rows
 from serving.codec.json_flatness import is_flat_matrix
-from serving.codec.json_syntax import explain_syntax_error
+from serving.codec.json_syntax import read_json_document
 from serving.codec.json_values import (
     MAX_OPTION_CHARACTERS,
     BodyOptions,
     build_value,
     decode_column,
     decode_matrix,
-    read_document,
     read_members,
     require_list,
     yield_after_step,
@@ -108,10 +107,7 @@ def _decode_inputs(body: bytes, schema: InputSchema, options: BodyOptions) -> tu
         read = partial(
             _decode_document, body=body, schema=schema, options=options, is_named=is_named
         )
-        try:
-            inputs = read_document(body, read)
-        except (ValueError, RuntimeError):
-            raise explain_syntax_error(body, schema) from None
+        inputs = read_json_document(body, schema, read)
         if inputs is not None:
             return inputs
     return decode_json(body, schema, options), True
