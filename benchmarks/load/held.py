@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.load.scenarios import BOUNDS_MS
 from serving.loadtest.capacity import CapacitySearch, RateProbe
+from serving.loadtest.engine import LoadEngine
 from serving.loadtest.generator import LoadGenerator, choose_duration
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.http_client import ServerAddress
@@ -68,14 +69,10 @@ def generator_of(
     port: int, calls: Sequence[PreparedRequest], seed: int, sendable: float | None = None
 ) -> LoadGenerator:
     """What puts the load on a port of 127.0.0.1."""
-    return LoadGenerator(
-        ServerAddress("127.0.0.1", port),
-        calls,
-        connections=CONNECTIONS,
-        timeout=TIMEOUT,
-        seed=seed,
-        max_rate=sendable,
+    engine = LoadEngine(
+        ServerAddress("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT
     )
+    return LoadGenerator(engine, seed=seed, max_rate=sendable)
 
 
 def search(generator: LoadGenerator, precisions: Mapping[int, float], near: float | None) -> Held:

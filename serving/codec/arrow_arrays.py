@@ -104,23 +104,23 @@ class RecordBatch:
         if rows != self.rows:
             refuse_stream(f"a column of {pluralize(rows, 'value')} in a batch of {self.rows}")
         if layout.kind == "null":
-            return ArrowArray(layout, rows, None, None, self)
+            return ArrowArray(layout, self, None, None)
         validity = self._read_buffer()
         bits = _view_numbers(validity, "u1", (rows + 7) // 8) if nulls else None
         items = self._read_buffer()
         match layout.kind:
             case "boolean":
                 packed = _view_numbers(items, "u1", (rows + 7) // 8)
-                return ArrowArray(layout, rows, bits, packed, self)
+                return ArrowArray(layout, self, bits, packed)
             case "text":
                 offsets = _view_numbers(items, layout.dtype, rows + 1 if rows else 0)
-                return ArrowArray(layout, rows, bits, offsets, self, content=self._read_buffer())
+                return ArrowArray(layout, self, bits, offsets, content=self._read_buffer())
             case "view":
                 views, buffers = _view_numbers(items, "V16", rows), self._read_variadic_buffers()
-                return ArrowArray(layout, rows, bits, views, self, buffers=buffers)
+                return ArrowArray(layout, self, bits, views, buffers=buffers)
             case _:
                 numbers = _view_numbers(items, layout.dtype, rows)
-                return ArrowArray(layout, rows, bits, numbers, self)
+                return ArrowArray(layout, self, bits, numbers)
 
     def skip_arrays(self, skipped: SkippedArrays) -> None:
         """Skip the arrays of ignored columns.
@@ -175,26 +175,28 @@ class ArrowArray:
 
     Args:
         layout: Layout of the values.
-        rows: Number of values.
+        batch: The batch that contains the array.
         validity_bits: Packed bits, uint8 `(ceil(rows / 8),)`, set where a value is not null; None
             if no value is null, and for the "null" layout.
         stored_values: Numbers, packed booleans, offsets or views; None for the "null" layout.
-        batch: The batch that contains the array.
         content: The buffer that the offsets of a "text" layout point into.
         buffers: Indices of the buffers that the views of a "view" layout point into.
+
+    Attributes:
+        layout: Layout of the values.
+        rows: Number of values, which is that of the batch's rows.
     """
 
     def __init__(
         self,
         layout: Layout,
-        rows: int,
+        batch: RecordBatch,
         validity_bits: NDArray[np.uint8] | None,
         stored_values: NDArray[Any] | None,
-        batch: RecordBatch,
         content: memoryview | None = None,
         buffers: range = range(0),
     ) -> None:
-        self.layout, self.rows = layout, rows
+        self.layout, self.rows = layout, batch.rows
         self._validity_bits, self._batch = validity_bits, batch
         self._stored: NDArray[Any] = np.empty(0) if stored_values is None else stored_values
         self._content, self._buffers = content or memoryview(b""), buffers

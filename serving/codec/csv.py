@@ -19,7 +19,9 @@ from serving.codec.column_validators import (
 )
 from serving.codec.date_validator import DateValidator
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_fast import count_character, decode_json_matrix
+from serving.codec.json_fast import decode_json_matrix
+from serving.codec.json_flatness import count_character
+from serving.codec.messages import decode_utf8
 from serving.codec.quoting import quote_text
 from serving.codec.validation import build_inputs_from_rows, refuse_instances, split_into_blocks
 from serving.errors import MalformedBodyError
@@ -62,9 +64,10 @@ def decode_csv(body: bytes, schema: InputSchema) -> Arrays:
     """
     if schema.has_single_input and (inputs := _decode_fast(body, schema)) is not None:
         return inputs
+    text = decode_utf8(body, "CSV", MalformedBodyError)
     try:
         return build_inputs_from_rows(
-            split_into_blocks(_read_instances(_decode_text(body), schema), len(schema)), schema
+            split_into_blocks(_read_instances(text, schema), len(schema)), schema
         )
     except csv.Error as error:
         raise MalformedBodyError(
@@ -118,16 +121,6 @@ def _measure_header(body: bytes, schema: InputSchema) -> int:
         return 0
     names = [schema.resolve_column_name(value.strip()) for value in rows[0]] if rows else []
     return length if names == list(schema.column_positions) else 0
-
-
-def _decode_text(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MalformedBodyError(
-            f"expected CSV in UTF-8; got an invalid byte at position {error.start}",
-            position=error.start,
-        ) from None
 
 
 def _read_instances(text: str, schema: InputSchema) -> Iterator[list[object]]:

@@ -1,9 +1,9 @@
 """The fast JSON decoder: well-formed rows and records to arrays.
 
 A matrix of numbers goes from bytes to float32 without a Python object for each number. Records and
-rows of several types are read in blocks, after a check that no list or object is nested in them.
-For a body that is unusual in any way, these functions return None: `json_strict` then decodes it,
-or says what is wrong.
+rows of several types are read in blocks, after `json_flatness` has found that no list or object is
+nested in them. For a body that is unusual in any way, these functions return None: `json_strict`
+then decodes it, or says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES_INPUT, Arrays, concatenate_rows
 from serving.codec.column_validators import WrongValueError
 from serving.codec.input_schema import InputSchema, compute_max_cells
+from serving.codec.json_flatness import count_brackets, has_flat_instances, is_flat_matrix
 from serving.codec.json_values import (
     MAX_OPTION_CHARACTERS,
+    NESTED_TYPES,
     NO_OPTIONS,
     BodyOptions,
     build_value,
     read_document,
-    serialize_part,
+    serialize_value,
     yield_after_step,
 )
 from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, split_into_blocks
@@ -32,15 +34,11 @@ from serving.event_loop import TurnBudget
 
 RecordReader = Callable[[simdjson.Object], dict[str, Any]]
 
-NESTED_TYPES = (simdjson.Object, simdjson.Array)
 MAX_SEARCHED_KEYS = 256  # simdjson searches for each key of a record from the first one on
-# Average distance of two occurrences of a character, in bytes, from which on `bytes.find` is faster
-# than counting with NumPy.
-SPARSE_BYTES_PER_CHARACTER = 2048
 
 
 class _UnusualBodyError(Exception):
-    """The body has a repeated key, an unknown key or a row of another length."""
+    """The body has a repeated key, an unknown key, a long option or a row of another length."""
 
 
 def decode_json_fast(
@@ -80,7 +78,7 @@ def decode_json_matrix(body: bytes, width: int) -> NDArray[np.float32] | None:
             return None
         if next(iter(document)) != "instances":
             return None
-        return read_float32_rows(document["instances"], width, body, brackets=0)
+        return read_float32_rows(document["instances"], width, body)
 
     try:
         return read_document(body, read)
@@ -89,7 +87,7 @@ def decode_json_matrix(body: bytes, width: int) -> NDArray[np.float32] | None:
 
 
 def read_float32_rows(
-    instances: object, width: int, body: bytes, *, brackets: int
+    instances: object, width: int, body: bytes, *, other_brackets: int = 0
 ) -> NDArray[np.float32] | None:
     """Return the numbers of a list of rows, or None if it is anything else.
 
@@ -97,7 +95,7 @@ def read_float32_rows(
         instances: Value of a parsed document.
         width: Number of values in a row.
         body: JSON text of the whole request.
-        brackets: Number of `[` in the body outside of the list.
+        other_brackets: Number of `[` in the body outside of the list.
 
     Returns:
         Finite numbers, float32 `(n, width)`, n ≥ 0.
@@ -106,7 +104,7 @@ def read_float32_rows(
         TypeError: If a value is no number.
         ValueError: If a number is out of float64's range.
     """
-    numbers = read_float64_numbers(instances, width, body, brackets=brackets)
+    numbers = read_float64_numbers(instances, width, body, other_brackets=other_brackets)
     if numbers is None:
         return None
     yield_after_step(body)
@@ -115,7 +113,7 @@ def read_float32_rows(
 
 
 def read_float64_numbers(
-    instances: object, width: int, body: bytes, *, brackets: int
+    instances: object, width: int, body: bytes, *, other_brackets: int = 0
 ) -> NDArray[np.float64] | None:
     """Return the numbers of a list of rows, row after row, or None if it is anything else.
 
@@ -123,7 +121,7 @@ def read_float64_numbers(
         instances: Value of a parsed document.
         width: Number of values in a row.
         body: JSON text of the whole request.
-        brackets: Number of `[` in the body outside of the list.
+        other_brackets: Number of `[` in the body outside of the list.
 
     Returns:
         Numbers, float64 `(n * width,)`, n ≥ 0.
@@ -138,9 +136,7 @@ def read_float64_numbers(
     for row in iterate_cooperatively(instances):
         if type(row) is not simdjson.Array or len(row) != width:
             return None
-    # `as_buffer` flattens lists of any depth. All rows are lists, so if the body has one bracket
-    # for the list and one for each row, none is left for a list inside a row.
-    if not has_character_count(body, b"[", count + 1 + brackets):
+    if not is_flat_matrix(body, count, other_brackets):  # `as_buffer` flattens lists of any depth
         return None
     yield_after_step(body)
     return np.frombuffer(instances.as_buffer(of_type="d"), np.float64)
@@ -153,86 +149,59 @@ def narrow_to_float32(numbers: NDArray[np.float64]) -> NDArray[np.float32] | Non
     return narrowed if np.isfinite(narrowed).all() else None
 
 
-def count_character(body: bytes, character: bytes) -> int:
-    """Return how many times an ASCII character occurs in a body, JSON strings included."""
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
-
-
-def has_character_count(body: bytes, character: bytes, count: int) -> bool:
-    """Return whether an ASCII character occurs exactly `count` times in a body."""
-    if len(body) < count * SPARSE_BYTES_PER_CHARACTER:
-        return count_character(body, character) == count
-    at = -1
-    for _ in range(count):
-        at = body.find(character, at + 1)
-        if at < 0:
-            return False
-    return body.find(character, at + 1) < 0
-
-
 def _decode_document(
     document: Any, body: bytes, schema: InputSchema, options: BodyOptions
 ) -> Arrays | None:
     # `len` takes no time, but listing millions of keys does.
     if not isinstance(document, simdjson.Object) or len(document) > len(options.allowed_keys) + 1:
         return None
-    brackets = 0
+    other_brackets = 0
     if list(document.keys()) != ["instances"]:
-        found = _count_option_brackets(document, body, options)
-        if found is None:
+        counted = count_brackets(_read_options(document, options), body)
+        if counted is None:
             return None
-        brackets = found
+        other_brackets = counted
     instances = document["instances"]
     if not isinstance(instances, simdjson.Array):
         return None
     if schema.has_single_input and (not len(instances) or isinstance(instances[0], simdjson.Array)):
         try:
-            rows = read_float32_rows(instances, len(schema), body, brackets=brackets)
+            rows = read_float32_rows(instances, len(schema), body, other_brackets=other_brackets)
         except (ValueError, TypeError):
             rows = None
         if rows is not None and schema.accepts_rows(rows):
             return {FEATURES_INPUT: rows}
-    return _decode_instances(instances, body, schema, brackets)
+    return _decode_instances(instances, body, schema, other_brackets)
 
 
-def _count_option_brackets(
-    document: simdjson.Object, body: bytes, options: BodyOptions
-) -> int | None:
-    """Store the values of a body's options and return the number of `[` in them.
+def _read_options(document: simdjson.Object, options: BodyOptions) -> Iterator[bytes]:
+    """Store the values of a body's options and yield the text of each.
 
-    Returns:
-        None if the strict decoder has to read them.
+    Raises:
+        _UnusualBodyError: If the strict decoder has to read them.
     """
-    # A bracket may be escaped. Then the parsed text contains a bracket that the body does not.
     keys = list(document.keys())
-    if "instances" not in keys or len(set(keys)) < len(keys) or b"\\" in body:
-        return None
-    brackets = 0
+    if "instances" not in keys or len(set(keys)) < len(keys):
+        raise _UnusualBodyError
     for key in keys:
         if key == "instances":
             continue
         value = document[key]
-        text = serialize_part(value) if isinstance(value, NESTED_TYPES) else str(value).encode()
+        text = serialize_value(value)
         if key not in options.allowed_keys or len(text) > MAX_OPTION_CHARACTERS:
-            return None
-        brackets += text.count(b"[")
+            raise _UnusualBodyError
         options.values[key] = build_value(value, MAX_OPTION_CHARACTERS, key)
-    return brackets
+        yield text
 
 
 def _decode_instances(
-    instances: simdjson.Array, body: bytes, schema: InputSchema, brackets: int
+    instances: simdjson.Array, body: bytes, schema: InputSchema, other_brackets: int
 ) -> Arrays | None:
     if len(instances) * len(schema) > compute_max_cells(len(body)):
         return None
     if not all(isinstance(instance, NESTED_TYPES) for instance in iterate_cooperatively(instances)):
         return None
-    # Every instance is a list or an object. If the body has one bracket for itself, one for the
-    # list and one for each instance, none is left for a nested value, nor for a text with one.
-    is_flat = (
-        not brackets
-        and count_character(body, b"[") + count_character(body, b"{") == len(instances) + 2
-    )
+    is_flat = not other_brackets and has_flat_instances(body, len(instances))
     read = simdjson.Object.as_dict if is_flat else _read_unparsed
     blocks = split_into_blocks(iter(instances), len(schema))
     parts = [_decode_block(block, schema, read) for block in blocks]

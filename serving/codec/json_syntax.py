@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from serving.codec.input_schema import InputSchema
+from serving.codec.json_values import read_document
+from serving.codec.messages import decode_utf8
 from serving.codec.quoting import (
     MAX_LISTED_NAMES,
     UNPARSED_BY_BRACKET,
@@ -21,6 +24,8 @@ from serving.codec.quoting import (
 from serving.codec.validation import refuse_instances
 from serving.errors import NotJsonError
 from serving.event_loop import yield_to_loop
+
+Result = TypeVar("Result")
 
 CHARACTERS_BEFORE_YIELD = 2**14  # characters that are read between two yields to the event loop
 MAX_REPARSED_BYTES = 2**20  # a longer malformed body is not parsed again to find the position
@@ -237,13 +242,7 @@ def decode_json_text(body: bytes) -> str:
     Raises:
         NotJsonError: If the body is not UTF-8.
     """
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NotJsonError(
-            f"expected JSON in UTF-8; got an invalid byte at position {error.start}",
-            position=error.start,
-        ) from None
+    return decode_utf8(body, "JSON", NotJsonError)
 
 
 def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
@@ -258,13 +257,25 @@ def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
     )
 
 
-def explain_syntax_error(body: bytes, schema: InputSchema) -> NotJsonError:
-    """Return the error of a body that simdjson could not parse.
+def read_json_document(body: bytes, schema: InputSchema, read: Callable[[Any], Result]) -> Result:
+    """Return the result of a function of a body's document, or say why the body is not JSON.
 
     Args:
-        body: Bytes of the JSON text.
+        body: JSON text in UTF-8.
         schema: The model's columns; the message about NaN says which of them accept gaps.
+        read: Function of simdjson's document, as for `ParserPool.read_document`.
+
+    Raises:
+        NotJsonError: If simdjson cannot parse the body.
     """
+    try:
+        return read_document(body, read)
+    except (ValueError, RuntimeError):
+        raise _explain_syntax_error(body, schema) from None
+
+
+def _explain_syntax_error(body: bytes, schema: InputSchema) -> NotJsonError:
+    """Return the error of a body that simdjson could not parse."""
     try:
         text = decode_json_text(body)
         if len(body) <= MAX_REPARSED_BYTES:

@@ -29,40 +29,58 @@ from serving.event_loop import yield_to_loop
 
 Result = TypeVar("Result")
 
-# A parser's memory grows with the body it parses, and a new parser's pages are all new to the
-# process: touching them for the first time costs more than parsing. So parsers are kept and reused.
+NESTED_TYPES = (simdjson.Object, simdjson.Array)
 MAX_POOLED_BODY_BYTES = 2**20  # a parser of a longer body is freed instead
 MAX_FREE_PARSERS = 4  # as many as decode at the same time, which is rarely more than one
 LONG_BODY_BYTES = 2**20  # one pass over a longer body takes milliseconds
 MAX_OPTION_CHARACTERS = 4096
 VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # cost of one search for a key, in values at most
-_free_parsers: list[simdjson.Parser] = []
 
 
-def read_document(body: bytes, read: Callable[[Any], Result]) -> Result:
-    """Parse a body and return the result of a function of its document.
+class ParserPool:
+    """The simdjson parsers that wait for the next body.
 
-    Args:
-        body: JSON text in UTF-8.
-        read: Function of the document, which is a simdjson object or array or a Python scalar. It
-            must keep no part of the document: the parser will overwrite it.
+    A parser's memory grows with the body that it parses, and a new parser's pages are all new to
+    the process: touching them for the first time costs more than parsing. So parsers are kept and
+    reused.
 
-    Raises:
-        ValueError: If simdjson cannot parse the body. UnicodeDecodeError is one.
-        RuntimeError: If simdjson cannot parse the body, for instance because it is nested too deep.
+    Attributes:
+        free_parsers: Parsers that are not in use, at most `MAX_FREE_PARSERS`.
     """
-    try:
-        parser = _free_parsers.pop()
-    except IndexError:
-        parser = simdjson.Parser()
-    # If `read` raises, the traceback keeps the document alive. The parser is not reused then.
-    document = parser.parse(body)
-    yield_after_step(body)
-    result = read(document)
-    del document  # a parser cannot parse the next body while a document is alive
-    if len(body) <= MAX_POOLED_BODY_BYTES and len(_free_parsers) < MAX_FREE_PARSERS:
-        _free_parsers.append(parser)
-    return result
+
+    def __init__(self) -> None:
+        self.free_parsers: list[simdjson.Parser] = []
+
+    def read_document(self, body: bytes, read: Callable[[Any], Result]) -> Result:
+        """Parse a body and return the result of a function of its document.
+
+        Args:
+            body: JSON text in UTF-8.
+            read: Function of the document, which is a simdjson object or array or a Python scalar.
+                It must keep no part of the document: the parser will overwrite it.
+
+        Raises:
+            ValueError: If simdjson cannot parse the body. UnicodeDecodeError is one.
+            RuntimeError: If simdjson cannot parse the body, for instance because it is nested too
+                deep.
+        """
+        try:
+            parser = self.free_parsers.pop()
+        except IndexError:
+            parser = simdjson.Parser()
+        # If `read` raises, the traceback keeps the document alive. The parser is not reused then.
+        document = parser.parse(body)
+        yield_after_step(body)
+        result = read(document)
+        del document  # a parser cannot parse the next body while a document is alive
+        if len(body) <= MAX_POOLED_BODY_BYTES and len(self.free_parsers) < MAX_FREE_PARSERS:
+            self.free_parsers.append(parser)
+        return result
+
+
+# The pool belongs to the process, because its parsers are memory to reuse and hold nothing of a
+# request or a model. To pass it in, each route would hand it through every decoder down to here.
+read_document = ParserPool().read_document
 
 
 def yield_after_step(body: bytes) -> None:
@@ -75,6 +93,13 @@ def serialize_part(part: simdjson.Object | simdjson.Array) -> bytes:
     """Return a part of a document as JSON text without spaces."""
     text: Any = part.mini  # bytes, whatever its type stub says
     return bytes(text)
+
+
+def serialize_value(value: object) -> bytes:
+    """Return a list or object as `serialize_part` does, and the text of a scalar without quotes."""
+    if isinstance(value, NESTED_TYPES):
+        return serialize_part(value)
+    return str(value).encode()
 
 
 class BodyOptions:
@@ -210,7 +235,7 @@ def build_value(value: Any, max_characters: int, description: str) -> Any:
     Raises:
         InvalidInstancesError: If the value is longer.
     """
-    if not isinstance(value, simdjson.Object | simdjson.Array):
+    if not isinstance(value, NESTED_TYPES):
         return value
     if len(serialize_part(value)) > max_characters:
         refuse_instances(f"expected {description} in at most {max_characters} characters; got more")

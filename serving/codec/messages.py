@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from serving.bundle import Arrays, Manifest
 from serving.codec.input_schema import InputSchema
+from serving.errors import MalformedBodyError, NotJsonError
 
 JSON_MEDIA_TYPE = "application/json"
 # Length of the JSON part of a body with binary tensors, in bytes: the Open Inference Protocol's
@@ -60,6 +61,29 @@ class DecodedRequest(NamedTuple):
 
     inputs: Arrays
     encode_answer: Callable[[Manifest, Arrays], EncodedAnswer]
+
+
+def decode_utf8(
+    content: bytes, format_name: str, error_class: type[NotJsonError | MalformedBodyError]
+) -> str:
+    """Return the text of a body in UTF-8, without the byte order mark that some programs write.
+
+    Args:
+        content: The body.
+        format_name: Name of the body's format, for the error message.
+        error_class: Class of the error to raise.
+
+    Raises:
+        NotJsonError: If the body is not UTF-8 and this is the class to raise.
+        MalformedBodyError: If the body is not UTF-8 and this is the class to raise.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise error_class(
+            f"expected {format_name} in UTF-8; got an invalid byte at position {error.start}",
+            position=error.start,
+        ) from None
 
 
 # Each protocol has one function of this type.

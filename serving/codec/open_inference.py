@@ -27,8 +27,7 @@ from serving.bundle import (
 from serving.codec.binary import decode_raw_float32
 from serving.codec.column_validators import CategoryValidator
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_syntax import explain_syntax_error
-from serving.codec.json_values import read_document
+from serving.codec.json_syntax import read_json_document
 from serving.codec.messages import JSON_LENGTH_HEADER, DecodedRequest, EncodedAnswer, EncodedRequest
 from serving.codec.open_inference_binary import (
     BYTES,
@@ -85,10 +84,7 @@ def decode_inference_request(request: EncodedRequest, schema: InputSchema) -> De
     head = body if json_length is None else body[:json_length]
     rest = memoryview(body)[len(head) :]
     read = partial(read_request, head=head, rest=rest, schema=schema)
-    try:
-        inputs, options = read_document(head, read)
-    except (ValueError, RuntimeError):
-        raise explain_syntax_error(head, schema) from None
+    inputs, options = read_json_document(head, schema, read)
     return DecodedRequest(inputs, partial(_encode_tensors_answer, options))
 
 

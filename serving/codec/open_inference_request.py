@@ -19,7 +19,6 @@ from serving.codec.open_inference_binary import (
 )
 from serving.codec.open_inference_tensors import (
     InputTensor,
-    count_brackets,
     decode_column_tensor,
     decode_matrix_tensor,
     decode_tensor_rows_fast,
@@ -198,8 +197,8 @@ def read_tensor(
     if size is None:
         refuse_shared_memory(read_parameters(members, description), description)
         data = require_list(members.get("data"), f'"data" of {description}')
-        brackets = 1 + count_brackets(members.get("parameters"))  # The 1 is the shape's.
-        return InputTensor(name, datatype, row_count, data, rest[:0], brackets), 0
+        parameters = members.get("parameters")
+        return InputTensor(name, datatype, row_count, data, rest[:0], parameters), 0
     return InputTensor(name, datatype, row_count, None, rest[:size]), size
 
 

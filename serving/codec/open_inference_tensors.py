@@ -19,10 +19,11 @@ from serving.codec.column_validators import (
 )
 from serving.codec.date_validator import DateValidator
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float64_numbers
+from serving.codec.json_fast import narrow_to_float32, read_float64_numbers
+from serving.codec.json_flatness import count_brackets, is_flat_list
 from serving.codec.json_values import (
     iterate_values,
-    serialize_part,
+    serialize_value,
     yield_after_step,
 )
 from serving.codec.open_inference_binary import (
@@ -58,7 +59,8 @@ class InputTensor(NamedTuple):
         row_count: Number of instances according to its shape.
         data: simdjson's array of the values; None for a binary tensor.
         content: The bytes of a binary tensor; empty for one in JSON.
-        other_brackets: Number of "[" in the JSON of the input, without those of its data.
+        parameters: simdjson's object of the input's parameters; None without any, and for a binary
+            tensor.
     """
 
     name: str
@@ -66,7 +68,7 @@ class InputTensor(NamedTuple):
     row_count: int
     data: Any
     content: memoryview
-    other_brackets: int = 0
+    parameters: Any = None
 
 
 def decode_matrix_tensor(tensor: InputTensor, schema: InputSchema) -> Arrays:
@@ -125,32 +127,21 @@ def _decode_tensor_numbers_fast(
 ) -> NDArray[np.float64] | None:
     """Return the numbers `(row_count * width,)` before any check of their datatype."""
     data = tensor.data
-    # Nested lists are excluded by counting the brackets of the head. A bracket that is written as
-    # an escape sequence is in a decoded value, but not in the head, so the count would be wrong.
-    if tensor.datatype == BYTES or not len(data) or b"\\" in head:
+    if tensor.datatype == BYTES or not len(data):
         return None
-    brackets = tensor.other_brackets + sum(
-        count_brackets(request[key]) for key in request if key != "inputs"
-    )
+    others = [value for key, value in request.items() if key != "inputs"]
+    counted = count_brackets(map(serialize_value, [tensor.parameters, *others]), head)
+    if counted is None:
+        return None
+    other_brackets = counted + 2  # The two are those of the list of inputs and of the shape.
     if isinstance(data[0], simdjson.Array):
         if len(data) != tensor.row_count:
             return None
-        return read_float64_numbers(data, width, head, brackets=brackets + 1)
-    if len(data) != tensor.row_count * width or not has_character_count(head, b"[", brackets + 2):
+        return read_float64_numbers(data, width, head, other_brackets=other_brackets)
+    if len(data) != tensor.row_count * width or not is_flat_list(head, other_brackets):
         return None
     yield_after_step(head)
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
-
-
-def count_brackets(value: object) -> int:
-    """Return the number of "[" in the JSON of a short member of the request.
-
-    Args:
-        value: A value of the JSON document.
-    """
-    if isinstance(value, simdjson.Object | simdjson.Array):
-        return serialize_part(value).count(b"[")
-    return str(value).count("[")
 
 
 def decode_column_tensor(tensor: InputTensor, validator: ColumnValidator) -> Sequence[Any]:

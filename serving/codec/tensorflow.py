@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays, Manifest, iter_row_slices
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float32_rows
-from serving.codec.json_syntax import explain_syntax_error
+from serving.codec.json_fast import narrow_to_float32, read_float32_rows
+from serving.codec.json_flatness import is_flat_matrix
+from serving.codec.json_syntax import read_json_document
 from serving.codec.json_values import (
     MAX_OPTION_CHARACTERS,
     BodyOptions,
     build_value,
     decode_column,
     decode_matrix,
-    read_document,
     read_members,
     require_list,
     yield_after_step,
@@ -107,10 +107,7 @@ def _decode_inputs(body: bytes, schema: InputSchema, options: BodyOptions) -> tu
         read = partial(
             _decode_document, body=body, schema=schema, options=options, is_named=is_named
         )
-        try:
-            inputs = read_document(body, read)
-        except (ValueError, RuntimeError):
-            raise explain_syntax_error(body, schema) from None
+        inputs = read_json_document(body, schema, read)
         if inputs is not None:
             return inputs
     return decode_json(body, schema, options), True
@@ -180,7 +177,7 @@ def _decode_columns(values: Any, body: bytes, schema: InputSchema) -> Arrays:
 def _decode_matrix(values: object, body: bytes, schema: InputSchema) -> Arrays:
     try:
         # The options are assumed to have no bracket; if they have one, this only takes longer.
-        rows = read_float32_rows(values, len(schema), body, brackets=0)
+        rows = read_float32_rows(values, len(schema), body)
     except (ValueError, TypeError):
         rows = None
     if rows is not None and schema.accepts_rows(rows):
@@ -202,8 +199,8 @@ def _read_named_rows_fast(instances: object, width: int, body: bytes) -> NDArray
     """
     if not isinstance(instances, simdjson.Array):
         return None
-    # As in `read_float64_numbers`: no bracket is left for a list inside a row.
-    if not has_character_count(body, b"[", len(instances) + 1):
+    # If each instance has one list, which is checked below, these are the rows.
+    if not is_flat_matrix(body, len(instances)):
         return None
     if len(instances) * width > len(body):  # the body is too short for so many numbers
         return None

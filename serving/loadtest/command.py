@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from serving.loadtest.answer_check import RequestFormat
-from serving.loadtest.engine import LoadEngineError
+from serving.loadtest.engine import LoadEngine, LoadEngineError
 from serving.loadtest.generator import ArrivalProcess, LoadGenerator
 from serving.loadtest.http_client import UnusableServerError
 from serving.loadtest.instance_file import InstanceFileError, read_instances
@@ -248,15 +248,14 @@ def loadtest(
         target = read_target(url, model=model, key=key, ca_file=ca_file)
         requests = _build_requests(target, rows, request_format, data, seed)
         progress = ProgressDisplay()
-        generator = LoadGenerator(
+        engine = LoadEngine(
             target.address,
             requests,
             connections=connections,
             timeout=timeout,
-            arrivals=arrivals,
-            seed=seed,
             on_progress=progress.on_progress,
         )
+        generator = LoadGenerator(engine, arrivals=arrivals, seed=seed)
         runner = LoadTestRunner(generator, target, progress, objectives)
         if find_capacity:
             percentile = max(objective.percentile for objective in latency_objectives)

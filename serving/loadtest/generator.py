@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from serving.loadtest.engine import LoadEngine, ProgressCallback
+from serving.loadtest.engine import LoadEngine
 from serving.loadtest.generator_health import GeneratorHealth, assess_generator, measure_max_rate
-from serving.loadtest.http_client import ServerAddress
 from serving.loadtest.open_loop import generate_constant_arrivals, generate_poisson_arrivals
-from serving.loadtest.run_record import PreparedRequest, RunRecord
+from serving.loadtest.run_record import RunRecord
 from serving.loadtest.statistics import RunStatistics, compute_statistics
 
 ArrivalProcess = Literal["poisson", "constant"]
@@ -23,14 +21,10 @@ class LoadGenerator:
     """Runs loads against a server.
 
     Args:
-        address: Address of the server.
-        requests: Different requests; each request sent is one of them, drawn at random.
-        connections: Number of connections of an open loop.
-        timeout: Seconds after the due time at which a request is given up.
+        engine: Engine that sends the requests; each is one of the engine's, drawn at random.
         arrivals: Arrival process of open loops: "poisson", or "constant" for equal intervals.
         seed: Seed of the arrival times and of the choice of requests.
-        on_progress: Function called during a run, see `LoadEngine`.
-        max_rate: Result of `measure_max_rate` for these requests; None to measure it now.
+        max_rate: Result of `measure_max_rate` for the engine's requests; None to measure it now.
 
     Attributes:
         max_rate: Requests per second that the generator can send on one core.
@@ -38,22 +32,16 @@ class LoadGenerator:
 
     def __init__(
         self,
-        address: ServerAddress,
-        requests: Sequence[PreparedRequest],
+        engine: LoadEngine,
         *,
-        connections: int = 64,
-        timeout: float = 10.0,
         arrivals: ArrivalProcess = "poisson",
         seed: int = 0,
-        on_progress: ProgressCallback | None = None,
         max_rate: float | None = None,
     ) -> None:
-        self._engine = LoadEngine(
-            address, requests, connections=connections, timeout=timeout, on_progress=on_progress
-        )
+        self._engine = engine
         self._arrivals = arrivals
         self._rng = np.random.default_rng(seed)
-        self.max_rate = max_rate or measure_max_rate(requests)
+        self.max_rate = max_rate or measure_max_rate(engine.requests)
 
     def run_open_loop(self, rate: float, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
         """Send requests at a rate, whether or not earlier ones have been answered.

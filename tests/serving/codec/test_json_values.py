@@ -4,67 +4,88 @@ import threading
 
 import pytest
 
-from serving.codec import json_values
-from serving.codec.json_values import MAX_POOLED_BODY_BYTES, read_document
+from serving.codec.json_values import MAX_FREE_PARSERS, MAX_POOLED_BODY_BYTES, ParserPool
 
 
-@pytest.fixture(autouse=True)
-def free_parsers(monkeypatch):
-    parsers = []
-    monkeypatch.setattr(json_values, "_free_parsers", parsers)
-    return parsers
+@pytest.fixture
+def pool():
+    return ParserPool()
 
 
-def read(body):
-    return read_document(body, lambda document: document["a"].as_list())
+def read(pool, body):
+    return pool.read_document(body, lambda document: document["a"].as_list())
 
 
-def test_read_document_parser_is_reused(free_parsers):
-    assert read(b'{"a":[1]}') == [1]
-    (first,) = free_parsers
-    assert read(b'{"a":[2]}') == [2]
-    assert free_parsers == [first]
+def read_nested(pool, depth):
+    """Read a document while `depth - 1` others are being read."""
 
-
-def test_read_document_large_body_frees_its_parser(free_parsers):
-    assert read(b'{"a":[1]}' + b" " * MAX_POOLED_BODY_BYTES) == [1]
-    assert free_parsers == []
-
-
-def test_read_document_nested_call_uses_another_parser(free_parsers):
-    def outer(document):
-        assert read(b'{"a":[3]}') == [3]
+    def read_inner(document):
+        if depth > 1:
+            read_nested(pool, depth - 1)
         return document["a"].as_list()
 
-    assert read_document(b'{"a":[1,2]}', outer) == [1, 2]
-    assert len(free_parsers) == 2
+    assert pool.read_document(b'{"a":[%d]}' % depth, read_inner) == [depth]
 
 
-def test_read_document_kept_part_raises_instead_of_being_overwritten():
+def test_parser_pool_next_body_reuses_the_parser(pool):
+    assert read(pool, b'{"a":[1]}') == [1]
+    (first,) = pool.free_parsers
+    assert read(pool, b'{"a":[2]}') == [2]
+    assert pool.free_parsers == [first]
+
+
+def test_parser_pool_longest_pooled_body_keeps_its_parser(pool):
+    body = b'{"a":[1]}'
+    assert read(pool, body.ljust(MAX_POOLED_BODY_BYTES)) == [1]
+    assert len(pool.free_parsers) == 1
+
+
+def test_parser_pool_longer_body_frees_its_parser(pool):
+    body = b'{"a":[1]}'
+    assert read(pool, body) == [1]  # also a parser that was in the pool before
+    assert read(pool, body.ljust(MAX_POOLED_BODY_BYTES + 1)) == [1]
+    assert pool.free_parsers == []
+
+
+def test_parser_pool_nested_read_uses_another_parser(pool):
+    read_nested(pool, 2)
+    assert len(pool.free_parsers) == 2
+
+
+def test_parser_pool_many_reads_at_once_keeps_at_most_the_limit(pool):
+    read_nested(pool, MAX_FREE_PARSERS)
+    assert len(pool.free_parsers) == MAX_FREE_PARSERS
+    read_nested(pool, MAX_FREE_PARSERS + 3)
+    assert len(pool.free_parsers) == MAX_FREE_PARSERS
+
+
+def test_parser_pool_kept_part_raises_instead_of_being_overwritten(pool):
     kept = []
     for _ in range(3):
-        read_document(b'{"a":[1]}', lambda document: kept.append(document["a"]))
+        pool.read_document(b'{"a":[1]}', lambda document: kept.append(document["a"]))
         with pytest.raises(RuntimeError, match="re-use"):
-            read(b'{"a":[2]}')
-        assert read(b'{"a":[2]}') == [2]
-        json_values._free_parsers.clear()
+            read(pool, b'{"a":[2]}')
+        assert read(pool, b'{"a":[2]}') == [2]
+        pool.free_parsers.clear()
     assert [array.as_list() for array in kept] == [[1]] * 3
 
 
-def test_read_document_error_frees_the_parser(free_parsers):
-    with pytest.raises(ValueError, match="JSON"):
-        read(b"{")
-    with pytest.raises(KeyError):
-        read(b"{}")
-    assert free_parsers == []
+@pytest.mark.parametrize(
+    ("body", "error"), [(b"{", ValueError), (b'"\xff"', ValueError), (b"{}", KeyError)]
+)
+def test_parser_pool_failed_read_does_not_return_its_parser(pool, body, error):
+    read(pool, b'{"a":[1]}')
+    with pytest.raises(error):
+        read(pool, body)
+    assert pool.free_parsers == []
 
 
-def test_read_document_in_threads_never_shares_a_parser():
+def test_parser_pool_in_threads_never_shares_a_parser(pool):
     wrong = []
 
     def work(number):
         for _ in range(300):
-            if read(f'{{"a":[{number}]}}'.encode()) != [number]:
+            if read(pool, f'{{"a":[{number}]}}'.encode()) != [number]:
                 wrong.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -73,4 +94,4 @@ def test_read_document_in_threads_never_shares_a_parser():
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(json_values._free_parsers) <= json_values.MAX_FREE_PARSERS + 8
+    assert len(pool.free_parsers) <= MAX_FREE_PARSERS + 8
