@@ -26,7 +26,7 @@ INDEX_OPTIONS_SCHEMA = {
 VERSION_OPTION_SCHEMA = {
     "type": ["integer", "string"],
     "minimum": 1,
-    "pattern": "^[1-9][0-9]{0,8}$",
+    "pattern": f"^{VERSION_PATTERN}$",
     "description": "Number of the version to pin. Default: the version below the live one.",
 }
 

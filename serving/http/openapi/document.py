@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
-from serving.bundle import Manifest
+from serving.bundle import VERSION_PATTERN, Manifest
 from serving.call_context import MAX_TIMEOUT_SECONDS
 from serving.http.openapi.error_responses import ERROR_SCHEMAS
 from serving.http.openapi.examples import build_example_record, build_example_tensors
@@ -136,7 +136,7 @@ def _build_shared_parameters(
             "name": "version",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
+            "schema": {"type": "string", "pattern": f"^{VERSION_PATTERN}$"},
             "examples": {"1": {"value": str(models[0].version) if models else "1"}},
         },
         "model": {
@@ -147,13 +147,6 @@ def _build_shared_parameters(
             "description": "Name of the model. Required if several models are served and "
             "none is the default. `--default-model` sets the default; otherwise it is the first "
             "model that was served while no other model was.",
-        },
-        "region": {
-            "name": "region",
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string"},
-            "description": "Name of a region of shared memory.",
         },
         "queried_version": {
             "name": "version",

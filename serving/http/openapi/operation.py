@@ -20,6 +20,8 @@ SECURITY_BY_SCOPE: dict[str | None, list[dict[str, list[str]]]] = {
     "predict": [{}, *API_KEY_SCHEMES],
     "admin": API_KEY_SCHEMES,
 }
+# Placeholders of paths that the document describes; any other is a text.
+DESCRIBED_PLACEHOLDERS = ("name", "version", "file")
 REDIRECT_RESPONSE = {
     "description": "Redirect of browsers to `/docs`.",
     "headers": {"Location": {"schema": {"type": "string", "format": "uri-reference"}}},
@@ -54,10 +56,9 @@ def build_operation(
         "security": SECURITY_BY_SCOPE[route.scope],
         "responses": dict(sorted(responses.items())),
     }
-    if parameters := [*PLACEHOLDER_PATTERN.findall(path), *route.parameters]:
-        operation["parameters"] = [
-            {"$ref": f"#/components/parameters/{name}"} for name in parameters
-        ]
+    placeholders = map(_build_path_parameter, PLACEHOLDER_PATTERN.findall(path))
+    if parameters := [*placeholders, *map(_refer_to_parameter, route.parameters)]:
+        operation["parameters"] = parameters
     if route.request is not None:
         operation["requestBody"] = {
             "required": route.is_prediction,
@@ -76,6 +77,16 @@ def iter_type_schemas(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
     for body in (route.answer, route.request):
         if body is not None and not isinstance(body, str | dict):
             yield from _build_type_schema(body).get("$defs", {}).items()
+
+
+def _build_path_parameter(name: str) -> dict[str, Any]:
+    if name in DESCRIBED_PLACEHOLDERS:
+        return _refer_to_parameter(name)
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _refer_to_parameter(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/parameters/{name}"}
 
 
 def _make_operation_id(method: str, path: str) -> str:

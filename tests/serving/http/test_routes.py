@@ -19,13 +19,13 @@ from serving.settings.cloud_platforms import VertexSettings
 ROW = [0] * 64
 
 
-def describe_colour(_server, _environ, name):
-    return EncodedAnswer(f"{name} is blue".encode(), media_type="text/plain")
+def describe_colour(_server, _environ, shade, name):
+    return EncodedAnswer(f"{name} is {shade} blue".encode(), media_type="text/plain")
 
 
 COLOUR_ROUTE = Route(
     "GET",
-    ("/colours/of/<name>",),
+    ("/colours/<shade>/of/<name>",),
     describe_colour,
     Description("Get the colour of a model", "A colour that this test makes up."),
     protocol="colours",
@@ -69,23 +69,23 @@ def test_added_route_is_answered_only_with_a_key_of_its_scope(create_extended_ap
     path, headers = keys
     client = create_extended_app(keys=path).test_client()
     statuses = [
-        client.get("/colours/of/digits", headers=given).status_code
+        client.get("/colours/light/of/digits", headers=given).status_code
         for given in ({}, headers["predict"], headers["admin"])
     ]
     assert statuses == [401, 403, 200]
-    answer = client.get("/colours/of/digits", headers=headers["admin"])
-    assert (answer.text, answer.mimetype) == ("digits is blue", "text/plain")
+    answer = client.get("/colours/light/of/digits", headers=headers["admin"])
+    assert (answer.text, answer.mimetype) == ("digits is light blue", "text/plain")
 
 
 def test_added_route_errors_have_its_format(create_extended_app, keys):
     path, headers = keys
     client = create_extended_app(keys=path).test_client()
-    assert set(client.get("/colours/of/digits").get_json()) == {"error"}  # 401
-    wrong_method = client.post("/colours/of/digits", headers=headers["admin"])
+    assert set(client.get("/colours/light/of/digits").get_json()) == {"error"}  # 401
+    wrong_method = client.post("/colours/light/of/digits", headers=headers["admin"])
     assert (wrong_method.status_code, set(wrong_method.get_json())) == (405, {"error"})
-    unknown = client.get("/colours/of/digits/and/more", headers=headers["admin"])
+    unknown = client.get("/colours/light/of/digits/and/more", headers=headers["admin"])
     assert (unknown.status_code, set(unknown.get_json())) == (404, {"error"})
-    assert "GET /colours/of/<name>" in unknown.get_json()["error"]
+    assert "GET /colours/<shade>/of/<name>" in unknown.get_json()["error"]
 
 
 def test_added_prediction_is_answered_by_the_fast_path_as_by_flask(create_extended_app):
@@ -113,9 +113,12 @@ def test_added_prediction_is_answered_by_the_fast_path_as_by_flask(create_extend
 
 def test_added_routes_are_in_the_openapi_document(create_extended_app):
     paths = create_extended_app().test_client().get("/openapi.json").get_json()["paths"]
-    operation = paths["/colours/of/{name}"]["get"]
+    operation = paths["/colours/{shade}/of/{name}"]["get"]
     assert operation["summary"] == "Get the colour of a model"
-    assert operation["parameters"] == [{"$ref": "#/components/parameters/name"}]
+    assert operation["parameters"] == [
+        {"name": "shade", "in": "path", "required": True, "schema": {"type": "string"}},
+        {"$ref": "#/components/parameters/name"},
+    ]
     assert operation["security"] == [{"bearer": []}, {"key": []}]
     answers = operation["responses"]
     assert answers["200"]["content"]["application/json"]["schema"] == {"type": "string"}
@@ -128,9 +131,12 @@ def test_added_routes_are_in_the_openapi_document(create_extended_app):
 
 def test_added_routes_are_counted_and_logged_under_their_protocol(create_extended_app, caplog):
     client = create_extended_app(log_sample=1.0).test_client()
-    client.get("/colours/of/digits")
+    client.get("/colours/light/of/digits")
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]
-    assert (record.fields["route"], record.fields["protocol"]) == ("/colours/of/<name>", "colours")
+    assert (record.fields["route"], record.fields["protocol"]) == (
+        "/colours/<shade>/of/<name>",
+        "colours",
+    )
     assert 'protocol="colours"' in client.get("/metrics").text
 
 
