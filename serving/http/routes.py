@@ -211,5 +211,10 @@ class RouteTable:
 
 
 def _count_shared_segments(segments: list[str], own: list[str]) -> int:
+    """Return the number of leading segments that a path has in common with a route's path.
+
+    A placeholder has every segment in common.
+    """
     pairs = zip(segments, own, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    are_shared = (segment == known or known.startswith("<") for segment, known in pairs)
+    return sum(takewhile(bool, are_shared))
