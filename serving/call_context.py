@@ -1,12 +1,14 @@
 """The context of a request: the values that the stages of its processing record.
 
-The outermost middleware creates a `CallContext` for each request and keeps it in the WSGI environ.
-Every stage sets its attributes: deadline, protocol, model, times. The request log and the metrics
-read them when the request ends.
+Each request has a `CallContext` in its WSGI environ. This server's connections create it when they
+have read the head; under another WSGI server, the outermost middleware does. Every stage sets its
+attributes: deadline, route, protocol, model, times. The request log and the metrics read them when
+the request ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -32,8 +34,8 @@ class CallContext:
         client_descriptor: File descriptor of the client's socket; None if the WSGI server does not
             provide it.
         request_id: Identifier of the request in logs and in the answer's `X-Request-Id`.
-        protocol: Name of the Flask blueprint of the requested route, for instance `rows`; empty if
-            no route was found.
+        route: Path of the requested route, with placeholders; None if no route was found.
+        protocol: Protocol of that route, for instance `rows`; empty if no route was found.
         model_label: Name, version and variant of the requested model; three empty texts until the
             model is found.
         key_name: Name of the API key that the request was sent with, from the key file; empty
@@ -47,6 +49,12 @@ class CallContext:
         run_started_at: Time at which the run of its batch began.
         run_ended_at: Time at which that run ended.
         encoded_at: Time at which its answer had been encoded to bytes.
+        is_recorded_by_server: Whether the WSGI server calls `record` just before it sends the
+            answer, so that if the process is killed, its counters agree with the answers that
+            clients received. Otherwise the middleware records the request when the application
+            returns.
+        record: Function that counts and logs the request; None until the application has returned,
+            and after it was called.
     """
 
     __slots__ = (
@@ -56,19 +64,31 @@ class CallContext:
         "decoded_at",
         "encoded_at",
         "error_code",
+        "is_recorded_by_server",
         "key_name",
         "model_label",
         "protocol",
+        "record",
         "request_id",
+        "route",
         "rows",
         "run_ended_at",
         "run_started_at",
         "started_at",
     )
 
-    def __init__(self, deadline: float | None = None, client_descriptor: int | None = None) -> None:
+    def __init__(
+        self,
+        deadline: float | None = None,
+        client_descriptor: int | None = None,
+        *,
+        is_recorded_by_server: bool = False,
+    ) -> None:
         self.started_at = perf_counter()
         self.deadline, self.client_descriptor = deadline, client_descriptor
+        self.is_recorded_by_server = is_recorded_by_server
+        self.record: Callable[[], None] | None = None
+        self.route: str | None = None
         self.request_id = self.protocol = self.error_code = self.key_name = ""
         self.model_label: tuple[str, str, str] = ("", "", "")
         self.rows = self.batch_rows = 0
@@ -92,18 +112,17 @@ class CallContext:
         return {stage: round(seconds * 1e6) for stage, seconds in times.items()}
 
 
-def create_context(environ: dict[str, Any]) -> CallContext:
-    """Create the context of a request and store it in the request's WSGI environ."""
+def get_context(environ: dict[str, Any]) -> CallContext:
+    """Return the context of a request; create it and store it in the environ if there is none."""
+    return environ.get(CONTEXT_KEY) or _create_context(environ)
+
+
+def _create_context(environ: dict[str, Any]) -> CallContext:
     client = environ.get("gunicorn.socket")
     context = environ[CONTEXT_KEY] = CallContext(
         client_descriptor=None if client is None else client.fileno()
     )
     return context
-
-
-def get_context(environ: dict[str, Any]) -> CallContext:
-    """Return the context of a request; create it if there is none yet."""
-    return environ.get(CONTEXT_KEY) or create_context(environ)
 
 
 def set_deadline(environ: dict[str, Any], timeout: float | None = None) -> CallContext:

@@ -91,7 +91,8 @@ def run_in_thread(work: Callable[[], Result]) -> Result:
 
 @cache
 def _thread_pool() -> ThreadPool:
-    # A single thread: two self-tests at the same time would slow down predictions twice as much.
+    # One per process, created at its first use, since threads do not survive a fork. A single
+    # thread: two self-tests at the same time would slow down predictions twice as much.
     return ThreadPool(1)
 
 

@@ -8,21 +8,18 @@ from typing import Any
 
 from serving.server.gunicorn_conf import *  # noqa: F403
 
-wsgi_app = "tests.one_worker_refuses:create_app()"
 
-
-def create_app() -> Any:
-    """Return the application of the server; loading a version 2 fails in the first worker."""
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Let the first worker that starts fail to load a version 2."""
     # Imported here, so that it is imported in the worker, after fork.
     from serving.bundle import BundleError  # noqa: PLC0415
-    from serving.http.app import create_app as create_real_app  # noqa: PLC0415
     from serving.repository import loading  # noqa: PLC0415
 
-    real_load_version = loading.load_version
     try:
         Path(os.environ["REFUSING_WORKER_FILE"]).touch(exist_ok=False)
     except FileExistsError:  # Another worker was first.
-        return create_real_app()
+        return
+    real_load_version = loading.load_version
 
     def load_version(models: Path, name: str, snapshot: Any, *options: Any) -> Any:
         if snapshot.version == 2:
@@ -32,4 +29,3 @@ def create_app() -> Any:
         return real_load_version(models, name, snapshot, *options)
 
     loading.load_version = load_version
-    return create_real_app()

@@ -9,14 +9,10 @@ from typing import Any
 
 from serving.server.gunicorn_conf import *  # noqa: F403
 
-wsgi_app = "tests.without_trim:create_app()"
 
-
-def create_app() -> Any:
-    """Return the server's application, whose heap is never trimmed."""
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Let the worker never trim its heap."""
     # Imported in the worker, after the fork.
-    from serving.http.app import create_app as create_normal_app  # noqa: PLC0415
     from serving.runtime import heap  # noqa: PLC0415
 
     heap._malloc_trim = None  # type: ignore[assignment]
-    return create_normal_app()

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from serving.server.gunicorn_conf import *  # noqa: F403
-from serving.telemetry.shared_counters import SharedCounters
 
 worker_class = "gevent"
 http_parser = "auto"
 
 
-def pre_fork(_server: Any, worker: Any) -> None:
+def pre_fork(server: Any, worker: Any) -> None:
     """Give the worker its counters; the server's own worker also takes blocked stop signals."""
-    worker.slot = SharedCounters.get_current().claim_slot()
+    assign_shared_resources(server, worker)  # noqa: F405

@@ -19,7 +19,7 @@ from serving.codec.messages import EncodedAnswer
 from serving.errors import InternalError, ServingError
 from serving.http.api_keys import ApiKeys
 from serving.http.body_limits import BodyMemory
-from serving.http.components import ServerComponents
+from serving.http.components import ServerComponents, SharedResources
 from serving.http.error_rendering import ErrorFormat, render_error_body
 from serving.http.fast_path import FastPath
 from serving.http.middleware import RequestMiddleware
@@ -32,23 +32,22 @@ from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
 from serving.repository.folder_scan import require_models_folder
-from serving.repository.shared_state import SharedState
 from serving.runtime import ProofLimits
-from serving.runtime.proof_server import ProofServer
 from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import Settings
-from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
-from serving.telemetry.request_metrics import count_reload
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.shared_counters import SharedCounters
 
 
-def create_app(**options: Any) -> Flask:
+def create_app(shared: SharedResources | None = None, **options: Any) -> Flask:
     """Return the WSGI application that serves every model of a repository.
 
     It loads the models and runs their self-tests before it returns. Call it in the process that
     will answer requests, after any fork.
 
     Args:
+        shared: Resources that the processes of `serving run` share; None under another WSGI server,
+            where each process counts and loads versions by itself.
         options: Values of `Settings` by name, for instance `models="models"`. Options that are left
             out are read from environment variables.
 
@@ -60,11 +59,11 @@ def create_app(**options: Any) -> Flask:
     settings = Settings(**options)
     # A worker of `serving run` skips this check. The command has made it, and a worker that starts
     # later must not fail if the folder has changed, since the other workers go on serving.
-    if SharedState.inherited is None:
+    if shared is None:
         require_models_folder(settings.models)
+        shared = SharedResources(SharedCounters())
     routes = build_route_table(VertexSettings())
-    counters = SharedCounters.get_current()
-    server = _build_components(settings, routes, counters)
+    server = _build_components(settings, routes, shared)
     app = Flask("serving", static_folder=None)
     _add_routes(app, server, routes)
     app.register_error_handler(ServingError, partial(_render_serving_error, routes))
@@ -73,33 +72,33 @@ def create_app(**options: Any) -> Flask:
     app.before_request(partial(_prepare_request, server, routes))
     fast_path = FastPath(app.wsgi_app, server, routes)
     app.wsgi_app = RequestMiddleware(  # type: ignore[method-assign]
-        fast_path, counters.own_slot, settings.log_sample
+        fast_path, shared.counters.own_slot, settings.log_sample
     )
     return app
 
 
 def _build_components(
-    settings: Settings, routes: RouteTable, counters: SharedCounters
+    settings: Settings, routes: RouteTable, shared: SharedResources
 ) -> ServerComponents:
     api_keys = ApiKeys(settings.keys)
     api_keys.start_watching()
     repository = Repository(
         settings.models,
         settings.variant,
-        SharedState.inherited,
+        shared.state,
         keep=settings.keep,
         poll=settings.poll,
         take_up=settings.take_up,
         state=settings.state,
         default_model=settings.default_model,
-        on_outcome=count_reload,
+        on_outcome=EventMetrics(shared.counters.own_slot).count_reload,
         limits=_build_proof_limits(settings),
-        proof_server=ProofServer.shared,
+        proof_server=shared.proof_server,
     )
     repository.watch()
     ignores_extra = settings.extra == "ignore"
     batcher = InstrumentedBatcher(
-        counters.own_slot,
+        shared.counters.own_slot,
         max_batch_rows=settings.max_batch_rows,
         max_delay=settings.max_delay,
         queue_rows=settings.queue_rows,
@@ -111,7 +110,7 @@ def _build_components(
         predictor=Predictor(batcher, ignores_extra=ignores_extra),
         api_keys=api_keys,
         proxies=TrustedProxies(settings.forwarded_allow_ips),
-        counters=counters,
+        counters=shared.counters,
         body_memory=BodyMemory(),
         openapi=OpenApiDocument(routes, repository, ignores_extra=ignores_extra),
     )
@@ -159,8 +158,9 @@ def _prepare_request(server: ServerComponents, routes: RouteTable) -> Response |
         The answer to an OPTIONS request; None to let the view answer.
     """
     environ, route = request.environ, _get_route(routes)
-    environ[ROUTE_ENVIRON_KEY] = request.url_rule.rule if request.url_rule and route else None
-    get_context(environ).protocol = "" if route is None else route.protocol
+    if route is not None and request.url_rule is not None:
+        context = get_context(environ)
+        context.route, context.protocol = request.url_rule.rule, route.protocol
     if request.method != "OPTIONS":
         server.api_keys.authorize(environ, "predict" if route is None else route.scope)
     elif route is not None:  # otherwise it is answered with 404, as every URL without a route

@@ -1,4 +1,4 @@
-"""The components of one server process, which `create_app` builds and every handler is given."""
+"""The components of a server: those that its processes share, and those of one process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ from serving.http.openapi import OpenApiDocument
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
+from serving.repository.shared_state import SharedState
+from serving.runtime.proof_server import ProofServer
 from serving.settings.options import Settings
 from serving.telemetry.shared_counters import SharedCounters
 
 
 @dataclass(frozen=True)
+class SharedResources:
+    """What all processes of one server share. It is created before the first one is forked.
+
+    Attributes:
+        counters: Shared memory with the counters of all workers.
+        state: State of rollouts, by which workers agree on versions; None for a single process.
+        proof_server: Server that tests versions in separate processes before they are loaded; None
+            to load them without that test.
+    """
+
+    counters: SharedCounters
+    state: SharedState | None = None
+    proof_server: ProofServer | None = None
+
+
+@dataclass(frozen=True)
 class ServerComponents:
-    """What a handler needs besides the request itself.
+    """What a handler needs besides the request itself; `create_app` builds it in each process.
 
     Attributes:
         settings: Options of the server.

@@ -15,7 +15,6 @@ from serving.http.components import ServerComponents
 from serving.http.error_rendering import render_error
 from serving.http.requests import STATUS_LINES, WSGIApplication
 from serving.http.routes import RouteTable
-from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
 
 
 class FastPath:
@@ -40,10 +39,9 @@ class FastPath:
         if match is None or not _is_plain_post(environ):
             return self._fallback(environ, start_response)
         route = match.route
-        environ[ROUTE_ENVIRON_KEY] = match.path
         context = get_context(environ)
-        # The protocol is set first, so that the metrics also count a refused request under it.
-        context.protocol = route.protocol
+        # These are set first, so that a refused request is also counted and logged under them.
+        context.route, context.protocol = match.path, route.protocol
         try:
             self._server.api_keys.authorize(environ, route.scope)
             answer = route.handler(self._server, environ, **match.values)

@@ -1,10 +1,8 @@
 """The outermost WSGI callable, which handles every request first and every answer last.
 
-It creates the context of a request, chooses its ID, adds security headers to the answer, and has
-the request counted and logged. That happens just before the answer is sent, so that if a worker is
-killed, its counters agree with the answers that clients received. This server's own worker calls
-the function under `FINISH_KEY` at that moment; under another WSGI server, the request is counted
-when the application returns.
+It chooses the ID of a request, adds security headers to the answer, and has the request counted and
+logged: by this server's own connections just before they send the answer, under another WSGI server
+when the application returns. See `CallContext.is_recorded_by_server`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from serving.call_context import CallContext, create_context
+from serving.call_context import CallContext, get_context
 from serving.errors import InternalError
 from serving.http.error_rendering import NATIVE_FORMAT, render_error
 from serving.http.requests import STATUS_LINES, WSGIApplication
@@ -26,10 +24,6 @@ from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, WorkerSlot
 
 HeaderList = list[tuple[str, str]]
 
-# Keys of the WSGI environ. This server's worker sets the first one. The second one holds the
-# function that counts and logs the request, which the worker calls.
-WORKER_KEY = "forwardpass.worker"
-FINISH_KEY = "forwardpass.finish"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CONTENT_POLICY_HEADER = "Content-Security-Policy"
 SECURITY_HEADERS = [
@@ -60,7 +54,7 @@ class RequestMiddleware:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request as WSGI (PEP 3333) defines it."""
-        context = create_context(environ)
+        context = get_context(environ)
         context.request_id = self._choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
         status = 500
 
@@ -80,8 +74,8 @@ class RequestMiddleware:
             body = (answer.content,)
         finally:
             self._counters[IN_FLIGHT_REQUESTS] -= 1.0
-        if WORKER_KEY in environ:
-            environ[FINISH_KEY] = partial(self._record_request, context, status, environ)
+        if context.is_recorded_by_server:
+            context.record = partial(self._record_request, context, status, environ)
         else:
             self._record_request(context, status, environ)
         return body

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
-from typing import ClassVar
 
 # Header of the file: revision, offset of the text, size of the text in bytes.
 _HEADER = struct.Struct("<QQQ")
@@ -30,13 +29,7 @@ class SharedState:
     """A text shared by the processes that are forked after it was created.
 
     It is kept in memory, which is freed when the last of these processes ends.
-
-    Attributes:
-        inherited: The instance that gunicorn's arbiter creates before it forks its workers; None
-            under another server.
     """
-
-    inherited: ClassVar[SharedState | None] = None
 
     def __init__(self) -> None:
         self._file = open_memory_file("shared_state")

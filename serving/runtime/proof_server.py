@@ -23,7 +23,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from serving.bundle import Bundle, BundleError, BundleLimits
 from serving.runtime.bounded_process import AbnormalExit, run_and_exit, run_bounded
@@ -97,11 +96,8 @@ class PendingProof:
 class ProofServer:
     """Client of the process that forks a supervisor for each version to prove.
 
-    Attributes:
-        shared: Instance that gunicorn's arbiter started for its workers; None under other servers.
+    The constructor starts that process.
     """
-
-    shared: ClassVar[ProofServer | None] = None
 
     def __init__(self) -> None:
         self._client, server = socket.socketpair()

@@ -28,13 +28,14 @@ from gevent.pool import Group
 
 from serving.event_loop import EV_READ, is_readable
 from serving.server.accept_turns import PeerWaits
-from serving.server.descriptors import DescriptorBudget
+from serving.server.descriptors import ConnectionLimits, DescriptorBudget
 from serving.server.socket_errors import (
     CLIENT_GONE_ERRNOS,
     LISTENER_UNUSABLE_ERRNOS,
     OUT_OF_RESOURCES_ERRNOS,
+    get_error_name,
 )
-from serving.telemetry.request_metrics import count_accept_error
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.shared_counters import SharedCounters
 
 MAX_ACCEPTS_PER_TURN = 100  # connections accepted before the event loop serves open ones again
@@ -58,9 +59,8 @@ class Acceptor:
             It returns the number of connections closed.
         on_unusable_listener: Function that is called when a listening socket cannot be used any
             more, so that the worker ends.
-        max_connections: Largest number of open connections.
-        spare_descriptors: Number of file descriptors to keep free for other files.
-        is_shared: Whether other workers accept on the same sockets.
+        limits: Limits on the connections.
+        counters: Shared memory with the counters and connections of all workers.
     """
 
     # gunicorn treats the acceptor as a gevent pool: before it exits, it waits until `free_count()`
@@ -72,17 +72,15 @@ class Acceptor:
         handle: Callable[[Any, Any, Any], None],
         evict_idle: Callable[[int, str, float], int],
         on_unusable_listener: Callable[[], None],
-        *,
-        max_connections: int,
-        spare_descriptors: int,
-        is_shared: bool = True,
+        limits: ConnectionLimits,
+        counters: SharedCounters,
     ) -> None:
         self._handle, self._evict_idle = handle, evict_idle
         self._on_unusable_listener = on_unusable_listener
-        self._max_connections, self._is_shared = max_connections, is_shared
-        self._descriptor_budget = DescriptorBudget(spare_descriptors)
+        self._max_connections, self._is_shared = limits.max_connections, limits.is_shared
+        self._descriptor_budget = DescriptorBudget(limits.spare_descriptors)
         self._open_count, self._greenlets = 0, Group()
-        counters = SharedCounters.get_current()
+        self._metrics = EventMetrics(counters.own_slot)
         self._loads, self._slot = counters.worker_loads, counters.own_slot_number
         self._loads.pids[self._slot] = os.getpid()
         self._candidates, self._open_counts = self._loads.candidates, self._loads.open
@@ -266,8 +264,8 @@ class Acceptor:
 
     def _handle_accept_error(self, error: OSError) -> bool:
         """Count and log an error of accept; return whether to try the next connection at once."""
-        name = errno.errorcode.get(error.errno or 0, "other")
-        count_accept_error(name)
+        name = get_error_name(error)
+        self._metrics.count_accept_error(name)
         if error.errno in CLIENT_GONE_ERRNOS:
             return True
         if error.errno == errno.EMFILE:

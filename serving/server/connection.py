@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any
 
 import gevent
 from gevent import get_hub
-from gunicorn import http, util
+from gunicorn import http
 from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.unreader import SocketUnreader
 
+from serving.call_context import CONTEXT_KEY, CallContext
 from serving.event_loop import EV_READ, is_readable, yield_to_loop
-from serving.http.middleware import FINISH_KEY, WORKER_KEY
 from serving.server.request_body import ChunkedBody, SizedBody, drain_until_close
 from serving.server.request_head import (
     build_base_environ,
@@ -29,6 +29,7 @@ from serving.server.request_head import (
     normalize_path_info,
     require_valid_host,
 )
+from serving.server.responses import ResponseBuffer, refuse_write
 
 try:
     import gunicorn_h1c
@@ -66,7 +67,7 @@ class ServerConnection:
         has_answered: Whether sending the response has begun, so that nothing else may be sent.
         lingering_since: Time at which the server began to discard bytes that the client sends after
             the response, in seconds of `perf_counter`; None at other times.
-        environ: WSGI environ of the current request; empty until its head is complete.
+        context: Context of the current request; None until its head is complete.
         body: Body of the current request; None until its head is complete.
         request: gunicorn's request object if its Python parser read the request; else None.
     """
@@ -76,7 +77,7 @@ class ServerConnection:
         self.phase_started_at, self.is_busy, self.has_answered = perf_counter(), False, False
         self.is_reading_head, self.has_timed_out = worker.cfg.is_ssl, False
         self.lingering_since: float | None = None
-        self.environ: dict[str, Any] = {}
+        self.context: CallContext | None = None
         self.request: Any = None
         self.body: SizedBody | ChunkedBody | None = None
         self._worker, self._client = worker, client
@@ -103,7 +104,7 @@ class ServerConnection:
                     False,
                     False,
                 )
-                self.environ, self.body, self.is_reading_head = {}, None, False
+                self.context, self.body, self.is_reading_head = None, None, False
                 data = self._answer_next_request(data)
         finally:
             if self._read_watcher is not None:
@@ -208,7 +209,7 @@ class ServerConnection:
         """
         length = int(environ["CONTENT_LENGTH"])
         environ["wsgi.input"] = self.body = body = SizedBody(self._client, rest, length)
-        self.environ = environ
+        context = self._create_context(environ)
         parts = self._worker.wsgi(environ, self._start_response)
         try:
             content = b"".join(parts)
@@ -219,24 +220,36 @@ class ServerConnection:
         is_kept = (body.missing_bytes == 0 or body.can_be_discarded) and (
             self._worker.alive and not self.has_timed_out
         )
+        date = self._worker.date_header.format()
         head = (
-            f"HTTP/1.1 {self._response_head}Server: gunicorn\r\nDate: {_format_date()}\r\n"
+            f"HTTP/1.1 {self._response_head}Server: gunicorn\r\nDate: {date}\r\n"
             f"Connection: {'keep-alive' if is_kept else 'close'}\r\n\r\n"
         )
-        self._send_response(environ, head.encode("latin-1"), content)
+        self._send_response(context, head.encode("latin-1"), content)
         if is_kept and (body.missing_bytes == 0 or self._discard_body(body)):
             return body.following_bytes
         return None
 
-    def _send_response(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
+    def _create_context(self, environ: dict[str, Any]) -> CallContext:
+        """Create the context of the current request, which this connection and the application use.
+
+        Args:
+            environ: WSGI environ of the request.
+        """
+        context = CallContext(client_descriptor=self._client.fileno(), is_recorded_by_server=True)
+        self.context = environ[CONTEXT_KEY] = context
+        return context
+
+    def _send_response(self, context: CallContext, head: bytes, content: bytes) -> None:
         """Send a response; end the connection if the clients of this process read too slowly.
 
         Raises:
             OSError: If the client has disconnected, or too many bytes are unsent.
         """
         self.has_answered = True
-        if (finish := environ.get(FINISH_KEY)) is not None:
-            finish()
+        if context.record is not None:
+            context.record()
+            context.record = None  # it refers to the context
         if len(content) <= CHUNK_BYTES:  # send most responses in one packet
             head, content = head + content, b""
         sent = self._client.send(head)
@@ -260,7 +273,7 @@ class ServerConnection:
         if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
             raise ValueError(f"expected headers without line breaks; got {headers!r}")
         self._response_head = head
-        return _refuse_write
+        return refuse_write
 
     def _answer_through_gunicorn(self, data: bytes) -> bytes | None:
         """Serve a request with gunicorn's parser in Python and its response object.
@@ -293,11 +306,11 @@ class ServerConnection:
             request, client, self._client_address, self._server_address, worker.cfg
         )
         normalize_path_info(environ)
-        environ.update({"wsgi.multithread": True, WORKER_KEY: True})
+        environ["wsgi.multithread"] = True
         # Nothing is upgraded here, and Flask would refuse a request for a WebSocket.
         environ.pop("HTTP_UPGRADE", None)
-        self.environ = environ
-        response.sock = answer = _ResponseBuffer()
+        context = self._create_context(environ)
+        response.sock = answer = ResponseBuffer()
         parts = worker.wsgi(environ, response.start_response)
         try:
             if (
@@ -312,35 +325,7 @@ class ServerConnection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        self._send_response(environ, b"", bytes(answer))
+        self._send_response(context, b"", bytes(answer))
         if response.should_close() or not self._discard_body(body):
             return None
         return body.following_bytes
-
-
-class _ResponseBuffer(bytearray):
-    """Replaces the socket in gunicorn's response object, and collects the bytes to send.
-
-    The response is sent as a whole, after the application has counted it.
-    """
-
-    sendall = bytearray.extend
-
-
-_cached_date: tuple[int, str] = (0, "")  # second since 1970, and its text
-
-
-def _format_date() -> str:
-    """Return the current time as in a `Date` header; formatted at most once a second."""
-    global _cached_date  # noqa: PLW0603
-    second = int(time())
-    if _cached_date[0] != second:
-        _cached_date = second, util.http_date(second)
-    return _cached_date[1]
-
-
-def _refuse_write(_data: bytes) -> None:
-    raise NotImplementedError(
-        "expected an application that returns its body; it called the write function of "
-        "start_response; return the body instead"
-    )

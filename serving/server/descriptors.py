@@ -7,7 +7,23 @@ near the limit of open files, its number shows how many files other than connect
 from __future__ import annotations
 
 import resource
+from dataclasses import dataclass
 from math import inf
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Limits on the connections of one worker.
+
+    Attributes:
+        max_connections: Largest number of open connections.
+        spare_descriptors: Number of file descriptors to keep free for other files.
+        is_shared: Whether other workers accept on the same sockets; default True.
+    """
+
+    max_connections: int
+    spare_descriptors: int
+    is_shared: bool = True
 
 
 class DescriptorBudget:

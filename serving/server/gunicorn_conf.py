@@ -1,33 +1,27 @@
 """gunicorn's configuration file: its settings, and the hooks of the arbiter and the workers.
 
-Each worker loads the models itself, after the fork. The imported modules, the counters and the
-state of model rollouts, which all processes share, are created before it.
+Each worker loads the models itself, after the fork. What all processes share is created before it:
+the imported modules, and the `SharedResources` that each worker and its application are given.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import json
 import logging
 import os
 import resource
 import signal
-import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gunicorn import util
-from gunicorn.workers import base
-from gunicorn.workers.workertmp import WorkerTmp
-
-from serving.repository.shared_state import SharedState, open_memory_file
+from serving.server.gunicorn_overrides import use_heartbeat_in_memory, use_json_errors
 from serving.settings.environment import describe_service_links, find_service_links
 from serving.settings.options import Settings, find_unknown_variables
 from serving.telemetry import logs
-from serving.telemetry.request_metrics import count_refused_request
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.shared_counters import SharedCounters
 
 _settings = Settings()
@@ -66,29 +60,37 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
 MAX_OPEN_FILES = 65_536  # limit that a process sets for itself; each connection is an open file
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     """Prepare the arbiter before it forks the first worker."""
     _raise_file_limit()
     _import_shared_modules()
-    SharedState.inherited = SharedState()
-    _start_proof_server()
+    use_heartbeat_in_memory()
+    server.shared = _create_shared_resources()
+    # gunicorn only knows the name of the function that creates the application, and nothing could
+    # be passed to it; so each worker calls this one instead.
+    create_app = importlib.import_module("serving.http.app").create_app
+    server.app.load = partial(create_app, server.shared)
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
-    # More slots than workers: after SIGHUP old and new workers run at the same time for a while,
-    # and SIGTTIN adds workers.
-    SharedCounters.shared = SharedCounters(2 * workers + 8)
+
+
+def _create_shared_resources() -> Any:
+    # Imported after `_import_shared_modules`, so that the fork of the proof server shares the
+    # memory of the modules, too.
+    components = importlib.import_module("serving.http.components")
+    # If the process that started this one ignored SIGCHLD, it would still be ignored, and the end
+    # of a child of the proof server could not be awaited.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return components.SharedResources(
+        # More slots than workers: after SIGHUP old and new workers run at the same time for a
+        # while, and SIGTTIN adds workers.
+        counters=SharedCounters(2 * workers + 8),
+        state=importlib.import_module("serving.repository.shared_state").SharedState(),
+        proof_server=importlib.import_module("serving.runtime.proof_server").ProofServer(),
+    )
 
 
 def _unblock_stop_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-
-def _start_proof_server() -> None:
-    # After the shared imports, so that the fork shares their memory. If the process that started
-    # this one ignored SIGCHLD, it would still be ignored, and the end of a child could not be
-    # awaited.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    server = importlib.import_module("serving.runtime.proof_server").ProofServer
-    server.shared = server()
 
 
 def _raise_file_limit() -> None:
@@ -115,12 +117,19 @@ def _import_shared_modules() -> None:
     gc.freeze()
 
 
-def pre_fork(_server: Any, worker: Any) -> None:
+def pre_fork(server: Any, worker: Any) -> None:
     """Prepare the arbiter for the fork of a worker."""
     # A new worker has the arbiter's signal handlers, which put a signal into a queue that only the
     # arbiter reads. So these signals stay blocked until the worker has its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    worker.slot = SharedCounters.get_current().claim_slot()
+    assign_shared_resources(server, worker)
+
+
+def assign_shared_resources(server: Any, worker: Any) -> None:
+    """Give a worker what all processes share, with a slot of its own in the counters."""
+    worker.shared = server.shared
+    worker.slot = server.shared.counters.claim_slot()
+    use_json_errors(EventMetrics(server.shared.counters.own_slot))
 
 
 def post_worker_init(worker: Any) -> None:
@@ -128,19 +137,18 @@ def post_worker_init(worker: Any) -> None:
     worker.log.info("worker ready")
 
 
-def worker_exit(_server: Any, _worker: Any) -> None:
+def worker_exit(_server: Any, worker: Any) -> None:
     """Clean up in a worker that ends."""
-    if SharedState.inherited is not None:
-        # The thread that loads a version may still be running: it does not end by itself.
-        module = importlib.import_module("serving.repository.rollout_store")
-        module.RolloutStore(SharedState.inherited).clear_load_attempt()
+    # The thread that loads a version may still be running: it does not end by itself.
+    module = importlib.import_module("serving.repository.rollout_store")
+    module.RolloutStore(worker.shared.state).clear_load_attempt()
     # Otherwise frozen objects would be destroyed at interpreter exit, after modules they need.
     gc.unfreeze()
 
 
-def child_exit(_server: Any, worker: Any) -> None:
+def child_exit(server: Any, worker: Any) -> None:
     """Release the counters of a worker that has ended or was killed; runs in the arbiter."""
-    SharedCounters.get_current().release_slot(worker.slot)
+    server.shared.counters.release_slot(worker.slot)
 
 
 def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -151,47 +159,3 @@ def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLC
     wrap_later = partial(context.wrap_socket, do_handshake_on_connect=False)
     context.wrap_socket = wrap_later  # type: ignore[method-assign]
     return context
-
-
-def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:
-    """Send an error response in place of the application, for a malformed or timed out request.
-
-    Args:
-        client: Socket of the connection.
-        status: HTTP status.
-        reason: HTTP reason phrase, from which the error code is made.
-        fault: Description of the fault; for 408 and 504 the whole error message.
-    """
-    if status not in (408, 504):
-        fault = (
-            f"expected a well-formed HTTP request; got one that was refused: {fault or reason}; "
-            f"check the program that sent it"
-        )
-    error = {
-        "error": fault,
-        "code": reason.lower().replace(" ", "_"),
-        "details": {},
-    }
-    body = json.dumps(error).encode() + b"\n"
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    count_refused_request(status)
-    util.write_nonblock(client, head.encode("latin-1") + body)
-
-
-util.write_error = _write_json_error  # gunicorn's errors are in HTML, and no setting changes that
-
-
-class HeartbeatFile(WorkerTmp):  # type: ignore[misc]
-    """A file in memory whose modification time shows the arbiter that a worker is alive.
-
-    gunicorn's own file is in a folder, which may be missing, full, read-only or slow.
-    """
-
-    def __init__(self, _config: Any) -> None:
-        self._tmp = os.fdopen(open_memory_file("heartbeat"), "w+b", 0)
-
-
-base.WorkerTmp = HeartbeatFile  # gunicorn only has a setting for the folder

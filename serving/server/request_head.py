@@ -15,8 +15,6 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 
-from serving.http.middleware import WORKER_KEY
-
 # Path and query of a request target without percent-encoding or unusual characters.
 TARGET_PATTERN = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 # A name or an IPv4 address without two dots in a row, or an IPv6 address; then an optional port.
@@ -42,6 +40,8 @@ MAX_HEAD_BYTES = 8190  # gunicorn's limit for one line; here it limits the whole
 MAX_LENGTH_DIGITS = 18  # largest number of digits of a Content-Length
 MAX_CACHE_ENTRIES = 256  # largest size of each cache: header names, hosts and targets
 
+# Caches of functions of what clients send. They belong to the process, since all its connections
+# fill and read them; an entry never changes, and their number is limited.
 _environ_keys: dict[bytes, str] = {
     b"Content-Type": "CONTENT_TYPE",
     b"Content-Length": "CONTENT_LENGTH",
@@ -66,7 +66,6 @@ def build_base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict
         "wsgi.multithread": True,
         "wsgi.url_scheme": "https" if cfg.is_ssl else "http",
         "gunicorn.socket": client,
-        WORKER_KEY: True,
         "REQUEST_METHOD": "POST",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),

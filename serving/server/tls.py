@@ -6,8 +6,8 @@ import logging
 import ssl
 from typing import Any
 
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.log_rate_limit import LogRateLimiter
-from serving.telemetry.request_metrics import count_tls_failure
 
 # OpenSSL's reason of a failure: the value of the metric's label `cause`, and the text to log.
 FAILURE_CAUSES: dict[str, tuple[str, str]] = {
@@ -58,37 +58,47 @@ LOG_PERIOD_SECONDS = 60.0  # after it, a second line says how often the failure 
 log = logging.getLogger(__name__)
 
 
-def complete_handshake(client: Any) -> bool:
-    """Do the TLS handshake of a connection; return whether requests can be read from it.
-
-    A client that disconnects during the handshake, for example a load balancer that checks whether
-    the port is open, is not counted as a failure.
+class TlsHandshakes:
+    """Does the TLS handshakes of one process, and counts and logs those that fail.
 
     Args:
-        client: Socket of the connection; a plain socket needs no handshake.
-
-    Raises:
-        OSError: If the client has disconnected.
+        metrics: Counters of the process.
     """
-    if not isinstance(client, ssl.SSLSocket):
+
+    def __init__(self, metrics: EventMetrics) -> None:
+        self._metrics = metrics
+        self._log_limit = LogRateLimiter(
+            _log_repetitions, max_lines=1, period_seconds=LOG_PERIOD_SECONDS
+        )
+
+    def complete(self, client: Any) -> bool:
+        """Do the TLS handshake of a connection; return whether requests can be read from it.
+
+        A client that disconnects during the handshake, for example a load balancer that checks
+        whether the port is open, is not counted as a failure.
+
+        Args:
+            client: Socket of the connection; a plain socket needs no handshake.
+
+        Raises:
+            OSError: If the client has disconnected.
+        """
+        if not isinstance(client, ssl.SSLSocket):
+            return True
+        try:
+            client.do_handshake()
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return False
+        except ssl.SSLError as error:
+            reason = error.reason or ""
+            unknown = OTHER_CAUSE, reason.lower().replace("_", " ") or str(error)
+            cause, text = FAILURE_CAUSES.get(reason, unknown)
+            self._metrics.count_tls_failure(cause)
+            if self._log_limit.should_log(text):
+                log.warning("TLS handshake failed: %s", text)
+            return False
         return True
-    try:
-        client.do_handshake()
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return False
-    except ssl.SSLError as error:
-        reason = error.reason or ""
-        unknown = OTHER_CAUSE, reason.lower().replace("_", " ") or str(error)
-        cause, text = FAILURE_CAUSES.get(reason, unknown)
-        count_tls_failure(cause)
-        if _log_limit.should_log(text):
-            log.warning("TLS handshake failed: %s", text)
-        return False
-    return True
 
 
 def _log_repetitions(text: str, count: int) -> None:
     log.warning("TLS handshake failed: %s; %d more in %.0f s", text, count, LOG_PERIOD_SECONDS)
-
-
-_log_limit = LogRateLimiter(_log_repetitions, max_lines=1, period_seconds=LOG_PERIOD_SECONDS)

@@ -21,17 +21,21 @@ from gunicorn import util
 from gunicorn.http.errors import ConfigurationProblem, NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
-from serving.call_context import CONTEXT_KEY, CallContext, make_deadline_error, make_timeout_error
+from serving.call_context import make_deadline_error, make_timeout_error
 from serving.errors import ServingError
+from serving.http.components import SharedResources
 from serving.runtime.heap import trim_heap
 from serving.server.acceptor import Acceptor
 from serving.server.connection import ConnectionTimeoutError, ServerConnection
+from serving.server.descriptors import ConnectionLimits
+from serving.server.gunicorn_overrides import write_error_response
 from serving.server.request_body import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
+from serving.server.responses import DateHeader
 from serving.server.socket_errors import DISCONNECT_ERRNOS
-from serving.server.tls import complete_handshake
+from serving.server.tls import TlsHandshakes
 from serving.settings.options import Settings
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.logs import log_uncaught_error
-from serving.telemetry.request_metrics import count_evicted_connections
 
 # Extra time after a limit. A worker that stops uses it to serve a request that arrives on an idle
 # connection, and to finish a lingering close; an application whose request has timed out uses it to
@@ -41,8 +45,14 @@ CHECK_INTERVAL_SECONDS = 0.25  # time between two checks of all connections
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """A gevent worker that stops as soon as the response to every request has been sent."""
+    """A gevent worker that stops as soon as the response to every request has been sent.
 
+    Attributes:
+        shared: Resources that all workers share, set by gunicorn's hook `pre_fork`.
+        acceptor: Object that accepts the connections; None until the worker serves.
+    """
+
+    shared: SharedResources
     acceptor: Acceptor | None = None
 
     def init_process(self) -> None:
@@ -84,7 +94,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until the worker is stopped."""
         get_hub().print_exception = log_uncaught_error
-        settings = Settings()
+        settings, counters = Settings(), self.shared.counters
+        self.metrics = EventMetrics(counters.own_slot)
+        self.tls_handshakes = TlsHandshakes(self.metrics)
+        self.date_header = DateHeader()
         self.request_seconds = settings.request_seconds
         self.connections: set[ServerConnection] = set()
         self.unsent_bytes = 0  # size of the responses that clients have not read yet
@@ -101,9 +114,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.handle,
             self.evict_idle_connections,
             self._stop_after_failure,
-            max_connections=self.worker_connections,
-            spare_descriptors=settings.spare_descriptors,
-            is_shared=not self.cfg.reuse_port,
+            ConnectionLimits(
+                max_connections=self.worker_connections,
+                spare_descriptors=settings.spare_descriptors,
+                is_shared=not self.cfg.reuse_port,
+            ),
+            counters,
         )
         self.server_class = self.acceptor.add_listener
         super().run()
@@ -130,7 +146,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.connections.add(connection)
         try:
             # Do this after the connection was registered, so that the handshake can time out.
-            if complete_handshake(client):
+            if self.tls_handshakes.complete(client):
                 self._serve_requests(connection, client, addr)
                 connection.linger()
         except (NoMoreData, StopIteration, ConnectionTimeoutError) as error:
@@ -158,7 +174,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         except ConfigurationProblem:
             connection.has_answered = True
             fault = "its path does not begin with SCRIPT_NAME"
-            util.write_error(client, 404, "Not Found", fault)
+            write_error_response(self.metrics, client, 404, "Not Found", fault)
         except Exception as error:  # gunicorn chooses status and text if its parser has failed
             if connection.has_answered:
                 self.log.exception("an answer was sent only in part")
@@ -175,7 +191,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         is_complete = body is not None and body.is_complete
         error = make_timeout_error(self.request_seconds, is_complete=is_complete)
         reason = "Gateway Timeout" if is_complete else "Request Timeout"
-        util.write_error(client, error.status, reason, error.message)
+        write_error_response(self.metrics, client, error.status, reason, error.message)
 
     def _reap_connections(self) -> None:
         """End the connections that have been idle, or busy with one request, for too long.
@@ -235,8 +251,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         the next exception ends the connection.
         """
         waited = now - connection.phase_started_at
-        # The environ contains no context before the application has begun.
-        context: CallContext | None = connection.environ.get(CONTEXT_KEY)
+        context = connection.context
         if waited >= self.request_seconds:
             if connection.has_answered or waited >= self.request_seconds + GRACE_SECONDS:
                 return ConnectionTimeoutError()
@@ -287,5 +302,5 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 connection.greenlet.throw(NoMoreData(b""))
                 evicted += 1
         if evicted:
-            count_evicted_connections(reason, evicted)
+            self.metrics.count_evicted_connections(reason, evicted)
         return evicted

@@ -30,6 +30,35 @@ DURATION_BUCKETS = (
     10.0,
 )
 BATCH_ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+NO_PROTOCOL = "none"  # protocol of requests that no route matched
+RELOAD_OUTCOMES = ("served", "held", "refused", "unloaded")
+EVICTION_REASONS = ("connections", "descriptors")
+TLS_FAILURE_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
+# Errors of accept(2), by what they say: no file descriptor or no memory was left for a new
+# connection; the client or its network disappeared before the connection was accepted; the
+# listening socket is closed or broken; a firewall forbade it.
+OUT_OF_RESOURCES_ERROR_NAMES = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
+CLIENT_GONE_ERROR_NAMES = (
+    "ECONNABORTED",
+    "ECONNRESET",
+    "EPROTO",
+    "ENETDOWN",
+    "ENOPROTOOPT",
+    "EHOSTDOWN",
+    "ENONET",
+    "EHOSTUNREACH",
+    "EOPNOTSUPP",
+    "ENETUNREACH",
+    "ETIMEDOUT",
+    "EINTR",
+)
+LISTENER_UNUSABLE_ERROR_NAMES = ("EBADF", "EINVAL", "ENOTSOCK")
+ACCEPT_ERROR_NAMES = (
+    *OUT_OF_RESOURCES_ERROR_NAMES,
+    *CLIENT_GONE_ERROR_NAMES,
+    *LISTENER_UNUSABLE_ERROR_NAMES,
+    "EPERM",
+)
 VERSION_LABELS = ("protocol", "model", "version", "variant")
 
 REQUESTS = MetricDefinition(
@@ -63,7 +92,8 @@ RELOADS = MetricDefinition(
 )
 CONNECTIONS_EVICTED = MetricDefinition(
     "forwardpass_connections_evicted",
-    "Idle connections closed to make room for new ones, by what ran out: connections, descriptors.",
+    f"Idle connections closed to make room for new ones, by what ran out: "
+    f"{', '.join(EVICTION_REASONS)}.",
     ("reason",),
 )
 ACCEPT_ERRORS = MetricDefinition(
@@ -73,7 +103,7 @@ ACCEPT_ERRORS = MetricDefinition(
 )
 TLS_FAILURES = MetricDefinition(
     "forwardpass_tls_handshake_failures",
-    "TLS handshakes that failed, by cause: plain_http, not_tls, protocol, certificate, other.",
+    f"TLS handshakes that failed, by cause: {', '.join(TLS_FAILURE_CAUSES)}.",
     ("cause",),
 )
 METRIC_DEFINITIONS = (

@@ -15,7 +15,6 @@ from serving.telemetry.log_rate_limit import PERIOD_SECONDS, LogRateLimiter
 
 log = logging.getLogger(__name__)
 
-ROUTE_ENVIRON_KEY = "forwardpass.route"  # WSGI environ key of the URL rule that matched
 # 503 means too many requests, 499 that the client disconnected. Neither is an error of this server.
 OVERLOAD_STATUSES = (503, 499)
 
@@ -65,7 +64,7 @@ def _log_fields(context: CallContext, status: int, environ: dict[str, Any]) -> d
     fields = {
         "request_id": context.request_id,
         "method": environ.get("REQUEST_METHOD", ""),
-        "route": environ.get(ROUTE_ENVIRON_KEY),
+        "route": context.route,
         "protocol": context.protocol or None,
         "model": name or None,
         "version": version or None,

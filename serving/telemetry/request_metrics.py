@@ -1,4 +1,4 @@
-"""Count requests, connections and reloads in the shared counters.
+"""Count the requests that the application answers, in the shared counters.
 
 `RequestMetrics.count_request` runs in every request and takes about 3 µs: the indices of its values
 are looked up once per kind of request, and a histogram costs one bisection and two stores.
@@ -12,24 +12,20 @@ from typing import NamedTuple
 
 from serving.call_context import CallContext
 from serving.telemetry.metric_definitions import (
-    ACCEPT_ERRORS,
     BATCH_ROWS,
     BATCH_ROWS_BUCKETS,
-    CONNECTIONS_EVICTED,
     DURATION_BUCKETS,
-    RELOADS,
+    NO_PROTOCOL,
     REQUEST_SECONDS,
     REQUESTS,
     ROWS_ANSWERED,
     STAGE_SECONDS,
-    TLS_FAILURES,
 )
-from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
+from serving.telemetry.shared_counters import WorkerSlot
 
 # A histogram's sum follows its buckets, the last of which has no bound.
 DURATION_SUM_OFFSET = len(DURATION_BUCKETS) + 1
 BATCH_ROWS_SUM_OFFSET = len(BATCH_ROWS_BUCKETS) + 1
-NO_PROTOCOL = "none"  # label of requests that no route matched
 
 
 class _SeriesIndices(NamedTuple):
@@ -101,58 +97,6 @@ class RequestMetrics:
             **stages,
         )
         return indices
-
-
-def count_refused_request(status: int) -> None:
-    """Count a request that is refused before the application sees it, such as a malformed one.
-
-    Args:
-        status: HTTP status of the response.
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
-
-
-def count_reload(model: str, outcome: str) -> None:
-    """Count an attempt to serve another version of a model, or none.
-
-    Args:
-        model: Name of the model's folder in the repository.
-        outcome: "served", "held", "refused" or "unloaded".
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(RELOADS, (model, outcome))] += 1.0
-
-
-def count_accept_error(name: str) -> None:
-    """Count a failed attempt to accept a connection.
-
-    Args:
-        name: Symbolic name of the system error, such as "EMFILE".
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(ACCEPT_ERRORS, (name,))] += 1.0
-
-
-def count_evicted_connections(reason: str, connections: int) -> None:
-    """Count idle connections that were closed in favour of new ones.
-
-    Args:
-        reason: Limit that was reached: "connections" or "descriptors".
-        connections: Number of connections closed.
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(CONNECTIONS_EVICTED, (reason,))] += connections
-
-
-def count_tls_failure(cause: str) -> None:
-    """Count a TLS handshake that failed.
-
-    Args:
-        cause: Cause of the failure, one of the words in the help of the metric.
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(TLS_FAILURES, (cause,))] += 1.0
 
 
 def _observe_seconds(values: memoryview[float], index: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from math import inf
 from mmap import mmap
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 VALUE_BYTES = 8  # size of a float64
 LOAD_ARRAYS = 6  # number of arrays in `WorkerLoads`
@@ -171,14 +171,10 @@ class SharedCounters:
             slot, and may lose counts.
 
     Attributes:
-        shared: The counters that gunicorn's arbiter creates for its workers; None under other
-            servers.
         own_slot: Slot of this process.
         own_slot_number: Number of that slot, from 0.
         worker_loads: Connections of each worker, by slot number.
     """
-
-    shared: ClassVar[SharedCounters | None] = None
 
     def __init__(self, slots: int = 1) -> None:
         memory = memoryview(mmap(-1, slots * SLOT_BYTES))
@@ -186,13 +182,6 @@ class SharedCounters:
         self._claimed_slots: set[int] = set()
         self.worker_loads = WorkerLoads(slots)
         self.claim_slot()
-
-    @classmethod
-    def get_current(cls) -> SharedCounters:
-        """Return the arbiter's counters, or counters of this process alone if there are none."""
-        if cls.shared is None:
-            cls.shared = SharedCounters()
-        return cls.shared
 
     def claim_slot(self) -> int:
         """Make a free slot `own_slot`, and return its number.

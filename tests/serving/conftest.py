@@ -17,7 +17,6 @@ from onnx import TensorProto, helper
 
 from serving.bundle import ExpectedAnswers, Manifest, SelfTest
 from serving.telemetry import log_rate_limit
-from serving.telemetry.shared_counters import SharedCounters
 
 COLUMNS = [
     {"name": "age", "type": "number", "missing": "impute", "minimum": 17, "maximum": 90},
@@ -293,12 +292,6 @@ def mixed():
         records=random_records,
         write=write_bundle,
     )
-
-
-@pytest.fixture(autouse=True)
-def _reset_shared_counters(monkeypatch):
-    """Let each test count from 0, although all tests run in one process."""
-    monkeypatch.setattr(SharedCounters, "shared", None)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

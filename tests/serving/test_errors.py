@@ -22,11 +22,13 @@ import serving.http.app  # noqa: F401 - imports every module that may declare an
 from serving import create_app
 from serving.call_context import make_timeout_error
 from serving.errors import ServingError
+from serving.http.components import SharedResources
 from serving.repository import rollout_store
 from serving.repository.rollout import Refusal
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime import GraphSession
+from serving.telemetry.shared_counters import SharedCounters
 from tests.bundle_versions import add_version, damage
 from tests.harmful_graphs import loop_as_often_as_asked
 from tests.processes import HANG_SECONDS
@@ -46,11 +48,13 @@ class Server:
     Attributes:
         models: Folder of its models.
         client: Flask's test client.
+        state: State that its workers would share.
         monkeypatch: pytest's fixture.
     """
 
     models: Any
     client: Any
+    state: Any
     monkeypatch: Any
 
     def post(self, path="/predict", data=GOOD, headers=ADMIN, **options):
@@ -182,16 +186,17 @@ def keep_no_state(server):
 
 
 @contextmanager
-def another_worker(act):
+def another_worker(state, act):
     """Start another worker, a process that is never ready, and let it act.
 
     Args:
+        state: State that the workers share.
         act: Function that the worker calls with its rollout store.
     """
     joined, join = os.pipe()
 
     def run_worker():
-        store = RolloutStore(SharedState.inherited)
+        store = RolloutStore(state)
         store.register_worker()
         os.write(join, b"!")
         act(store)
@@ -211,7 +216,7 @@ def another_worker(act):
 
 def wait_for_a_worker_that_hangs(server):
     server.monkeypatch.setattr(rollout_store, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
-    with another_worker(lambda _: None):
+    with another_worker(server.state, lambda _: None):
         return server.post(ADMINISTER + "unload", b"")
 
 
@@ -377,9 +382,10 @@ def start(only_digits, adults, tmp_path, monkeypatch):
         if name == "ModelRequiredError":
             shutil.copytree(adults / "adults", only_digits / "adults")
         case.prepare(only_digits)
-        monkeypatch.setattr(SharedState, "inherited", SharedState())
+        shared = SharedResources(SharedCounters(), SharedState())
         settings = {"models": only_digits, "poll": 0, "keys": tmp_path / "keys"} | case.settings
-        return Server(only_digits, create_app(**settings).test_client(), monkeypatch)
+        client = create_app(shared, **settings).test_client()
+        return Server(only_digits, client, shared.state, monkeypatch)
 
     return begin
 
@@ -424,7 +430,7 @@ def test_load_other_worker_refuses_version_its_reason_is_answered(start):
     server = start("VersionRefusedError")
     add_version(server.models, 2)
     before = server.read_state()
-    with another_worker(refuse_what_is_proposed):
+    with another_worker(server.state, refuse_what_is_proposed):
         response = server.post(ADMINISTER + "load", b"")
     answer = response.get_json()
     assert (response.status_code, answer["code"]) == (409, "version_refused")

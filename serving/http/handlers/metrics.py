@@ -31,15 +31,19 @@ from serving.codec.messages import EncodedAnswer
 from serving.http.components import ServerComponents
 from serving.repository import Repository
 from serving.telemetry.metric_definitions import (
+    ACCEPT_ERROR_NAMES,
     ACCEPT_ERRORS,
     CONNECTIONS_EVICTED,
+    EVICTION_REASONS,
     METRIC_DEFINITIONS,
+    NO_PROTOCOL,
+    RELOAD_OUTCOMES,
     RELOADS,
     REQUESTS,
     ROWS_ANSWERED,
+    TLS_FAILURE_CAUSES,
     TLS_FAILURES,
 )
-from serving.telemetry.request_metrics import NO_PROTOCOL
 from serving.telemetry.shared_counters import (
     IN_FLIGHT_REQUESTS,
     NO_WORKER,
@@ -49,32 +53,6 @@ from serving.telemetry.shared_counters import (
     SharedCounters,
 )
 
-RELOAD_OUTCOMES = ("served", "held", "refused", "unloaded")
-EVICTION_REASONS = ("connections", "descriptors")
-# Errors of accept(2): resources exhausted, failed connections, an unusable listening socket.
-ACCEPT_ERROR_NAMES = (
-    "EMFILE",
-    "ENFILE",
-    "ENOBUFS",
-    "ENOMEM",
-    "EPERM",
-    "ECONNABORTED",
-    "ECONNRESET",
-    "EPROTO",
-    "ENETDOWN",
-    "ENOPROTOOPT",
-    "EHOSTDOWN",
-    "ENONET",
-    "EHOSTUNREACH",
-    "EOPNOTSUPP",
-    "ENETUNREACH",
-    "ETIMEDOUT",
-    "EINTR",
-    "EBADF",
-    "EINVAL",
-    "ENOTSOCK",
-)
-TLS_FAILURE_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
 PREDICTION_PROTOCOLS = ("rows", "inference_v2", "tensorflow", "clouds")
 # HTTP statuses of prediction requests whose model was found.
 PREDICTION_STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from serving import create_app
-from serving.http.middleware import FINISH_KEY, WORKER_KEY, RequestMiddleware
+from serving.call_context import CONTEXT_KEY, CallContext
+from serving.http.middleware import RequestMiddleware
 from serving.runtime import GraphSession
 from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, SharedCounters
 
@@ -114,7 +115,7 @@ def count_requests(slot):
     )
 
 
-def test_middleware_request_is_counted_when_the_worker_calls_finish():
+def test_middleware_request_is_counted_when_the_server_calls_record():
     slot = SharedCounters().own_slot
     in_flight = []
 
@@ -124,10 +125,11 @@ def test_middleware_request_is_counted_when_the_worker_calls_finish():
         return (b"",)
 
     middleware = RequestMiddleware(app, slot, 0)
-    environ = {"wsgi.url_scheme": "http", WORKER_KEY: True}
+    context = CallContext(is_recorded_by_server=True)
+    environ = {"wsgi.url_scheme": "http", CONTEXT_KEY: context}
     middleware(environ, lambda *_: None)
     assert (count_requests(slot), in_flight, slot.values[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
-    environ[FINISH_KEY]()
+    context.record()
     assert count_requests(slot) == 1
     ask_wsgi(middleware)  # other WSGI servers do not call it, so the request is counted at once
     assert count_requests(slot) == 2

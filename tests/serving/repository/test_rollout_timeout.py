@@ -9,11 +9,13 @@ import pytest
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
 from serving.errors import NoAgreementError
+from serving.http.components import SharedResources
 from serving.repository import Repository
 from serving.repository.overrides import StateFile
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
+from serving.telemetry.shared_counters import SharedCounters
 from tests.bundle_versions import add_version
 from tests.serving.repository.test_rollout_store import start_worker
 
@@ -150,8 +152,8 @@ def test_change_proof_does_not_end_changes_nothing(two_versions, shared_state, c
 def test_rollback_route_other_worker_silent_answers_503_with_retry_after(
     two_versions, shared_state, monkeypatch, silent_worker, tmp_path
 ):
-    monkeypatch.setattr(SharedState, "inherited", shared_state)
-    client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
+    shared = SharedResources(SharedCounters(), shared_state)
+    client = create_app(shared, models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
     silent_worker()
     monkeypatch.setattr("serving.repository.rollout_store.ROLLOUT_TIMEOUT_SECONDS", 0)
     answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)

@@ -20,6 +20,7 @@ import pytest
 from serving.server import accept_turns, acceptor, socket_errors
 from serving.server.accept_turns import PeerWaits
 from serving.server.acceptor import Acceptor
+from serving.server.descriptors import ConnectionLimits
 from serving.telemetry.shared_counters import NO_WORKER, SharedCounters, WorkerLoads
 
 DEADLINE = 30  # seconds that a test waits for an event before it fails
@@ -241,9 +242,9 @@ def is_closed(client):
 class AcceptorAndPeer:
     """An acceptor on real sockets, and a peer: another worker that exists only in shared memory."""
 
-    def __init__(self, monkeypatch, *, max_connections=100, peer_held=None):
-        monkeypatch.setattr(SharedCounters, "shared", SharedCounters(3))
-        self.loads = SharedCounters.get_current().worker_loads
+    def __init__(self, *, max_connections=100, peer_held=None):
+        self.counters = SharedCounters(3)
+        self.loads = self.counters.worker_loads
         if peer_held is not None:
             self.loads.candidates[PEER] = peer_held
             self.loads.pids[PEER] = os.getpid()
@@ -254,8 +255,8 @@ class AcceptorAndPeer:
             self.serve,
             self.evict,
             lambda: self.failed.append(True),
-            max_connections=max_connections,
-            spare_descriptors=8,
+            ConnectionLimits(max_connections=max_connections, spare_descriptors=8),
+            self.counters,
         )
         self.servers = []
 
@@ -293,11 +294,11 @@ class AcceptorAndPeer:
 
 
 @pytest.fixture
-def make_acceptor(monkeypatch):
+def make_acceptor():
     workers = []
 
     def make(**options):
-        workers.append(AcceptorAndPeer(monkeypatch, **options))
+        workers.append(AcceptorAndPeer(**options))
         return workers[-1]
 
     yield make
@@ -352,7 +353,7 @@ def test_acceptor_several_listeners_share_one_count(make_acceptor, tmp_path):
     for server in (worker.listen(), worker.listen(local), worker.listen(ipv6)):
         worker.connect(server)
     wait_for_event(lambda: len(worker.served) == 3)
-    slot = SharedCounters.get_current().own_slot_number
+    slot = worker.counters.own_slot_number
     assert worker.loads.candidates[slot] == worker.loads.open[slot] == 3
 
 
@@ -360,7 +361,7 @@ def test_acceptor_stopping_accepts_but_is_no_candidate(make_acceptor):
     worker = make_acceptor()
     server = worker.listen()
     worker.acceptor.stop_competing()
-    assert worker.loads.candidates[SharedCounters.get_current().own_slot_number] == inf
+    assert worker.loads.candidates[worker.counters.own_slot_number] == inf
     worker.connect(server)
     wait_for_event(lambda: worker.served)
 
@@ -373,7 +374,7 @@ def test_acceptor_full_pauses_and_resumes(make_acceptor):
         worker.connect(server)
     wait_for_event(lambda: worker.evicted)
     assert worker.evicted[0] == (1, "connections")
-    slot = SharedCounters.get_current().own_slot_number
+    slot = worker.counters.own_slot_number
     assert (worker.loads.candidates[slot], worker.loads.open[slot]) == (inf, 2)
     before, attempts = time.thread_time(), len(worker.evicted)
     gevent.sleep(0.5)
@@ -424,7 +425,7 @@ def test_acceptor_accept_error_is_counted_and_logged_once(name, make_acceptor, c
     wait_for_event(lambda: worker.served)
     counted = {
         labels: numbers
-        for family, labels, numbers in SharedCounters.get_current().own_slot.iter_series()
+        for family, labels, numbers in worker.counters.own_slot.iter_series()
         if family == "forwardpass_accept_errors"
     }
     assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # errno 95 has two names

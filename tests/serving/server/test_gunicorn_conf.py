@@ -7,22 +7,28 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import gunicorn.util
 import pytest
 from gunicorn.workers import base
 
+from serving.http.components import SharedResources
 from serving.repository.rollout import VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.server import gunicorn_conf
+from serving.server.gunicorn_overrides import use_heartbeat_in_memory
 from serving.telemetry.shared_counters import SharedCounters
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 # Run in a new process, because imports and limits of the arbiter cannot be undone.
 START = """import os, sys
+from types import SimpleNamespace
 from serving.server import gunicorn_conf
+from serving.server.gunicorn_overrides import use_heartbeat_in_memory
 gunicorn_conf.MAX_OPEN_FILES = {files}
-gunicorn_conf.on_starting(None)
+arbiter = SimpleNamespace(app=SimpleNamespace())
+gunicorn_conf.on_starting(arbiter)
 """
 
 
@@ -83,7 +89,9 @@ def test_on_starting_raises_file_limit_to_what_is_granted(soft, hard, bound, all
     assert found == [str(allowed), str(hard)]
 
 
-def test_heartbeat_file_needs_no_folder():
+def test_heartbeat_file_needs_no_folder(monkeypatch):
+    monkeypatch.setattr(base, "WorkerTmp", base.WorkerTmp)  # restored when the test ends
+    use_heartbeat_in_memory()
     # gunicorn's own class uses the folder of this setting, and fails if it is missing.
     beat = base.WorkerTmp(SimpleNamespace(worker_tmp_dir="/nowhere", umask=0))
     before = time.monotonic()
@@ -99,11 +107,17 @@ def test_worker_has_no_file_in_a_temporary_folder(live):
     assert [f for f in files if f.startswith(("/dev/shm", "/tmp", "/var/tmp"))] == []  # noqa: S108
 
 
-def test_pre_fork_blocks_stop_signals(monkeypatch):
-    monkeypatch.setattr(SharedCounters, "shared", SharedCounters(1))
+@pytest.fixture
+def arbiter(monkeypatch):
+    """An arbiter after `on_starting`; gunicorn is as it was before when the test ends."""
+    monkeypatch.setattr(gunicorn.util, "write_error", gunicorn.util.write_error)
+    return SimpleNamespace(shared=SharedResources(SharedCounters(1), SharedState()))
+
+
+def test_pre_fork_blocks_stop_signals(arbiter):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        gunicorn_conf.pre_fork(None, SimpleNamespace())
+        gunicorn_conf.pre_fork(arbiter, SimpleNamespace())
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         gunicorn_conf._unblock_stop_signals()  # called in the arbiter after the fork
         assert blocked - before == {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
@@ -112,10 +126,31 @@ def test_pre_fork_blocks_stop_signals(monkeypatch):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_worker_exit_clears_the_load_attempt_of_the_worker(monkeypatch):
-    monkeypatch.setattr(SharedState, "inherited", SharedState())
-    store = RolloutStore(SharedState.inherited)
+def test_pre_fork_gives_each_worker_a_slot_that_child_exit_releases(arbiter):
+    arbiter.shared = SharedResources(SharedCounters(3), SharedState())
+    workers = [SimpleNamespace() for _ in range(2)]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        for worker in workers:
+            gunicorn_conf.pre_fork(arbiter, worker)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert all(worker.shared is arbiter.shared for worker in workers)
+    assert workers[0].slot != workers[1].slot
+    gunicorn_conf.child_exit(arbiter, workers[0])
+    assert arbiter.shared.counters.claim_slot() == workers[0].slot
+
+
+def test_on_starting_application_is_created_with_the_shared_resources():
+    assert run_as_arbiter(
+        "print(arbiter.app.load.func.__name__, arbiter.app.load.args[0] is arbiter.shared, "
+        "arbiter.shared.proof_server is not None)"
+    ) == ["create_app", "True", "True"]
+
+
+def test_worker_exit_clears_the_load_attempt_of_the_worker(arbiter):
+    store = RolloutStore(arbiter.shared.state)
     with store.record_load_attempt("digits", VersionSnapshot(version=1, fingerprint="0")):
         assert len(store.read_plan().load_attempts) == 1
-        gunicorn_conf.worker_exit(None, None)
+        gunicorn_conf.worker_exit(arbiter, arbiter)
         assert not store.read_plan().load_attempts

@@ -20,8 +20,10 @@ from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
 from serving.errors import ServingError
+from serving.http.components import SharedResources
 from serving.server import connection, gunicorn_conf, tls, worker
 from serving.server.request_body import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
+from serving.telemetry.shared_counters import SharedCounters
 from tests.processes import HANG_SECONDS
 
 CHECK_SECONDS = 0.02  # between two checks of all connections
@@ -58,6 +60,7 @@ class WorkerHarness:
         self.worker = worker.Worker(
             1, os.getppid(), [], None, 30, self.cfg, logging.getLogger("worker")
         )
+        self.worker.shared = SharedResources(SharedCounters())
 
     def _timer(self, *seconds):
         self.timers.append(gevent.get_hub().loop.timer(*seconds))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from serving.call_context import CallContext
+from serving.telemetry.event_metrics import EventMetrics
 from serving.telemetry.metric_definitions import BATCH_ROWS_BUCKETS, DURATION_BUCKETS
-from serving.telemetry.request_metrics import RequestMetrics, count_refused_request
+from serving.telemetry.request_metrics import RequestMetrics
 from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
 
 
@@ -72,10 +73,12 @@ def test_request_metrics_failed_request_counts_the_stages_it_finished():
     assert not [key for key in found if key[0] in ("forwardpass_rows", "forwardpass_batch_rows")]
 
 
-def test_count_refused_request_has_no_protocol():
-    count_refused_request(400)
-    count_refused_request(400)
-    found = read_series(SharedCounters.get_current().own_slot)
+def test_event_metrics_refused_request_has_no_protocol():
+    slot = SharedCounters().own_slot
+    metrics = EventMetrics(slot)
+    metrics.count_refused_request(400)
+    metrics.count_refused_request(400)
+    found = read_series(slot)
     assert found["forwardpass_requests", "none", "", "", "", "400"] == [2]
 
 

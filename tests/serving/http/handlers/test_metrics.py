@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import create_app, errors
 from serving.http.handlers import metrics
 from serving.server import acceptor, tls
-from serving.telemetry import request_metrics
+from serving.telemetry.event_metrics import EventMetrics
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
@@ -212,7 +212,8 @@ def test_metrics_paths_and_names_from_clients_are_no_labels(client):
 
 
 def test_metrics_special_characters_in_labels_are_escaped(client):
-    request_metrics.count_reload('a"b\\c\nd{}', "served")
+    counters = client.application.wsgi_app._app._server.counters
+    EventMetrics(counters.own_slot).count_reload('a"b\\c\nd{}', "served")
     assert samples(client)["forwardpass_reloads_total", 'a"b\\c\nd{}', "served"] == 1
 
 
