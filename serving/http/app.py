@@ -26,7 +26,7 @@ from serving.http.middleware import RequestMiddleware
 from serving.http.openapi import OpenApiDocument
 from serving.http.requests import STATUS_LINES
 from serving.http.route_table import build_route_table
-from serving.http.routes import CONVERTERS, Route, RouteTable
+from serving.http.routes import CONVERTERS, Route
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
@@ -62,24 +62,22 @@ def create_app(shared: SharedResources | None = None, **options: Any) -> Flask:
     if shared is None:
         require_models_folder(settings.models)
         shared = SharedResources(SharedCounters())
-    routes = build_route_table(VertexSettings())
-    server = _build_components(settings, routes, shared)
+    server = _build_components(settings, shared)
     app = Flask("serving", static_folder=None)
-    _add_routes(app, server, routes)
-    app.register_error_handler(ServingError, partial(_render_serving_error, routes))
-    app.register_error_handler(HTTPException, partial(_render_http_error, server, routes))
-    app.register_error_handler(Exception, partial(_render_unexpected_error, routes))
-    app.before_request(partial(_prepare_request, server, routes))
-    fast_path = FastPath(app.wsgi_app, server, routes)
+    _add_routes(app, server)
+    app.register_error_handler(ServingError, partial(_render_serving_error, server))
+    app.register_error_handler(HTTPException, partial(_render_http_error, server))
+    app.register_error_handler(Exception, partial(_render_unexpected_error, server))
+    app.before_request(partial(_prepare_request, server))
+    fast_path = FastPath(app.wsgi_app, server)
     app.wsgi_app = RequestMiddleware(  # type: ignore[method-assign]
         fast_path, shared.counters.own_slot, settings.log_sample
     )
     return app
 
 
-def _build_components(
-    settings: Settings, routes: RouteTable, shared: SharedResources
-) -> ServerComponents:
+def _build_components(settings: Settings, shared: SharedResources) -> ServerComponents:
+    routes = build_route_table(VertexSettings())
     api_keys = ApiKeys(settings.keys)
     api_keys.start_watching()
     repository = Repository(
@@ -106,6 +104,7 @@ def _build_components(
     )
     return ServerComponents(
         settings=settings,
+        routes=routes,
         repository=repository,
         predictor=Predictor(batcher, ignores_extra=ignores_extra),
         api_keys=api_keys,
@@ -132,11 +131,11 @@ def _build_proof_limits(settings: Settings) -> ProofLimits:
     )
 
 
-def _add_routes(app: Flask, server: ServerComponents, routes: RouteTable) -> None:
+def _add_routes(app: Flask, server: ServerComponents) -> None:
     # If slashes were merged, Flask would answer `//` with a redirect whose body is HTML.
     app.url_map.merge_slashes = False
     app.url_map.converters.update(CONVERTERS)
-    for route in routes:
+    for route in server.routes:
         view = _create_view(server, route)
         for path in route.paths:
             app.add_url_rule(path, route.endpoint, view, methods=[route.method])
@@ -149,7 +148,7 @@ def _create_view(server: ServerComponents, route: Route) -> Callable[..., Respon
     return view
 
 
-def _prepare_request(server: ServerComponents, routes: RouteTable) -> Response | None:
+def _prepare_request(server: ServerComponents) -> Response | None:
     """Record the route of a request and check its API key.
 
     Flask calls this before every view, and before it raises an error about the URL.
@@ -157,7 +156,7 @@ def _prepare_request(server: ServerComponents, routes: RouteTable) -> Response |
     Returns:
         The answer to an OPTIONS request; None to let the view answer.
     """
-    environ, route = request.environ, _get_route(routes)
+    environ, route = request.environ, _get_route(server)
     if route is not None and request.url_rule is not None:
         context = get_context(environ)
         context.route, context.protocol = request.url_rule.rule, route.protocol
@@ -178,14 +177,16 @@ def _is_single_path() -> bool:
     return not request.environ["PATH_INFO"].startswith("//")
 
 
-def _get_route(routes: RouteTable) -> Route | None:
+def _get_route(server: ServerComponents) -> Route | None:
     """Return the route of the request; None if its URL or method has none."""
-    return routes.get_route(request.endpoint) if _is_single_path() else None
+    return server.routes.get_route(request.endpoint) if _is_single_path() else None
 
 
-def _get_error_format(routes: RouteTable) -> ErrorFormat:
-    route = _get_route(routes)
-    return routes.find_error_format(request.path) if route is None else route.error_format
+def _get_error_format(server: ServerComponents) -> ErrorFormat:
+    route = _get_route(server)
+    if route is None:
+        return server.routes.find_error_format(request.path)
+    return route.error_format
 
 
 def _answer_options_request() -> Response:
@@ -213,18 +214,16 @@ def _to_flask_response(answer: EncodedAnswer) -> Response:
     return response
 
 
-def _render_serving_error(routes: RouteTable, error: ServingError) -> Response:
-    return _render(error.to_dict(), error.status, error.headers, routes)
+def _render_serving_error(server: ServerComponents, error: ServingError) -> Response:
+    return _render(error.to_dict(), error.status, error.headers, server)
 
 
-def _render_http_error(
-    server: ServerComponents, routes: RouteTable, error: HTTPException
-) -> Response:
+def _render_http_error(server: ServerComponents, error: HTTPException) -> Response:
     """Render an error that Flask raised: an unknown URL, a wrong method."""
     status, name = error.code or 500, error.name or "Error"
     path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
-        expected = f"one of {', '.join(_list_routes(routes))}"
+        expected = f"one of {', '.join(_list_routes(server))}"
         if not server.api_keys.may_see_details(request.environ):
             expected = "a path of this server's API, which docs/serving.md lists"
         message = f"expected {expected}; got {path!r}"
@@ -236,19 +235,19 @@ def _render_http_error(
     # Flask's own headers are kept, `Allow` of a 405 for instance, except those about its body.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
-    return _render({"error": message, "code": code, "details": {}}, status, headers, routes)
+    return _render({"error": message, "code": code, "details": {}}, status, headers, server)
 
 
-def _list_routes(routes: RouteTable) -> list[str]:
+def _list_routes(server: ServerComponents) -> list[str]:
     """Return the routes of the protocol that the URL belongs to, each as its method and its path.
 
     The routes of all protocols would be too many for an error message. Triton's extensions are left
     out, since most of them only say that a feature is off.
     """
-    error_format = _get_error_format(routes)
+    error_format = _get_error_format(server)
     return [
         f"{route.method} {path}"
-        for route in routes
+        for route in server.routes
         if route.error_format is error_format and route.protocol != "triton"
         for path in route.paths
     ]
@@ -259,15 +258,15 @@ def _join_methods(methods: Iterable[str]) -> str:
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
-def _render_unexpected_error(routes: RouteTable, error: Exception) -> Response:
+def _render_unexpected_error(server: ServerComponents, error: Exception) -> Response:
     """Render an exception that nothing caught; `InternalError` logs its traceback."""
     internal_error = InternalError(error, get_context(request.environ).request_id)
-    return _render_serving_error(routes, internal_error)
+    return _render_serving_error(server, internal_error)
 
 
 def _render(
-    body: dict[str, Any], status: int, headers: Mapping[str, str], routes: RouteTable
+    body: dict[str, Any], status: int, headers: Mapping[str, str], server: ServerComponents
 ) -> Response:
     """Return an error response in the format of the protocol that the URL belongs to."""
     get_context(request.environ).error_code = body["code"]
-    return _to_flask_response(render_error_body(body, status, headers, _get_error_format(routes)))
+    return _to_flask_response(render_error_body(body, status, headers, _get_error_format(server)))

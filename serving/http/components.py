@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from serving.http.api_keys import ApiKeys
 from serving.http.body_limits import BodyMemory
 from serving.http.openapi import OpenApiDocument
+from serving.http.routes import RouteTable
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
@@ -38,6 +39,7 @@ class ServerComponents:
 
     Attributes:
         settings: Options of the server.
+        routes: All routes of the server.
         repository: Loaded models, by name and version.
         predictor: Object that decodes requests, runs models and encodes answers.
         api_keys: API keys that the server accepts.
@@ -48,6 +50,7 @@ class ServerComponents:
     """
 
     settings: Settings
+    routes: RouteTable
     repository: Repository
     predictor: Predictor
     api_keys: ApiKeys

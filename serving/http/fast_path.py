@@ -14,7 +14,6 @@ from serving.errors import InternalError, ServingError
 from serving.http.components import ServerComponents
 from serving.http.error_rendering import render_error
 from serving.http.requests import STATUS_LINES, WSGIApplication
-from serving.http.routes import RouteTable
 
 
 class FastPath:
@@ -23,13 +22,10 @@ class FastPath:
     Args:
         fallback: WSGI application that answers the other requests.
         server: Components of the server.
-        routes: All routes of the server.
     """
 
-    def __init__(
-        self, fallback: WSGIApplication, server: ServerComponents, routes: RouteTable
-    ) -> None:
-        self._fallback, self._server, self._routes = fallback, server, routes
+    def __init__(self, fallback: WSGIApplication, server: ServerComponents) -> None:
+        self._fallback, self._server, self._routes = fallback, server, server.routes
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -150,6 +150,9 @@ class RouteTable:
 
     Args:
         routes: The routes. No two have a method and a path in common.
+
+    Attributes:
+        prediction_protocols: Protocols of the routes that answer with predictions.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -161,6 +164,9 @@ class RouteTable:
             if route.is_prediction
             for path in route.paths
         ]
+        self.prediction_protocols = tuple(
+            dict.fromkeys(route.protocol for route in self._routes if route.is_prediction)
+        )
         self._prediction_matches: dict[str, RouteMatch] = {}
 
     def __iter__(self) -> Iterator[Route]:

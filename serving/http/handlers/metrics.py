@@ -11,7 +11,7 @@ initial series take no memory in the shared counters.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, product
 from time import perf_counter
 from typing import Any
@@ -53,35 +53,43 @@ from serving.telemetry.shared_counters import (
     SharedCounters,
 )
 
-PREDICTION_PROTOCOLS = ("rows", "inference_v2", "tensorflow", "clouds")
 # HTTP statuses of prediction requests whose model was found.
 PREDICTION_STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)
 NO_MODEL = ("", "", "")
-# HTTP statuses of requests that were answered before a model was found, by protocol.
+# HTTP statuses of requests that were answered before a model was found: those of predictions, and
+# those of other protocols.
+PREDICTION_STATUSES_WITHOUT_MODEL = (400, 401, 403, 404, 500, 503)
 STATUSES_WITHOUT_MODEL = {
-    **dict.fromkeys(PREDICTION_PROTOCOLS, (400, 401, 403, 404, 500, 503)),
     "triton": (200, 400, 401, 403, 404, 500),
     "repository": (200, 400, 401, 403, 404, 409, 500, 503),
     NO_PROTOCOL: (400, 404, 405, 408, 413, 414, 431, 500),
 }
 
 
-def iterate_initial_series(repository: Repository) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the metric name and the label values of each series that starts at 0."""
+def iterate_initial_series(
+    repository: Repository, prediction_protocols: Collection[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the metric name and the label values of each series that starts at 0.
+
+    Args:
+        repository: Loaded models, by name and version.
+        prediction_protocols: Protocols of the routes that answer with predictions.
+    """
     for reason in EVICTION_REASONS:
         yield CONNECTIONS_EVICTED.name, (reason,)
     for error in ACCEPT_ERROR_NAMES:
         yield ACCEPT_ERRORS.name, (error,)
     for cause in TLS_FAILURE_CAUSES:
         yield TLS_FAILURES.name, (cause,)
-    for protocol, statuses in STATUSES_WITHOUT_MODEL.items():
+    predictions = dict.fromkeys(prediction_protocols, PREDICTION_STATUSES_WITHOUT_MODEL)
+    for protocol, statuses in (predictions | STATUSES_WITHOUT_MODEL).items():
         for status in statuses:
             yield REQUESTS.name, (protocol, *NO_MODEL, str(status))
     for name in list(repository.live_models):
         for outcome in RELOAD_OUTCOMES:
             yield RELOADS.name, (name, outcome)
         for model, protocol in product(
-            repository.get_versions(name).values(), PREDICTION_PROTOCOLS
+            repository.get_versions(name).values(), prediction_protocols
         ):
             yield ROWS_ANSWERED.name, (protocol, *model.metric_labels)
             for status in PREDICTION_STATUSES:
@@ -99,11 +107,17 @@ class PrometheusMetrics:
     Args:
         repository: Loaded models, by name and version.
         counters: Shared memory with the counters of all workers.
+        prediction_protocols: Protocols of the routes that answer with predictions.
     """
 
-    def __init__(self, repository: Repository, counters: SharedCounters) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        counters: SharedCounters,
+        prediction_protocols: Collection[str],
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_CounterCollector(counters, repository))
+        self._registry.register(_CounterCollector(counters, repository, prediction_protocols))
         self._registry.register(_GaugeCollector(counters))
         self._registry.register(_VariantCollector(repository))
 
@@ -115,13 +129,19 @@ class PrometheusMetrics:
 class _CounterCollector(Collector):
     """Counters and histograms, summed over all workers, including those that have ended."""
 
-    def __init__(self, counters: SharedCounters, repository: Repository) -> None:
+    def __init__(
+        self,
+        counters: SharedCounters,
+        repository: Repository,
+        prediction_protocols: Collection[str],
+    ) -> None:
         self._counters, self._repository = counters, repository
+        self._prediction_protocols = prediction_protocols
 
     def collect(self) -> Iterator[Metric]:
         counted = self._counters.sum_over_slots()
         initial: defaultdict[str, SeriesValues] = defaultdict(dict)
-        for name, labels in iterate_initial_series(self._repository):
+        for name, labels in iterate_initial_series(self._repository, self._prediction_protocols):
             initial[name][labels] = [0.0]
         # A model that was only refused is not served, yet its reloads are counted.
         for (model, _), values in counted.get(RELOADS.name, {}).items():
@@ -240,5 +260,6 @@ class _VariantCollector(Collector):
 
 def metrics(server: ServerComponents, _environ: dict[str, Any]) -> EncodedAnswer:
     """Answer with all metrics."""
-    content = PrometheusMetrics(server.repository, server.counters).render()
+    protocols = server.routes.prediction_protocols
+    content = PrometheusMetrics(server.repository, server.counters, protocols).render()
     return EncodedAnswer(content, media_type=CONTENT_TYPE)

@@ -31,7 +31,7 @@ def fast(app):
         start_response("299 Passed on", [])
         return [b""]
 
-    return FastPath(fallback, found._server, found._routes)
+    return FastPath(fallback, found._server)
 
 
 @pytest.fixture(scope="module")

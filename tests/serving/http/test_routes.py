@@ -104,7 +104,7 @@ def test_added_prediction_is_answered_by_the_fast_path_as_by_flask(create_extend
         body, status, _ = run_wsgi_app(wsgi, environ, buffered=True)
         return status, b"".join(body)
 
-    fast = FastPath(fallback, found._server, found._routes)
+    fast = FastPath(fallback, found._server)
     flask = type(app).wsgi_app.__get__(app)
     for content, status in (({"instances": [ROW]}, "200 OK"), ({"instances": [[1]]}, "400 ")):
         assert ask(fast, content) == ask(flask, content)
@@ -138,6 +138,11 @@ def test_added_routes_are_counted_and_logged_under_their_protocol(create_extende
         "colours",
     )
     assert 'protocol="colours"' in client.get("/metrics").text
+
+
+def test_added_prediction_has_series_that_start_at_zero(create_extended_app):
+    text = create_extended_app().test_client().get("/metrics").text
+    assert re.search('forwardpass_requests_total.*code="503",.*protocol="colours".* 0.0', text)
 
 
 def test_route_table_no_two_routes_share_a_method_and_a_path():

@@ -50,7 +50,7 @@ def test_metric_is_exposed_with_its_labels_and_documented(name, tmp_path):
     (definition,) = [metric for metric in METRIC_DEFINITIONS if metric.name == name]
     values = tuple(f"a {label}" for label in LABELS[name])
     counters.own_slot.values[counters.own_slot.get_series_index(definition, values)] = 3.0
-    text = PrometheusMetrics(Repository(tmp_path), counters).render().decode()
+    text = PrometheusMetrics(Repository(tmp_path), counters, ["rows"]).render().decode()
     (family,) = [f for f in text_string_to_metric_families(text) if f.name == name]
     assert family.documentation.endswith(".")
     expected = dict(zip(LABELS[name], values, strict=True))

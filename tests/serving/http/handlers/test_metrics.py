@@ -169,6 +169,7 @@ def test_initial_series_cover_every_error_and_cause_that_is_counted():
     assert {errno.errorcode[getattr(errno, name)] for name in metrics.ACCEPT_ERROR_NAMES} == names
     listed = {
         *metrics.PREDICTION_STATUSES,
+        *metrics.PREDICTION_STATUSES_WITHOUT_MODEL,
         *(s for each in metrics.STATUSES_WITHOUT_MODEL.values() for s in each),
     }
     assert {error.status for error in errors.ServingError.__subclasses__()} <= listed
