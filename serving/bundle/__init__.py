@@ -20,6 +20,8 @@ from serving.bundle.atomic_writes import (
     exit_on_full_disk,
     write_atomically,
 )
+from serving.bundle.column_schema import ColumnSchema, WrongNumberError, WrongValueError
+from serving.bundle.column_types import create_column_schema
 from serving.bundle.compatibility import find_breaking_changes
 from serving.bundle.date_formats import (
     BASIC_DATE,
@@ -92,6 +94,12 @@ from serving.bundle.spelling import (
     resolve_gap_texts,
     to_nfc,
 )
+from serving.bundle.truth_texts import (
+    TRUTH_DIGITS,
+    TRUTH_TEXTS,
+    TRUTH_WORD_PAIRS,
+    are_truth_numbers,
+)
 
 __all__ = [
     "BASIC_DATE",
@@ -110,6 +118,9 @@ __all__ = [
     "SELFTEST_FILE",
     "STAGED_PREFIX",
     "TICKS_LIMIT",
+    "TRUTH_DIGITS",
+    "TRUTH_TEXTS",
+    "TRUTH_WORD_PAIRS",
     "VERSION_PATTERN",
     "Arrays",
     "Baseline",
@@ -119,6 +130,7 @@ __all__ = [
     "BundleLimits",
     "CategoryColumn",
     "CategorySpelling",
+    "ColumnSchema",
     "CompressionCandidate",
     "CompressionSummary",
     "DateColumn",
@@ -137,12 +149,16 @@ __all__ = [
     "TrainingSummary",
     "TransientBundleError",
     "Variant",
+    "WrongNumberError",
+    "WrongValueError",
     "add_decimal_fraction",
     "add_path_to_errors",
     "are_gap_numbers",
+    "are_truth_numbers",
     "build_date_pattern",
     "canonicalize_text",
     "concatenate_rows",
+    "create_column_schema",
     "create_folder",
     "describe_date_numbers",
     "describe_invalid_value",

@@ -24,8 +24,8 @@ from serving.bundle import (
     describe_date_numbers,
     resolve_gap_texts,
 )
+from serving.bundle.column_schema import FLOAT32_LIMIT, FLOAT64_LIMIT
 from serving.bundle.spelling import EXACT_INTEGER_LIMIT
-from serving.codec.column_validators import FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # Characters that the codec strips from texts. They are more than those of \s in a JSON Schema.
 STRIPPED_WHITESPACE = (

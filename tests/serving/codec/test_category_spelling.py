@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import CategoryColumn, CategorySpelling, NumberColumn
+from serving.bundle.column_schema import WrongValueError
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.column_validators import WrongValueError
 from serving.codec.csv import decode_csv
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import decode_json_fast

@@ -1,32 +1,41 @@
-"""The validator of a column of dates: ISO 8601, the format of the training data, or numbers."""
+"""The schema of a column of dates: ISO 8601, the format of the training data, or numbers."""
 
 from __future__ import annotations
 
 import math
+import re
+from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import (
+from serving.bundle.column_schema import (
+    NUMBER_PATTERN,
+    ColumnSchema,
+    WrongCellError,
+    WrongValueError,
+)
+from serving.bundle.date_formats import (
+    BASIC_DATE,
     DATE_UNITS,
-    END_DATE_SECONDS,
     ISO8601,
-    MIN_DATE_SECONDS,
-    DateColumn,
     describe_date_numbers,
     is_iso8601,
     parse_date_number,
     parse_date_numbers,
     parse_date_text,
 )
-from serving.codec.column_validators import ColumnValidator, WrongValueError
-from serving.codec.quoting import describe_value
+from serving.bundle.dates import END_DATE_SECONDS, MIN_DATE_SECONDS
+from serving.bundle.manifest import DateColumn
+from serving.bundle.quoting import describe_value
 
+YEAR_DIGITS = 4
+COMPACT_DATE_PATTERN = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # "2024" or "20240517"
 FINER_TIME_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 
 
-class DateValidator(ColumnValidator):
+class DateSchema(ColumnSchema):
     """A column of dates, with or without a time of day, in UTC unless a text has an offset.
 
     A value is a text in ISO 8601 or in the column's date format, or a number. Numbers are seconds
@@ -40,6 +49,7 @@ class DateValidator(ColumnValidator):
     """
 
     dtype = np.float64
+    accepts_texts = True
 
     def __init__(self, column: DateColumn) -> None:
         super().__init__(column)
@@ -51,20 +61,19 @@ class DateValidator(ColumnValidator):
             f"{describe_date_numbers(self.date_format)}"
         )
 
-    @property
-    def has_number_unit(self) -> bool:
-        """Whether the format says how to read a number.
+    def needs_exact_values(self, are_booleans: bool) -> bool:
+        """Return whether numbers have a unit, in which they may have more digits than a float64.
 
-        Such numbers may have more digits than a float64 holds.
+        See `ColumnSchema.needs_exact_values`. Booleans, as numbers, would be dates.
         """
-        return self.date_format != ISO8601
+        return are_booleans or self.date_format != ISO8601
 
-    def for_timestamps(self) -> DateValidator:
-        """Return a validator for timestamps of a binary format: their unit is seconds."""
-        return DateValidator(self._column.model_copy(update={"format": ISO8601}))
+    def for_timestamps(self) -> DateSchema:
+        """Return the schema for timestamps of a typed format: their unit is seconds."""
+        return DateSchema(self._column.model_copy(update={"format": ISO8601}))
 
     def validate(self, value: object) -> Any:
-        """Return seconds since 1970-01-01 UTC, NaN for a gap; see `ColumnValidator.validate`."""
+        """Return seconds since 1970-01-01 UTC, NaN for a gap; see `ColumnSchema.validate`."""
         if value is None:
             return self.fill_gap("null")
         if self.is_gap_number(value):
@@ -80,15 +89,41 @@ class DateValidator(ColumnValidator):
             raise WrongValueError(self.expected, got)
         return seconds
 
-    def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which numbers are dates; see `ColumnValidator.find_accepted`."""
-        return ~np.isnan(parse_date_numbers(numbers, self.date_format))
+    def parse_cell(self, text: str) -> object:
+        """Return a float for a number that is no text of a date; see `ColumnSchema.parse_cell`."""
+        stripped = text.strip()
+        if not stripped or self.is_gap(stripped):
+            return None
+        if not NUMBER_PATTERN.fullmatch(stripped):
+            return text
+        number = float(stripped)
+        if not self.is_gap_number(number):
+            if self._is_read_as_text(stripped):
+                return text
+            if self.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
+                self._refuse_compact_date(stripped)
+        return number
 
-    def convert_numbers(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
-        """Return seconds since 1970-01-01 UTC, float64 `(n,)`, NaN for numbers that are no date."""
-        return parse_date_numbers(numbers, self.date_format)
+    def _convert_numbers(
+        self, numbers: NDArray[Any], floats: NDArray[np.float64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Convert the numbers to seconds; booleans are never dates."""
+        if numbers.dtype == np.bool_:
+            return floats, np.ones(len(numbers), np.bool_)
+        # Integers are not converted to float64 first: beyond 2**53 that would move the date.
+        exact = numbers if numbers.dtype.kind in "iu" else floats
+        seconds = np.where(np.isnan(floats), np.nan, parse_date_numbers(exact, self.date_format))
+        return seconds, np.isnan(seconds)
 
-    def is_read_as_text(self, text: str) -> bool:
+    def _explain_number(self, number: np.generic | None) -> tuple[str, str]:
+        if number is not None and number == number:  # noqa: PLR0124 - NaN alone differs from itself
+            try:
+                self.validate(number.item())
+            except WrongValueError as error:
+                return error.expected, error.got
+        return super()._explain_number(number)
+
+    def _is_read_as_text(self, text: str) -> bool:
         """Return whether a text that looks like a number is parsed as a text, not as a float64.
 
         Texts of a column with a unit always are: a float64 does not hold all of their digits.
@@ -96,6 +131,17 @@ class DateValidator(ColumnValidator):
         if self.date_format in DATE_UNITS:
             return True
         return self.date_format != ISO8601 and parse_date_text(text, self.date_format) is not None
+
+    def _refuse_compact_date(self, digits: str) -> None:
+        """Refuse a number that may be a year or a day, and as seconds would be a date in 1970."""
+        try:
+            day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
+        except ValueError:
+            return
+        got = (
+            f"{digits}, which may be either; write {day} for the day, or {digits}.0 for the seconds"
+        )
+        raise WrongCellError(self.expected, got, self.name)
 
     def _validate_text(self, value: str) -> float | str:
         text = value.strip()

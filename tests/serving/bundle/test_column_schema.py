@@ -14,9 +14,9 @@ from serving.bundle import (
     DateColumn,
     NumberColumn,
 )
-from serving.codec.column_validators import WrongValueError
+from serving.bundle.column_schema import WrongValueError
+from serving.bundle.quoting import UnparsedValue
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import UnparsedValue
 from serving.codec.validation import validate_numbers
 from serving.errors import InvalidInstancesError
 
