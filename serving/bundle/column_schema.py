@@ -47,11 +47,12 @@ class WrongValueError(Exception):
     Attributes:
         expected: Description of the values that the column accepts.
         got: Description of the value.
+        is_gap: Whether it is a gap, and the column accepts none.
     """
 
-    def __init__(self, expected: str, got: str) -> None:
+    def __init__(self, expected: str, got: str, *, is_gap: bool = False) -> None:
         super().__init__(f"expected {expected}; got {got}")
-        self.expected, self.got = expected, got
+        self.expected, self.got, self.is_gap = expected, got, is_gap
 
 
 class WrongNumberError(WrongValueError):
@@ -61,8 +62,8 @@ class WrongNumberError(WrongValueError):
         index: Index of the number in the array.
     """
 
-    def __init__(self, expected: str, got: str, index: int) -> None:
-        super().__init__(expected, got)
+    def __init__(self, expected: str, got: str, index: int, *, is_gap: bool = False) -> None:
+        super().__init__(expected, got, is_gap=is_gap)
         self.index = index
 
 
@@ -195,7 +196,7 @@ class ColumnSchema(ABC):
             index = int(wrong.argmax())
             is_null = valid is not None and not valid[index]
             number = None if is_null else numbers[index] if not gaps[index] else np.float64(np.nan)
-            raise WrongNumberError(*self._explain_number(number), index)
+            raise WrongNumberError(*self._explain_number(number), index, is_gap=bool(gaps[index]))
         return converted
 
     def _convert_numbers(
@@ -255,7 +256,7 @@ class ColumnSchema(ABC):
         """
         if self.accepts_gaps:
             return self.gap_value
-        raise WrongValueError(self.expected, f"{got}, {GAP_NOT_ACCEPTED}")
+        raise WrongValueError(self.expected, f"{got}, {GAP_NOT_ACCEPTED}", is_gap=True)
 
     def fill_gap_text(self, text: str) -> float | str:
         """Return the value for a gap that the request writes as a text; see `fill_gap`."""

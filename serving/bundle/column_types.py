@@ -222,7 +222,9 @@ class CategorySchema(ColumnSchema):
             try:
                 texts[index] = self.validate(number if is_value else None)
             except WrongValueError as error:
-                raise WrongNumberError(error.expected, error.got, index) from None
+                raise WrongNumberError(
+                    error.expected, error.got, index, is_gap=error.is_gap
+                ) from None
         return texts
 
     def parse_cell(self, text: str) -> object:

@@ -69,8 +69,8 @@ class DateSchema(ColumnSchema):
         return are_booleans or self.date_format != ISO8601
 
     def for_timestamps(self) -> DateSchema:
-        """Return the schema for timestamps of a typed format: their unit is seconds."""
-        return DateSchema(self._column.model_copy(update={"format": ISO8601}))
+        """Return the schema for timestamps of a typed format: seconds; none stands for a gap."""
+        return DateSchema(self._column.model_copy(update={"format": ISO8601, "gaps": []}))
 
     def validate(self, value: object) -> Any:
         """Return seconds since 1970-01-01 UTC, NaN for a gap; see `ColumnSchema.validate`."""
