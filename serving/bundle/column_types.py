@@ -48,6 +48,10 @@ class NumberSchema(ColumnSchema):
     """A column of finite numbers in the range of float32, or of float64.
 
     A column is of float64 if float32 would merge different numbers of it.
+
+    Attributes:
+        minimum: Smallest number of the training rows, not a limit.
+        maximum: Largest number of the training rows.
     """
 
     dtype: type = np.float32
@@ -55,6 +59,7 @@ class NumberSchema(ColumnSchema):
 
     def __init__(self, column: NumberColumn) -> None:
         super().__init__(column)
+        self.minimum, self.maximum = column.minimum, column.maximum
         if column.dtype == "float64":
             self.dtype, self.magnitude_limit = np.float64, FLOAT64_LIMIT
             self.requires_float64 = True
@@ -160,6 +165,7 @@ class CategorySchema(ColumnSchema):
         spelling: Rule by which differently written values are the same category.
         categories: The categories, each mapped to itself.
         truth_categories: Categories that mean true and false; empty if there are others.
+        json_number_type: JSON Schema type of the numbers that may be categories; None for none.
         max_characters: Length to which other texts are cut. It exceeds that of every category,
             so that no text becomes a category by being cut.
     """
@@ -174,10 +180,11 @@ class CategorySchema(ColumnSchema):
         self.spelling = CategorySpelling(column)
         self.categories = self.spelling.categories
         self.truth_categories = column.truth_categories
+        self.json_number_type = column.json_number_type
         self.max_characters = max(MAX_UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
         numbers = {None: "", "integer": " or a whole number", "number": " or a number"}
         truths = ", true or false" if column.truth_categories else ""
-        self.expected = f"a text{numbers[column.json_number_type]}{truths}"
+        self.expected = f"a text{numbers[self.json_number_type]}{truths}"
 
     def is_gap(self, text: str) -> bool:
         """Return whether a text stands for a gap; it has no white space around it.

@@ -46,6 +46,8 @@ class DateSchema(ColumnSchema):
     Attributes:
         date_format: Date format of the column: ISO 8601, a unit of numbers, or a pattern such as
             `%d/%m/%Y`. ISO 8601 is always accepted as well.
+        minimum: First date of the training rows in ISO 8601, not a limit.
+        maximum: Last date of the training rows.
     """
 
     dtype = np.float64
@@ -55,6 +57,7 @@ class DateSchema(ColumnSchema):
         super().__init__(column)
         self._column = column
         self.date_format = column.format
+        self.minimum, self.maximum = column.minimum, column.maximum
         written = f"written {self.date_format}, " if "%" in self.date_format else ""
         self.expected = (
             f"a date {written}in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
