@@ -153,6 +153,7 @@ def write_people(path, truths):
     return path
 
 
+@pytest.mark.slow
 def test_new_truth_text_is_accepted_by_score_and_training(new_texts, tmp_path):
     old = write_people(tmp_path / "old.csv", ("true", "false"))
     new = write_people(tmp_path / "new.csv", ("Wahr", "falsch"))

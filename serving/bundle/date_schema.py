@@ -135,6 +135,15 @@ class DateSchema(ColumnSchema):
             return True
         return self.date_format != ISO8601 and parse_date_text(text, self.date_format) is not None
 
+    def _is_text_of_gap_number(self, text: str) -> bool:
+        """Return whether a text is a number, in a column whose texts may be, that means a gap."""
+        are_texts_numbers = self.date_format == BASIC_DATE or self.date_format in DATE_UNITS
+        return (
+            are_texts_numbers
+            and bool(NUMBER_PATTERN.fullmatch(text))
+            and self.is_gap_number(float(text))
+        )
+
     def _refuse_compact_date(self, digits: str) -> None:
         """Refuse a number that may be a year or a day, and as seconds would be a date in 1970."""
         try:
@@ -148,7 +157,7 @@ class DateSchema(ColumnSchema):
 
     def _validate_text(self, value: str) -> float | str:
         text = value.strip()
-        if self.is_gap(text):
+        if self.is_gap(text) or (self.gap_numbers and self._is_text_of_gap_number(text)):
             return self.fill_gap_text(text)
         seconds = parse_date_text(text, self.date_format)
         if seconds is None and self.date_format != ISO8601:

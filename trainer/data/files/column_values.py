@@ -31,7 +31,7 @@ from trainer.data.files.numerals import to_points
 COMMON_ISO8601 = (
     r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
-WHOLE_NUMBER = r"^([+-]?\d{1,20})\.0+$"
+WHOLE_NUMBER = r"^([+-]?\d{1,20})(\.0+)?$"  # Arrow would also read 0x1F
 
 
 def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = None) -> NDArray[Any]:
@@ -115,6 +115,8 @@ def _parse_dates(
         return array, None
     if decimal is not None:
         trimmed = cells.pointed(trimmed, decimal)
+    if not pc.all(pc.match_substring_regex(trimmed, WHOLE_NUMBER)).as_py():
+        return trimmed, None
     whole = pc.replace_substring_regex(trimmed, WHOLE_NUMBER, r"\1")
     try:
         ticks = whole.cast(pa.int64())
