@@ -20,8 +20,19 @@ from serving.bundle.atomic_writes import (
     exit_on_full_disk,
     write_atomically,
 )
-from serving.bundle.column_schema import ColumnSchema, WrongNumberError, WrongValueError
-from serving.bundle.column_types import create_column_schema
+from serving.bundle.column_schema import (
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    ColumnSchema,
+    WrongNumberError,
+    WrongValueError,
+)
+from serving.bundle.column_types import (
+    BooleanSchema,
+    CategorySchema,
+    NumberSchema,
+    create_column_schema,
+)
 from serving.bundle.compatibility import find_breaking_changes
 from serving.bundle.date_formats import (
     BASIC_DATE,
@@ -36,6 +47,7 @@ from serving.bundle.date_formats import (
     parse_date_text,
     require_date_format,
 )
+from serving.bundle.date_schema import DateSchema
 from serving.bundle.date_texts import MAX_DATE_CHARACTERS, build_date_pattern
 from serving.bundle.dates import (
     END_DATE_SECONDS,
@@ -107,6 +119,8 @@ __all__ = [
     "DEFAULT_GAP_TEXTS",
     "END_DATE_SECONDS",
     "FEATURES_INPUT",
+    "FLOAT32_LIMIT",
+    "FLOAT64_LIMIT",
     "ISO8601",
     "MANIFEST_FILE",
     "MAX_DATE_CHARACTERS",
@@ -125,15 +139,18 @@ __all__ = [
     "Arrays",
     "Baseline",
     "BooleanColumn",
+    "BooleanSchema",
     "Bundle",
     "BundleError",
     "BundleLimits",
     "CategoryColumn",
+    "CategorySchema",
     "CategorySpelling",
     "ColumnSchema",
     "CompressionCandidate",
     "CompressionSummary",
     "DateColumn",
+    "DateSchema",
     "ExpectedAnswers",
     "InputColumn",
     "Manifest",
@@ -141,6 +158,7 @@ __all__ = [
     "MetricValues",
     "Name",
     "NumberColumn",
+    "NumberSchema",
     "Parity",
     "PromotionError",
     "SelfTest",

@@ -156,6 +156,14 @@ class ColumnSchema(ABC):
             WrongValueError: If the column does not accept the value.
         """
 
+    def accepts(self, value: object) -> bool:
+        """Return whether a request with this value is accepted; see `validate`."""
+        try:
+            self.validate(value)
+        except WrongValueError:
+            return False
+        return True
+
     def validate_all(self, values: Sequence[object]) -> list[Any]:
         """Return each value as the graph takes it.
 

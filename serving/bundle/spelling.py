@@ -167,14 +167,6 @@ class CategorySpelling:
             text, self.gaps, self._max_gap_characters
         )
 
-    def accepts_text(self, text: str) -> bool:
-        """Return whether a request with this text is accepted."""
-        spelled = self.spell_text(text)
-        if spelled in self.categories:
-            return True
-        column = self._column
-        return column.missing == "impute" if self.is_gap(spelled) else column.unseen == "unknown"
-
 
 def _strip_zero_fraction(text: str) -> str:
     match = ZERO_FRACTION_PATTERN.fullmatch(text)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from serving.bundle import (
     FEATURES_INPUT,
     Arrays,
+    BooleanSchema,
     InputColumn,
     are_gap_numbers,
     concatenate_rows,
     create_column_schema,
     to_nfc,
 )
-from serving.bundle.column_types import BooleanSchema
 from serving.bundle.spelling import MAX_NFC_EXPANSION
 
 # Largest number of a request's columns that the model does not have, since skipping takes time.

@@ -15,14 +15,16 @@ from serving.bundle import (
     END_DATE_SECONDS,
     MIN_DATE_SECONDS,
     TICKS_LIMIT,
+    BooleanSchema,
     CategoryColumn,
+    CategorySchema,
+    DateSchema,
     InputColumn,
+    NumberSchema,
     build_date_pattern,
     create_column_schema,
     describe_date_numbers,
 )
-from serving.bundle.column_types import BooleanSchema, CategorySchema, NumberSchema
-from serving.bundle.date_schema import DateSchema
 from serving.bundle.spelling import EXACT_INTEGER_LIMIT
 
 # Characters that the codec strips from texts. They are more than those of \s in a JSON Schema.

@@ -7,6 +7,7 @@ numbers, and times as texts in a column of categories.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from serving.bundle import (
     ISO8601,
     ColumnSchema,
+    DateSchema,
+    NumberSchema,
     WrongNumberError,
     WrongValueError,
     ticks_to_seconds,
 )
-from serving.bundle.column_types import NumberSchema
-from serving.bundle.date_schema import DateSchema
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import NUMERIC
 from trainer.data.files.numerals import to_points
@@ -157,26 +158,31 @@ def _validate_unique(array: pa.Array, schema: ColumnSchema) -> tuple[list[Any], 
     unique = encoded.dictionary.to_pylist()
     if len(unique) in places:
         unique.append(None)
-    is_text, is_decimal = pa.types.is_string(array.type), pa.types.is_decimal(array.type)
+    parse = _choose_parser(array.type, schema)
     values: list[Any] = []
     errors: dict[int, WrongValueError] = {}
     for place, value in enumerate(unique):
         try:
-            if is_text and value is not None:
-                parsed = schema.parse_cell(value)
-            elif is_decimal and value is not None:
-                parsed = int(value) if value == value.to_integral_value() else float(value)
-            else:
-                parsed = None if value != value else value  # noqa: PLR0124 - NaN alone is a gap
-            values.append(schema.validate(parsed))
+            values.append(schema.validate(None if value is None else parse(value)))
         except WrongValueError as error:
             values.append(schema.gap_value)
-            errors[place] = error
+            errors[int((places == place).argmax())] = error
+            if value is not None and unique[-1] is not None:
+                break  # Values are in the order of their rows; only a null can be before this.
     if errors:
-        index = int(np.isin(places, list(errors)).argmax())
-        first = errors[int(places[index])]
+        index = min(errors)
+        first = errors[index]
         raise WrongNumberError(first.expected, first.got, index, is_gap=first.is_gap)
     return values, places
+
+
+def _choose_parser(kind: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
+    """Return the function that makes of a value, which is no null, what JSON has for it."""
+    if pa.types.is_string(kind):
+        return schema.parse_cell
+    if pa.types.is_decimal(kind):
+        return lambda value: int(value) if value == value.to_integral_value() else float(value)
+    return lambda value: None if value != value else value  # noqa: PLR0124 - NaN alone is a gap
 
 
 def _to_seconds(times: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

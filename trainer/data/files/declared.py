@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import (
     BooleanColumn,
+    CategorySchema,
     ColumnSchema,
     DateColumn,
     InputColumn,
@@ -20,7 +21,6 @@ from serving.bundle import (
     create_column_schema,
     to_nfc,
 )
-from serving.bundle.column_types import CategorySchema
 from trainer.data.files import column_values
 from trainer.data.files.columnar import counted_rows
 from trainer.data.files.ingest import (

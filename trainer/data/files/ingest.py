@@ -11,8 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import DEFAULT_GAP_TEXTS, ISO8601, suggest_name
-from serving.bundle.column_schema import FLOAT32_LIMIT, FLOAT64_LIMIT
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    ISO8601,
+    suggest_name,
+)
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.columnar import counted_rows
