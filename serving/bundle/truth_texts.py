@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 # The first two are the names under which truth values are written.
 TRUTH_TEXTS: dict[str, bool] = {"true": True, "false": False}
 # Digits that mean true or false where a text may stand for a truth value. Training reads them as
-# numbers unless it is told that the column is boolean.
+# numbers unless its options name the column as boolean.
 TRUTH_DIGITS: dict[str, bool] = {"1": True, "0": False}
 # Pairs of lower-case words that training reads as truth values if a column has both words of one
 # pair and no others. It declares them in the manifest, which is what makes the server accept them.

@@ -62,6 +62,7 @@ def is_number(text):
 
 
 def has_unit(column):
+    """Return whether the texts of digits in a column of dates are numbers of a unit."""
     return column.type == "date" and column.format.endswith("seconds")
 
 
@@ -85,11 +86,12 @@ def is_other_category(column, value):
 
 
 def may_be_a_day(column, value):
+    """Return whether a number in a column of dates looks like a year or a day."""
     is_exact = column.type != "date" or column.format == "%Y%m%d" or has_unit(column)
     return type(value) is int and not is_exact and len(str(value)) in (4, 8) and value > 0
 
 
-CSV, TYPED = "CSV", "Arrow, tensors, npy"
+CSV, TYPED, NARROW = "CSV", "Arrow, tensors, npy", "float32 and shorter"
 DIFFERENCES = (  # formats, why they differ from JSON, and whether they do for a column and a value
     (
         CSV,
@@ -117,10 +119,22 @@ DIFFERENCES = (  # formats, why they differ from JSON, and whether they do for a
         "booleans are 1 and 0 in a column of numbers, as NumPy has them",
         lambda column, v: isinstance(v, bool) and column.type == "number",
     ),
+    (
+        NARROW,
+        "float32 may have merged values that a column of float64 tells apart",
+        lambda column, v: column.type == "number" and column.dtype == "float64",
+    ),
+    (
+        NARROW,
+        "a number is rounded to float32 before it is sent",
+        lambda column, v: not isinstance(v, float) or float(np.float32(v)) != v,
+    ),
 )
 
 
+@np.errstate(over="ignore")
 def differs(formats, column, found):
+    """Return whether some formats read a column's values otherwise than JSON."""
     return any(
         of == formats and does(column, value)
         for of, _, does in DIFFERENCES
@@ -130,6 +144,7 @@ def differs(formats, column, found):
 
 
 def as_cell(column, value):
+    """Return the text of a value as a CSV file has it."""
     if isinstance(value, str):
         return value
     if column.type == "category" and isinstance(value, float) and value == int(value):
@@ -186,6 +201,10 @@ def write_formats(column, found):
         bodies["CSV, header"] = write_csv(table, header=True)
     if not differs(TYPED, column, found):
         bodies |= write_typed(found)
+    if any(value is not None for value in found) and not differs(NARROW, column, found):
+        bodies["Arrow float32"] = write_arrow({NAME: pa.array(found, pa.float32())})
+        bodies["tensor of FP32"] = oip_json({NAME: ("FP32", found)}, nested=False)
+        bodies["binary tensor of FP32"] = oip_binary({NAME: ("FP32", found)})
     return bodies
 
 

@@ -158,8 +158,8 @@ def _refuse(
     Args:
         array: The column in a batch.
         column: The column of records.
-        schema: Its schema.
-        error: What the schema says; it has the place of the value.
+        schema: The schema of the column.
+        error: The error of the schema, with the place of the value.
         called: Name of the row.
     """
     if error.is_gap:
