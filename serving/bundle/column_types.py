@@ -223,11 +223,14 @@ class CategorySchema(ColumnSchema):
 
         See `ColumnSchema.validate_numbers`.
         """
+        values = numbers.astype(np.object_)
+        values[values != values] = None  # noqa: PLR0124 - NaN alone differs from itself
+        if valid is not None:
+            values[~valid] = None
         texts = np.empty(len(numbers), np.object_)
-        for index, number in enumerate(numbers.tolist()):
-            is_value = number == number and (valid is None or valid[index])  # noqa: PLR0124 - NaN
+        for index, value in enumerate(values.tolist()):
             try:
-                texts[index] = self.validate(number if is_value else None)
+                texts[index] = self.validate(value)
             except WrongValueError as error:
                 raise WrongNumberError(
                     error.expected, error.got, index, is_gap=error.is_gap

@@ -144,14 +144,12 @@ def validate_numbers(
         InvalidInstancesError: If the column does not accept a number; the message names it.
     """
     require_float64(column, numbers.dtype)
-    if column.is_text:
-        return validate_column(column, list_numbers_with_gaps(numbers, valid), first)
-    if len(numbers) <= NUMBERS_PER_BLOCK:
+    size = VALUES_PER_BLOCK if column.is_text else NUMBERS_PER_BLOCK
+    if len(numbers) <= size:
         return _validate_number_block(column, numbers, first, valid)  # type: ignore[return-value]
     parts = []
-    starts = range(0, len(numbers), NUMBERS_PER_BLOCK)
-    for start in iterate_cooperatively(starts, NUMBERS_PER_BLOCK):
-        block = slice(start, start + NUMBERS_PER_BLOCK)
+    for start in iterate_cooperatively(range(0, len(numbers), size), VALUES_PER_BLOCK):
+        block = slice(start, start + size)
         block_valid = None if valid is None else valid[block]
         parts.append(_validate_number_block(column, numbers[block], first + start, block_valid))
     return np.concatenate(parts)  # type: ignore[return-value]
@@ -183,26 +181,6 @@ def _validate_number_block(
         return column.validate_numbers(numbers, valid)
     except WrongNumberError as error:
         _refuse_value(column, error, first + error.index)
-
-
-def list_numbers_with_gaps(
-    numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None
-) -> list[Any]:
-    """Return numbers `(n,)` as a list of Python's, with None for each gap.
-
-    Args:
-        numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`.
-        valid: Mask of the numbers that are values, bool `(n,)`; the others are gaps. None if all
-            are values.
-    """
-    listed: list[Any] = []
-    for start in iterate_cooperatively(range(0, len(numbers), VALUES_PER_BLOCK), VALUES_PER_BLOCK):
-        part = numbers[start : start + VALUES_PER_BLOCK].astype(np.object_)
-        part[part != part] = None  # noqa: PLR0124 - NaN alone differs from itself
-        if valid is not None:
-            part[~valid[start : start + VALUES_PER_BLOCK]] = None
-        listed += part.tolist()
-    return listed
 
 
 def build_inputs_from_rows(
