@@ -18,14 +18,9 @@ import pyarrow.parquet
 
 from serving.bundle import (
     Arrays,
-    BooleanColumn,
     Bundle,
     BundleError,
-    CategoryColumn,
-    DateColumn,
-    InputColumn,
     Manifest,
-    NumberColumn,
     suggest_name,
     to_nfc,
     write_atomically,
@@ -33,11 +28,10 @@ from serving.bundle import (
 from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve
 from trainer.data.files.declared import Declared
-from trainer.data.files.ingest import to_records
 from trainer.data.files.numerals import without_fractions
 from trainer.data.files.source import CSV, Source, open_file
 from trainer.data.reading import Reading
-from trainer.data.records import MISSING, Column, Records
+from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, listed
 
 ROWS_A_RUN = 4096  # what the runtime once took for more, it would keep
@@ -98,7 +92,6 @@ def score(
     names = names or _names(source, manifest, opened)
     rows = opened([to_nfc(name) for name in names], said)
     declared = Declared(manifest.inputs, said)
-    columns = [_column(column) for column in manifest.inputs]
     kept = list(dict.fromkeys(resolve([to_nfc(name) for name in keep], rows.columns)))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
@@ -110,20 +103,10 @@ def score(
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
     with write_atomically(output) as building, WRITERS[output.suffix.lower()](building) as writer:
-        for batch in _at_least_one(rows, columns):
+        for batch in _at_least_one(rows, declared.columns):
             with _faults_named(rows.name):
                 values = without_fractions(batch, decimal)
-                records = to_records(
-                    declared.read(values),
-                    columns,
-                    done,
-                    gaps=declared.gaps,
-                    spelled=True,
-                    decimal=decimal,
-                    row_names=rows.row_names,
-                )
-                _require_admitted(manifest, records, done, rows)
-                declared.count(records)
+                records = declared.read(values, done, decimal=decimal, row_names=rows.row_names)
                 answers = _answers(session, records, manifest, done, rows)
                 if watch is not None:
                     watch(values, answers, decimal=decimal, row_names=rows.row_names)
@@ -135,19 +118,6 @@ def score(
         for warning in declared.unseen():
             warn(warning)
     return done
-
-
-def _column(declared: InputColumn) -> Column:
-    """The column of a record, with the spellings that the manifest admits."""
-    match declared:
-        case NumberColumn(dtype="float64"):
-            return Column(declared.name, "precise")
-        case BooleanColumn():
-            return Column(declared.name, "boolean", texts=declared.texts)
-        case DateColumn():
-            return Column(declared.name, "date", format=declared.format)
-        case _:
-            return Column(declared.name, declared.type)
 
 
 def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
@@ -199,30 +169,6 @@ def _faults_named(source: str) -> Iterator[None]:
         raise DataError(
             f"{source}: expected columns of numbers, truth values, text or dates; {error}"
         ) from error
-
-
-def _require_admitted(manifest: Manifest, records: Records, before: int, rows: Source) -> None:
-    """Hold the rows to what the manifest says of gaps and unseen texts."""
-    for declared, column in zip(manifest.inputs, records.columns, strict=True):
-        values = records.column(column.name)
-        gaps = values == MISSING if column.kind == "category" else np.isnan(values)
-        if declared.missing == "refuse" and gaps.any():
-            (called,) = rows.row_names(before + int(gaps.argmax()))
-            raise DataError(
-                f"expected a value in every row of {column.name!r}, which had no gaps in training; "
-                f"got none in {called}; fill it, or train on data with gaps"
-            )
-        if isinstance(declared, CategoryColumn) and declared.unseen == "refuse":
-            known = set(declared.categories)
-            strange = np.array([word not in known for word in column.words] + [False])[values]
-            if strange.any():
-                row = int(strange.argmax())
-                (called,) = rows.row_names(before + row)
-                raise DataError(
-                    f"expected one of the texts of {column.name!r} that were there in training; "
-                    f"got {column.words[values[row]]!r} in {called}; train with "
-                    f"--unseen unknown to have such rows answered"
-                )
 
 
 def _answers(

@@ -20,6 +20,19 @@ from serving.bundle.atomic_writes import (
     exit_on_full_disk,
     write_atomically,
 )
+from serving.bundle.column_schema import (
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    ColumnSchema,
+    WrongNumberError,
+    WrongValueError,
+)
+from serving.bundle.column_types import (
+    BooleanSchema,
+    CategorySchema,
+    NumberSchema,
+    create_column_schema,
+)
 from serving.bundle.compatibility import find_breaking_changes
 from serving.bundle.date_formats import (
     BASIC_DATE,
@@ -34,6 +47,7 @@ from serving.bundle.date_formats import (
     parse_date_text,
     require_date_format,
 )
+from serving.bundle.date_schema import DateSchema
 from serving.bundle.date_texts import MAX_DATE_CHARACTERS, build_date_pattern
 from serving.bundle.dates import (
     END_DATE_SECONDS,
@@ -92,6 +106,12 @@ from serving.bundle.spelling import (
     resolve_gap_texts,
     to_nfc,
 )
+from serving.bundle.truth_texts import (
+    TRUTH_DIGITS,
+    TRUTH_TEXTS,
+    TRUTH_WORD_PAIRS,
+    are_truth_numbers,
+)
 
 __all__ = [
     "BASIC_DATE",
@@ -99,6 +119,8 @@ __all__ = [
     "DEFAULT_GAP_TEXTS",
     "END_DATE_SECONDS",
     "FEATURES_INPUT",
+    "FLOAT32_LIMIT",
+    "FLOAT64_LIMIT",
     "ISO8601",
     "MANIFEST_FILE",
     "MAX_DATE_CHARACTERS",
@@ -110,18 +132,25 @@ __all__ = [
     "SELFTEST_FILE",
     "STAGED_PREFIX",
     "TICKS_LIMIT",
+    "TRUTH_DIGITS",
+    "TRUTH_TEXTS",
+    "TRUTH_WORD_PAIRS",
     "VERSION_PATTERN",
     "Arrays",
     "Baseline",
     "BooleanColumn",
+    "BooleanSchema",
     "Bundle",
     "BundleError",
     "BundleLimits",
     "CategoryColumn",
+    "CategorySchema",
     "CategorySpelling",
+    "ColumnSchema",
     "CompressionCandidate",
     "CompressionSummary",
     "DateColumn",
+    "DateSchema",
     "ExpectedAnswers",
     "InputColumn",
     "Manifest",
@@ -129,6 +158,7 @@ __all__ = [
     "MetricValues",
     "Name",
     "NumberColumn",
+    "NumberSchema",
     "Parity",
     "PromotionError",
     "SelfTest",
@@ -137,12 +167,16 @@ __all__ = [
     "TrainingSummary",
     "TransientBundleError",
     "Variant",
+    "WrongNumberError",
+    "WrongValueError",
     "add_decimal_fraction",
     "add_path_to_errors",
     "are_gap_numbers",
+    "are_truth_numbers",
     "build_date_pattern",
     "canonicalize_text",
     "concatenate_rows",
+    "create_column_schema",
     "create_folder",
     "describe_date_numbers",
     "describe_invalid_value",

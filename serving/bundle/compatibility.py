@@ -12,6 +12,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from serving.bundle.column_types import BooleanSchema, CategorySchema
 from serving.bundle.date_formats import ISO8601, describe_date_numbers
 from serving.bundle.manifest import (
     BooleanColumn,
@@ -21,7 +22,7 @@ from serving.bundle.manifest import (
     Manifest,
     NumberColumn,
 )
-from serving.bundle.spelling import CategorySpelling, resolve_gap_texts, to_nfc
+from serving.bundle.spelling import resolve_gap_texts, to_nfc
 
 MAX_LISTED_NAMES = 5  # largest number of names in one phrase; further names are only counted
 MAX_NAME_CHARACTERS = 40  # longest name that a phrase quotes in full
@@ -74,7 +75,8 @@ def _compare_column(before: InputColumn, after: InputColumn) -> Iterator[str]:
         # input may be part of a matrix, which does not accept its columns one by one.
         yield f"its column {name} is a {after.dtype} input instead of a {before.dtype} one"
     if isinstance(before, BooleanColumn) and isinstance(after, BooleanColumn):
-        gone = [(str, text) for text in before.texts if after.texts.get(text) != before.texts[text]]
+        accepted = BooleanSchema(after).value_by_text
+        gone = [(str, text) for text in before.texts if accepted.get(text) != before.texts[text]]
         if gone:
             yield f"its column {name} refuses {_list_names(gone)} as a truth value"
     if isinstance(before, DateColumn) and isinstance(after, DateColumn):
@@ -99,10 +101,10 @@ def _compare_date_formats(name: str, before: str, after: str) -> Iterator[str]:
 def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn) -> Iterator[str]:
     if after.unseen == "refuse" and before.unseen == "unknown":
         yield f"its column {name} refuses unknown categories"
-    old, new = CategorySpelling(before), CategorySpelling(after)
+    old, new = CategorySchema(before), CategorySchema(after)
 
     def is_refused(text: str) -> bool:
-        return old.accepts_text(text) and not new.accepts_text(text)
+        return old.accepts(text) and not new.accepts(text)
 
     refused = [
         _with_type(text)
@@ -117,7 +119,7 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
     gaps_are_reported = before.missing == "impute" and after.missing == "refuse"
     gaps = [
         _with_type(text)
-        for text in sorted((old.gaps | new.gaps) - set(before.categories))
+        for text in sorted((old.gap_texts | new.gap_texts) - set(before.categories))
         if is_refused(text) and not (gaps_are_reported and old.is_gap(text))
     ]
     if gaps:

@@ -109,7 +109,7 @@ def parse_date_number(number: float, format: str) -> float | None:  # noqa: A002
     ):
         return None
     if ticks == 1 or number != int(number):
-        return number / ticks
+        return number / ticks + 0.0  # makes 0.0 of -0.0, as `parse_date_numbers` does
     return float(ticks_to_seconds(np.array([int(number)]), ticks)[0])
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from serving.bundle.date_formats import require_date_format
+from serving.bundle.truth_texts import find_truth_categories
 
 # Version 2 added float64 numbers, spellings of truth values, dates and categories, input names that
 # differ from their columns, the positive class, and calibration with a bias. A manifest of version
@@ -75,7 +76,7 @@ class BooleanColumn(_BaseColumn):
     """A column of true and false: a float32 input of 1 and 0 where NaN is a gap."""
 
     type: Literal["boolean"]
-    # Lower-case texts of the training data that mean true or false, other than "true" and "false".
+    # Lower-case texts of the training data that mean true or false, other than `TRUTH_TEXTS`.
     texts: Annotated[dict[TruthText, bool], Field(max_length=16)] = {}
 
 
@@ -118,10 +119,7 @@ class CategoryColumn(_BaseColumn):
     @cached_property
     def truth_categories(self) -> dict[bool, str]:
         """Texts of the categories true and false; empty if there are any other categories."""
-        by_lower = {text.lower(): text for text in self.categories}
-        if len(by_lower) < len(self.categories) or not set(by_lower) <= {"true", "false"}:
-            return {}
-        return {True: by_lower.get("true", "true"), False: by_lower.get("false", "false")}
+        return find_truth_categories(self.categories)
 
 
 class DateColumn(_BaseColumn):

@@ -6,18 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from serving.bundle.spelling import canonicalize_text
-
-# Lower-case pairs of class names where the second one is positive by convention.
-KNOWN_CLASS_PAIRS = frozenset(
-    {
-        ("0", "1"),
-        ("false", "true"),
-        ("f", "t"),
-        ("no", "yes"),
-        ("n", "y"),
-        ("off", "on"),
-    }
-)
+from serving.bundle.truth_texts import is_false_and_true
 
 
 def find_positive_index(
@@ -53,10 +42,10 @@ def find_positive_index(
         return None
     if positive is not None:
         return names.index(positive)
-    first, second = (name.lower() for name in names)
-    if (first, second) in KNOWN_CLASS_PAIRS:
+    first, second = names
+    if is_false_and_true(first, second):
         return 1
-    return 0 if (second, first) in KNOWN_CLASS_PAIRS else None
+    return 0 if is_false_and_true(second, first) else None
 
 
 def _suggest_class(unknown: str, names: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import DEFAULT_GAP_TEXTS, CategoryColumn
+from serving.bundle.truth_texts import TRUTH_TEXTS
 
 # The quantifiers are possessive, so that a long text is rejected in a single pass.
 ZERO_FRACTION_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 EXACT_INTEGER_LIMIT = 2.0**53  # from here on a float64 cannot represent every whole number
-MAX_TRUTH_CHARACTERS = len("false")
 # A single character in NFC has at most 4 characters in any other form. So a text that is more than
 # 4 times as long as every known text equals none of them. Such a text is never normalized, since
 # that can take quadratic time for a hostile text.
@@ -121,7 +121,9 @@ class CategorySpelling:
         self._max_gap_characters = max(map(len, self.gaps))
         self._max_normalized_characters = MAX_NFC_EXPANSION * max(map(len, column.categories))
         self._strips_zero_fractions = column.normalized or column.is_whole_numbers
-        self._truths = {str(truth).lower(): text for truth, text in column.truth_categories.items()}
+        truths = column.truth_categories
+        self._truths = {text: truths[truth] for text, truth in TRUTH_TEXTS.items() if truths}
+        self._max_truth_characters = max(map(len, TRUTH_TEXTS))
         self._fractions = (
             _index_fractions_by_value(column) if column.json_number_type == "number" else {}
         )
@@ -133,7 +135,7 @@ class CategorySpelling:
             text = to_nfc(text)
         if self._strips_zero_fractions:
             text = _strip_zero_fraction(text)
-        if self._truths and len(text) <= MAX_TRUTH_CHARACTERS:
+        if self._truths and len(text) <= self._max_truth_characters:
             # Programs write booleans to CSV in different cases, pandas for example as "True".
             return self._truths.get(text.lower(), text)
         return text
@@ -164,14 +166,6 @@ class CategorySpelling:
         return text not in self.categories and is_gap_text(
             text, self.gaps, self._max_gap_characters
         )
-
-    def accepts_text(self, text: str) -> bool:
-        """Return whether a request with this text is accepted."""
-        spelled = self.spell_text(text)
-        if spelled in self.categories:
-            return True
-        column = self._column
-        return column.missing == "impute" if self.is_gap(spelled) else column.unseen == "unknown"
 
 
 def _strip_zero_fraction(text: str) -> str:

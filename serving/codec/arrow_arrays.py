@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize, ticks_to_seconds
+from serving.bundle.quoting import MAX_QUOTED_CHARACTERS
 from serving.codec.arrow_schema import Layout, SkippedArrays, refuse_stream
 from serving.codec.flatbuffer import FlatbufferTable, StructVector
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS
 from serving.codec.validation import VALUES_PER_BLOCK, refuse_instances
 from serving.event_loop import yield_to_loop
 

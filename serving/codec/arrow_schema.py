@@ -12,11 +12,10 @@ from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from serving.codec.column_validators import ColumnValidator
-from serving.codec.date_validator import DateValidator
+from serving.bundle.column_schema import ColumnSchema
+from serving.bundle.quoting import quote_text
 from serving.codec.flatbuffer import FlatbufferTable
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import quote_text
 from serving.codec.validation import (
     VALUES_PER_BLOCK,
     iterate_cooperatively,
@@ -118,14 +117,14 @@ class ArrowColumn:
     """A column as the stream's schema declares it.
 
     Attributes:
-        validator: The validator of the model's column of that name.
+        schema: The schema of the model's column of that name.
         value_layout: Layout of the column's values, or of the values of its dictionary.
         dictionary_id: Id of the column's dictionary; None if the column is not dictionary-encoded.
         stored_layout: Layout of what a batch contains: the values, or indices into the dictionary.
         skipped: Ignored arrays that precede this column in a batch; None if there are none.
     """
 
-    validator: ColumnValidator
+    schema: ColumnSchema
     value_layout: Layout
     dictionary_id: int | None
     stored_layout: Layout
@@ -219,26 +218,27 @@ def _count_skipped_arrays(ignored: list[FlatbufferTable]) -> SkippedArrays:
     return SkippedArrays(nodes, buffers, view_arrays)
 
 
-def _read_column(declared: FlatbufferTable, validator: ColumnValidator) -> ArrowColumn:
-    values = _read_layout(declared, validator)
-    if values.kind == "time" and not isinstance(validator, DateValidator):
-        refuse_instances(
-            f"expected {validator.expected} in field {validator.name!r}; got a column of times",
-            field=validator.name,
-        )
-    if values.kind == "time" and isinstance(validator, DateValidator):
-        validator = validator.for_timestamps()
+def _read_column(declared: FlatbufferTable, column: ColumnSchema) -> ArrowColumn:
+    values = _read_layout(declared, column)
+    if values.kind == "time":
+        of_times = column.for_timestamps()
+        if of_times is None:
+            refuse_instances(
+                f"expected {column.expected} in field {column.name!r}; got a column of times",
+                field=column.name,
+            )
+        column = of_times
     if values.kind == "number":  # This includes the values of a dictionary.
-        require_float64(validator, np.dtype(values.dtype))
+        require_float64(column, np.dtype(values.dtype))
     encoding = declared.read_table(4)
     if encoding is None:
-        return ArrowColumn(validator, values, None, values)
+        return ArrowColumn(column, values, None, values)
     index_type = encoding.read_table(1)
     indices = Layout("number", "<i4") if index_type is None else _read_integer_layout(index_type)
-    return ArrowColumn(validator, values, encoding.read_number(0, "<q"), indices)
+    return ArrowColumn(column, values, encoding.read_number(0, "<q"), indices)
 
 
-def _read_layout(declared: FlatbufferTable, validator: ColumnValidator) -> Layout:
+def _read_layout(declared: FlatbufferTable, column: ColumnSchema) -> Layout:
     type_table = declared.read_table(3)
     if type_table is None:
         refuse_stream("a column without a type")
@@ -256,9 +256,9 @@ def _read_layout(declared: FlatbufferTable, validator: ColumnValidator) -> Layou
     if layout is None:
         refuse_instances(
             f"expected numbers, booleans, texts, dates or times in column "
-            f"{quote_text(validator.name)}; got values of another type; cast them before you write "
+            f"{quote_text(column.name)}; got values of another type; cast them before you write "
             f"the stream",
-            field=validator.name,
+            field=column.name,
         )
     return layout
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, concatenate_rows
+from serving.bundle.column_schema import ColumnSchema, WrongValueError
 from serving.codec.arrow_arrays import ArrowArray, RecordBatch, TextBudget, ValidityMask
 from serving.codec.arrow_schema import ArrowColumn, read_schema, refuse_stream
-from serving.codec.column_validators import ColumnValidator, WrongValueError
 from serving.codec.flatbuffer import FlatbufferError, FlatbufferTable
 from serving.codec.input_schema import InputSchema, compute_max_cells
 from serving.codec.validation import (
@@ -66,17 +66,17 @@ class ValidatedValueCache(dict[Any, Any]):
     """The validated values of a column by key, each decoded and validated at its first look-up.
 
     Args:
-        validator: The validator of the column.
+        schema: The schema of the column.
         decode_key: Function that returns the value of a key. It is not called for the key None,
             which stands for a null.
     """
 
-    def __init__(self, validator: ColumnValidator, decode_key: Callable[[Any], Any]) -> None:
+    def __init__(self, schema: ColumnSchema, decode_key: Callable[[Any], Any]) -> None:
         super().__init__()
-        self.validator, self.decode_key = validator, decode_key
+        self.schema, self.decode_key = schema, decode_key
 
     def __missing__(self, key: Any) -> Any:
-        value = self.validator.validate(None if key is None else self.decode_key(key))
+        value = self.schema.validate(None if key is None else self.decode_key(key))
         self[key] = value
         return value
 
@@ -103,9 +103,9 @@ class ValidatedValueCache(dict[Any, Any]):
                 instance = first_instance + start + index
                 refuse_instances(
                     f"expected {error.expected} in instance {instance}, field "
-                    f"{self.validator.name!r}; got {error.got}",
+                    f"{self.schema.name!r}; got {error.got}",
                     instance=instance,
-                    field=self.validator.name,
+                    field=self.schema.name,
                 )
         return values
 
@@ -119,9 +119,9 @@ class _Dictionary:
 
     def get_validated_values(self, column: ArrowColumn) -> ValidatedValueCache:
         """Return the dictionary's values, validated by one of the columns that share it."""
-        name = column.validator.name
+        name = column.schema.name
         if name not in self._caches:
-            self._caches[name] = ValidatedValueCache(column.validator, self.values.read_value)
+            self._caches[name] = ValidatedValueCache(column.schema, self.values.read_value)
         return self._caches[name]
 
 
@@ -248,7 +248,7 @@ class _StreamDecoder:
         if not self.pending:
             return
         columns = {
-            column.validator.name: self._validate_column(index, column)
+            column.schema.name: self._validate_column(index, column)
             # The cost of a column is that of 16 Python values, plus a quarter of a value per row.
             for index, column in iterate_cooperatively(
                 enumerate(self.columns), 16 + self.pending_row_count // 4
@@ -267,7 +267,7 @@ class _StreamDecoder:
                 rows.arrays[index].read_numbers(rows.start, rows.stop) for rows in self.pending
             ]
             return validate_numbers(
-                column.validator,
+                column.schema,
                 _concatenate(numbers),
                 self.validated_row_count,
                 self._join_validity(index),
@@ -282,10 +282,10 @@ class _StreamDecoder:
                 values += cache.look_up(keys, first_instance)
             elif column.value_layout.kind == "text":
                 texts = array.read_texts(rows.start, rows.stop)
-                values += validate_column(column.validator, texts, first_instance)
+                values += validate_column(column.schema, texts, first_instance)
             else:
                 if views is None or views[0] is not array:
-                    views = array, ValidatedValueCache(column.validator, array.resolve_view)
+                    views = array, ValidatedValueCache(column.schema, array.resolve_view)
                 keys = array.read_views(rows.start, rows.stop)
                 values += views[1].look_up(keys, first_instance)
         return values
@@ -320,7 +320,7 @@ def _read_indices(
         for row in np.flatnonzero(~valid).tolist():
             keys[row] = None
     if dictionary is None:  # All rows are null, so no key is ever decoded.
-        return keys, ValidatedValueCache(column.validator, lambda key: key)
+        return keys, ValidatedValueCache(column.schema, lambda key: key)
     return keys, dictionary.get_validated_values(column)
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays, are_gap_numbers, pluralize
-from serving.codec.column_validators import Float64Validator
+from serving.bundle.quoting import quote_text
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import quote_text
 from serving.codec.validation import (
     NUMBERS_PER_BLOCK,
     iterate_cooperatively,
@@ -98,11 +97,7 @@ def require_numeric_columns(schema: InputSchema, body_format: str) -> None:
         InvalidInstancesError: If a column is neither a float32 number nor a boolean.
     """
     if not schema.has_single_input:
-        precise = [
-            validator.name
-            for validator in schema.columns
-            if isinstance(validator, Float64Validator)
-        ]
+        precise = [column.name for column in schema.columns if column.requires_float64]
         why = "this model's columns are of several types"
         if precise:
             why = f"this model reads {quote_text(precise[0])} in float64, as an input of its own"
@@ -135,8 +130,8 @@ def build_matrix_inputs(numbers: NDArray[Any], schema: InputSchema) -> Arrays:
         block = rows[start : start + step]
         if not np.isfinite(block).all() or not schema.accepts_rows(block):
             columns = numbers[start : start + step].T
-            for validator, column in zip(schema.columns, columns, strict=True):
-                validate_numbers(validator, column, start)
+            for column, values in zip(schema.columns, columns, strict=True):
+                validate_numbers(column, values, start)
     return {FEATURES_INPUT: rows}
 
 
@@ -146,8 +141,8 @@ def _replace_gap_numbers(numbers: NDArray[Any], schema: InputSchema) -> NDArray[
     step = max(NUMBERS_PER_BLOCK // len(schema), 1)
     for start in iterate_cooperatively(range(0, len(replaced), step), NUMBERS_PER_BLOCK):
         rows = slice(start, start + step)
-        for index, validator in enumerate(schema.columns):
-            are_gaps = are_gap_numbers(numbers[rows, index], validator.gap_numbers)
+        for index, column in enumerate(schema.columns):
+            are_gaps = are_gap_numbers(numbers[rows, index], column.gap_numbers)
             replaced[rows, index][are_gaps] = np.nan
     return replaced
 

@@ -5,34 +5,22 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Literal, NoReturn
 
 import numpy as np
 
-from serving.bundle import BASIC_DATE, FEATURES_INPUT, Arrays, pluralize
-from serving.codec.column_validators import (
-    BOOLEAN_TEXTS,
-    BooleanValidator,
-    CategoryValidator,
-    ColumnValidator,
-)
-from serving.codec.date_validator import DateValidator
+from serving.bundle import FEATURES_INPUT, Arrays, pluralize
+from serving.bundle.column_schema import WrongCellError
+from serving.bundle.quoting import quote_text
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import decode_json_matrix
 from serving.codec.json_flatness import count_character
 from serving.codec.messages import decode_utf8
-from serving.codec.quoting import quote_text
 from serving.codec.validation import build_inputs_from_rows, refuse_instances, split_into_blocks
 from serving.errors import MalformedBodyError
 from serving.event_loop import yield_to_loop
 
 CSV_MEDIA_TYPE = "text/csv"
-# Possessive quantifiers refuse a text that does not match in one pass. Groups that can fail halfway
-# have none: up to Python 3.11.4, what they consumed before they failed stays consumed.
-NUMBER_PATTERN = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
-YEAR_DIGITS = 4
-COMPACT_DATE_PATTERN = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # "2024" or "20240517".
 MAX_CSV_FIELD_CHARACTERS = 2**17  # The default limit of the standard library's csv module.
 # The rest of a quoted value, and a whole value, each with the comma after it. The number of doubled
 # quotes is bounded because the csv module refuses a longer field anyway.
@@ -137,10 +125,17 @@ def _read_instances(text: str, schema: InputSchema) -> Iterator[list[object]]:
             continue
         if len(values) != rows.width:
             rows.refuse_value_count(len(values))
-        yield [
-            _parse_value(values[index], validator)
-            for index, validator in zip(order, schema.columns, strict=True)
-        ]
+        try:
+            row = [
+                column.parse_cell(values[index])
+                for index, column in zip(order, schema.columns, strict=True)
+            ]
+        except WrongCellError as error:
+            refuse_instances(
+                f"expected {error.expected} in field {error.field!r}; got {error.got}",
+                field=error.field,
+            )
+        yield row
         rows.instance_number += 1
 
 
@@ -259,36 +254,3 @@ class _RowReader:
             at = VALUE_PATTERN.match(text, at, end).end()  # type: ignore[union-attr]
             count += 1
         return count
-
-
-def _parse_value(text: str, validator: ColumnValidator) -> object:
-    """Return a value as its JSON equivalent; a text that the column cannot parse stays a text."""
-    stripped = text.strip()
-    if not stripped or validator.is_gap(stripped):
-        return None
-    if isinstance(validator, CategoryValidator):
-        return text
-    if isinstance(validator, BooleanValidator) and stripped.lower() in BOOLEAN_TEXTS:
-        return BOOLEAN_TEXTS[stripped.lower()]
-    if not NUMBER_PATTERN.fullmatch(stripped):
-        return text
-    number = float(stripped)
-    if isinstance(validator, DateValidator) and not validator.is_gap_number(number):
-        if validator.is_read_as_text(stripped):
-            return text
-        if validator.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
-            _refuse_compact_date(stripped, validator)
-    return number
-
-
-def _refuse_compact_date(digits: str, validator: ColumnValidator) -> None:
-    """Refuse a number that is probably a year or a day, and as seconds would be a date in 1970."""
-    try:
-        day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
-    except ValueError:
-        return
-    refuse_instances(
-        f"expected {validator.expected} in field {validator.name!r}; got {digits}, which may be "
-        f"either; write {day} for the day, or {digits}.0 for the seconds",
-        field=validator.name,
-    )

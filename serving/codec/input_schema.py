@@ -12,41 +12,17 @@ from numpy.typing import NDArray
 from serving.bundle import (
     FEATURES_INPUT,
     Arrays,
-    BooleanColumn,
-    CategoryColumn,
-    DateColumn,
+    BooleanSchema,
     InputColumn,
-    NumberColumn,
     are_gap_numbers,
     concatenate_rows,
+    create_column_schema,
     to_nfc,
 )
 from serving.bundle.spelling import MAX_NFC_EXPANSION
-from serving.codec.column_validators import (
-    BooleanValidator,
-    CategoryValidator,
-    ColumnValidator,
-    Float64Validator,
-    NumberValidator,
-)
-from serving.codec.date_validator import DateValidator
 
 # Largest number of a request's columns that the model does not have, since skipping takes time.
 MAX_EXTRA_COLUMNS = 2**12
-
-
-def _create_validator(column: InputColumn) -> ColumnValidator:
-    match column:
-        case NumberColumn(dtype="float64"):
-            return Float64Validator(column)
-        case NumberColumn():
-            return NumberValidator(column)
-        case BooleanColumn():
-            return BooleanValidator(column)
-        case CategoryColumn():
-            return CategoryValidator(column)
-        case DateColumn():
-            return DateValidator(column)
 
 
 class InputSchema:
@@ -61,7 +37,7 @@ class InputSchema:
         should_ignore_extra: Whether columns that the model does not have are ignored.
         max_named_columns: Largest number of columns that a record, or a table in another format,
             may name.
-        columns: One validator for each column, in the order of the columns.
+        columns: The schema of each column, in their order.
         column_positions: Position of each column in that order, by the column's name.
         has_single_input: Whether the graph takes all columns as one matrix `features`; otherwise
             each column is an input of its own.
@@ -71,18 +47,18 @@ class InputSchema:
     def __init__(self, inputs: Sequence[InputColumn], *, should_ignore_extra: bool = False) -> None:
         self.should_ignore_extra = should_ignore_extra
         self.max_named_columns = len(inputs) + should_ignore_extra * MAX_EXTRA_COLUMNS
-        self.columns = tuple(_create_validator(column) for column in inputs)
+        self.columns = tuple(create_column_schema(column) for column in inputs)
         self.column_positions = {
-            validator.name: position for position, validator in enumerate(self.columns)
+            column.name: position for position, column in enumerate(self.columns)
         }
-        self.has_single_input = all(validator.dtype is np.float32 for validator in self.columns)
-        self.gap_numbers = frozenset().union(*(validator.gap_numbers for validator in self.columns))
+        self.has_single_input = all(column.dtype is np.float32 for column in self.columns)
+        self.gap_numbers = frozenset().union(*(column.gap_numbers for column in self.columns))
         longest = max(map(len, self.column_positions), default=0)
         self._max_name_characters = MAX_NFC_EXPANSION * longest
         self._boolean_positions = [
             position
-            for position, validator in enumerate(self.columns)
-            if isinstance(validator, BooleanValidator)
+            for position, column in enumerate(self.columns)
+            if isinstance(column, BooleanSchema)
         ]
 
     def __len__(self) -> int:
@@ -129,8 +105,8 @@ class InputSchema:
             by_column = np.array(columns, dtype=np.float64)
             return {FEATURES_INPUT: by_column.T.astype(np.float32, order="C")}
         return {
-            validator.input_name: np.array(column, dtype=validator.dtype)[:, None]
-            for validator, column in zip(self.columns, columns, strict=True)
+            column.input_name: np.array(values, dtype=column.dtype)[:, None]
+            for column, values in zip(self.columns, columns, strict=True)
         }
 
 
@@ -148,8 +124,7 @@ class InputBuilder:
 
     def _start_block(self) -> None:
         self._columns: list[Any] = [
-            [] if isinstance(validator, CategoryValidator) else array("d")
-            for validator in self._schema.columns
+            [] if column.is_text else array("d") for column in self._schema.columns
         ]
 
     def append(self, row: Sequence[float | str]) -> None:

@@ -16,7 +16,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays, concatenate_rows
-from serving.codec.column_validators import WrongValueError
+from serving.bundle.column_schema import WrongValueError
 from serving.codec.input_schema import InputSchema, compute_max_cells
 from serving.codec.json_flatness import count_brackets, has_flat_instances, is_flat_matrix
 from serving.codec.json_values import (

@@ -12,7 +12,13 @@ import json
 from typing import Any, Literal, NoReturn
 
 from serving.bundle import Arrays, pluralize
-from serving.codec.column_validators import WrongValueError
+from serving.bundle.column_schema import WrongValueError
+from serving.bundle.quoting import (
+    MAX_QUOTED_CHARACTERS,
+    describe_value,
+    quote_text,
+    suggest_similar_name,
+)
 from serving.codec.input_schema import InputBuilder, InputSchema, compute_max_cells
 from serving.codec.json_fast import decode_json_fast
 from serving.codec.json_syntax import (
@@ -24,12 +30,6 @@ from serving.codec.json_syntax import (
     make_not_json_error,
 )
 from serving.codec.json_values import MAX_OPTION_CHARACTERS, NO_OPTIONS, BodyOptions
-from serving.codec.quoting import (
-    MAX_QUOTED_CHARACTERS,
-    describe_value,
-    quote_text,
-    suggest_similar_name,
-)
 from serving.codec.validation import refuse_instances
 from serving.errors import InvalidInstancesError, NotJsonError
 from serving.event_loop import yield_to_loop
@@ -294,13 +294,13 @@ class _StrictDecoder(JsonScanner):
                 f"others",
                 instance=number,
             )
-        for position, validator in enumerate(self.schema.columns):
-            if validator.name not in record:
+        for position, column in enumerate(self.schema.columns):
+            if column.name not in record:
                 try:
-                    record[validator.name] = validator.fill_gap("no such key")
+                    record[column.name] = column.fill_gap("no such key")
                 except WrongValueError as error:
                     self._refuse_value(error, number, position, named=True)
-        return [record[validator.name] for validator in self.schema.columns]
+        return [record[column.name] for column in self.schema.columns]
 
     def _validate(
         self, value: Any, instance: int, position: int, *, named: bool = False

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from serving.codec.input_schema import InputSchema
-from serving.codec.json_values import read_document
-from serving.codec.messages import decode_utf8
-from serving.codec.quoting import (
+from serving.bundle.quoting import (
     MAX_LISTED_NAMES,
-    UNPARSED_BY_BRACKET,
+    UnparsedValue,
     describe_value,
     quote_text,
 )
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_values import read_document
+from serving.codec.messages import decode_utf8
 from serving.codec.validation import refuse_instances
 from serving.errors import NotJsonError
 from serving.event_loop import yield_to_loop
@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 CHARACTERS_BEFORE_YIELD = 2**14  # characters that are read between two yields to the event loop
 MAX_REPARSED_BYTES = 2**20  # a longer malformed body is not parsed again to find the position
 MAX_INTEGER_DIGITS = 20  # digits of the largest 64-bit integer; a sign may come on top
+UNPARSED_BY_BRACKET = {"[": UnparsedValue.LIST, "{": UnparsedValue.OBJECT}
 WHITESPACE = re.compile(r"[ \t\n\r]*+")
 # Scalars of a list, each with its comma. Possessive quantifiers match no character twice. Groups
 # that can fail halfway have none: up to Python 3.11.4, a possessive group that fails keeps what it
@@ -298,7 +299,7 @@ def _refuse_constant(schema: InputSchema, name: str) -> None:
 
 def _advise_on_gaps(schema: InputSchema) -> str:
     """Return how to send a missing value, and which columns accept one."""
-    names = [quote_text(validator.name) for validator in schema.columns if validator.accepts_gaps]
+    names = [quote_text(column.name) for column in schema.columns if column.accepts_gaps]
     if not names:
         return "send a number, since no column of the model accepts a missing value"
     if len(names) == len(schema):

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import simdjson
 
 from serving.bundle import Arrays, pluralize
-from serving.codec.column_validators import ColumnValidator
+from serving.bundle.column_schema import ColumnSchema
+from serving.bundle.quoting import MAX_QUOTED_CHARACTERS, UnparsedValue, describe_value
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS, UnparsedValue, describe_value
 from serving.codec.validation import (
     VALUES_PER_BLOCK,
     build_inputs_from_rows,
@@ -137,18 +137,18 @@ def decode_matrix(rows: Iterable[object], schema: InputSchema, description: str)
     return build_inputs_from_rows(blocks, schema)
 
 
-def decode_column(values: object, validator: ColumnValidator, description: str) -> Sequence[Any]:
+def decode_column(values: object, column: ColumnSchema, description: str) -> Sequence[Any]:
     """Return the validated values of a column, written as `[…]` or as `[[…], …]` of one each.
 
     Args:
         values: Value of a parsed document that should be the list.
-        validator: The column's validator.
+        column: The schema of the column.
         description: Name of the list in error messages.
 
     Raises:
         InvalidInstancesError: If it is no such list, or the column does not accept a value.
     """
-    return validate_long_column(validator, iterate_values(values, 1, description))
+    return validate_long_column(column, iterate_values(values, 1, description))
 
 
 def iterate_values(values: object, width: int, description: str) -> Iterator[object]:

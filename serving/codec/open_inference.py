@@ -25,7 +25,6 @@ from serving.bundle import (
     pluralize,
 )
 from serving.codec.binary import decode_raw_float32
-from serving.codec.column_validators import CategoryValidator
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_syntax import read_json_document
 from serving.codec.messages import JSON_LENGTH_HEADER, DecodedRequest, EncodedAnswer, EncodedRequest
@@ -97,15 +96,15 @@ def _decode_raw_input(body: bytes, schema: InputSchema) -> Arrays:
             f"expected {JSON_LENGTH_HEADER} above 0, since the model has {len(schema)} inputs; "
             f"got 0"
         )
-    (validator,) = schema.columns
+    (column,) = schema.columns
     values: Sequence[Any]
-    if isinstance(validator, CategoryValidator):
-        texts = [decode_text(memoryview(body), validator.name, 0)]
-        values = validate_column(validator, texts)
+    if column.is_text:
+        texts = [decode_text(memoryview(body), column.name, 0)]
+        values = validate_column(column, texts)
     else:  # A float64 number or a date; other columns are the matrix `features`.
-        numbers = decode_numbers(memoryview(body), "FP64", validator.name)
-        values = validate_numbers(validator, numbers)
-    return build_inputs_from_columns({validator.name: values}, len(values), schema)
+        numbers = decode_numbers(memoryview(body), "FP64", column.name)
+        values = validate_numbers(column, numbers)
+    return build_inputs_from_columns({column.name: values}, len(values), schema)
 
 
 def _encode_tensors_answer(

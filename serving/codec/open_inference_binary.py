@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize
+from serving.bundle.quoting import MAX_QUOTED_CHARACTERS, quote_text
 from serving.codec.json_values import build_value
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS, quote_text
 from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, refuse_instances
 
 MAX_TENSOR_PARAMETERS_CHARACTERS = 4096

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import simdjson
 
 from serving.bundle import FEATURES_INPUT, Arrays
+from serving.bundle.quoting import describe_value, quote_text
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_values import peek_value, read_members, require_list
 from serving.codec.open_inference_binary import (
@@ -24,7 +25,6 @@ from serving.codec.open_inference_tensors import (
     decode_tensor_rows_fast,
 )
 from serving.codec.outputs import MAX_OUTPUTS, require_distinct_outputs
-from serving.codec.quoting import describe_value, quote_text
 from serving.codec.validation import (
     build_inputs_from_columns,
     iterate_cooperatively,

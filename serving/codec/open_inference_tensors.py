@@ -10,14 +10,9 @@ import simdjson
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays
+from serving.bundle.column_schema import ColumnSchema
+from serving.bundle.quoting import describe_value, quote_text
 from serving.codec.binary import build_matrix_inputs
-from serving.codec.column_validators import (
-    BooleanValidator,
-    CategoryValidator,
-    ColumnValidator,
-    Float64Validator,
-)
-from serving.codec.date_validator import DateValidator
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import narrow_to_float32, read_float64_numbers
 from serving.codec.json_flatness import count_brackets, is_flat_list
@@ -34,7 +29,6 @@ from serving.codec.open_inference_binary import (
     decode_texts,
     is_of_datatype,
 )
-from serving.codec.quoting import describe_value, quote_text
 from serving.codec.validation import (
     refuse_instances,
     split_into_blocks,
@@ -144,12 +138,12 @@ def _decode_tensor_numbers_fast(
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 
 
-def decode_column_tensor(tensor: InputTensor, validator: ColumnValidator) -> Sequence[Any]:
+def decode_column_tensor(tensor: InputTensor, validator: ColumnSchema) -> Sequence[Any]:
     """Decode and validate the values of one column.
 
     Args:
         tensor: The column's input.
-        validator: The column's validator.
+        validator: The schema of the column.
 
     Returns:
         The validated values, `row_count` of them.
@@ -159,22 +153,16 @@ def decode_column_tensor(tensor: InputTensor, validator: ColumnValidator) -> Seq
             of values is not that of the shape.
     """
     if tensor.datatype != BYTES:
-        if isinstance(validator, Float64Validator) and tensor.datatype in NARROW_FLOAT_DATATYPES:
+        if validator.requires_float64 and tensor.datatype in NARROW_FLOAT_DATATYPES:
             refuse_instances(
                 f"expected input {quote_text(tensor.name)} of FP64, since float32 cannot tell all "
                 f"of its values apart; got {tensor.datatype}",
                 input=tensor.name,
             )
-        is_exact_date = isinstance(validator, DateValidator) and (
-            tensor.datatype == BOOL or validator.has_number_unit
-        )
-        if tensor.data is not None and (isinstance(validator, CategoryValidator) or is_exact_date):
+        if tensor.data is not None and validator.needs_exact_values(tensor.datatype == BOOL):
             return _validate_json_values(tensor, validator)
         return validate_numbers(validator, _read_numbers(tensor, (validator,)))
-    accepts_texts = isinstance(validator, CategoryValidator | DateValidator) or (
-        isinstance(validator, BooleanValidator) and bool(validator.value_by_text)
-    )
-    if not accepts_texts:
+    if not validator.accepts_texts:
         refuse_instances(
             f"expected numbers in input {quote_text(tensor.name)}; got BYTES", input=tensor.name
         )
@@ -188,7 +176,7 @@ def decode_column_tensor(tensor: InputTensor, validator: ColumnValidator) -> Seq
     return column
 
 
-def _validate_json_values(tensor: InputTensor, validator: ColumnValidator) -> list[Any]:
+def _validate_json_values(tensor: InputTensor, validator: ColumnSchema) -> list[Any]:
     """Validate JSON numbers and booleans themselves, since float64 would lose a part of them.
 
     Beyond 2**53, two integers that are different categories can be the same float64; and `true` is
@@ -220,7 +208,7 @@ def _read_json_texts(tensor: InputTensor) -> Iterator[object]:
         yield value
 
 
-def _read_numbers(tensor: InputTensor, columns: Sequence[ColumnValidator]) -> NDArray[Any]:
+def _read_numbers(tensor: InputTensor, columns: Sequence[ColumnSchema]) -> NDArray[Any]:
     """Return the numbers `(row_count * len(columns),)` of a tensor, NaN for a null."""
     width = len(columns)
     if tensor.data is None:
@@ -238,7 +226,7 @@ def _read_numbers(tensor: InputTensor, columns: Sequence[ColumnValidator]) -> ND
 
 
 def _to_floats(
-    values: list[Any], tensor: InputTensor, first: int, columns: Sequence[ColumnValidator]
+    values: list[Any], tensor: InputTensor, first: int, columns: Sequence[ColumnSchema]
 ) -> NDArray[np.float64]:
     """Convert JSON values to floats, null to NaN.
 

@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Manifest, iter_row_slices
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS, describe_value, quote_text
+from serving.bundle.quoting import MAX_QUOTED_CHARACTERS, describe_value, quote_text
 from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, refuse_instances
 
 MAX_OUTPUTS = 16  # names of outputs in one request; no graph has so many outputs

@@ -17,6 +17,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays, Manifest, iter_row_slices
+from serving.bundle.quoting import quote_text
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import narrow_to_float32, read_float32_rows
 from serving.codec.json_flatness import is_flat_matrix
@@ -40,7 +41,6 @@ from serving.codec.outputs import (
     prepare_for_orjson,
     select_outputs,
 )
-from serving.codec.quoting import quote_text
 from serving.codec.rows import decode_json
 from serving.codec.validation import (
     VALUES_PER_BLOCK,

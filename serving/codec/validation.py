@@ -12,17 +12,10 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, are_gap_numbers, concatenate_rows, pluralize
-from serving.codec.column_validators import (
-    GAP_NOT_ACCEPTED,
-    CategoryValidator,
-    ColumnValidator,
-    Float64Validator,
-    WrongValueError,
-)
-from serving.codec.date_validator import DateValidator
+from serving.bundle import Arrays, concatenate_rows, pluralize
+from serving.bundle.column_schema import ColumnSchema, WrongNumberError, WrongValueError
+from serving.bundle.quoting import MAX_QUOTED_CHARACTERS, quote_text, suggest_similar_name
 from serving.codec.input_schema import InputSchema, compute_max_cells
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS, quote_text, suggest_similar_name
 from serving.errors import InvalidInstancesError
 from serving.event_loop import yield_to_loop
 
@@ -71,13 +64,11 @@ def iterate_cooperatively(items: Iterable[Item], width: int = 1) -> Iterator[Ite
         yield item
 
 
-def validate_column(
-    validator: ColumnValidator, values: Sequence[object], first: int = 0
-) -> list[Any]:
+def validate_column(column: ColumnSchema, values: Sequence[object], first: int = 0) -> list[Any]:
     """Return the values of a column as the graph takes them.
 
     Args:
-        validator: The column's validator.
+        column: The schema of the column.
         values: Values of consecutive instances, None for a gap.
         first: Number of the first of these instances.
 
@@ -85,55 +76,57 @@ def validate_column(
         InvalidInstancesError: If the column does not accept a value; the message names it.
     """
     if len(values) <= VALUES_PER_BLOCK:
-        return _validate_block(validator, values, first)
+        return _validate_block(column, values, first)
     validated: list[Any] = []
     for block in split_into_blocks(iter(values)):
-        validated += _validate_block(validator, block, first + len(validated))
+        validated += _validate_block(column, block, first + len(validated))
     return validated
 
 
-def _validate_block(validator: ColumnValidator, values: Sequence[object], first: int) -> list[Any]:
+def _validate_block(column: ColumnSchema, values: Sequence[object], first: int) -> list[Any]:
     try:
-        return validator.validate_all(values)
+        return column.validate_all(values)
     except WrongValueError:  # which does not say which value is wrong
         return [
-            _validate_value(validator, value, instance)
-            for instance, value in enumerate(values, first)
+            _validate_value(column, value, instance) for instance, value in enumerate(values, first)
         ]
 
 
-def _validate_value(validator: ColumnValidator, value: object, instance: int) -> Any:
+def _validate_value(column: ColumnSchema, value: object, instance: int) -> Any:
     try:
-        return validator.validate(value)
+        return column.validate(value)
     except WrongValueError as error:
-        refuse_instances(
-            f"expected {error.expected} in instance {instance}, field {validator.name!r}; got "
-            f"{error.got}",
-            instance=instance,
-            field=validator.name,
-        )
+        _refuse_value(column, error, instance)
 
 
-def validate_long_column(validator: ColumnValidator, values: Iterable[object]) -> Sequence[Any]:
+def _refuse_value(column: ColumnSchema, error: WrongValueError, instance: int) -> NoReturn:
+    refuse_instances(
+        f"expected {error.expected} in instance {instance}, field {column.name!r}; got {error.got}",
+        instance=instance,
+        field=column.name,
+    )
+
+
+def validate_long_column(column: ColumnSchema, values: Iterable[object]) -> Sequence[Any]:
     """Return the values of a column as the graph takes them, an array `(n,)` of its dtype.
 
     Args:
-        validator: The column's validator.
+        column: The schema of the column.
         values: Values of all instances, None for a gap. One block of them is held at a time.
 
     Raises:
         InvalidInstancesError: If the column does not accept a value; the message names it.
     """
-    parts: list[NDArray[Any]] = [np.empty(0, validator.dtype)]
+    parts: list[NDArray[Any]] = [np.empty(0, column.dtype)]
     count = 0
     for block in split_into_blocks(iter(values)):
-        parts.append(np.array(validate_column(validator, block, count), validator.dtype))
+        parts.append(np.array(validate_column(column, block, count), column.dtype))
         count += len(block)
     return np.concatenate(parts)  # type: ignore[return-value]
 
 
 def validate_numbers(
-    validator: ColumnValidator,
+    column: ColumnSchema,
     numbers: NDArray[Any],
     first: int = 0,
     valid: NDArray[np.bool_] | None = None,
@@ -141,7 +134,7 @@ def validate_numbers(
     """Return the numbers of a binary format as the graph takes them, by the rule for single values.
 
     Args:
-        validator: The column's validator. A date's numbers are read by its date format.
+        column: The schema of the column. A date's numbers are read by its date format.
         numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`. A boolean array may
             hold no other bytes than 0 and 1; a column of dates accepts none.
         first: Number of the first instance, for error messages.
@@ -150,100 +143,44 @@ def validate_numbers(
     Raises:
         InvalidInstancesError: If the column does not accept a number; the message names it.
     """
-    require_float64(validator, numbers.dtype)
-    is_date_of_booleans = numbers.dtype == np.bool_ and isinstance(validator, DateValidator)
-    if is_date_of_booleans or isinstance(validator, CategoryValidator):
-        return validate_column(validator, list_numbers_with_gaps(numbers, valid), first)
-    if len(numbers) <= NUMBERS_PER_BLOCK:
-        return _validate_number_block(validator, numbers, first, valid)  # type: ignore[return-value]
+    require_float64(column, numbers.dtype)
+    size = VALUES_PER_BLOCK if column.is_text else NUMBERS_PER_BLOCK
+    if len(numbers) <= size:
+        return _validate_number_block(column, numbers, first, valid)  # type: ignore[return-value]
     parts = []
-    starts = range(0, len(numbers), NUMBERS_PER_BLOCK)
-    for start in iterate_cooperatively(starts, NUMBERS_PER_BLOCK):
-        block = slice(start, start + NUMBERS_PER_BLOCK)
+    for start in iterate_cooperatively(range(0, len(numbers), size), VALUES_PER_BLOCK):
+        block = slice(start, start + size)
         block_valid = None if valid is None else valid[block]
-        parts.append(_validate_number_block(validator, numbers[block], first + start, block_valid))
+        parts.append(_validate_number_block(column, numbers[block], first + start, block_valid))
     return np.concatenate(parts)  # type: ignore[return-value]
 
 
-def require_float64(validator: ColumnValidator, dtype: np.dtype[Any]) -> None:
+def require_float64(column: ColumnSchema, dtype: np.dtype[Any]) -> None:
     """Refuse floats of lower precision for a column of float64.
 
     Args:
-        validator: The column's validator.
+        column: The schema of the column.
         dtype: NumPy dtype of the request's values.
 
     Raises:
         InvalidInstancesError: If the column needs float64 and the dtype is a shorter float.
     """
     is_short = dtype.kind == "f" and dtype.itemsize < FLOAT64_BYTES
-    if is_short and isinstance(validator, Float64Validator):
+    if is_short and column.requires_float64:
         refuse_instances(
-            f"expected float64 in field {validator.name!r}, since float32 would make the same of "
+            f"expected float64 in field {column.name!r}, since float32 would make the same of "
             f"different values; got {dtype.name}; send float64 or JSON numbers",
-            field=validator.name,
+            field=column.name,
         )
 
 
 def _validate_number_block(
-    validator: ColumnValidator, numbers: NDArray[Any], first: int, valid: NDArray[np.bool_] | None
+    column: ColumnSchema, numbers: NDArray[Any], first: int, valid: NDArray[np.bool_] | None
 ) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):  # NumPy warns when it converts a signalling NaN
-        column = numbers.astype(np.float64)
-    if valid is not None:
-        column = np.where(valid, column, np.nan)
-    if validator.gap_numbers:
-        column[are_gap_numbers(numbers, validator.gap_numbers)] = np.nan
-    gaps = np.isnan(column)
-    if isinstance(validator, DateValidator):
-        # Integers are not converted to float64 first: beyond 2**53 that would move the date.
-        seconds = validator.convert_numbers(numbers if numbers.dtype.kind in "iu" else column)
-        wrong = np.isnan(seconds)
-    else:
-        wrong = ~validator.find_accepted(column)
-    wrong[gaps] = not validator.accepts_gaps
-    if wrong.any():
-        place = int(wrong.argmax())
-        if isinstance(validator, DateValidator) and not gaps[place]:
-            _validate_value(validator, numbers[place].item(), first + place)
-        is_null = valid is not None and not valid[place]
-        got = f"null, {GAP_NOT_ACCEPTED}" if is_null else _describe_number(column[place], validator)
-        refuse_instances(
-            f"expected {validator.expected} in instance {first + place}, field {validator.name!r}; "
-            f"got {got}",
-            instance=first + place,
-            field=validator.name,
-        )
-    if isinstance(validator, DateValidator):
-        return np.where(gaps, np.nan, seconds)
-    return column
-
-
-def list_numbers_with_gaps(
-    numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None
-) -> list[Any]:
-    """Return numbers `(n,)` as a list of Python's, with None for each gap.
-
-    Args:
-        numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`.
-        valid: Mask of the numbers that are values, bool `(n,)`; the others are gaps. None if all
-            are values.
-    """
-    listed: list[Any] = []
-    for start in iterate_cooperatively(range(0, len(numbers), VALUES_PER_BLOCK), VALUES_PER_BLOCK):
-        part = numbers[start : start + VALUES_PER_BLOCK].astype(np.object_)
-        part[part != part] = None  # noqa: PLR0124 - NaN alone differs from itself
-        if valid is not None:
-            part[~valid[start : start + VALUES_PER_BLOCK]] = None
-        listed += part.tolist()
-    return listed
-
-
-def _describe_number(number: float, validator: ColumnValidator) -> str:
-    if np.isnan(number):
-        return f"NaN, {GAP_NOT_ACCEPTED}"
-    if np.isfinite(number) and abs(number) >= validator.magnitude_limit:
-        return f"a number that {validator.dtype.__name__} cannot hold"
-    return f"the number {number:g}{validator.advise_on_gap(float(number))}"
+    try:
+        return column.validate_numbers(numbers, valid)
+    except WrongNumberError as error:
+        _refuse_value(column, error, first + error.index)
 
 
 def build_inputs_from_rows(
@@ -290,9 +227,9 @@ def build_inputs_from_columns(
     )
 
 
-def _build_column_of_gaps(validator: ColumnValidator, count: int) -> Sequence[Any]:
-    gap = validate_column(validator, [None]) if count else [validator.gap_value]
-    return np.full(count, gap[0], validator.dtype)  # type: ignore[return-value]
+def _build_column_of_gaps(column: ColumnSchema, count: int) -> Sequence[Any]:
+    gap = validate_column(column, [None]) if count else [column.gap_value]
+    return np.full(count, gap[0], column.dtype)  # type: ignore[return-value]
 
 
 def require_common_length(

@@ -18,7 +18,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import DEFAULT_GAP_TEXTS, Arrays, Manifest, pluralize
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    TRUTH_DIGITS,
+    TRUTH_TEXTS,
+    Arrays,
+    Manifest,
+    pluralize,
+)
 from trainer.data.files import cells
 from trainer.data.files.columnar import counted_rows
 from trainer.data.files.ingest import RowNames
@@ -193,11 +200,11 @@ class _Labels:
         for place, name in enumerate(self._names):
             self._places.setdefault(_canonical(name), place)
         lower = [name.lower() for name in self._names]
-        self._folded = lower in (["0", "1"], ["false", "true"])
+        forms = (TRUTH_DIGITS, TRUTH_TEXTS)
+        self._folded = any(list(map(form.get, lower)) == [False, True] for form in forms)
         if self._folded:
-            for words in (("0", "1"), ("false", "true")):
-                for place, word in enumerate(words):
-                    self._places.setdefault(word, place)
+            for word, truth in (TRUTH_DIGITS | TRUTH_TEXTS).items():
+                self._places.setdefault(word, int(truth))
 
     def read(self, column: pa.Array, before: int, row_names: RowNames) -> NDArray[np.int32]:
         """Return each row's place among the classes, `(n,)`.

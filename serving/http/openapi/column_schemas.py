@@ -1,7 +1,8 @@
 """JSON Schemas of the values of a column.
 
-Every value that a schema allows is accepted by `codec.column_validators`. The codec also accepts a
-few values that the schema does not mention: a category with spaces around it, and 2.0 for 2.
+They are made of the schema in `bundle.column_schema`, which accepts every value that a JSON Schema
+allows. It also accepts a few values that the JSON Schema does not mention: a category with spaces
+around it, and 2.0 for 2.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ from serving.bundle import (
     END_DATE_SECONDS,
     MIN_DATE_SECONDS,
     TICKS_LIMIT,
-    BooleanColumn,
+    BooleanSchema,
     CategoryColumn,
-    CategorySpelling,
-    DateColumn,
+    CategorySchema,
+    DateSchema,
     InputColumn,
-    NumberColumn,
+    NumberSchema,
     build_date_pattern,
+    create_column_schema,
     describe_date_numbers,
-    resolve_gap_texts,
 )
 from serving.bundle.spelling import EXACT_INTEGER_LIMIT
-from serving.codec.column_validators import FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # Characters that the codec strips from texts. They are more than those of \s in a JSON Schema.
 STRIPPED_WHITESPACE = (
@@ -45,35 +45,45 @@ def build_value_schema(column: InputColumn) -> dict[str, Any]:
     Args:
         column: Column of a model's input.
     """
-    accepts_gaps = column.missing == "impute"
-    match column:
-        case NumberColumn():
-            is_precise = column.dtype == "float64"
-            limit, digits = (FLOAT64_LIMIT, 15) if is_precise else (FLOAT32_LIMIT, 6)
-            return {
-                "type": ["number", "null"] if accepts_gaps else "number",
-                "exclusiveMinimum": -limit,
-                "exclusiveMaximum": limit,
-                "description": f"A {column.dtype}; training values: {column.minimum:.{digits}g} to "
-                f"{column.maximum:.{digits}g}.",
-            }
-        case BooleanColumn():
-            return _build_boolean_schema(column, accepts_gaps)
-        case CategoryColumn():
-            return _build_category_schema(column, accepts_gaps)
-        case DateColumn():
-            return {
-                "anyOf": [
-                    {"type": "string", "format": "date"},
-                    {"type": "string", "format": "date-time"},
-                    *_build_date_text_schemas(column),
-                    _build_numeric_date_schema(column.format),
-                    *[{"type": "null"}] * accepts_gaps,
-                ],
-                "description": f"{_describe_date_format(column)}ISO 8601, in UTC if without zone, "
-                f"or {describe_date_numbers(column.format)}; years 1 to 9999; training values: "
-                f"{column.minimum} to {column.maximum}.",
-            }
+    match create_column_schema(column):
+        case NumberSchema() as schema:
+            return _build_number_schema(schema)
+        case BooleanSchema() as schema:
+            return _build_boolean_schema(schema)
+        case CategorySchema() as schema:
+            return _build_category_schema(schema)
+        case DateSchema() as schema:
+            return _build_date_schema(schema)
+    raise TypeError(column.type)
+
+
+def _build_number_schema(schema: NumberSchema) -> dict[str, Any]:
+    digits = 15 if schema.requires_float64 else 6
+    return {
+        "type": ["number", "null"] if schema.accepts_gaps else "number",
+        "exclusiveMinimum": -schema.magnitude_limit,
+        "exclusiveMaximum": schema.magnitude_limit,
+        "description": f"A {schema.dtype.__name__}; training values: {schema.minimum:.{digits}g} "
+        f"to {schema.maximum:.{digits}g}.",
+    }
+
+
+def _build_date_schema(schema: DateSchema) -> dict[str, Any]:
+    date_format = schema.date_format
+    pattern = build_date_pattern(date_format)  # None for ISO 8601 and numbers
+    written = f"Written {date_format}, " if "%" in date_format else ""
+    return {
+        "anyOf": [
+            {"type": "string", "format": "date"},
+            {"type": "string", "format": "date-time"},
+            *([{"type": "string", "pattern": pattern}] if pattern else []),
+            _build_numeric_date_schema(date_format),
+            *[{"type": "null"}] * schema.accepts_gaps,
+        ],
+        "description": f"{written}ISO 8601, in UTC if without zone, or "
+        f"{describe_date_numbers(date_format)}; years 1 to 9999; training values: "
+        f"{schema.minimum} to {schema.maximum}.",
+    }
 
 
 def _build_numeric_date_schema(format: str) -> dict[str, Any]:  # noqa: A002
@@ -94,11 +104,11 @@ def _build_numeric_date_schema(format: str) -> dict[str, Any]:  # noqa: A002
     }
 
 
-def _build_boolean_schema(column: BooleanColumn, accepts_gaps: bool) -> dict[str, Any]:
-    allowed = [True, False, 1, 0, *[None] * accepts_gaps]
-    if not column.texts:
+def _build_boolean_schema(schema: BooleanSchema) -> dict[str, Any]:
+    allowed = [True, False, 1, 0, *[None] * schema.accepts_gaps]
+    if not schema.accepts_texts:
         return {"enum": allowed}
-    words = ["true", "false", *column.texts]
+    words = schema.truth_words
     pattern = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
     return {
         "anyOf": [{"enum": allowed}, {"type": "string", "pattern": f"^({pattern})$"}],
@@ -106,67 +116,54 @@ def _build_boolean_schema(column: BooleanColumn, accepts_gaps: bool) -> dict[str
     }
 
 
-def _build_date_text_schemas(column: DateColumn) -> list[dict[str, Any]]:
-    """Return the schema of dates in the training data's format, if it is not ISO 8601."""
-    pattern = build_date_pattern(column.format)
-    return [{"type": "string", "pattern": pattern}] if pattern else []
-
-
-def _describe_date_format(column: DateColumn) -> str:
-    return f"Written {column.format}, " if "%" in column.format else ""
-
-
-def _build_category_schema(column: CategoryColumn, accepts_gaps: bool) -> dict[str, Any]:
-    categories: list[Any] = list(column.categories)
-    if column.unseen == "refuse":
-        categories += _find_numeric_categories(column)
+def _build_category_schema(schema: CategorySchema) -> dict[str, Any]:
+    categories: list[Any] = list(schema.categories)
+    if not schema.accepts_unseen:
+        categories += _find_numeric_categories(schema)
         categories += [
-            truth for truth, text in column.truth_categories.items() if text in column.categories
+            truth for truth, text in schema.truth_categories.items() if text in schema.categories
         ]
-        return {"enum": [*categories, *[None, ""] * accepts_gaps]}
+        return {"enum": [*categories, *[None, ""] * schema.accepts_gaps]}
     kinds = ["string"]
-    if column.json_number_type is not None:
-        kinds.append(column.json_number_type)
-    if column.truth_categories:
+    if schema.json_number_type is not None:
+        kinds.append(schema.json_number_type)
+    if schema.truth_categories:
         kinds.append("boolean")
-    if accepts_gaps:
+    if schema.accepts_gaps:
         kinds.append("null")
     bounds = (
         {"exclusiveMinimum": -EXACT_INTEGER_LIMIT, "exclusiveMaximum": EXACT_INTEGER_LIMIT}
-        if column.json_number_type
+        if schema.json_number_type
         else {}
     )
     return {
         "type": kinds,
         **bounds,
-        **({} if accepts_gaps else _build_not_missing_schema(column)),
+        **({} if schema.accepts_gaps else _build_not_missing_schema(schema)),
         "examples": categories[:5],
         "description": f"One of the model's {len(categories)} categories, or any other text.",
     }
 
 
-def _find_numeric_categories(column: CategoryColumn) -> list[int | float]:
+def _find_numeric_categories(schema: CategorySchema) -> list[int | float]:
     """Return the categories that clients may send as JSON numbers."""
-    if column.json_number_type is None:
+    if schema.json_number_type is None:
         return []
-    spelling = CategorySpelling(column)
     numbers: list[int | float] = []
-    for text in filter(column.is_number, column.categories):
+    for text in filter(CategoryColumn.is_number, schema.categories):
         number: int | float = float(text)
         if text.lstrip("-").isdecimal():
             if abs(number) >= JSON_INTEGER_LIMIT:
                 continue
             number = int(text)
-        if spelling.spell_number(number) == text:
+        if schema.spelling.spell_number(number) == text:
             numbers.append(number)
     return numbers
 
 
-def _build_not_missing_schema(column: CategoryColumn) -> dict[str, Any]:
+def _build_not_missing_schema(schema: CategorySchema) -> dict[str, Any]:
     """Return a schema that excludes the texts that mean a missing value in this column."""
-    words = "|".join(
-        "".join(map(_build_character_set, word)) for word in sorted(resolve_gap_texts(column.gaps))
-    )
+    words = "|".join("".join(map(_build_character_set, word)) for word in sorted(schema.gap_texts))
     return {"not": {"pattern": f"^{STRIPPED_WHITESPACE}*({words}){STRIPPED_WHITESPACE}*$"}}
 
 

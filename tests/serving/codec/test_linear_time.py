@@ -9,12 +9,12 @@ import pytest
 from benchmarks.stalls.bodies import BODIES, NUMBERS
 from serving import create_app
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
+from serving.bundle.column_types import MAX_UNSEEN_CHARACTERS
+from serving.bundle.quoting import suggest_similar_name
 from serving.codec.binary import MAX_NPY_HEADER_BYTES, decode_npy
-from serving.codec.column_validators import MAX_UNSEEN_CHARACTERS
 from serving.codec.csv import decode_csv
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
-from serving.codec.quoting import suggest_similar_name
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from serving.http import compression
 from serving.http.body_limits import BodyMemory, read_body

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn
+from serving.bundle.column_schema import GAP_NOT_ACCEPTED
 from serving.codec import open_inference_tensors
-from serving.codec.column_validators import GAP_NOT_ACCEPTED
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import build_tensor_metadata, decode_inference_request

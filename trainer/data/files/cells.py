@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import numpy as np
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from serving.bundle import (
     DEFAULT_GAP_TEXTS,
     ISO8601,
+    TRUTH_TEXTS,
+    TRUTH_WORD_PAIRS,
     are_gap_numbers,
+    are_truth_numbers,
     parse_date_text,
     resolve_gap_numbers,
     resolve_gap_texts,
@@ -41,14 +45,7 @@ BASIC_TIMES = (  # ISO 8601's basic form of dates and times, and what the extend
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})", r"\1-\2-\3T\4:\5:\6"),
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
 )
-TRUTHS = {"true": True, "false": False}
-PAIRS = (
-    {"yes": True, "no": False},
-    {"y": True, "n": False},
-    {"t": True, "f": False},
-    {"on": True, "off": False},
-)
-SPELLED = {word: truth for pair in PAIRS for word, truth in pair.items()}
+SPELLED = {word: truth for pair in TRUTH_WORD_PAIRS for word, truth in pair.items()}
 MOST_SPELLINGS = 16  # of two words in upper and lower case; more different texts are no truths
 
 
@@ -117,13 +114,15 @@ def truths(
         return numbers(array)
     if not pa.types.is_string(array.type):
         return None
-    found = codes(pc.utf8_lower(array), pa.array(["false", "true"]), gaps)
+    found = codes(pc.utf8_lower(array), pa.array(list(TRUTH_TEXTS)), gaps)
     others = found == MISSING
     if others.any():
         left = trim(array.filter(pa.array(others)), gaps)
         if left.null_count < np.count_nonzero(others):
             return None
-    return np.where(others, np.nan, found)
+    # The last is of a code that is none.
+    values: NDArray[np.float64] = np.array([*TRUTH_TEXTS.values(), np.nan])[found]
+    return values
 
 
 def booleans(
@@ -131,7 +130,7 @@ def booleans(
     gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     decimal: str | None = None,
     *,
-    truths: Mapping[str, bool] = TRUTHS,
+    truths: Mapping[str, bool] = MappingProxyType({}),
 ) -> NDArray[np.float64] | None:
     """True and false, also as numbers or as texts in any case, as 1 and 0; NaN for a gap.
 
@@ -139,12 +138,12 @@ def booleans(
         array: Column of a batch, `(n,)`.
         gaps: Texts that stand for a gap.
         decimal: Decimal sign of numbers in texts.
-        truths: Truth value of each text, in lower case, beside `true` and `false`.
+        truths: Truth value of each text, in lower case, beside those of `TRUTH_TEXTS`.
     """
     if not pa.types.is_string(array.type):
         found = numbers(array)
     else:
-        meaning = {**TRUTHS, **truths}
+        meaning = {**TRUTH_TEXTS, **truths}
         coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()), gaps)
         spelled = coded != MISSING
         plain = pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array)
@@ -153,7 +152,9 @@ def booleans(
             return None
         # The last is of a code that is none, and is not taken.
         found = np.where(spelled, np.array([*meaning.values(), np.nan])[coded], rest)
-    return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
+    if found is None or not are_truth_numbers(found[~np.isnan(found)]).all():
+        return None
+    return found.astype(np.float32).astype(np.float64)  # 1 or 0 exactly
 
 
 def truths_of(texts: Collection[str]) -> dict[str, bool]:
@@ -162,7 +163,7 @@ def truths_of(texts: Collection[str]) -> dict[str, bool]:
     One word of a pair alone says nothing: it could as well be one of many categories.
     """
     words = {text.lower() for text in texts} if len(texts) <= MOST_SPELLINGS else set()
-    return next((pair for pair in PAIRS if words == set(pair)), {})
+    return next((pair for pair in TRUTH_WORD_PAIRS if words == set(pair)), {})
 
 
 def dates(
@@ -203,7 +204,7 @@ def dates(
             return None
         array = trim(array, gaps)
         if decimal is not None and format in NUMERIC:
-            array = trim(_pointed(array, decimal), gaps)
+            array = trim(pointed(array, decimal), gaps)
         parsed = _texts_as_dates(array, format)
         if parsed is None:
             return None
@@ -349,7 +350,7 @@ def _without(
     )
 
 
-def _pointed(array: pa.Array, decimal: str) -> pa.Array:
+def pointed(array: pa.Array, decimal: str) -> pa.Array:
     """Texts of numbers with a point as decimal sign; what is written as ISO 8601 stays."""
     return pc.if_else(pc.match_substring_regex(array, ISO_TEXT), array, to_points(array, decimal))
 

@@ -74,6 +74,8 @@ def _integers(array: pa.Array) -> pa.Array | None:
     if not pa.types.is_integer(array.type) and not pa.types.is_string(array.type):
         return None
     if pa.types.is_string(array.type):
+        if pc.any(pc.match_substring_regex(array, "[xX]")).as_py():
+            return None  # Arrow would read 0x1F as 31, which is no number in any other column
         array = pc.replace_substring_regex(array, r"\.0*$", "")
     try:
         return array.cast(pa.int64())

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from serving.bundle import CategoryColumn, CategorySpelling, InputColumn, resolve_gap_texts, to_nfc
-from trainer.data.files import cells
-from trainer.data.records import MISSING, Records
+from serving.bundle import (
+    BooleanColumn,
+    CategorySchema,
+    ColumnSchema,
+    DateColumn,
+    InputColumn,
+    NumberColumn,
+    WrongNumberError,
+    create_column_schema,
+    to_nfc,
+)
+from trainer.data.files import column_values
+from trainer.data.files.columnar import counted_rows
+from trainer.data.files.ingest import (
+    RowNames,
+    describe_column,
+    refuse_cell,
+    require_float64,
+    to_records,
+)
+from trainer.data.records import MISSING, Column, Records
+from trainer.data.tables import DataError
 
 MOST_UNSEEN = 0.2  # share of a column's values; of more a warning says what may be wrong
 
@@ -24,51 +43,64 @@ class Declared:
         inputs: The columns.
         gaps: Texts, in lower case, that stand for a gap; None for what the manifest says of each
             column.
+
+    Attributes:
+        columns: The columns of records, with the spellings that the manifest admits.
     """
 
     def __init__(self, inputs: Sequence[InputColumn], gaps: Collection[str] | None = None) -> None:
-        said = None if gaps is None else list(gaps)
-        self._columns = [
-            column if said is None else column.model_copy(update={"gaps": said})
+        declared = [
+            column if gaps is None else column.model_copy(update={"gaps": list(gaps)})
             for column in inputs
         ]
-        self._spellings = {
-            column.name: CategorySpelling(column)
-            for column in self._columns
-            if isinstance(column, CategoryColumn) and column.normalized
-        }
-        others = (column.gaps for column in self._columns if not isinstance(column, CategoryColumn))
-        self.gaps = resolve_gap_texts(next(others, said))
+        self.columns = [_column(column) for column in declared]
+        self._schemas = {column.name: create_column_schema(column) for column in declared}
         self._values: Counter[str] = Counter()
         self._unseen: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
-    def read(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch with the names and the categories of the manifest; a gap is null.
+    def read(
+        self,
+        batch: pa.RecordBatch,
+        row: int = 0,
+        *,
+        decimal: str | None = None,
+        row_names: RowNames = counted_rows,
+    ) -> Records:
+        """Return the rows of a batch as records, by the schema of each column.
 
         Args:
             batch: Rows of a source, whose names are in Unicode's form NFC; the names of an earlier
                 manifest may be in another form.
-        """
-        names = {to_nfc(column.name): column.name for column in self._columns}
-        batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
-        for column in self._columns:
-            if not isinstance(column, CategoryColumn) or column.name not in batch.schema.names:
-                continue
-            place = batch.schema.get_field_index(column.name)
-            spelling = self._spellings.get(column.name)
-            array = batch.column(place)
-            read = _as_written(array, column) if spelling is None else _spelled(array, spelling)
-            batch = batch.set_column(place, column.name, read)
-        return batch
+            row: Number of rows before the batch, for messages.
+            decimal: Decimal sign of numbers in texts; None for a plain point.
+            row_names: Function that names rows for messages, as `Source.row_names`.
 
-    def count(self, records: Records) -> None:
+        Raises:
+            DataError: If a column is not there, or the model does not accept a value; the message
+                names column, value and row.
+        """
+
+        def read(array: pa.Array, column: Column) -> tuple[Column, NDArray[Any]]:
+            schema = self._schemas[column.name]
+            try:
+                return _read_column(array, column, schema, decimal)
+            except WrongNumberError as error:
+                _refuse(array, column, schema, error, row_names(row + error.index)[0])
+
+        names = {to_nfc(name): name for name in self._schemas}
+        batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
+        records = to_records(batch, self.columns, read=read)
+        self._count(records)
+        return records
+
+    def _count(self, records: Records) -> None:
         """Take in how many values of the records are none of the categories."""
-        for declared in self._columns:
-            if not isinstance(declared, CategoryColumn):
+        for column in records.columns:
+            schema = self._schemas[column.name]
+            if not isinstance(schema, CategorySchema):
                 continue
-            column = next(c for c in records.columns if c.name == declared.name)
-            codes, known = records.column(column.name), set(declared.categories)
+            codes, known = records.column(column.name), schema.categories
             strange = np.array([*(word not in known for word in column.words), False])[codes]
             self._values[column.name] += int(np.count_nonzero(codes != MISSING))
             if strange.any():
@@ -78,9 +110,8 @@ class Declared:
 
     def unseen(self) -> Iterator[str]:
         """Say of which columns a large share of the values is none of the categories."""
-        for column in self._columns:
-            name = column.name
-            if not isinstance(column, CategoryColumn) or not self._unseen[name]:
+        for name, schema in self._schemas.items():
+            if not isinstance(schema, CategorySchema) or not self._unseen[name]:
                 continue
             share = self._unseen[name] / self._values[name]
             if share > MOST_UNSEEN:
@@ -88,46 +119,60 @@ class Declared:
                     f"{share:.0%} of the values of {name!r} ({self._unseen[name]:,} of "
                     f"{self._values[name]:,}) are none that the model tells apart, such as "
                     f"{self._examples[name][:40]!r}, and are answered as unknown ones; write them "
-                    f"as in training, such as {column.categories[0][:40]!r}, or train on data that "
-                    f"have them"
+                    f"as in training, such as {next(iter(schema.categories))[:40]!r}, or train on "
+                    f"data that have them"
                 )
 
 
-def _spelled(array: pa.Array, spelling: CategorySpelling) -> pa.Array:
-    """Texts, numbers and truth values as the categories are written."""
-    encoded = cells.encoded(array)
-    numbers = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
-    numbers |= pa.types.is_decimal(array.type)
-    words: list[str | None] = []
-    for text in cells.texts(encoded.dictionary, ()).to_pylist():
-        if text is None:
-            words.append(None)
-        elif numbers:
-            whole = text.lstrip("-").isdecimal()
-            found = spelling.spell_number(int(text) if whole else float(text)) or text
-            words.append(None if spelling.is_gap(found) else found)
-        elif pa.types.is_boolean(array.type):
-            words.append(spelling.spell_truth(text == "true") or text)
-        else:
-            found = spelling.spell_text(text)
-            words.append(None if spelling.is_gap(found) else found)
-    return pa.array(words, pa.string()).take(encoded.indices)
+def _column(declared: InputColumn) -> Column:
+    """The column of a record, with the spellings that the manifest admits."""
+    match declared:
+        case NumberColumn(dtype="float64"):
+            return Column(declared.name, "precise")
+        case BooleanColumn():
+            return Column(declared.name, "boolean", texts=declared.texts)
+        case DateColumn():
+            return Column(declared.name, "date", format=declared.format)
+        case _:
+            return Column(declared.name, declared.type)
 
 
-def _as_written(array: pa.Array, column: CategoryColumn) -> pa.Array:
-    """Texts as a bundle before the one spelling compares them.
+def _read_column(
+    array: pa.Array, column: Column, schema: ColumnSchema, decimal: str | None
+) -> tuple[Column, NDArray[Any]]:
+    if schema.requires_float64:
+        require_float64(array, column.name)
+    if not schema.is_text:
+        return column, column_values.read_values(array, schema, decimal)
+    encoded = column_values.read_categories(array, schema).dictionary_encode()
+    words = tuple(encoded.dictionary.to_pylist())
+    codes = encoded.indices.fill_null(MISSING).to_numpy()
+    return Column(column.name, column.kind, words), codes
 
-    Truth values, also of a text in any case, are written as the categories are, and where these are
-    whole numbers 1.0 is 1, as tables write it once there are gaps.
+
+def _refuse(
+    array: pa.Array, column: Column, schema: ColumnSchema, error: WrongNumberError, called: str
+) -> NoReturn:
+    """Raise DataError for a value that the model does not accept.
+
+    Args:
+        array: The column in a batch.
+        column: The column of records.
+        schema: The schema of the column.
+        error: The error of the schema, with the place of the value.
+        called: Name of the row.
     """
-    found: Any = array
-    if pa.types.is_boolean(array.type) and column.truth_categories:
-        spelled = (pa.scalar(column.truth_categories[truth]) for truth in (True, False))
-        found = pc.if_else(array, *spelled)
-    elif pa.types.is_string(array.type) and column.is_whole_numbers:
-        found = pc.replace_substring_regex(array, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
-    elif pa.types.is_string(array.type) and column.truth_categories:
-        written = pc.utf8_lower(pc.utf8_trim_whitespace(array))
-        for truth, text in column.truth_categories.items():
-            found = pc.if_else(pc.equal(written, str(truth).lower()), text, found)
-    return cells.trim(found, resolve_gap_texts(column.gaps))
+    if error.is_gap:
+        raise DataError(
+            f"expected a value in every row of {column.name!r}, which had no gaps in training; "
+            f"got none in {called}; fill it, or train on data with gaps"
+        )
+    text = str(array[error.index].as_py()).strip()
+    if not isinstance(schema, CategorySchema):
+        refuse_cell(describe_column(column), column.name, text, called)
+    if schema.accepts_unseen:  # a number or a truth value where the categories have none
+        refuse_cell(schema.expected, column.name, text, called)
+    raise DataError(
+        f"expected one of the texts of {column.name!r} that were there in training; got "
+        f"{text!r} in {called}; train with --unseen unknown to have such rows answered"
+    )

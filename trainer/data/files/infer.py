@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601, parse_date_numbers
+from serving.bundle import ISO8601, TRUTH_WORD_PAIRS, parse_date_numbers
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
@@ -308,7 +308,9 @@ class _Watch:
         assert self.kind is not None  # noqa: S101
         if self.kind == "boolean":
             met = {text.lower() for text in texts}
-            spelled = {w: t for pair in cells.PAIRS for w, t in pair.items() if met & set(pair)}
+            spelled = {
+                w: t for pair in TRUTH_WORD_PAIRS for w, t in pair.items() if met & set(pair)
+            }
             if self._words and spelled:
                 return "category", {}, ISO8601  # so that the classes keep the words of the file
             return "boolean", spelled, ISO8601

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import DEFAULT_GAP_TEXTS, ISO8601, suggest_name
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    ISO8601,
+    suggest_name,
+)
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.columnar import counted_rows
@@ -32,6 +38,7 @@ CALLED: dict[Kind, str] = {
 Ingested = tuple[Records, NDArray[Any], NDArray[np.int64] | None, NDArray[np.float64] | None]
 Reader = Callable[[pa.Array], NDArray[Any]]
 RowNames = Callable[..., list[str]]  # see `Source.row_names`
+ColumnReader = Callable[[pa.Array, Column], tuple[Column, NDArray[Any]]]
 
 
 def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
@@ -95,9 +102,9 @@ def to_records(
     row: int = 0,
     *,
     gaps: Collection[str] = DEFAULT_GAP_TEXTS,
-    spelled: bool = False,
     decimal: str | None = None,
     row_names: RowNames = counted_rows,
+    read: ColumnReader | None = None,
 ) -> Records:
     """A batch's rows as records.
 
@@ -106,9 +113,10 @@ def to_records(
         columns: of the records; a category without words takes those of the batch, sorted.
         row: how many rows came before the batch, for messages.
         gaps: texts that stand for a gap, in lower case.
-        spelled: whether texts of categories are taken as they are, null alone for a gap.
         decimal: Decimal sign of numbers in texts; None for a plain point.
         row_names: Function that names rows for messages, as `Source.row_names`.
+        read: Function that returns the values of a column, of a category its codes, and the column
+            with its words. None to read what training reads, by the options above.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,
@@ -134,17 +142,17 @@ def to_records(
         "precise": iter(precise.T),
     }
     places["boolean"] = places["number"]
-    for column in columns:
-        array, place = batch[column.name], next(places[column.kind])
+
+    def read_by_options(array: pa.Array, column: Column) -> tuple[Column, NDArray[Any]]:
         if column.kind == "category":
-            coded, place[:] = (_as_they_are if spelled else _coded)(
-                array, column, row, gaps, row_names
-            )
-            filled.append(coded)
-        else:
-            parse = cells.parser(column, gaps, decimal)
-            place[:] = _parsed(array, column, row, parse, row_names)
-            filled.append(column)
+            return _coded(array, column, row, gaps, row_names)
+        parse = cells.parser(column, gaps, decimal)
+        return column, _parsed(array, column, row, parse, row_names)
+
+    for column in columns:
+        found, values = (read or read_by_options)(batch[column.name], column)
+        next(places[column.kind])[:] = values
+        filled.append(found)
     return Records(tuple(filled), numbers, dates, codes, precise)
 
 
@@ -155,32 +163,52 @@ def _column(found: Inferred) -> Column:
 def _parsed(
     array: pa.Array, column: Column, row: int, parse: cells.Parser, row_names: RowNames
 ) -> NDArray[Any]:
-    if column.kind == "precise" and pa.types.is_floating(array.type) and array.type.bit_width < 64:
-        raise DataError(
-            f"expected float64 in {column.name!r}, since float32 makes the same of different "
-            f"values; got a column of {array.type}; write it in float64"
-        )
+    if column.kind == "precise":
+        require_float64(array, column.name)
+    limit = math.inf if column.kind == "date" else FLOAT32_LIMIT
+    limit = FLOAT64_LIMIT if column.kind == "precise" else limit
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
-        if values is None or column.kind in ("date", "precise"):
-            return values
-        with np.errstate(over="ignore"):
-            single = values.astype(np.float32)
-        return None if np.isinf(single).any() else single
+        return None if values is None or (np.abs(values) >= limit).any() else values
 
     values = held(array)
     if values is None:
         place, text = cells.first_odd(array, held)
-        (called,) = row_names(row + place)
-        raise DataError(
-            f"expected {_called(column)} in {column.name!r}; got {text!r} in {called}; "
-            f"{advice(text) or 'correct it, or leave that cell empty'}"
-        )
+        refuse_cell(describe_column(column), column.name, text, row_names(row + place)[0])
     return values
 
 
-def _called(column: Column) -> str:
+def require_float64(array: pa.Array, name: str) -> None:
+    """Refuse an array of shorter floats for a column of float64.
+
+    Raises:
+        DataError: If the array is of float16 or float32.
+    """
+    if pa.types.is_floating(array.type) and array.type.bit_width < 64:
+        raise DataError(
+            f"expected float64 in {name!r}, since float32 makes the same of different "
+            f"values; got a column of {array.type}; write it in float64"
+        )
+
+
+def refuse_cell(expected: str, name: str, text: str, called: str) -> NoReturn:
+    """Raise DataError for a value that is none of its column.
+
+    Args:
+        expected: Description of the column's values.
+        name: Name of the column.
+        text: Text of the value.
+        called: Name of the row.
+    """
+    raise DataError(
+        f"expected {expected} in {name!r}; got {text!r} in {called}; "
+        f"{advice(text) or 'correct it, or leave that cell empty'}"
+    )
+
+
+def describe_column(column: Column) -> str:
+    """Describe the values of a column, which is no category, for messages."""
     if column.kind == "date" and column.format != ISO8601:
         return f"a date written {column.format}, or in ISO 8601,"
     also = f", or {listed(list(column.texts))}" if column.texts else ""
@@ -203,16 +231,6 @@ def _coded(
             f"{array[place].as_py()!r} in {called}: the file is being changed"
         )
     return column, found
-
-
-def _as_they_are(
-    array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
-) -> tuple[Column, NDArray[np.int32]]:
-    """Codes of texts that another has written as the categories are."""
-    del row, gaps, row_names
-    encoded = array.dictionary_encode()
-    words = tuple(encoded.dictionary.to_pylist())
-    return Column(column.name, column.kind, words), encoded.indices.fill_null(MISSING).to_numpy()
 
 
 def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:

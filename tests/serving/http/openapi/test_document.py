@@ -10,7 +10,7 @@ import pytest
 
 from serving import create_app, errors
 from serving.bundle import BooleanColumn, Bundle, CategoryColumn, DateColumn
-from serving.codec.column_validators import WrongValueError
+from serving.bundle.column_schema import WrongValueError
 from serving.codec.input_schema import InputSchema
 from serving.http.key_file import generate_key
 from serving.http.openapi import OpenApiDocument

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import Enum
 from heapq import nlargest
 
-from serving.bundle import DEFAULT_GAP_TEXTS
+from serving.bundle.manifest import DEFAULT_GAP_TEXTS
 
 MAX_QUOTED_CHARACTERS = 40
 MAX_LISTED_NAMES = 5  # categories or columns that one message lists
@@ -34,9 +34,6 @@ class UnparsedValue(Enum):
 
     LIST = "a list"
     OBJECT = "an object"
-
-
-UNPARSED_BY_BRACKET = {"[": UnparsedValue.LIST, "{": UnparsedValue.OBJECT}
 
 
 def describe_value(value: object) -> str:

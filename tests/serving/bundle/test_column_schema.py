@@ -13,12 +13,17 @@ from serving.bundle import (
     CategoryColumn,
     DateColumn,
     NumberColumn,
+    WrongNumberError,
+    WrongValueError,
+    create_column_schema,
 )
-from serving.codec.column_validators import WrongValueError
+from serving.bundle.column_schema import WrongCellError
+from serving.bundle.quoting import UnparsedValue
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import UnparsedValue
 from serving.codec.validation import validate_numbers
 from serving.errors import InvalidInstancesError
+from tests.fuzzing import examples
+from tests.generated_columns import FLOATS, columns
 
 
 def number(missing="refuse", name="n"):
@@ -356,3 +361,59 @@ def test_validate_date_accepts_the_manifests_format_and_iso_8601():
     for text in ("06/22/2025", "22/06/25", "2" * 10**6):
         with pytest.raises(WrongValueError, match="a date written %d/%m/%Y, in ISO 8601"):
             validator.validate(text)
+
+
+@examples(200)
+@given(columns(), st.lists(st.floats(width=64) | FLOATS, min_size=1, max_size=4))
+def test_validate_numbers_any_column_agrees_with_validate(column, numbers):
+    schema = create_column_schema(column)
+    expected = []
+    for index, value in enumerate(numbers):
+        try:
+            expected.append(schema.validate(None if math.isnan(value) else value))
+        except WrongValueError as wrong:
+            with pytest.raises(WrongNumberError) as raised:
+                schema.validate_numbers(np.array(numbers))
+            assert (raised.value.index, raised.value.is_gap) == (index, wrong.is_gap)
+            return
+    found = schema.validate_numbers(np.array(numbers))
+    np.testing.assert_array_equal(found, np.array(expected, found.dtype))
+
+
+def test_validate_date_negative_zero_is_zero_as_in_arrays():
+    (schema,) = InputSchema([date()]).columns
+    assert math.copysign(1, schema.validate(-0.0)) == 1
+    assert math.copysign(1, schema.validate_numbers(np.array([-0.0]))[0]) == 1
+
+
+@pytest.mark.parametrize("written", ["seconds", "%Y%m%d"])
+def test_validate_date_text_of_a_number_that_means_a_gap_is_a_gap(written):
+    column = date("impute").model_copy(update={"format": written, "gaps": ["19000101"]})
+    (schema,) = InputSchema([column]).columns
+    for value in ("19000101", "19000101.0", 19000101, 19000101.0):
+        assert math.isnan(schema.validate(value))
+    assert not math.isnan(schema.validate("19000102.0"))
+
+
+def test_for_timestamps_no_moment_stands_for_a_gap():
+    column = date("impute").model_copy(update={"gaps": ["-999"]})
+    (schema,) = InputSchema([column]).columns
+    assert math.isnan(schema.validate(-999))
+    assert schema.for_timestamps().validate_numbers(np.array([-999.0])).tolist() == [-999]
+    assert create_column_schema(number()).for_timestamps() is None
+
+
+def test_parse_cell_is_the_value_that_json_has():
+    def parse(column, text):
+        return create_column_schema(column).parse_cell(text)
+
+    assert parse(number(), " 1.5 ") == 1.5
+    assert parse(number(), "1_0") == "1_0"
+    assert parse(boolean(), "TRUE") is True
+    assert parse(boolean(), "0.0") == 0
+    assert parse(category("1"), " 1.0") == " 1.0"
+    assert parse(date(), "86400") == 86400
+    for column in (number(), boolean(), category("1"), date()):
+        assert parse(column, " NA ") is None
+    with pytest.raises(WrongCellError, match="which may be either; write 2024-05-17 for the day"):
+        parse(date(), "20240517")

@@ -1,0 +1,93 @@
+"""Values of files that `trainer score` once read otherwise than the server."""
+
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from serving.bundle import (
+    BooleanColumn,
+    CategoryColumn,
+    DateColumn,
+    NumberColumn,
+    WrongNumberError,
+    create_column_schema,
+)
+from trainer.data.files.column_values import read_categories, read_values
+
+RULES = {"name": "c", "missing": "impute"}
+NOON = datetime(2024, 5, 17, 12, 30, tzinfo=UTC).timestamp()
+
+
+def number(**rules):
+    return NumberColumn(type="number", minimum=0, maximum=1, **RULES | rules)
+
+
+def date(format="iso8601", **rules):  # noqa: A002
+    return DateColumn(type="date", minimum="", maximum="", format=format, **RULES | rules)
+
+
+def boolean(**rules):
+    return BooleanColumn(type="boolean", **RULES | rules)
+
+
+@pytest.mark.parametrize(
+    ("column", "array", "expected"),
+    [
+        (date(), pa.array(["86400.5", "2024-05-17T12:30"]), [86400.5, NOON]),
+        (date(), pa.array([86400, None]), [86400, math.nan]),
+        (date(), pa.array(["2024-05-17T12:30:00.1234567"]), [NOON + 0.1234567]),
+        (date("milliseconds"), pa.array(["1500.5", "2.0", "NA"]), [1.5005, 0.002, math.nan]),
+        (date("seconds", gaps=["-999"]), pa.array(["-999.0", "-998"]), [math.nan, -998]),
+        (date(gaps=["-999"]), pa.array([-999], pa.timestamp("s")), [-999]),
+        (boolean(), pa.array([1 + 2.0**-40, 0.0]), [1 + 2.0**-40, 0]),
+        (boolean(texts={"yes": True}), pa.array([" YES", "0.0", "?"]), [1, 0, math.nan]),
+        (number(gaps=["-9"]), pa.array(["-9.0", " 5. ", "+.5e1"]), [math.nan, 5, 5]),
+        (number(), pa.array(["1", "inf", "nan"])[::2], [1, math.nan]),
+    ],
+)
+def test_read_values_are_those_that_the_server_reads(column, array, expected):
+    found = read_values(array, create_column_schema(column))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("column", "array", "index"),
+    [
+        (date("seconds"), pa.array(["31", "0x1F"]), 1),
+        (date(), pa.array(["2024-05-17T12"]), 0),
+        (date(), pa.array(["2024-05-17", "20240517"]), 1),
+        (date(missing="refuse"), pa.array(["2024-05-17", "NA"]), 1),
+        (number(gaps=[]), pa.array(["1", "nan"]), 1),
+        (number(dtype="float64"), pa.array(["1", "2", "inf"]), 2),
+        (number(missing="refuse"), pa.array([1.0, math.nan]), 1),
+        (boolean(), pa.array(["true", "yes"]), 1),
+    ],
+)
+def test_read_values_refuses_what_the_server_refuses(column, array, index):
+    with pytest.raises(WrongNumberError) as refused:
+        read_values(array, create_column_schema(column))
+    assert refused.value.index == index
+
+
+def category(*categories, **rules):
+    rules = RULES | {"unseen": "unknown", "normalized": True} | rules
+    return CategoryColumn(type="category", categories=list(categories), **rules)
+
+
+def test_read_categories_numbers_are_categories_only_where_the_categories_are_numbers():
+    schema = create_column_schema(category("1", "2.5", "x"))
+    found = read_categories(pa.array([1.0, 2.5, math.nan, 7.0]), schema)
+    assert found.to_pylist() == ["1", "2.5", None, "7"]
+    with pytest.raises(WrongNumberError):
+        read_categories(pa.array([1]), create_column_schema(category("x")))
+    with pytest.raises(WrongNumberError):
+        read_categories(pa.array([True]), create_column_schema(category("1")))
+
+
+def test_read_categories_times_are_the_texts_that_training_reads():
+    schema = create_column_schema(category("2024-05-17", "2024-05-18"))
+    days = pa.array(["2024-05-18", None]).cast(pa.date32())
+    assert read_categories(days, schema).to_pylist() == ["2024-05-18", None]
