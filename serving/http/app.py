@@ -30,7 +30,7 @@ from serving.http.routes import CONVERTERS, Route, RouteTable
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
-from serving.repository import Repository
+from serving.repository import Repository, RepositoryOptions
 from serving.repository.folder_scan import require_models_folder
 from serving.repository.shared_state import SharedState
 from serving.runtime import ProofLimits
@@ -83,21 +83,25 @@ def _build_components(
 ) -> ServerComponents:
     api_keys = ApiKeys(settings.keys)
     api_keys.start_watching()
+    ignores_extra = settings.extra == "ignore"
     repository = Repository(
         settings.models,
-        settings.variant,
-        SharedState.inherited,
-        keep=settings.keep,
-        poll=settings.poll,
-        take_up=settings.take_up,
-        state=settings.state,
-        default_model=settings.default_model,
+        RepositoryOptions(
+            variant=settings.variant,
+            keep=settings.keep,
+            poll=settings.poll,
+            take_up=settings.take_up,
+            state=settings.state,
+            default_model=settings.default_model,
+            limits=_build_proof_limits(settings),
+            should_ignore_extra=ignores_extra,
+        ),
+        shared_state=SharedState.inherited,
         on_outcome=count_reload,
-        limits=_build_proof_limits(settings),
         proof_server=ProofServer.shared,
     )
+    repository.load()
     repository.watch()
-    ignores_extra = settings.extra == "ignore"
     batcher = InstrumentedBatcher(
         counters.own_slot,
         max_batch_rows=settings.max_batch_rows,
@@ -108,7 +112,7 @@ def _build_components(
     return ServerComponents(
         settings=settings,
         repository=repository,
-        predictor=Predictor(batcher, ignores_extra=ignores_extra),
+        predictor=Predictor(batcher),
         api_keys=api_keys,
         proxies=TrustedProxies(settings.forwarded_allow_ips),
         counters=counters,

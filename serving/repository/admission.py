@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, find_breaking_changes
 from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.loaded_models import LoadedVersions
+from serving.repository.options import TakeUpPolicy
 from serving.repository.rollout import Refusal, ServedVersions
 
 log = logging.getLogger(__name__)
 
-TakeUpPolicy = Literal["compatible", "all"]
 MAX_LISTED_DIFFERENCES = 5  # largest number of differences that a reason lists
 
 
