@@ -7,7 +7,7 @@ layer.
 """
 
 from serving.repository.loaded_models import ServedModel
-from serving.repository.options import RepositoryOptions
 from serving.repository.repository import Repository
+from serving.repository.repository_options import RepositoryOptions
 
 __all__ = ["Repository", "RepositoryOptions", "ServedModel"]

@@ -20,7 +20,7 @@ from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_readable_fingerprint
 from serving.repository.loaded_models import LoadedVersions, ServedModel
-from serving.repository.options import RepositoryOptions
+from serving.repository.repository_options import RepositoryOptions
 from serving.repository.rollout import ServedVersions, VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError
@@ -127,7 +127,7 @@ class VersionLoader:
     def _load_version(
         self, name: str, snapshot: VersionSnapshot, on_refused: OnRefused
     ) -> tuple[VersionSnapshot, ServedModel] | None:
-        if self._store.read_plan().get_refusal_reason(name, snapshot) is not None:
+        if self._store.read_plan().get_exclusion_reason(name, snapshot) is not None:
             return None
         report = self._proofs.pop_report(name, snapshot)
         if report.error:

@@ -19,9 +19,9 @@ from serving.repository.folder_scan import MAX_NAME_CHARACTERS, explain_missing_
 from serving.repository.index import IndexEntry, build_index
 from serving.repository.loaded_models import LoadedModels
 from serving.repository.loading import VersionLoader
-from serving.repository.options import DEFAULT_OPTIONS, RepositoryOptions
 from serving.repository.overrides import FileStats, StateChange, StateFile
 from serving.repository.reconciler import ROLLOUT_POLL_SECONDS, OnOutcome, Reconciler
+from serving.repository.repository_options import DEFAULT_OPTIONS, RepositoryOptions
 from serving.repository.requested_rollout import RequestedRollout
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
@@ -175,7 +175,7 @@ class Repository(LoadedModels):
         """
         with self._lock:
             highest = self._list_versions(name)[-1]
-            self._reconciler.clear_refusal(name, highest)  # The cause of a refusal may be gone.
+            self._reconciler.clear_exclusions(name, highest)  # The cause of a refusal may be gone.
             return self._apply_change(name, highest, lambda state: state.clear_overrides(name))
 
     def unload_model(self, name: str) -> ChangeResult:
@@ -293,7 +293,7 @@ class Repository(LoadedModels):
         return models[name]
 
     def _pin_version(self, name: str, version: int) -> ChangeResult:
-        self._reconciler.clear_refusal(name, version)
+        self._reconciler.clear_exclusions(name, version)
         return self._apply_change(name, version, lambda state: state.pin_version(name, version))
 
     def _apply_change(self, name: str, version: int | None, change: StateChange) -> ChangeResult:

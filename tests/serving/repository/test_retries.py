@@ -157,11 +157,11 @@ def test_refuse_crashing_versions_served_version_is_retried_after_600_seconds(
         attempt = store.record_load_attempt("digits", snapshot)
         start_worker(store, attempt.__enter__)()
         store.refuse_crashing_versions()
-    assert "got 2 workers" in store.read_plan().get_refusal_reason("digits", snapshot)
+    assert "got 2 workers" in store.read_plan().get_exclusion_reason("digits", snapshot)
     desired_versions = DesiredVersions(only_digits, StateFile(only_digits / ".serving.json"), 1)
     desired_versions.scan_folder()
     due = [
-        bool(desired_versions.find_outdated_refusals(store.read_plan(), clock.now + wait))
+        bool(desired_versions.find_outdated_exclusions(store.read_plan(), clock.now + wait))
         for wait in (599.9, 600.1)
     ]
     assert due == expected
