@@ -65,7 +65,7 @@ class Repository(LoadedModels):
 
     Args:
         models: Folder of models.
-        options: Which versions and variants to serve, and how to test them.
+        options: Choice of versions and variants to serve, and limits of their self-tests.
         shared_state: State that the workers share; None if this process is the only one.
         on_outcome: Callback for each version that is served, held, refused or unloaded here.
         proof_server: Server that tests versions in separate processes before they are loaded; None
