@@ -37,7 +37,9 @@ MINUTES = 10
 def bodies(models: Path, seed: int = 6) -> list[tuple[bytes, bytes]]:
     """Requests and the answers each of them has to get."""
     rng = np.random.default_rng(seed)
-    model = Repository(models).find_model(None)
+    repository = Repository(models)
+    repository.load()
+    model = repository.find_model(None)
     predict = Predictor(Batcher())
     found = []
     for _ in range(BODIES):

@@ -62,8 +62,9 @@ class KeyRemoval(NamedTuple):
 class ApiKeys:
     """The keys that a server accepts, kept up to date with the key file.
 
-    A bad key file raises nothing; the module's docstring says which keys are accepted then. Each
-    problem is logged once.
+    The constructor does no work: the file is read by `start_watching`, or else at the first request
+    that needs a key. A bad key file raises nothing; the module's docstring says which keys are
+    accepted then. Each problem is logged once.
 
     Args:
         path: Path of the key file; None for a server without keys, where anyone may predict and
@@ -79,16 +80,16 @@ class ApiKeys:
         self._last_logged = ""  # last message, so that it is not repeated
         self._next_poll_at = inf if path is None else 0.0
         self._reload_lock = threading.Lock()
-        self.reload_if_changed()
 
     def start_watching(self) -> None:
-        """Check the file regularly in the background, also while no requests arrive.
+        """Read the file, and check it regularly in the background, also while no requests arrive.
 
         Only regular checks can tell how long a file has been missing. They end when this object is
         no longer referenced. They run in a thread, which is a greenlet in a worker of this server,
         since gevent has patched `threading` there.
         """
         if self._path is not None:
+            self.reload_if_changed()
             threading.Thread(
                 target=_poll_until_collected, args=(weakref.ref(self),), name="keys", daemon=True
             ).start()

@@ -30,7 +30,7 @@ from serving.http.routes import CONVERTERS, Route
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
-from serving.repository import Repository
+from serving.repository import Repository, RepositoryOptions
 from serving.repository.folder_scan import require_models_folder
 from serving.runtime import ProofLimits
 from serving.settings.cloud_platforms import VertexSettings
@@ -80,21 +80,25 @@ def _build_components(settings: Settings, shared: SharedResources) -> ServerComp
     routes = build_route_table(VertexSettings())
     api_keys = ApiKeys(settings.keys)
     api_keys.start_watching()
+    ignores_extra = settings.extra == "ignore"
     repository = Repository(
         settings.models,
-        settings.variant,
-        shared.state,
-        keep=settings.keep,
-        poll=settings.poll,
-        take_up=settings.take_up,
-        state=settings.state,
-        default_model=settings.default_model,
+        RepositoryOptions(
+            variant=settings.variant,
+            keep=settings.keep,
+            poll=settings.poll,
+            take_up=settings.take_up,
+            state=settings.state,
+            default_model=settings.default_model,
+            limits=_build_proof_limits(settings),
+            should_ignore_extra=ignores_extra,
+        ),
+        shared_state=shared.state,
         on_outcome=EventMetrics(shared.counters.own_slot).count_reload,
-        limits=_build_proof_limits(settings),
         proof_server=shared.proof_server,
     )
+    repository.load()
     repository.watch()
-    ignores_extra = settings.extra == "ignore"
     batcher = InstrumentedBatcher(
         shared.counters.own_slot,
         max_batch_rows=settings.max_batch_rows,
@@ -106,7 +110,7 @@ def _build_components(settings: Settings, shared: SharedResources) -> ServerComp
         settings=settings,
         routes=routes,
         repository=repository,
-        predictor=Predictor(batcher, ignores_extra=ignores_extra),
+        predictor=Predictor(batcher),
         api_keys=api_keys,
         proxies=TrustedProxies(settings.forwarded_allow_ips),
         counters=shared.counters,

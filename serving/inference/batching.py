@@ -70,6 +70,8 @@ class Batcher:
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
         self.pending_rows = self.last_batch_size = 0
         self._pending_seconds = 0.0  # estimated run time of all pending rows
+        # Not a field of the model: a queue belongs to one batcher, and the repository, which makes
+        # the models, must not import this package.
         self._queues: WeakKeyDictionary[ServedModel, ModelQueue] = WeakKeyDictionary()
         # Queues that hold a request, in the order in which they are flushed.
         self._active_queues: dict[ModelQueue, None] = {}

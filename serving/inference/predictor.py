@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from gevent import Greenlet, getcurrent
@@ -52,14 +51,10 @@ class Predictor:
 
     Args:
         batcher: Batcher that runs the models.
-        ignores_extra: Whether a request may name columns that the model does not have.
     """
 
-    def __init__(self, batcher: Batcher, *, ignores_extra: bool = False) -> None:
+    def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
-        self._ignores_extra = ignores_extra
-        # Built once per model, and freed together with it.
-        self._input_schemas: WeakKeyDictionary[ServedModel, InputSchema] = WeakKeyDictionary()
         self._large_decode_lock = Semaphore(1)
 
     def check_media_type(self, protocol: Protocol, media_type: str) -> None:
@@ -89,14 +84,10 @@ class Predictor:
         Raises:
             ServingError: If no prediction can be made; the subclass says why.
         """
-        schema = self._input_schemas.get(model)
-        if schema is None:
-            schema = InputSchema(model.manifest.inputs, should_ignore_extra=self._ignores_extra)
-            self._input_schemas[model] = schema
         if len(request.content) > LARGE_MESSAGE_BYTES:
-            decoded = self._decode_large(protocol, request, schema)
+            decoded = self._decode_large(protocol, request, model.input_schema)
         else:
-            decoded = PROTOCOL_DECODERS[protocol](request, schema)
+            decoded = PROTOCOL_DECODERS[protocol](request, model.input_schema)
         context.rows = len(next(iter(decoded.inputs.values())))
         context.decoded_at = perf_counter()
         outputs = self.batcher.run(model, decoded.inputs, context)

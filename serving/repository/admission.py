@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, find_breaking_changes
 from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.loaded_models import LoadedVersions
-from serving.repository.rollout import Refusal, ServedVersions
+from serving.repository.repository_options import TakeUpPolicy
+from serving.repository.rollout import Hold, ServedVersions
 
 log = logging.getLogger(__name__)
 
-TakeUpPolicy = Literal["compatible", "all"]
 MAX_LISTED_DIFFERENCES = 5  # largest number of differences that a reason lists
 
 
@@ -40,8 +39,8 @@ class Admission:
 
     def find_incompatibility(
         self, name: str, new: LoadedVersions, current: ServedVersions, served: LoadedVersions
-    ) -> Refusal | None:
-        """Return the reason to hold a version; None if it may be served.
+    ) -> Hold | None:
+        """Return the hold of a version; None if it may be served.
 
         A version below the live one may always be served, since it replaces a live version that
         cannot be served any more. A version that an administrator has pinned, or has loaded on
@@ -82,7 +81,7 @@ class Admission:
         else:
             folder = self._get_folder(name, live)
             live_fingerprint = run_in_thread(lambda: compute_fingerprint(folder))
-        return Refusal(
+        return Hold(
             reason=_format_hold_reason(name, snapshot.version, live, differences),
             live_fingerprint=live_fingerprint,
             live_version=live,

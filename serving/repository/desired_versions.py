@@ -14,7 +14,14 @@ from serving.errors import StateNotKeptError
 from serving.event_loop import run_in_thread
 from serving.repository.folder_scan import FolderScan, compute_fingerprint, explain_missing_models
 from serving.repository.overrides import SavedState, StateFile
-from serving.repository.rollout import RolloutPlan, ServedVersions, VersionSnapshot
+from serving.repository.rollout import (
+    Exclusion,
+    Hold,
+    Refusal,
+    RolloutPlan,
+    ServedVersions,
+    VersionSnapshot,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +88,7 @@ class DesiredVersions:
             lambda: select_versions(self.models, name, self.folder_scan, state, plan, self._keep)
         )
 
-    def find_outdated_refusals(self, plan: RolloutPlan, now: float) -> list[tuple[str, str]]:
+    def find_outdated_exclusions(self, plan: RolloutPlan, now: float) -> list[tuple[str, str]]:
         """Return the refused and held versions that are to be tried again.
 
         These are versions whose files were changed or removed, versions with a `retry_at` in the
@@ -89,14 +96,14 @@ class DesiredVersions:
         shares the state file.
 
         Args:
-            plan: Plan with the refusals.
+            plan: Plan with the refused and held versions.
             now: Time on the rollout store's clock, in seconds.
 
         Returns:
             Pairs of `NAME/VERSION` and fingerprint.
         """
         outdated = []
-        for key, refusals in plan.refusals.items():
+        for key, exclusions in plan.exclusions.items():
             name, _, number = key.partition("/")
             version = int(number)
             current = {snapshot.fingerprint for snapshot in plan.served_versions.get(name, [])}
@@ -105,16 +112,10 @@ class DesiredVersions:
                 current.add(compute_fingerprint(self.models / key))
             outdated += [
                 (key, fingerprint)
-                for fingerprint, refusal in refusals.items()
+                for fingerprint, exclusion in exclusions.items()
                 if fingerprint not in current
-                or (refusal.retry_at is not None and now > refusal.retry_at)
-                # Release a held version that has been requested meanwhile. If it has the number of
-                # the live version, its files were replaced, and the request meant the old files.
-                or (
-                    refusal.live_fingerprint
-                    and version in requested
-                    and version != refusal.live_version
-                )
+                or _is_retry_due(exclusion, now)
+                or (version in requested and _is_released_on_request(exclusion, version))
             ]
         return outdated
 
@@ -128,6 +129,18 @@ class DesiredVersions:
         if self.read_errors.get(name) != reason:
             log.error("%s: %s; the served versions stay as they are", self.models, reason)
             self.read_errors[name] = reason
+
+
+def _is_retry_due(exclusion: Exclusion, now: float) -> bool:
+    retry_at = exclusion.retry_at if isinstance(exclusion, Refusal) else None
+    return retry_at is not None and now > retry_at
+
+
+def _is_released_on_request(exclusion: Exclusion, version: int) -> bool:
+    """Return whether a version is served if an administrator has requested its number."""
+    # If a held version has the number of the live one, its files were replaced, and the request
+    # meant the old files.
+    return isinstance(exclusion, Hold) and version != exclusion.live_version
 
 
 def select_versions(
@@ -178,6 +191,6 @@ def _iterate_accepted(
         # content in memory.
         unchanged = [snapshot for snapshot in in_memory if snapshot.has_same_content(on_disk)]
         for snapshot in unchanged or [on_disk, *in_memory]:
-            if plan.get_refusal_reason(folder.name, snapshot) is None:
+            if plan.get_exclusion_reason(folder.name, snapshot) is None:
                 yield snapshot
                 break

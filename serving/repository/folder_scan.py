@@ -127,6 +127,8 @@ def _describe_entry(entry: os.DirEntry[str]) -> str:
     return f"{entry.name} {stats.st_ino} {stats.st_size} {times}"
 
 
+# Per process, since an entry depends on nothing but its arguments: they change with every change of
+# the files. The scan, the admission and the loading of a version all read the same entries.
 @lru_cache(MAX_CACHED_FINGERPRINTS)
 def _hash_content(folder: Path, stats_hash: str) -> str:
     """Return the hash of the manifest if all files match it, else `stats_hash`.

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from serving.bundle import Manifest
+from serving.codec.input_schema import InputSchema
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository.folder_scan import MAX_NAME_CHARACTERS
 from serving.repository.rollout import VersionSnapshot
@@ -27,6 +28,7 @@ class ServedModel:
 
     Attributes:
         manifest: Manifest of the version.
+        input_schema: Columns of the manifest, with the validators that decode a request's rows.
         variant: Name of the served variant.
         session: Session that runs the variant's graph, warmed up with batches of several sizes.
         variant_reason: Reason, as a sentence, why this variant was selected.
@@ -35,6 +37,7 @@ class ServedModel:
     """
 
     manifest: Manifest
+    input_schema: InputSchema
     variant: str
     session: GraphSession
     variant_reason: str

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from serving.bundle import MANIFEST_FILE, Bundle, BundleError, TransientBundleError
 from serving.bundle.files import is_transient_error
+from serving.codec.input_schema import InputSchema
 from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_readable_fingerprint
 from serving.repository.loaded_models import LoadedVersions, ServedModel
+from serving.repository.repository_options import RepositoryOptions
 from serving.repository.rollout import ServedVersions, VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError
@@ -44,8 +46,7 @@ class VersionLoader:
     Args:
         desired_versions: Reader of the folder of models.
         store: Rollout plan that all workers share.
-        variant: Name of the variant to serve if a version has it, or "auto".
-        limits: Limits of time and memory within which versions are tested.
+        options: Variant to serve, limits of the self-tests, and what requests may contain.
         proof_server: Server that tests versions in separate processes before they are loaded; None
             to load them without that test.
     """
@@ -54,13 +55,12 @@ class VersionLoader:
         self,
         desired_versions: DesiredVersions,
         store: RolloutStore,
-        variant: str,
-        limits: ProofLimits,
+        options: RepositoryOptions,
         proof_server: ProofServer | None,
     ) -> None:
         self._models, self._store = desired_versions.models, store
-        self._variant, self._limits = variant, limits
-        self._proofs = IsolatedProofs(proof_server, desired_versions.models, limits)
+        self._options = options
+        self._proofs = IsolatedProofs(proof_server, desired_versions.models, options.limits)
         self._loaded_not_served: dict[str, LoadedVersions] = {}
 
     def is_proving(self, name: str) -> bool:
@@ -127,7 +127,7 @@ class VersionLoader:
     def _load_version(
         self, name: str, snapshot: VersionSnapshot, on_refused: OnRefused
     ) -> tuple[VersionSnapshot, ServedModel] | None:
-        if self._store.read_plan().get_refusal_reason(name, snapshot) is not None:
+        if self._store.read_plan().get_exclusion_reason(name, snapshot) is not None:
             return None
         report = self._proofs.pop_report(name, snapshot)
         if report.error:
@@ -137,9 +137,7 @@ class VersionLoader:
             return None
 
         def load() -> tuple[ServedModel, VariantDecision]:
-            return load_version(
-                self._models, name, snapshot, self._variant, self._limits, report.unsafe
-            )
+            return load_version(self._models, name, snapshot, self._options, report.unsafe)
 
         try:
             with self._store.record_load_attempt(name, snapshot):
@@ -242,8 +240,7 @@ def load_version(
     models: Path,
     name: str,
     snapshot: VersionSnapshot,
-    variant: str,
-    limits: ProofLimits,
+    options: RepositoryOptions,
     unsafe: Mapping[str, str],
 ) -> tuple[ServedModel, VariantDecision]:
     """Load a version, run the self-tests of its variants and measure the selected one.
@@ -253,8 +250,8 @@ def load_version(
         name: Name of the model.
         snapshot: Version with the fingerprint that its folder must have. If it has a variant
             decision, that decision is followed.
-        variant: Name of the preferred variant, or "auto"; ignored if there is a decision.
-        limits: Limits of time and memory of the self-tests.
+        options: Preferred variant, which is ignored if there is a decision; limits of the
+            self-tests; and whether requests may name other columns.
         unsafe: Variants that must not be loaded: a mapping from the variant's name to the reason.
 
     Returns:
@@ -269,8 +266,10 @@ def load_version(
     if (path / MANIFEST_FILE).exists():
         # The files may have changed since another process ran the proof.
         _require_unchanged(path, snapshot)
-    bundle = Bundle.open(path, models, limits.bundle)
-    selection = select_variant(bundle, variant, snapshot.variant_decision, limits, unsafe)
+    bundle = Bundle.open(path, models, options.limits.bundle)
+    selection = select_variant(
+        bundle, options.variant, snapshot.variant_decision, options.limits, unsafe
+    )
     _require_unchanged(path, snapshot)
     checks = {
         name: replace(check, failure=strip_models_path(check.failure, models))
@@ -283,7 +282,15 @@ def load_version(
     except GraphError as error:
         raise BundleError(f"{path}: {error}") from error
     model = ServedModel(
-        bundle.manifest, selection.variant, selection.session, selection.reason, checks, profile
+        manifest=bundle.manifest,
+        input_schema=InputSchema(
+            bundle.manifest.inputs, should_ignore_extra=options.should_ignore_extra
+        ),
+        variant=selection.variant,
+        session=selection.session,
+        variant_reason=selection.reason,
+        variant_checks=checks,
+        latency_profile=profile,
     )
     return model, selection.decision
 

@@ -99,6 +99,8 @@ class SavedState(Overrides, RecordedDefaults):
         return self.model_copy(update=changes)
 
 
+# Inode, size in bytes and modification time in nanoseconds of each file of the saved state.
+FileStats = tuple[tuple[int, int, int] | None, ...]
 StateChange = Callable[[SavedState], SavedState]
 StatePart = TypeVar("StatePart", Overrides, RecordedDefaults)
 
@@ -122,7 +124,7 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path, self.record_path = path, path.with_suffix(f".live{path.suffix}")
 
-    def stat_files(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def stat_files(self) -> FileStats:
         """Return a value that changes whenever one of the files is written.
 
         Returns:

@@ -119,7 +119,7 @@ class Reconciler:
         """Read the folder and the state file, and start the rollouts that they require."""
         self.desired_versions.scan_folder()
         self.desired_versions.reload_saved_state()
-        self._clear_outdated_refusals()
+        self._clear_outdated_exclusions()
         self._pending_models |= {
             *self.desired_versions.folder_scan.versions,
             *self.rollout_store.read_plan().served_versions,
@@ -130,7 +130,7 @@ class Reconciler:
         """Read the state file; models whose pin or unload changed become pending."""
         if changed := self.desired_versions.reload_saved_state():
             self.desired_versions.scan_folder()
-            self._clear_outdated_refusals()  # A version that was held may be pinned now.
+            self._clear_outdated_exclusions()  # A version that was held may be pinned now.
             self._pending_models |= changed
 
     def start_pending_rollouts(self) -> None:
@@ -176,11 +176,11 @@ class Reconciler:
         self.rollout_store.commit_rollout(name)
         self.live_record.is_stale = True
 
-    def clear_refusal(self, name: str, version: int) -> None:
-        """Forget that a version was refused, so that it is loaded and tested again."""
+    def clear_exclusions(self, name: str, version: int) -> None:
+        """Forget that a version was refused or held, so that it is loaded and tested again."""
         key = f"{name}/{version}"
-        refusals = self.rollout_store.read_plan().refusals.get(key, {})
-        self.rollout_store.clear_refusals([(key, fingerprint) for fingerprint in refusals])
+        exclusions = self.rollout_store.read_plan().exclusions.get(key, {})
+        self.rollout_store.clear_exclusions([(key, fingerprint) for fingerprint in exclusions])
 
     def is_safe_to_load(self, name: str, versions: ServedVersions) -> bool:
         """Return whether the proofs of these versions have ended; start those that have not begun.
@@ -213,7 +213,7 @@ class Reconciler:
         reasons = self._collect_refusal_reasons(plan)
         if reasons != self.loaded_models.refusal_reasons:
             self.loaded_models.refusal_reasons = reasons
-        self.loaded_models.hold_reasons = plan.list_refusal_reasons(is_held=True)
+        self.loaded_models.hold_reasons = plan.list_hold_reasons()
 
     def _collect_refusal_reasons(self, plan: RolloutPlan) -> dict[str, str]:
         """Return why versions, variants, folders and the state file are not used, by their keys."""
@@ -230,10 +230,10 @@ class Reconciler:
             reasons[name] = strip_models_path(reason, desired.models)
         return reasons
 
-    def _clear_outdated_refusals(self) -> None:
+    def _clear_outdated_exclusions(self) -> None:
         plan, now = self.rollout_store.read_plan(), self.rollout_store.clock()
-        self.rollout_store.clear_refusals(
-            run_in_thread(lambda: self.desired_versions.find_outdated_refusals(plan, now))
+        self.rollout_store.clear_exclusions(
+            run_in_thread(lambda: self.desired_versions.find_outdated_exclusions(plan, now))
         )
 
     def _start_rollout(self, name: str) -> None:
@@ -278,14 +278,14 @@ class Reconciler:
         self, name: str, loaded: LoadedVersions, current: ServedVersions
     ) -> bool:
         """Return whether the first of the loaded versions is held; record the reason if so."""
-        refusal = self._admission.find_incompatibility(
+        hold = self._admission.find_incompatibility(
             name, loaded, current, self._served.get(name, [])
         )
-        if refusal is None:
+        if hold is None:
             return False
         snapshot = loaded[0][0]
-        log.warning("%s/%s is %s", name, snapshot.version, refusal.reason)
-        self.rollout_store.refuse_version(name, snapshot, refusal)
+        log.warning("%s/%s is %s", name, snapshot.version, hold.reason)
+        self.rollout_store.exclude_version(name, snapshot, hold)
         self._on_outcome(name, "held")
         return True
 
@@ -307,7 +307,8 @@ class Reconciler:
                 )
                 return
         retry_at = now + READ_RETRY_SECONDS if is_transient else None
-        self.rollout_store.refuse_version(name, snapshot, Refusal(reason=reason, retry_at=retry_at))
+        refusal = Refusal(reason=reason, retry_at=retry_at)
+        self.rollout_store.exclude_version(name, snapshot, refusal)
 
     def _serve_versions(self, name: str, versions: ServedVersions) -> None:
         """Serve the committed versions of a model; stop serving the model if there are none."""

@@ -13,18 +13,18 @@ from typing_extensions import TypedDict
 
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
 from serving.event_loop import run_in_thread
-from serving.repository.admission import Admission, TakeUpPolicy
+from serving.repository.admission import Admission
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import MAX_NAME_CHARACTERS, explain_missing_models
 from serving.repository.index import IndexEntry, build_index
 from serving.repository.loaded_models import LoadedModels
 from serving.repository.loading import VersionLoader
-from serving.repository.overrides import StateChange, StateFile
+from serving.repository.overrides import FileStats, StateChange, StateFile
 from serving.repository.reconciler import ROLLOUT_POLL_SECONDS, OnOutcome, Reconciler
+from serving.repository.repository_options import DEFAULT_OPTIONS, RepositoryOptions
 from serving.repository.requested_rollout import RequestedRollout
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
-from serving.runtime import ProofLimits
 from serving.runtime.heap import is_trim_due, trim_heap
 from serving.runtime.proof_server import ProofServer
 from serving.runtime.variant_selection import AUTO_VARIANT
@@ -35,8 +35,6 @@ START_WAIT_SECONDS = 2.0  # longest wait for proofs at the start if a model is l
 EMPTY_START_WAIT_SECONDS = 30.0  # longest wait for proofs at the start if no model is loaded yet
 REMINDER_SECONDS = 60.0  # time between two log lines about a folder that is still empty
 STATE_POLL_SECONDS = 0.1  # time between two checks of the state file and the rollout plan
-DEFAULT_STATE_FILE = Path(".serving.json")
-DEFAULT_PROOF_LIMITS = ProofLimits()
 
 
 def ignore_outcome(_model: str, _outcome: str) -> None:
@@ -62,23 +60,14 @@ class ChangeResult(TypedDict):
 class Repository(LoadedModels):
     """The model repository of one worker: it serves the highest versions in a folder of models.
 
-    The constructor loads the highest versions of every model that pass their self-test. A version
-    that fails it is logged, and the next lower one is loaded instead. If other workers serve models
-    already, the same versions are loaded. Changes are noticed once `watch` is called.
+    The constructor does no work: `load` loads the models, and `watch` makes the worker notice later
+    changes.
 
     Args:
         models: Folder of models.
-        variant: Name of the variant to serve if a version has it, or "auto".
+        options: Choice of versions and variants to serve, and limits of their self-tests.
         shared_state: State that the workers share; None if this process is the only one.
-        keep: Largest number of versions of each model to serve.
-        poll: Time between two scans of the folder, in seconds; 0 scans it only on request.
-        take_up: "compatible" holds a new version that does not accept every request that the live
-            version accepts; "all" serves every version that passes its self-test.
-        state: Path of the state file, relative to the folder.
-        default_model: Name of the default model, which serves requests without a model name; None
-            for the first model that was served while no other model was, also before a restart.
         on_outcome: Callback for each version that is served, held, refused or unloaded here.
-        limits: Limits of time and memory within which versions are tested.
         proof_server: Server that tests versions in separate processes before they are loaded; None
             to load them without that test.
         clock: Function that returns the time in seconds, of a clock that all workers share.
@@ -87,39 +76,65 @@ class Repository(LoadedModels):
     def __init__(
         self,
         models: Path,
-        variant: str = AUTO_VARIANT,
-        shared_state: SharedState | None = None,
+        options: RepositoryOptions = DEFAULT_OPTIONS,
         *,
-        keep: int = 1,
-        poll: float = 1.0,
-        take_up: TakeUpPolicy = "compatible",
-        state: Path = DEFAULT_STATE_FILE,
-        default_model: str | None = None,
+        shared_state: SharedState | None = None,
         on_outcome: OnOutcome = ignore_outcome,
-        limits: ProofLimits = DEFAULT_PROOF_LIMITS,
         proof_server: ProofServer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(default_model)
-        self._models, self._variant, self._poll = models, variant, poll
-        self._state_file = StateFile(models / state)
+        super().__init__(options.default_model)
+        self._models, self._options = models, options
+        self._state_file = StateFile(models / options.state)
         store = RolloutStore(shared_state or SharedState(), clock)
-        self._desired = DesiredVersions(models, self._state_file, keep)
-        loader = VersionLoader(self._desired, store, variant, limits, proof_server)
-        admission = Admission(self._desired, take_up, limits.bundle)
+        self._desired = DesiredVersions(models, self._state_file, options.keep)
+        loader = VersionLoader(self._desired, store, options, proof_server)
+        admission = Admission(self._desired, options.take_up, options.limits.bundle)
         self._reconciler = Reconciler(self._desired, self, store, loader, admission, on_outcome)
         self._lock = threading.Lock()
-        self._last_stats = self._state_file.stat_files()
-        self._next_scan = time.monotonic() + poll
+        self._last_stats: FileStats = ()
+        self._next_scan = 0.0
         self._next_reminder = 0.0
-        self._start()
+
+    def load(self) -> None:
+        """Load the highest versions of every model that pass their self-test.
+
+        A version that fails it is logged, and the next lower one is loaded instead. If other
+        workers serve models already, the same versions are loaded. Call this once, in the process
+        that serves requests. A missing default model and an unknown variant are logged.
+        """
+        with self._lock:
+            self._last_stats = run_in_thread(self._state_file.stat_files)
+            self._next_scan = time.monotonic() + self._options.poll
+            self._reconciler.rollout_store.register_worker()
+            self._reconciler.advance_rollouts()
+            # Without polling, a worker that starts later serves only what the others serve.
+            if self._options.poll or not self.live_models:
+                self._reconciler.start_rollouts()
+            else:
+                self._reconciler.reload_saved_state()
+            self._reconciler.default_model.restore()
+            self._reconciler.advance_rollouts()
+            start = time.monotonic()
+            while not self._reconciler.is_settled:
+                max_wait = START_WAIT_SECONDS if self.live_models else EMPTY_START_WAIT_SECONDS
+                is_late = time.monotonic() - start > max_wait
+                if self._reconciler.is_only_waiting_for_proofs and is_late:
+                    break  # Versions whose proofs take long must not delay those that are loaded.
+                time.sleep(ROLLOUT_POLL_SECONDS)
+                self._reconciler.start_pending_rollouts()
+                self._reconciler.advance_rollouts()
+            if self._reconciler.is_settled:
+                self._reconciler.default_model.record_sole_model()
+            self._log_empty_folder()
+        self._log_unusable_options()
 
     def reconcile_once(self) -> None:
         """Scan for changes if a scan is due, and advance the rollouts in progress by one step."""
         with self._lock:
             stats = run_in_thread(self._state_file.stat_files)
-            if self._poll and time.monotonic() >= self._next_scan:
-                self._next_scan = time.monotonic() + self._poll
+            if self._options.poll and time.monotonic() >= self._next_scan:
+                self._next_scan = time.monotonic() + self._options.poll
                 self._reconciler.start_rollouts()
             elif stats != self._last_stats:
                 self._reconciler.reload_saved_state()
@@ -160,7 +175,7 @@ class Repository(LoadedModels):
         """
         with self._lock:
             highest = self._list_versions(name)[-1]
-            self._reconciler.clear_refusal(name, highest)  # The cause of a refusal may be gone.
+            self._reconciler.clear_exclusions(name, highest)  # The cause of a refusal may be gone.
             return self._apply_change(name, highest, lambda state: state.clear_overrides(name))
 
     def unload_model(self, name: str) -> ChangeResult:
@@ -230,30 +245,8 @@ class Repository(LoadedModels):
             self._reconciler.advance_rollouts()
             return build_index(self._reconciler)
 
-    def _start(self) -> None:
-        """Load the models, and log a missing default model or an unknown variant."""
-        with self._lock:
-            self._reconciler.rollout_store.register_worker()
-            self._reconciler.advance_rollouts()
-            # Without polling, a worker that starts later serves only what the others serve.
-            if self._poll or not self.live_models:
-                self._reconciler.start_rollouts()
-            else:
-                self._reconciler.reload_saved_state()
-            self._reconciler.default_model.restore()
-            self._reconciler.advance_rollouts()
-            start = time.monotonic()
-            while not self._reconciler.is_settled:
-                max_wait = START_WAIT_SECONDS if self.live_models else EMPTY_START_WAIT_SECONDS
-                is_late = time.monotonic() - start > max_wait
-                if self._reconciler.is_only_waiting_for_proofs and is_late:
-                    break  # Versions whose proofs take long must not delay those that are loaded.
-                time.sleep(ROLLOUT_POLL_SECONDS)
-                self._reconciler.start_pending_rollouts()
-                self._reconciler.advance_rollouts()
-            if self._reconciler.is_settled:
-                self._reconciler.default_model.record_sole_model()
-            self._log_empty_folder()
+    def _log_unusable_options(self) -> None:
+        """Log that the default model is not served, or that no model has the preferred variant."""
         has_models = self.live_models or self.is_default_configured
         lacks_default = has_models and self.default_model is None
         if lacks_default and self._reconciler.rollout_store.is_oldest_worker():
@@ -265,9 +258,10 @@ class Repository(LoadedModels):
         variants = sorted(
             {name for model in self.live_models.values() for name in model.variant_checks}
         )
-        if variants and self._variant not in (AUTO_VARIANT, *variants):  # Most likely a typo.
+        preferred = self._options.variant
+        if variants and preferred not in (AUTO_VARIANT, *variants):  # Most likely a typo.
             log.warning(
-                "expected a variant out of %s; got %s; ignored", ", ".join(variants), self._variant
+                "expected a variant out of %s; got %s; ignored", ", ".join(variants), preferred
             )
 
     def _log_empty_folder(self) -> None:
@@ -275,13 +269,14 @@ class Repository(LoadedModels):
         if self.live_models or self.refusal_reasons or self._desired.folder_scan.versions:
             self._next_reminder = 0.0
         elif time.monotonic() >= self._next_reminder:
+            poll = self._options.poll
             self._next_reminder = time.monotonic() + REMINDER_SECONDS
             if self._reconciler.rollout_store.is_oldest_worker():
                 log.warning(
                     "waiting for models: expected a folder of models, NAME/VERSION; got %s, %s; %s",
                     self._models,
                     explain_missing_models(self._models),
-                    f"it is scanned every {self._poll:g} s" if self._poll else "--poll is 0",
+                    f"it is scanned every {poll:g} s" if poll else "--poll is 0",
                 )
 
     def _list_versions(self, name: str) -> list[int]:
@@ -298,7 +293,7 @@ class Repository(LoadedModels):
         return models[name]
 
     def _pin_version(self, name: str, version: int) -> ChangeResult:
-        self._reconciler.clear_refusal(name, version)
+        self._reconciler.clear_exclusions(name, version)
         return self._apply_change(name, version, lambda state: state.pin_version(name, version))
 
     def _apply_change(self, name: str, version: int | None, change: StateChange) -> ChangeResult:

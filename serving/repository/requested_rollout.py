@@ -96,7 +96,7 @@ class RequestedRollout:
             self._reconciler.advance_rollouts()
             time.sleep(ROLLOUT_POLL_SECONDS)
         for snapshot in versions:
-            if self._store.read_plan().get_refusal_reason(self._name, snapshot) is not None:
+            if self._store.read_plan().get_exclusion_reason(self._name, snapshot) is not None:
                 raise self._build_refusal(snapshot.version)
         raise NoAgreementError(
             f"expected every worker to load {self._name} in time; one neither loaded nor refused "

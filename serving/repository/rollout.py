@@ -1,11 +1,13 @@
-"""The rollout plan: which versions all workers serve, are rolling out, and refuse.
+"""The rollout plan: which versions all workers serve, are rolling out, refuse and hold.
 
 All classes are pydantic models, since the workers share the plan as JSON text.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
 
 from serving.runtime.variant_selection import VariantDecision
 
@@ -64,22 +66,39 @@ class LoadAttempt(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The reason why a version with a given content is not served: it is refused or held.
+    """A version that cannot be loaded or fails its self-test, so that no worker serves it.
 
     Attributes:
+        kind: The constant "refused", which tells both kinds of exclusions apart in the plan's text.
         reason: Reason as a sentence.
         retry_at: Time at which the version is tried again, in seconds of the monotonic clock; None
             if it is tried again only when its files change.
-        live_fingerprint: For a held version, fingerprint of the live version that it is
-            incompatible with; None for a refused version.
-        live_version: For a held version, number of that live version, which is the held version's
-            own number if files were replaced in place; None for a refused version.
     """
 
+    kind: Literal["refused"] = "refused"
     reason: str
     retry_at: float | None = None
-    live_fingerprint: str | None = None
-    live_version: int | None = None
+
+
+class Hold(BaseModel):
+    """A version that passed its self-test, but does not accept all requests of the live version.
+
+    Attributes:
+        kind: The constant "held", which tells both kinds of exclusions apart in the plan's text.
+        reason: Reason as a sentence.
+        live_fingerprint: Fingerprint of the live version that it is incompatible with.
+        live_version: Number of that live version, which is the held version's own number if files
+            were replaced in place.
+    """
+
+    kind: Literal["held"] = "held"
+    reason: str
+    live_fingerprint: str
+    live_version: int
+
+
+# Why a version with a given content is not served.
+Exclusion = Annotated[Refusal | Hold, Field(discriminator="kind")]
 
 
 class RolloutPlan(BaseModel):
@@ -89,7 +108,8 @@ class RolloutPlan(BaseModel):
         worker_pids: Process ids of the workers; some may have died.
         served_versions: Served versions of each model, by its name.
         rollouts: Rollout in progress of each model, by its name.
-        refusals: Refusals by `NAME/VERSION`, then by fingerprint.
+        exclusions: Refused and held versions by `NAME/VERSION`, then by fingerprint, the latest
+            last.
         load_attempts: Version that each worker is loading now, by process id.
         crash_counts: Number of workers that ended while they loaded a version, by `NAME/VERSION`,
             then by fingerprint.
@@ -101,25 +121,24 @@ class RolloutPlan(BaseModel):
     worker_pids: list[int] = []
     served_versions: dict[str, ServedVersions] = {}
     rollouts: dict[str, Rollout] = {}
-    refusals: dict[str, dict[str, Refusal]] = {}
+    exclusions: dict[str, dict[str, Exclusion]] = {}
     load_attempts: dict[int, LoadAttempt] = {}
     crash_counts: dict[str, dict[str, int]] = {}
     implicit_default: str | None = None
 
-    def get_refusal_reason(self, name: str, snapshot: VersionSnapshot) -> str | None:
+    def get_exclusion_reason(self, name: str, snapshot: VersionSnapshot) -> str | None:
         """Return why a version with this content is refused or held; None if it is neither."""
-        refusal = self.refusals.get(f"{name}/{snapshot.version}", {}).get(snapshot.fingerprint)
-        return None if refusal is None else refusal.reason
+        exclusion = self.exclusions.get(f"{name}/{snapshot.version}", {}).get(snapshot.fingerprint)
+        return None if exclusion is None else exclusion.reason
 
-    def list_refusal_reasons(self, *, is_held: bool = False) -> dict[str, str]:
-        """Return the latest reason of each refused version, by `NAME/VERSION`.
+    def list_refusal_reasons(self) -> dict[str, str]:
+        """Return the reason of each version that was refused last, by `NAME/VERSION`."""
+        return self._list_reasons("refused")
 
-        Args:
-            is_held: Whether to return the versions that are held instead of the refused ones.
-        """
-        latest = {key: list(refusals.values())[-1] for key, refusals in self.refusals.items()}
-        return {
-            key: refusal.reason
-            for key, refusal in latest.items()
-            if (refusal.live_fingerprint is not None) == is_held
-        }
+    def list_hold_reasons(self) -> dict[str, str]:
+        """Return the reason of each version that was held last, by `NAME/VERSION`."""
+        return self._list_reasons("held")
+
+    def _list_reasons(self, kind: Literal["refused", "held"]) -> dict[str, str]:
+        latest = {key: list(found.values())[-1] for key, found in self.exclusions.items()}
+        return {key: found.reason for key, found in latest.items() if found.kind == kind}

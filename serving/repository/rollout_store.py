@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from serving.repository.rollout import (
+    Exclusion,
     LoadAttempt,
     Refusal,
     Rollout,
@@ -203,38 +204,38 @@ class RolloutStore:
                     }
             return stale
 
-    def refuse_version(self, name: str, snapshot: VersionSnapshot, refusal: Refusal) -> None:
+    def exclude_version(self, name: str, snapshot: VersionSnapshot, exclusion: Exclusion) -> None:
         """Keep all workers from serving a version, and end a rollout that includes it.
 
         Args:
             name: Name of the model.
-            snapshot: Version with the content that is refused.
-            refusal: Reason, and the time of the next attempt.
+            snapshot: Version with the content that is refused or held.
+            exclusion: Reason, and when the version is tried again.
         """
         with self.shared_state.lock_text(), self._edit_plan() as plan:
-            refusals = plan.refusals.setdefault(f"{name}/{snapshot.version}", {})
-            refusals[snapshot.fingerprint] = refusal
+            exclusions = plan.exclusions.setdefault(f"{name}/{snapshot.version}", {})
+            exclusions[snapshot.fingerprint] = exclusion
             rollout = plan.rollouts.get(name)
             if rollout is not None and any(map(snapshot.has_same_content, rollout.versions or [])):
                 del plan.rollouts[name]
 
-    def clear_refusals(self, refused: Collection[tuple[str, str]]) -> None:
-        """Remove refusals, so that these versions are tried again.
+    def clear_exclusions(self, excluded: Collection[tuple[str, str]]) -> None:
+        """Remove refusals and holds, so that these versions are tried again.
 
         Args:
-            refused: Pairs of `NAME/VERSION` and fingerprint.
+            excluded: Pairs of `NAME/VERSION` and fingerprint.
         """
-        if not refused:
+        if not excluded:
             return
         with self.shared_state.lock_text(), self._edit_plan() as plan:
-            for key, fingerprint in refused:
-                plan.refusals.get(key, {}).pop(fingerprint, None)
+            for key, fingerprint in excluded:
+                plan.exclusions.get(key, {}).pop(fingerprint, None)
                 plan.crash_counts.pop(key, None)
-            plan.refusals = {key: reasons for key, reasons in plan.refusals.items() if reasons}
+            _drop_empty_entries(plan)
 
     def release_held_versions(self, name: str) -> None:
         """Remove the holds of a model's versions, so that these are considered again."""
-        held = self.read_plan().list_refusal_reasons(is_held=True)
+        held = self.read_plan().list_hold_reasons()
         if any(key.rpartition("/")[0] == name for key in held):
             with self.shared_state.lock_text(), self._edit_plan() as plan:
                 _drop_holds(plan, name)
@@ -289,7 +290,7 @@ class RolloutStore:
         name, _, version = attempt.key.partition("/")
         snapshot = VersionSnapshot(version=int(version), fingerprint=attempt.fingerprint)
         is_served = any(map(snapshot.has_same_content, plan.served_versions.get(name, [])))
-        plan.refusals.setdefault(attempt.key, {})[attempt.fingerprint] = Refusal(
+        plan.exclusions.setdefault(attempt.key, {})[attempt.fingerprint] = Refusal(
             reason=(
                 f"expected a version that can be loaded; got {count} workers that ended while "
                 f"they loaded it; replace its files, or load it again if they were killed for "
@@ -331,11 +332,16 @@ def _drop_holds(plan: RolloutPlan, name: str, live_fingerprint: str | None = Non
         live_fingerprint: Fingerprint of the live version. Versions held because they are
             incompatible with it stay held.
     """
-    for key, refusals in plan.refusals.items():
+    for key, exclusions in plan.exclusions.items():
         if key.rpartition("/")[0] == name:
-            plan.refusals[key] = {
-                fingerprint: refusal
-                for fingerprint, refusal in refusals.items()
-                if refusal.live_fingerprint in (None, live_fingerprint)
+            plan.exclusions[key] = {
+                fingerprint: exclusion
+                for fingerprint, exclusion in exclusions.items()
+                if isinstance(exclusion, Refusal) or exclusion.live_fingerprint == live_fingerprint
             }
-    plan.refusals = {key: refusals for key, refusals in plan.refusals.items() if refusals}
+    _drop_empty_entries(plan)
+
+
+def _drop_empty_entries(plan: RolloutPlan) -> None:
+    """Remove the versions of the plan that are neither refused nor held any more."""
+    plan.exclusions = {key: found for key, found in plan.exclusions.items() if found}

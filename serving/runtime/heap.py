@@ -13,6 +13,7 @@ import math
 from time import monotonic
 
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # None without glibc
+# Per process, as the heap is: one trim serves all that repositories and requests have freed.
 _trim_at = math.inf  # time at which the next trim is due, in seconds of the monotonic clock
 
 

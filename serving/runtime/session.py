@@ -45,7 +45,11 @@ class RunWatchdog:
         # Deadline of each run in progress, by its RunOptions, in seconds of perf_counter.
         self._deadlines: dict[Any, float] = {}
         self._sleep = monkey.get_original("time", "sleep")
-        monkey.get_original("_thread", "start_new_thread")(self._watch, ())
+        self._start_thread = monkey.get_original("_thread", "start_new_thread")
+
+    def start(self) -> None:
+        """Start the thread that ends late runs. Call it once, after fork."""
+        self._start_thread(self._watch, ())
 
     def start_watching(self, options: Any, seconds: float) -> None:
         """Watch a run that is about to start.
@@ -81,6 +85,9 @@ class RunWatchdog:
                         options.terminate = True
 
 
+# Per process, since its thread never ends and serves any number of sessions: one for each session
+# would leave a thread behind with every model that is replaced. It is created on the first use,
+# since threads do not survive the fork of the workers.
 @cache
 def get_shared_watchdog(seconds: float) -> RunWatchdog:
     """Return the watchdog of this process for runs with a time limit. Call it only after fork.
@@ -88,9 +95,12 @@ def get_shared_watchdog(seconds: float) -> RunWatchdog:
     Args:
         seconds: Longest time of a run, in seconds.
     """
-    return RunWatchdog(min(seconds / 4, MAX_PAUSE_SECONDS))
+    watchdog = RunWatchdog(min(seconds / 4, MAX_PAUSE_SECONDS))
+    watchdog.start()
+    return watchdog
 
 
+# Cached because runs call it, too. A module is per process anyway, in `sys.modules`.
 @cache
 def _import_onnxruntime() -> Any:
     """Import ONNX Runtime and return the module. Call it only when a session is created.
@@ -106,6 +116,7 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
+# Per process, since the library has the same classes for as long as the process lives.
 @cache
 def _list_runtime_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions of ONNX Runtime, which share no base class, and those of its bindings.

@@ -224,7 +224,7 @@ def refuse_what_is_proposed(store):
     while not any(rollout.versions for rollout in store.read_plan().rollouts.values()):
         time.sleep(0.01)
     ((name, rollout),) = store.read_plan().rollouts.items()
-    store.refuse_version(name, rollout.versions[0], Refusal(reason="it crashes there"))
+    store.exclude_version(name, rollout.versions[0], Refusal(reason="it crashes there"))
 
 
 def loop_for_ever(folder):

@@ -16,6 +16,13 @@ from serving.http.key_file import generate_key, read_keys
 from tests.processes import wait_until
 
 
+def read_api_keys(path):
+    """Return the `ApiKeys` of a file that has been read once, as when a server has started."""
+    api_keys = ApiKeys(path)
+    api_keys.reload_if_changed()
+    return api_keys
+
+
 @pytest.fixture
 def keys(tmp_path):
     """Return three keys by name, and the `ApiKeys` of a file with their lines."""
@@ -25,7 +32,7 @@ def keys(tmp_path):
     }
     path = tmp_path / "keys"
     path.write_text("# who\n\n" + "".join(f"{line}  # mine\n" for _, line in generated.values()))
-    return {name: key for name, (key, _) in generated.items()}, ApiKeys(path)
+    return {name: key for name, (key, _) in generated.items()}, read_api_keys(path)
 
 
 def bearer(key):
@@ -132,7 +139,7 @@ def watched(generated, tmp_path, clock):
     """Return the path of a file with the first key, and its `ApiKeys`."""
     path = tmp_path / "keys"
     path.write_text(generated[0][1] + "\n")
-    return path, ApiKeys(path)
+    return path, read_api_keys(path)
 
 
 def settle(clock):
@@ -155,7 +162,7 @@ def test_key_file_line_added_or_removed_key_accepted_or_refused(
         target.replace(path)
 
     write(first)
-    api_keys = ApiKeys(path)
+    api_keys = read_api_keys(path)
     for text, expected in ((f"{first}\n{second}", (1, 1)), (second, (0, 1)), (first, (1, 0))):
         before = is_accepted(api_keys, one), is_accepted(api_keys, two)
         write(text)
@@ -173,7 +180,7 @@ def test_key_file_changed_within_one_tick_of_the_file_system_clock_is_read_again
     path.write_text(first)
     young = path.stat()
     monkeypatch.setattr(type(path), "stat", lambda *_, **__: young)
-    api_keys = ApiKeys(path)
+    api_keys = read_api_keys(path)
     path.write_text(second)
     for _ in settle(clock):
         found = is_accepted(api_keys, one), is_accepted(api_keys, two)
@@ -186,7 +193,7 @@ def test_key_file_unchanged_is_not_read_again(generated, clock, tmp_path, monkey
     monkeypatch.setattr(module.time, "time", lambda: path.stat().st_ctime + 60)
     read = []
     monkeypatch.setattr(module, "read_keys", lambda path: read.append(path) or read_keys(path))
-    api_keys = ApiKeys(path)
+    api_keys = read_api_keys(path)
     for _ in range(5):
         clock()
         assert is_accepted(api_keys, generated[0][0])
@@ -427,7 +434,7 @@ def test_key_file_invalid_from_the_start_all_are_refused_until_it_is_valid(
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
-    api_keys = ApiKeys(path)
+    api_keys = read_api_keys(path)
     assert len(logged(caplog)) == 1
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError):
@@ -435,6 +442,18 @@ def test_key_file_invalid_from_the_start_all_are_refused_until_it_is_valid(
     path.write_text(first)
     clock()
     assert is_accepted(api_keys, one)
+
+
+def test_api_keys_constructed_reads_nothing_until_a_request_needs_a_key(
+    generated, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "keys"
+    path.write_text(generated[0][1])
+    api_keys = ApiKeys(path)
+    assert (api_keys._keys, caplog.text) == ((), "")
+    assert is_accepted(api_keys, generated[0][0])
+    assert "1 key is accepted" in caplog.text
 
 
 def test_start_watching_file_is_checked_without_requests_until_object_is_collected(
@@ -469,7 +488,7 @@ def test_authorize_key_name_is_recorded_in_the_context(keys):
 def test_authorize_takes_less_than_20_microseconds(generated, tmp_path):
     path = tmp_path / "keys"
     path.write_text(generated[0][1])
-    api_keys, environ = ApiKeys(path), bearer(generated[0][0])
+    api_keys, environ = read_api_keys(path), bearer(generated[0][0])
     many = 2000
     times = timeit.repeat(lambda: api_keys.authorize(environ, "predict"), number=many, repeat=5)
     assert min(times) / many < 20e-6  # seconds; reading the file would take more

@@ -16,10 +16,10 @@ from serving.call_context import CallContext
 from serving.errors import ClientGoneError, DeadlineError, OverloadedError
 from serving.inference import batching
 from serving.inference.batching import Batcher
-from serving.repository import Repository
 from serving.runtime import GraphError
 from serving.runtime.latency_profile import LatencyProfile
 from tests.processes import HANG_SECONDS
+from tests.repositories import load_repository
 
 # All limits differ from each other, and from the queue sizes in the tests below.
 PROFILE = LatencyProfile(
@@ -40,7 +40,7 @@ class RecordingSession:
 
 @pytest.fixture
 def model(shipped):
-    served = Repository(shipped).find_model(None)
+    served = load_repository(shipped).find_model(None)
     return replace(served, session=RecordingSession(served.session), latency_profile=PROFILE)
 
 

@@ -10,13 +10,13 @@ from serving.codec.messages import EncodedRequest
 from serving.errors import NotFiniteAnswerError
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
-from serving.repository import Repository
+from tests.repositories import load_repository
 from trainer.data.sources import load
 
 
 @pytest.fixture(scope="session")
 def models(zoo):
-    return Repository(zoo)
+    return load_repository(zoo)
 
 
 def predict(model, rows):
@@ -88,7 +88,7 @@ def test_predictor_overflow_raises_and_names_the_instance(models):
 
 @pytest.fixture(scope="session")
 def mixed_model(adults):
-    return Repository(adults).find_model(None)
+    return load_repository(adults).find_model(None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 50, 5000])
@@ -121,7 +121,7 @@ def test_predictor_single_instance_equals_the_same_instance_in_a_batch(mixed_mod
 
 
 def test_predictor_numeric_model_accepts_records(shipped, digits):
-    model = Repository(shipped).find_model(None)
+    model = load_repository(shipped).find_model(None)
     rows = digits[0][:3].tolist()
     names = [column.name for column in model.manifest.inputs]
     records = [dict(zip(names, row, strict=True)) for row in rows]

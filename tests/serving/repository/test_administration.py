@@ -12,8 +12,8 @@ from serving.errors import (
     StateNotKeptError,
     VersionRefusedError,
 )
-from serving.repository import Repository
 from serving.repository.overrides import SavedState, StateFile
+from tests import repositories
 from tests.bundle_versions import add_version, damage
 
 EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
@@ -29,7 +29,7 @@ def models(only_digits):
 
 
 def load_repository(models, **options):
-    return Repository(models, **{"poll": EVERY_STEP} | options)
+    return repositories.load_repository(models, **{"poll": EVERY_STEP} | options)
 
 
 def get_live_version(repository):

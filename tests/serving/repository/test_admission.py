@@ -10,10 +10,11 @@ import pytest
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
-from serving.repository import Repository, loading
+from serving.repository import loading
 from serving.repository.overrides import SavedState, StateFile
 from serving.repository.rollout_store import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
 from serving.repository.shared_state import SharedState
+from tests import repositories
 from tests.bundle_versions import add_version, damage, rename_column
 from tests.processes import wait_until
 
@@ -37,7 +38,7 @@ def load_repository(only_digits, outcomes):
         def record_outcome(_, outcome):
             outcomes.append(outcome)
 
-        return Repository(
+        return repositories.load_repository(
             only_digits, **{"poll": EVERY_STEP, "on_outcome": record_outcome} | options
         )
 
@@ -190,10 +191,10 @@ def test_restart_incompatible_version_added_meanwhile_is_held(load_repository, o
 
 def test_second_worker_held_version_stays_held(only_digits):
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    first = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     add_version(only_digits, 2, "a_")
     reconcile(first)
-    second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    second = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     reconcile(second)
     reconcile(first)
     for repository in (first, second):
@@ -424,13 +425,13 @@ def test_state_file_pins_held_version_server_serves_it(poll, load_repository, on
 
 def test_second_worker_only_incompatible_files_left_holds_them(only_digits):
     shared_state = SharedState()
-    one = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    one = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     reconcile(one)
     rename_column(only_digits / "digits" / "1", "a_")
     reconcile(one)
     assert list_held(one) == ["digits/1"]
     # A worker that starts later finds only the replaced files.
-    another = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    another = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     for _ in range(3):
         reconcile(another)
         reconcile(one)
@@ -441,10 +442,10 @@ def test_second_worker_only_incompatible_files_left_holds_them(only_digits):
 
 def test_second_worker_old_folder_scan_does_not_serve_held_version(only_digits):
     shared_state, later = SharedState(), 0.0
-    one = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    one = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     add_version(only_digits, 2, "a_")
     reconcile(one)
-    another = Repository(
+    another = repositories.load_repository(
         only_digits, shared_state=shared_state, poll=3600, clock=lambda: monotonic() + later
     )
     assert list_held(another) == ["digits/2"]

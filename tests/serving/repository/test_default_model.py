@@ -10,7 +10,7 @@ import requests
 
 from serving import create_app
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.repository import Repository
+from tests import repositories
 from tests.bundle_versions import damage
 from tests.processes import wait_until
 
@@ -34,7 +34,7 @@ def add_adults(only_digits, adults):
 @pytest.fixture
 def load_repository(only_digits):
     def repository(**options):
-        return Repository(only_digits, **{"poll": EVERY_STEP} | options)
+        return repositories.load_repository(only_digits, **{"poll": EVERY_STEP} | options)
 
     return repository
 

@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from serving.bundle import BundleError
-from serving.repository import Repository, folder_scan, loading
+from serving.repository import folder_scan, loading
 from serving.repository.folder_scan import compute_fingerprint, compute_readable_fingerprint
 from serving.repository.shared_state import SharedState
 from tests.bundle_versions import add_version, damage, rename_column
+from tests.repositories import load_repository
 
 EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
 STRAY = (".DS_Store", "._model.onnx", "Thumbs.db", "desktop.ini", ".nfs000123", "notes.txt")
@@ -85,7 +86,7 @@ def test_fingerprint_same_content_is_unchanged(change, folder):
 
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_repository_same_content_is_not_loaded_again(change, folder, only_digits, loads):
-    repository = Repository(only_digits, poll=EVERY_STEP)
+    repository = load_repository(only_digits, poll=EVERY_STEP)
     before = repository.find_model("digits")
     change(folder)
     for _ in range(3):
@@ -97,10 +98,10 @@ def test_repository_same_content_is_not_loaded_again(change, folder, only_digits
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_second_worker_same_content_serves_same_version(change, folder, only_digits):
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    first = load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     before = first.find_model("digits")
     change(folder)
-    second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    second = load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     first.reconcile_once()
     assert second.find_model("digits").manifest.version == 1
     assert first.find_model("digits") is before

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from serving import create_app
-from serving.repository import Repository
 from tests.bundle_versions import add_version
+from tests.repositories import load_repository
 
 NAMED = "expected a version's folder to be named by a whole number of 1 to 9 digits"
 
@@ -92,7 +92,7 @@ def test_index_only_ready_lists_no_ignored_folder(only_digits):
 
 
 def test_index_folder_renamed_to_a_number_is_served(only_digits):
-    repository = Repository(only_digits, poll=1e-9)
+    repository = load_repository(only_digits, poll=1e-9)
     path = only_digits / "digits" / "v2"
     add_version(only_digits, 2).rename(path)
     repository.reconcile_once()

@@ -3,10 +3,10 @@
 import pytest
 
 from serving.bundle import BundleError, TransientBundleError
-from serving.repository import loading
+from serving.repository import RepositoryOptions, loading
 from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.rollout import VersionSnapshot
-from serving.runtime import GraphError, ProofLimits, RunTimeoutError
+from serving.runtime import GraphError, RunTimeoutError
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def snapshot(only_digits):
 
 
 def load(models, snapshot):
-    return loading.load_version(models, "digits", snapshot, "auto", ProofLimits(), {})
+    return loading.load_version(models, "digits", snapshot, RepositoryOptions(), {})
 
 
 def test_load_version_content_unchanged_returns_model(snapshot, only_digits):

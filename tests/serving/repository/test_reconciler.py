@@ -21,6 +21,7 @@ from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
 from serving.repository import Repository, loading
 from serving.repository.shared_state import SharedState
+from tests import repositories
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import keep_unchanged, slow_down, write_variants
@@ -32,7 +33,7 @@ EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every
 @pytest.fixture
 def load_repository(only_digits):
     def repository(**options):
-        return Repository(only_digits, **{"poll": EVERY_STEP} | options)
+        return repositories.load_repository(only_digits, **{"poll": EVERY_STEP} | options)
 
     return repository
 
@@ -176,7 +177,7 @@ def test_models_folder_unreadable_changes_nothing(load_repository, only_digits, 
 
 
 def test_models_folder_created_later_is_served(tmp_path, shipped):
-    repository = Repository(tmp_path / "models", poll=EVERY_STEP)
+    repository = repositories.load_repository(tmp_path / "models", poll=EVERY_STEP)
     with pytest.raises(NotReadyError):
         repository.find_model(None)
     shutil.copytree(shipped, tmp_path / "models")
@@ -319,7 +320,7 @@ def test_watch_continues_after_unexpected_error(only_digits, monkeypatch, caplog
         real(self)
 
     monkeypatch.setattr(Repository, "reconcile_once", fail_once)
-    repository = Repository(only_digits, poll=0.05)
+    repository = repositories.load_repository(only_digits, poll=0.05)
     repository.watch()
     add_version(only_digits, 2)
     wait_until(lambda: get_live_version(repository) == 2)
@@ -332,7 +333,7 @@ def test_keep_two_versions_each_predicts_with_its_weights(tmp_path):
     (models / "digits").mkdir(parents=True)
     for number in (1, 2):
         swaps.Version(number).write(models / "digits")
-    repository = Repository(models, keep=2)
+    repository = repositories.load_repository(models, keep=2)
     for number in (1, 2):
         body = json.dumps({"instances": rows.tolist()}).encode()
         answer = json.loads(predict(repository.find_model("digits", number), body))
@@ -364,12 +365,12 @@ def test_new_version_unexpected_error_refuses_only_that_version(
 def test_second_worker_serves_what_the_first_serves(only_digits, monkeypatch):
     write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state)
+    first = repositories.load_repository(only_digits, shared_state=shared_state)
     monkeypatch.setattr(
         "serving.runtime.variant_selection.measure_latencies", None
     )  # It must not be called again.
     add_version(only_digits, 2)  # Without polling it is not found.
-    second = Repository(only_digits, shared_state=shared_state, poll=0)
+    second = repositories.load_repository(only_digits, shared_state=shared_state, poll=0)
     assert get_live_version(first) == get_live_version(second) == 1
     assert first.find_model("digits").variant == second.find_model("digits").variant == "int8"
     assert first.find_model("digits").variant_checks == second.find_model("digits").variant_checks
@@ -378,9 +379,9 @@ def test_second_worker_serves_what_the_first_serves(only_digits, monkeypatch):
 @pytest.mark.slow
 def test_second_worker_folder_unreadable_serves_it_later(only_digits):
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    first = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     only_digits.rename(only_digits.with_name("away"))
-    second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    second = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     assert second.live_models == {}
     assert "expected a readable bundle.json" in second.refusal_reasons["digits/1"]
     for _ in range(3):
@@ -397,11 +398,11 @@ def test_second_worker_folder_unreadable_serves_it_later(only_digits):
 def test_second_worker_version_damaged_is_refused_by_all(only_digits):
     add_version(only_digits, 2)
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    first = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     damage(only_digits / "digits" / "2")
     reconcile(first)
     assert get_live_version(first) == 2  # It answers from memory.
-    second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    second = repositories.load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     reconcile(first)
     assert get_live_version(first) == get_live_version(second) == 1
     assert "was altered" in first.refusal_reasons["digits/2"]

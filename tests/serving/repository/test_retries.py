@@ -3,7 +3,7 @@
 import pytest
 
 from serving.bundle import TransientBundleError
-from serving.repository import Repository, loading
+from serving.repository import loading
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.overrides import StateFile
@@ -11,6 +11,7 @@ from serving.repository.rollout import VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from tests.bundle_versions import add_version, damage
+from tests.repositories import load_repository
 from tests.serving.repository.test_rollout_store import start_worker
 
 EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
@@ -57,7 +58,7 @@ def get_live_version(repository):
 
 
 def test_reconciler_transient_error_is_retried_after_30_seconds(only_digits, clock, attempts):
-    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
+    repository = load_repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     repository.reconcile_once()
     assert attempts == [1, 2]
@@ -76,7 +77,7 @@ def test_reconciler_transient_error_is_retried_after_30_seconds(only_digits, clo
 def test_reconciler_transient_error_is_retried_at_once_on_load(
     only_digits, clock, monkeypatch, attempts
 ):
-    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
+    repository = load_repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     repository.reconcile_once()
     assert get_live_version(repository) == 1
@@ -86,7 +87,7 @@ def test_reconciler_transient_error_is_retried_at_once_on_load(
 
 
 def test_reconciler_damaged_version_is_not_retried(only_digits, clock, caplog):
-    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
+    repository = load_repository(only_digits, poll=EVERY_STEP, clock=clock)
     damage(add_version(only_digits, 2))
     for _ in range(3):
         repository.reconcile_once()
@@ -95,7 +96,7 @@ def test_reconciler_damaged_version_is_not_retried(only_digits, clock, caplog):
 
 
 def test_reconciler_unreadable_file_is_loaded_once_readable(only_digits, clock, monkeypatch):
-    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
+    repository = load_repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)  # Root may read everything.
@@ -111,14 +112,16 @@ def test_reconciler_local_failure_is_retried_after_one_second(
     only_digits, clock, monkeypatch, caplog
 ):
     shared_state = SharedState()
-    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock)
+    first = load_repository(only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock)
 
     def attempts():
         return caplog.text.count("refused digits/1")
 
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)
-        second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock)
+        second = load_repository(
+            only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock
+        )
         assert (second.live_models, attempts()) == ({}, 1)
         clock.now += 0.9
         second.reconcile_once()
@@ -154,11 +157,11 @@ def test_refuse_crashing_versions_served_version_is_retried_after_600_seconds(
         attempt = store.record_load_attempt("digits", snapshot)
         start_worker(store, attempt.__enter__)()
         store.refuse_crashing_versions()
-    assert "got 2 workers" in store.read_plan().get_refusal_reason("digits", snapshot)
+    assert "got 2 workers" in store.read_plan().get_exclusion_reason("digits", snapshot)
     desired_versions = DesiredVersions(only_digits, StateFile(only_digits / ".serving.json"), 1)
     desired_versions.scan_folder()
     due = [
-        bool(desired_versions.find_outdated_refusals(store.read_plan(), clock.now + wait))
+        bool(desired_versions.find_outdated_exclusions(store.read_plan(), clock.now + wait))
         for wait in (599.9, 600.1)
     ]
     assert due == expected

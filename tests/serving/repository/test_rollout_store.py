@@ -91,20 +91,20 @@ def test_is_ready_everywhere_waits_for_worker_that_started_later(store):
     kill()
 
 
-def test_refuse_version_proposal_of_another_worker_ends_rollout(store):
+def test_exclude_version_proposal_of_another_worker_ends_rollout(store):
     store.claim_rollout("digits")
     store.propose_versions("digits", [TWO, ONE])
     kill = start_worker(
-        store, lambda: store.refuse_version("digits", ONE, Refusal(reason="it is damaged"))
+        store, lambda: store.exclude_version("digits", ONE, Refusal(reason="it is damaged"))
     )
     assert not store.is_proposal_pending("digits", [TWO, ONE])
     store.commit_rollout("digits")
     assert store.read_plan().served_versions == {}
-    assert store.read_plan().get_refusal_reason("digits", ONE) == "it is damaged"
-    assert store.read_plan().get_refusal_reason("digits", TWO) is None
+    assert store.read_plan().get_exclusion_reason("digits", ONE) == "it is damaged"
+    assert store.read_plan().get_exclusion_reason("digits", TWO) is None
     kill()
-    store.clear_refusals([("digits/1", "a"), ("digits/9", "a")])
-    assert store.read_plan().refusals == {}
+    store.clear_exclusions([("digits/1", "a"), ("digits/9", "a")])
+    assert store.read_plan().exclusions == {}
 
 
 def test_claim_rollout_of_claimed_model_fails_until_leader_dies(store):
@@ -173,7 +173,7 @@ def kill_worker_while_loading(store, snapshot):
 def test_refuse_crashing_versions_one_crash_is_tolerated(store):
     kill_worker_while_loading(store, TWO)
     assert store.refuse_crashing_versions() == ["digits"]
-    assert store.read_plan().refusals == {}
+    assert store.read_plan().exclusions == {}
     assert store.refuse_crashing_versions() == []
 
 
@@ -182,10 +182,10 @@ def test_refuse_crashing_versions_two_crashes_refuse_that_content(store):
         kill_worker_while_loading(store, TWO)
         store.refuse_crashing_versions()
     plan = store.read_plan()
-    reason = plan.get_refusal_reason("digits", TWO)
+    reason = plan.get_exclusion_reason("digits", TWO)
     assert "got 2 workers that ended while they loaded it" in reason
     other_content = TWO.model_copy(update={"fingerprint": "new"})
-    assert plan.get_refusal_reason("digits", other_content) is None
+    assert plan.get_exclusion_reason("digits", other_content) is None
 
 
 def test_refuse_crashing_versions_successful_load_clears_count(store):
@@ -195,7 +195,7 @@ def test_refuse_crashing_versions_successful_load_clears_count(store):
         assert store.refuse_crashing_versions() == []  # This process is alive.
     kill_worker_while_loading(store, TWO)
     store.refuse_crashing_versions()
-    assert store.read_plan().refusals == {}
+    assert store.read_plan().exclusions == {}
 
 
 def test_claim_rollout_repeated_before_proposal_succeeds(store):

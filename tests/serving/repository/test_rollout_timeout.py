@@ -10,13 +10,13 @@ from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
 from serving.errors import NoAgreementError
 from serving.http.components import SharedResources
-from serving.repository import Repository
 from serving.repository.overrides import StateFile
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
 from serving.telemetry.shared_counters import SharedCounters
 from tests.bundle_versions import add_version
+from tests.repositories import load_repository
 from tests.serving.repository.test_rollout_store import start_worker
 
 pytestmark = [
@@ -77,7 +77,7 @@ CHANGES = {
 def test_change_other_worker_silent_changes_nothing(
     change, two_versions, shared_state, clock, silent_worker
 ):
-    repository = Repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
+    repository = load_repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
     add_version(two_versions, 3)  # The version that `load` requests.
     before = (
         repository.find_model("digits"),
@@ -104,7 +104,7 @@ def test_change_other_worker_silent_changes_nothing(
 
 
 def test_change_other_worker_dead_succeeds(two_versions, shared_state, clock, silent_worker):
-    repository = Repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
+    repository = load_repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
     silent_worker()
     clock.step = 1.0
     with pytest.raises(NoAgreementError):
@@ -128,9 +128,9 @@ class EndlessProofs:
 
 
 def test_change_proof_does_not_end_changes_nothing(two_versions, shared_state, clock):
-    served = Repository(two_versions, shared_state=shared_state, poll=0)
+    served = load_repository(two_versions, shared_state=shared_state, poll=0)
     proofs = EndlessProofs()
-    repository = Repository(
+    repository = load_repository(
         two_versions, shared_state=shared_state, poll=0, clock=clock, proof_server=proofs
     )
     add_version(two_versions, 3)

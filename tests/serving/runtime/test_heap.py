@@ -10,9 +10,9 @@ import pytest
 
 from serving.errors import VersionRefusedError
 from serving.inference.predictor import TRIM_DELAY_SECONDS
-from serving.repository import Repository
 from serving.runtime import heap
 from tests.bundle_versions import add_version, damage
+from tests.repositories import load_repository
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def trims(monkeypatch):
 
 
 def test_trim_heap_refused_version_is_followed_by_one_trim(only_digits, trims):
-    repository = Repository(only_digits, poll=0)
+    repository = load_repository(only_digits, poll=0)
     repository.reconcile_once()
     trims.clear()
     damage(add_version(only_digits, 2))
@@ -92,7 +92,7 @@ def test_trim_heap_refused_version_is_followed_by_one_trim(only_digits, trims):
 def test_trim_heap_replaced_model_is_followed_by_a_trim_once_no_request_holds_it(
     only_digits, trims
 ):
-    repository = Repository(only_digits, poll=0)
+    repository = load_repository(only_digits, poll=0)
     held = repository.find_model("digits")
     add_version(only_digits, 2)
     assert repository.load_model("digits")["version"] == 2

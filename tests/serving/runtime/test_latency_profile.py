@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from serving.repository import Repository
 from serving.runtime import (
     MAX_TIMING_SECONDS,
     GraphError,
@@ -17,6 +16,7 @@ from serving.runtime import (
     measure_latencies,
 )
 from serving.runtime.latency_profile import MAX_BLOCKING_SECONDS, RUNS_PER_SIZE, LatencyProfile
+from tests.repositories import load_repository
 from tests.variants import keep_unchanged, slow_down, write_variants
 
 # Durations of a run in seconds, by its number of rows, as measured for a small and a large network.
@@ -75,7 +75,7 @@ def test_from_run_seconds_one_slow_run_does_not_make_batches_smaller():
 
 
 def test_measure_loaded_model_returns_increasing_sizes(shipped):
-    model = Repository(shipped).find_model(None)
+    model = load_repository(shipped).find_model(None)
     runs = []
 
     class CountingSession:
@@ -109,7 +109,7 @@ def test_measure_times_runs_of_1_to_256_rows():
 
 
 def test_measure_inputs_of_another_model_are_refused(shipped):
-    model = Repository(shipped).find_model(None)
+    model = load_repository(shipped).find_model(None)
     with pytest.raises(GraphError):
         LatencyProfile.measure(model.session, {"features": np.ones((3, 65), np.float32)})
 

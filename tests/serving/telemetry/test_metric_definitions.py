@@ -6,13 +6,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http.handlers.metrics import PrometheusMetrics
-from serving.repository import Repository
 from serving.telemetry.metric_definitions import (
     BATCH_ROWS_BUCKETS,
     DURATION_BUCKETS,
     METRIC_DEFINITIONS,
 )
 from serving.telemetry.shared_counters import SharedCounters
+from tests.repositories import load_repository
 
 DOCUMENT = Path("docs/operations.md")
 MODEL = ("protocol", "model", "version", "variant")
@@ -50,7 +50,7 @@ def test_metric_is_exposed_with_its_labels_and_documented(name, tmp_path):
     (definition,) = [metric for metric in METRIC_DEFINITIONS if metric.name == name]
     values = tuple(f"a {label}" for label in LABELS[name])
     counters.own_slot.values[counters.own_slot.get_series_index(definition, values)] = 3.0
-    text = PrometheusMetrics(Repository(tmp_path), counters, ["rows"]).render().decode()
+    text = PrometheusMetrics(load_repository(tmp_path), counters, ["rows"]).render().decode()
     (family,) = [f for f in text_string_to_metric_families(text) if f.name == name]
     assert family.documentation.endswith(".")
     expected = dict(zip(LABELS[name], values, strict=True))

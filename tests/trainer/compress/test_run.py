@@ -9,8 +9,8 @@ from onnx import numpy_helper
 
 from serving import create_app
 from serving.bundle import Bundle, BundleError, Manifest
-from serving.repository import Repository
 from serving.runtime import GraphSession, run_self_test
+from tests.repositories import load_repository
 from trainer.choices import Config
 from trainer.compress import run
 from trainer.compress.goal import Goal, GoalError
@@ -128,7 +128,7 @@ def test_the_test_rows_confirm_it(kind, compressed, reopened):
 def test_a_server_takes_it_and_lists_its_variants(kind, compressed):
     _, found, _ = compressed(kind)
     models = found.bundle.path.parent.parent
-    repository = Repository(models)
+    repository = load_repository(models)
     assert repository.refusal_reasons == {}
     assert repository.live_models[kind].manifest.version == 2
     told = create_app(models=models).test_client().get(f"/models/{kind}").get_json()
