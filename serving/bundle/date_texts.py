@@ -133,6 +133,7 @@ def build_date_pattern(format: str) -> str | None:  # noqa: A002
     return f"^{pattern}$"
 
 
+# Cached because every value of a column needs its pattern; a pure function.
 @lru_cache(512)
 def _compile_format(format: str) -> re.Pattern[str]:  # noqa: A002
     """Return the regular expression of a whole text, with a named group for each directive."""

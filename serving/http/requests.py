@@ -179,6 +179,7 @@ def quote_option(value: Any) -> str:
     return text if len(text) <= 64 else f"{text[:61]}..."
 
 
+# Cached because nearly all requests of a process have the same few headers; a pure function.
 @lru_cache(64)
 def _parse_media_type(header: str) -> str:
     """Return the first media type of a header, in lower case and without parameters."""

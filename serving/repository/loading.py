@@ -32,7 +32,7 @@ from serving.runtime.variant_selection import VariantDecision, select_variant
 log = logging.getLogger(__name__)
 
 MAX_ERROR_CHARACTERS = 200  # longest text of an unexpected exception in a reason
-NO_UNSAFE_VARIANTS = ProofReport()
+ALL_VARIANTS_SAFE = ProofReport()
 
 ProofKey = tuple[str, int, str]  # name of the model, version, fingerprint
 # Callback with the name of a model, the refused version, the reason, and whether the reason is
@@ -183,7 +183,7 @@ class IsolatedProofs:
             snapshot: Version with the fingerprint of its content.
         """
         if self._server is None or snapshot.variant_decision is not None:
-            return NO_UNSAFE_VARIANTS
+            return ALL_VARIANTS_SAFE
         key = name, snapshot.version, snapshot.fingerprint
         if (report := self._reports.get(key)) is not None:
             return report
@@ -214,7 +214,7 @@ class IsolatedProofs:
             KeyError: If there is no report yet.
         """
         if self._server is None or snapshot.variant_decision is not None:
-            return NO_UNSAFE_VARIANTS
+            return ALL_VARIANTS_SAFE
         return self._reports.pop((name, snapshot.version, snapshot.fingerprint))
 
     def discard_except(self, names: Set[str]) -> None:
