@@ -143,7 +143,7 @@ def _serve_requests(server: socket.socket) -> None:
     # In a separate process group, the server does not get the signals of a terminal, and can end
     # all proofs at once.
     os.setpgid(0, 0)
-    _close_inherited_files(server.fileno())
+    _release_inherited_files(server.fileno())
     with suppress(OSError):
         Path("/proc/self/comm").write_text("serving-proofs")
     supervisors: set[int] = set()
@@ -171,12 +171,17 @@ def _fork_supervisor(server: socket.socket) -> set[int]:
     return set()
 
 
-def _close_inherited_files(kept_descriptor: int) -> None:
-    """Close all inherited files, for example listening sockets, except the standard streams."""
+def _release_inherited_files(kept_descriptor: int) -> None:
+    """Release all inherited files, for example listening sockets, except the standard streams.
+
+    Their descriptors stay open, on `/dev/null`: libraries that own them may close them after the
+    next fork, and Arrow ends the process if one is closed already.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
     for path in Path("/dev/fd").iterdir():
-        if int(path.name) > 2 and int(path.name) != kept_descriptor:  # 2 is standard error
+        if int(path.name) > 2 and int(path.name) not in (kept_descriptor, null):  # 2 is stderr
             with suppress(OSError):
-                os.close(int(path.name))
+                os.dup2(null, int(path.name))
 
 
 def _supervise(connection: socket.socket) -> None:

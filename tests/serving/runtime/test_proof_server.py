@@ -51,6 +51,16 @@ def server_and_group(processes, monkeypatch, capfd):
     wait_until(lambda: list_processes(group) == [])
 
 
+def test_proof_server_inherited_file_is_released_and_its_descriptor_stays_open(processes, request):
+    read, write = os.pipe()
+    _, group = request.getfixturevalue("server_and_group")
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        assert file.read() == b""  # only this process had held the other end open
+    # A library that owns the descriptor can still close it after a fork.
+    assert Path(f"/proc/{group}/fd/{write}").readlink() == Path(os.devnull)
+
+
 def test_submit_worker_ends_before_the_report_server_continues(
     server_and_group, only_digits, capfd
 ):
