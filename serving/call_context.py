@@ -53,8 +53,8 @@ class CallContext:
             answer, so that if the process is killed, its counters agree with the answers that
             clients received. Otherwise the middleware records the request when the application
             returns.
-        record: Function that counts and logs the request; None until the application has returned,
-            and after it was called.
+        record: Function that counts and logs the request, set by the middleware and called by the
+            connection; None before and after, and always under another WSGI server.
     """
 
     __slots__ = (

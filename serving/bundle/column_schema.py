@@ -1,14 +1,15 @@
 """The schema of a column: which values it accepts, and what the graph gets for each of them.
 
-It is made of the manifest, and said once for all: the request formats, OpenAPI's description and
-`trainer score` read their rules from it. There is one class for each type of column, in
-`column_types` and `date_schema`. `validate` is the rule for one value. `validate_all` and
-`validate_numbers` apply the same rule to many values: the first to those of Python, the second to
-an array of numbers. `parse_cell` says which value a text of a CSV file stands for.
+It is made from the manifest's column and is the only place that knows these rules: the request
+formats, OpenAPI's description and `trainer score` use it. There is one class for each type of
+column, in `column_types` and `date_schema`. `validate` checks one value; `validate_all` checks a
+list of Python values and `validate_numbers` an array of numbers by the same rule. `parse_cell`
+returns the value that the text of a CSV cell stands for.
 
-A gap is a missing value: `null`, an absent key or, in a column of categories or dates, a text that
-stands for one, such as "" or "NA", unless a category has that name. Where the manifest says that
-the graph imputes gaps, the graph gets NaN or ""; elsewhere a gap is an error.
+A gap is a missing value: `null`, an absent key, NaN, one of the column's gap numbers such as -999,
+or a text such as "" or "NA". Texts can be gaps in columns of categories, of dates and of booleans
+with texts, and in CSV in every column; the text of a category never is one. Where the manifest says
+that the graph imputes gaps, the graph gets NaN or ""; elsewhere a gap is an error.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from serving.bundle.spelling import (
     resolve_gap_texts,
 )
 
-# Halfway between the largest float32 and the next power of two: rounds to infinity from here on.
+# Halfway between the largest float32 and 2**128. From here on, numbers round to infinity.
 FLOAT32_LIMIT = 2.0**128 - 2.0**103
+# The largest float64. It is refused itself, and so are all integers that cannot be converted to a
+# float, which a limit of infinity would let through.
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
-# The texts of numbers in files. Possessive quantifiers refuse a text that does not match in one
-# pass. Groups that can fail halfway have none: up to Python 3.11.4, what they consumed before they
-# failed stays consumed.
+# The texts of numbers in files. The possessive quantifiers let a text that does not match fail in
+# one pass. The groups themselves are not possessive: up to Python 3.11.4, a possessive group that
+# fails halfway keeps the characters that it has consumed.
 NUMBER_PATTERN = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
 GAP_NOT_ACCEPTED = "and this column accepts no missing value"
 GAP_ADVICE = "for a missing value send null (NaN in binary, an empty value in CSV)"
@@ -92,7 +95,8 @@ class ColumnSchema(ABC):
         dtype: NumPy dtype of the graph's input; object for texts.
         is_text: Whether the graph's input is texts. Such a column compares numbers by their text,
             so an array of them is validated value by value.
-        accepts_texts: Whether a text can be a value, in the formats that have other types too.
+        accepts_texts: Whether a text can be a value in the formats that also have numbers and
+            booleans, such as JSON. In CSV it always can.
         requires_float64: Whether shorter floats are refused, since they merge different values.
         gap_value: Value that stands for a gap in the graph's input.
         gap_texts: Lower-case texts that stand for a gap.
@@ -117,7 +121,7 @@ class ColumnSchema(ABC):
         self.gap_numbers = resolve_gap_numbers(column.gaps)
 
     def is_gap(self, text: str) -> bool:
-        """Return whether a text stands for a gap; it has no white space around it."""
+        """Return whether a text, already stripped of white space, stands for a gap."""
         return is_gap_text(text, self.gap_texts, self._max_gap_characters)
 
     def is_gap_number(self, value: object) -> bool:
@@ -141,7 +145,7 @@ class ColumnSchema(ABC):
         del are_booleans
         return self.is_text
 
-    def for_timestamps(self) -> ColumnSchema | None:
+    def to_timestamp_schema(self) -> ColumnSchema | None:
         """Return the schema for timestamps of a typed format; None if the column accepts none."""
         return None
 
@@ -251,6 +255,15 @@ class ColumnSchema(ABC):
         stripped = text.strip()
         if not stripped or self.is_gap(stripped):
             return None
+        return self._parse_filled_cell(text, stripped)
+
+    def _parse_filled_cell(self, text: str, stripped: str) -> object:
+        """Return the value of a cell that is no gap; see `parse_cell`.
+
+        Args:
+            text: Text of the cell.
+            stripped: The text without white space around it.
+        """
         return float(stripped) if NUMBER_PATTERN.fullmatch(stripped) else text
 
     def fill_gap(self, got: str) -> float | str:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from serving.bundle.column_schema import (
     FLOAT64_LIMIT,
-    NUMBER_PATTERN,
     ColumnSchema,
     WrongNumberError,
     WrongValueError,
@@ -91,9 +90,10 @@ class BooleanSchema(ColumnSchema):
     """A column of true and false, also written as 1 and 0, or as the manifest's texts.
 
     Attributes:
-        truth_words: Truth value of each word, in lower case, that may stand for one in a text.
-        value_by_cell: Truth value of each text of a CSV file, in lower case.
-        value_by_text: Truth value of each text in the formats that have other types too; empty if
+        truth_words: Truth value of each lower-case text, other than "1" and "0", that means one.
+        value_by_cell: Truth value of each lower-case text that means one in CSV without being
+            listed in the manifest.
+        value_by_text: Truth value of each lower-case text that means one in every format; empty if
             the manifest lists no texts.
     """
 
@@ -122,15 +122,9 @@ class BooleanSchema(ColumnSchema):
             self.refuse_value(value)
         return float(value)
 
-    def parse_cell(self, text: str) -> object:
-        """Return a bool for the texts of truth values; see `ColumnSchema.parse_cell`."""
-        stripped = text.strip()
-        if not stripped or self.is_gap(stripped):
-            return None
+    def _parse_filled_cell(self, text: str, stripped: str) -> object:
         truth = self.value_by_cell.get(stripped.lower())
-        if truth is not None:
-            return truth
-        return float(stripped) if NUMBER_PATTERN.fullmatch(stripped) else text
+        return super()._parse_filled_cell(text, stripped) if truth is None else truth
 
     def _convert_numbers(
         self, numbers: NDArray[Any], floats: NDArray[np.float64]
@@ -187,7 +181,7 @@ class CategorySchema(ColumnSchema):
         self.expected = f"a text{numbers[self.json_number_type]}{truths}"
 
     def is_gap(self, text: str) -> bool:
-        """Return whether a text stands for a gap; it has no white space around it.
+        """Return whether a text, already stripped of white space, stands for a gap.
 
         A category never does, whatever its text.
         """
@@ -237,10 +231,9 @@ class CategorySchema(ColumnSchema):
                 ) from None
         return texts
 
-    def parse_cell(self, text: str) -> object:
-        """Return the text itself, None for a gap; see `ColumnSchema.parse_cell`."""
-        stripped = text.strip()
-        return None if not stripped or self.is_gap(stripped) else text
+    def _parse_filled_cell(self, text: str, stripped: str) -> object:
+        del stripped
+        return text
 
     def _convert_to_text(self, value: object) -> str:
         text: str | None = None

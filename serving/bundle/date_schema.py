@@ -65,14 +65,16 @@ class DateSchema(ColumnSchema):
         )
 
     def needs_exact_values(self, are_booleans: bool) -> bool:
-        """Return whether numbers have a unit, in which they may have more digits than a float64.
+        """Return whether JSON numbers must be validated as they are.
 
-        See `ColumnSchema.needs_exact_values`. Booleans, as numbers, would be dates.
+        True for booleans, which as float64 would pass for dates, and for every format but ISO 8601,
+        since numbers with a unit can have more digits than a float64 holds. See
+        `ColumnSchema.needs_exact_values`.
         """
         return are_booleans or self.date_format != ISO8601
 
-    def for_timestamps(self) -> DateSchema:
-        """Return the schema for timestamps of a typed format: seconds; none stands for a gap."""
+    def to_timestamp_schema(self) -> DateSchema:
+        """Return the schema for timestamps of a typed format: seconds, none of which is a gap."""
         return DateSchema(self._column.model_copy(update={"format": ISO8601, "gaps": []}))
 
     def validate(self, value: object) -> Any:
@@ -92,11 +94,8 @@ class DateSchema(ColumnSchema):
             raise WrongValueError(self.expected, got)
         return seconds
 
-    def parse_cell(self, text: str) -> object:
-        """Return a float for a number that is no text of a date; see `ColumnSchema.parse_cell`."""
-        stripped = text.strip()
-        if not stripped or self.is_gap(stripped):
-            return None
+    def _parse_filled_cell(self, text: str, stripped: str) -> object:
+        """Return a float if the text is a number and not a date; see `ColumnSchema.parse_cell`."""
         if not NUMBER_PATTERN.fullmatch(stripped):
             return text
         number = float(stripped)
@@ -104,7 +103,7 @@ class DateSchema(ColumnSchema):
             if self._is_read_as_text(stripped):
                 return text
             if self.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
-                self._refuse_compact_date(stripped)
+                self._require_unambiguous(stripped)
         return number
 
     def _convert_numbers(
@@ -136,7 +135,7 @@ class DateSchema(ColumnSchema):
         return self.date_format != ISO8601 and parse_date_text(text, self.date_format) is not None
 
     def _is_text_of_gap_number(self, text: str) -> bool:
-        """Return whether a text is a number, in a column whose texts may be, that means a gap."""
+        """Return whether a text is a gap number, in a column whose dates may be digits only."""
         are_texts_numbers = self.date_format == BASIC_DATE or self.date_format in DATE_UNITS
         return (
             are_texts_numbers
@@ -144,8 +143,11 @@ class DateSchema(ColumnSchema):
             and self.is_gap_number(float(text))
         )
 
-    def _refuse_compact_date(self, digits: str) -> None:
-        """Refuse a number that may be a year or a day, and as seconds would be a date in 1970."""
+    def _require_unambiguous(self, digits: str) -> None:
+        """Raise WrongCellError if digits can be a year or a day.
+
+        As seconds they would be a date in 1970.
+        """
         try:
             day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
         except ValueError:

@@ -1,7 +1,9 @@
-"""The texts of truth values, said once for every request format, OpenAPI, training and scoring.
+"""The texts that mean true and false, declared once.
 
-A text that is to be accepted for true or false is added to `TRUTH_TEXTS`; nothing else has to
-change. Everything that reads truth values looks the texts up when it needs them.
+Every request format, OpenAPI, training and scoring read them here. To accept another text for true
+or false everywhere, add it to `TRUTH_TEXTS`. To accept a pair such as ja/nein only where the
+training data has it, add it to `TRUTH_WORD_PAIRS`. Only `serving.loadtest` has a list of its own,
+since it imports nothing of the server.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Lower-case texts that mean true or false in every file, in CSV, and in each request format that
-# the column's manifest allows texts in (see `BooleanColumn.texts`). They are accepted in any case.
-# The first two are the names under which truth values are written.
+# Lower-case texts that mean true or false in files, in CSV, and, if the column's manifest has texts
+# (`BooleanColumn.texts`), in every other format. Upper and lower case are the same. Truth values
+# are written as "true" and "false".
 TRUTH_TEXTS: dict[str, bool] = {"true": True, "false": False}
 # Digits that mean true or false where a text may stand for a truth value. Training reads them as
 # numbers unless its options name the column as boolean.
@@ -45,7 +47,7 @@ def find_truth_categories(categories: list[str]) -> dict[bool, str]:
 
 
 def is_false_and_true(first: str, second: str) -> bool:
-    """Return whether two texts, in any case, are the false and the true one of a known pair."""
+    """Return whether two texts mean false and true, in this order, as one pair; case is ignored."""
     lower = first.lower(), second.lower()
     return any(
         tuple(map(truths.get, lower)) == (False, True)

@@ -221,7 +221,7 @@ def _count_skipped_arrays(ignored: list[FlatbufferTable]) -> SkippedArrays:
 def _read_column(declared: FlatbufferTable, column: ColumnSchema) -> ArrowColumn:
     values = _read_layout(declared, column)
     if values.kind == "time":
-        of_times = column.for_timestamps()
+        of_times = column.to_timestamp_schema()
         if of_times is None:
             refuse_instances(
                 f"expected {column.expected} in field {column.name!r}; got a column of times",

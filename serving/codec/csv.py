@@ -142,8 +142,8 @@ def _read_instances(text: str, schema: InputSchema) -> Iterator[list[object]]:
 def _read_column_order(values: Sequence[str], schema: InputSchema) -> Sequence[int] | None:
     """Return the index of each column in the first line, or None if that line is an instance.
 
-    A line is a header if it contains at least half of the columns' names, in any case. Then it has
-    to contain all of them exactly: a header with a typo must not be answered as an instance.
+    A line is a header if it contains at least half of the columns' names, upper or lower case. Then
+    it has to contain all of them exactly: a header with a typo must not be answered as an instance.
 
     Raises:
         InvalidInstancesError: If the line is a header, but lacks a column or names another.

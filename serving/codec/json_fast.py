@@ -38,7 +38,7 @@ MAX_SEARCHED_KEYS = 256  # simdjson searches for each key of a record from the f
 
 
 class _UnusualBodyError(Exception):
-    """The body has a repeated key, an unknown key, a long option or a row of another length."""
+    """The body is well-formed JSON that only the strict decoder reads, or explains."""
 
 
 def decode_json_fast(
@@ -49,7 +49,8 @@ def decode_json_fast(
     Args:
         body: JSON text in UTF-8: `{"instances": [{…} or […], …]}`.
         schema: The model's columns.
-        options: Keys that the body may have besides `instances`; their values are stored in it.
+        options: Keys that the body may have besides `instances`; their values are stored in
+            `options.values`.
 
     Returns:
         The inputs by name, as `InputSchema.build_inputs` returns them.

@@ -21,8 +21,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# Average distance of two occurrences of a character, in bytes, from which on `bytes.find` is faster
-# than counting with NumPy.
+# If occurrences of a character are at least this many bytes apart on average, `bytes.find` is
+# faster than counting with NumPy.
 SPARSE_BYTES_PER_CHARACTER = 2048
 
 
@@ -32,8 +32,8 @@ def is_flat_matrix(body: bytes, row_count: int, other_brackets: int = 0) -> bool
     Args:
         body: JSON text of the whole request.
         row_count: Number of rows, all of which are lists.
-        other_brackets: Number of `[` in the body outside of the list, as far as they are known. It
-            must not be larger than their number.
+        other_brackets: Number of `[` that are known to be outside of the list; must not exceed the
+            true number.
 
     Returns:
         False also if there are other brackets than these in the body, for instance in a string.

@@ -166,14 +166,14 @@ def _prepare_request(server: ServerComponents) -> Response | None:
         context.route, context.protocol = request.url_rule.rule, route.protocol
     if request.method != "OPTIONS":
         server.api_keys.authorize(environ, "predict" if route is None else route.scope)
-    elif route is not None:  # otherwise it is answered with 404, as every URL without a route
+    elif route is not None:  # otherwise Flask answers with 404, as for every URL without a route
         return _answer_options_request()
-    if not _is_single_path():
+    if not _has_single_leading_slash():
         raise NotFound
     return None
 
 
-def _is_single_path() -> bool:
+def _has_single_leading_slash() -> bool:
     """Return whether the path has a single leading slash.
 
     Werkzeug treats several as one, and `//predict` must not be another URL of `/predict`.
@@ -183,7 +183,7 @@ def _is_single_path() -> bool:
 
 def _get_route(server: ServerComponents) -> Route | None:
     """Return the route of the request; None if its URL or method has none."""
-    return server.routes.get_route(request.endpoint) if _is_single_path() else None
+    return server.routes.get_route(request.endpoint) if _has_single_leading_slash() else None
 
 
 def _get_error_format(server: ServerComponents) -> ErrorFormat:
@@ -194,7 +194,7 @@ def _get_error_format(server: ServerComponents) -> ErrorFormat:
 
 
 def _answer_options_request() -> Response:
-    """Return the methods of a route.
+    """Answer an OPTIONS request: no body, and the methods of the route in the header `Allow`.
 
     No key is needed, because browsers send none with a preflight request. The answer has no
     `Access-Control-…` header, so that browsers let no page of another site read the server's
@@ -228,7 +228,7 @@ def _render_http_error(server: ServerComponents, error: HTTPException) -> Respon
     path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
         expected = f"one of {', '.join(_list_routes(server))}"
-        if not server.api_keys.may_see_details(request.environ):
+        if not server.api_keys.may_see_details(request.environ):  # only OPTIONS needs no key
             expected = "a path of this server's API, which docs/serving.md lists"
         message = f"expected {expected}; got {path!r}"
     elif status == 405:

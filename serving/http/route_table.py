@@ -1,8 +1,8 @@
 """The route table: every URL of the server.
 
 To add a URL, add an entry here and its handler in `http.handlers`. Everything else is derived from
-the entry; see `http.routes`. The entries of Triton's extensions and of Vertex AI are in modules of
-their own.
+the entry; see `http.routes`. Longer descriptions are in `http.openapi.descriptions`. The entries of
+Triton's extensions are in `triton_routes`, those of Vertex AI in `vertex_routes`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def build_route_table(vertex: VertexSettings) -> RouteTable:
         *_list_sagemaker_routes(),
         *list_triton_routes(),
     ]
+    # Vertex AI may choose "/" for itself; then there is no index page.
     if "/" in (vertex.health_route, vertex.predict_route):
         routes = [route for route in routes if route.handler is not docs.index]
     return RouteTable([*routes, *list_vertex_routes(routes, vertex)])

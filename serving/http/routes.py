@@ -1,4 +1,4 @@
-"""Routes: what is declared of a URL, and the table from which all parts of the server look it up.
+"""Routes: the declaration of a URL, and the table in which the server looks a URL up.
 
 `route_table` declares the routes. Flask's URL map, the fast path, the check of API keys, the format
 of errors and the OpenAPI document are made from them.
@@ -19,8 +19,8 @@ from serving.http.error_rendering import NATIVE_FORMAT, ErrorFormat
 from serving.http.key_file import Scope
 
 Handler = Callable[..., EncodedAnswer]
-"""Function that answers a request. It takes the `ServerComponents`, the WSGI environ, and the
-values of the path's placeholders as keyword arguments, all texts."""
+"""Function that answers a request. It takes the `ServerComponents`, the WSGI environ and, as
+keyword arguments of type str, the values of the path's placeholders."""
 
 
 class MediaTypes(dict[str, Any]):
@@ -49,7 +49,7 @@ class Route:
     """One method of one or several paths, with all that the server and its description need.
 
     Attributes:
-        method: HTTP method. Flask answers HEAD and OPTIONS by itself.
+        method: HTTP method. Flask adds HEAD to GET, and `http.app` answers OPTIONS.
         paths: Paths in Werkzeug's notation, such as `/models/<name>`. Several paths differ in their
             placeholders, for instance with and without a version.
         handler: Function that answers a request.
@@ -63,14 +63,16 @@ class Route:
         parameters: Names of the parameters in the query and the headers, as `openapi.document`
             declares them.
         answer: Schema of the JSON that is sent with status 200: a JSON Schema, a type from which
-            pydantic makes one, or the name of a schema that each model has. A `MediaTypes` of such
-            schemas if the body can have another media type; None if there is no body.
+            pydantic makes one, or the name of one of the schemas that `openapi.model_schemas`
+            builds for each model, such as "rows". A `MediaTypes` of such schemas if the body can
+            have another media type; None if there is no body.
         request: Schema of the request's body, of the same types as `answer`; None if there is no
-            body. Only predictions require one.
-        error_statuses: Statuses of error responses besides those that all routes of the kind have.
-        has_redirect: Whether browsers are redirected to another page.
-        has_unready_answer: Whether the status is 503 while no model is ready, with the body of a
-            success and not that of an error.
+            body. The body of a prediction is required, any other is optional.
+        error_statuses: Statuses of error responses besides those that
+            `openapi.error_responses.list_error_statuses` finds from the other attributes.
+        has_redirect: Whether browsers are redirected to `/docs`.
+        has_unready_answer: Whether a request is answered with 503 while no model, or not the named
+            one, is ready, with the body of a success instead of an error's.
     """
 
     method: Literal["GET", "POST"]
@@ -159,7 +161,7 @@ class RouteTable:
         self._routes = tuple(routes)
         self._by_endpoint = {route.endpoint: route for route in self._routes}
         self._prediction_patterns = [
-            (re.compile(PLACEHOLDER_PATTERN.sub(r"(?P<\1>[^/:]+)", path)), path, route)
+            (_compile_path(path), path, route)
             for route in self._routes
             if route.is_prediction
             for path in route.paths
@@ -187,8 +189,8 @@ class RouteTable:
     def find_error_format(self, path: str) -> ErrorFormat:
         """Return the error format for a path that has no route.
 
-        It is that of the routes which have most leading segments in common with the path, and among
-        these of the shortest one.
+        It is that of the routes that have the most leading segments in common with the path; among
+        these, of the one with the shortest path.
 
         Args:
             path: Path of the request.
@@ -196,31 +198,46 @@ class RouteTable:
         segments = path.split("/")[1:]
         shared, _, error_format = max(
             (
-                (_count_shared_segments(segments, own), -len(own), route.error_format)
+                (
+                    _count_shared_segments(segments, own_segments),
+                    -len(own_segments),
+                    route.error_format,
+                )
                 for route in self._routes
-                for own in (known.split("/")[1:] for known in route.paths)
+                for own_segments in (path.split("/")[1:] for path in route.paths)
             ),
-            key=lambda found: found[:2],
+            key=lambda candidate: candidate[:2],
         )
         return error_format if shared else NATIVE_FORMAT
 
     def _search_prediction(self, path: str) -> RouteMatch | None:
         if not path.isascii():
             return None  # WSGI paths are decoded as Latin-1; Flask decodes this one as UTF-8
-        for pattern, own, route in self._prediction_patterns:
+        for pattern, route_path, route in self._prediction_patterns:
             if found := pattern.fullmatch(path):
-                match = RouteMatch(route, own, found.groupdict())
+                match = RouteMatch(route, route_path, found.groupdict())
                 if len(self._prediction_matches) < MAX_CACHED_PATHS:
                     self._prediction_matches[path] = match
                 return match
         return None
 
 
-def _count_shared_segments(segments: list[str], own: list[str]) -> int:
+def _compile_path(path: str) -> re.Pattern[str]:
+    """Return a pattern that matches a route's path, with a named group for each placeholder."""
+    parts = PLACEHOLDER_PATTERN.split(path)  # literal texts and names of placeholders in turn
+    return re.compile(
+        "".join(
+            f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
+    )
+
+
+def _count_shared_segments(segments: list[str], route_segments: list[str]) -> int:
     """Return the number of leading segments that a path has in common with a route's path.
 
-    A placeholder has every segment in common.
+    A placeholder matches any segment.
     """
-    pairs = zip(segments, own, strict=False)
-    are_shared = (segment == known or known.startswith("<") for segment, known in pairs)
+    pairs = zip(segments, route_segments, strict=False)
+    are_shared = (segment == own or own.startswith("<") for segment, own in pairs)
     return sum(takewhile(bool, are_shared))

@@ -1,4 +1,4 @@
-"""The routes of Triton's extensions of the Open Inference Protocol, and that of a rollback.
+"""The routes of Triton's extensions to the Open Inference Protocol, and that of a rollback.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 """
@@ -74,35 +74,35 @@ def list_triton_routes() -> list[Route]:
         route(
             "GET",
             ("/v2/models/stats",),
-            triton.statistics,
+            triton.describe_statistics,
             descriptions.ALL_STATISTICS,
             answer=triton.Statistics,
         ),
         route(
             "GET",
             build_model_paths("/v2/models/", "/stats"),
-            triton.statistics,
+            triton.describe_statistics,
             descriptions.STATISTICS,
             answer=triton.Statistics,
         ),
         route(
             "GET",
             build_model_paths("/v2/models/", "/config"),
-            triton.model_config,
+            triton.describe_model_config,
             descriptions.CONFIG,
             answer=triton.ModelConfig,
         ),
         route(
             "GET",
             trace_paths,
-            triton.trace_settings,
+            triton.describe_trace_settings,
             descriptions.TRACES,
             answer=triton.TraceSettings,
         ),
         route(
             "POST",
             trace_paths,
-            triton.trace_settings,
+            triton.describe_trace_settings,
             descriptions.CHANGE_TRACES,
             answer=triton.TraceSettings,
             request=ONLY_NULLS_SCHEMA,
@@ -111,14 +111,14 @@ def list_triton_routes() -> list[Route]:
         route(
             "GET",
             ("/v2/logging",),
-            triton.log_settings,
+            triton.describe_log_settings,
             descriptions.LOGGING,
             answer=triton.LogSettings,
         ),
         route(
             "POST",
             ("/v2/logging",),
-            triton.log_settings,
+            triton.describe_log_settings,
             descriptions.CHANGE_LOGGING,
             answer=triton.LogSettings,
             request=ONLY_NULLS_SCHEMA,

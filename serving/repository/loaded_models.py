@@ -59,7 +59,7 @@ class LoadedModels:
 
     Args:
         default_model: Name of the default model, which serves requests without a model name; None
-            for the first model that was served while no other model was, also before a restart.
+            for the first model that was ever served alone, even if that was before a restart.
 
     Attributes:
         live_models: Live version of each model, by its name. The dict is replaced, never changed,

@@ -67,7 +67,8 @@ class Repository(LoadedModels):
         models: Folder of models.
         options: Choice of versions and variants to serve, and limits of their self-tests.
         shared_state: State that the workers share; None if this process is the only one.
-        on_outcome: Callback for each version that is served, held, refused or unloaded here.
+        on_outcome: Callback with a model's name and one of `RELOAD_OUTCOMES`, for each change of a
+            version in this worker.
         proof_server: Server that tests versions in separate processes before they are loaded; None
             to load them without that test.
         clock: Function that returns the time in seconds, of a clock that all workers share.
@@ -162,7 +163,7 @@ class Repository(LoadedModels):
         ).start()
 
     def load_model(self, name: str) -> ChangeResult:
-        """Serve a model's highest version, and remove its pin or unload if there is one.
+        """Serve a model's highest version, even if the model was unloaded or pinned to another one.
 
         Args:
             name: Name of the model.
@@ -206,7 +207,8 @@ class Repository(LoadedModels):
         Raises:
             ModelNotFoundError: If the model is not served, or the folder has no such version.
             NoEarlierVersionError: If there is no version below the live one.
-            VersionRefusedError: If none of these versions passes its self-test.
+            VersionRefusedError: If the version, or without one every version below the live one,
+                fails its self-test.
             StateNotKeptError: If the state file cannot be read or written.
             NoAgreementError: If another worker takes too long.
         """
@@ -265,7 +267,7 @@ class Repository(LoadedModels):
             )
 
     def _log_empty_folder(self) -> None:
-        """Log once a minute that the folder holds no model, if it does not."""
+        """Log that the folder holds no model, once a minute for as long as it holds none."""
         if self.live_models or self.refusal_reasons or self._desired.folder_scan.versions:
             self._next_reminder = 0.0
         elif time.monotonic() >= self._next_reminder:

@@ -25,7 +25,7 @@ class RepositoryOptions:
             version accepts; "all" serves every version that passes its self-test.
         state: Path of the state file, relative to the folder of models.
         default_model: Name of the default model, which serves requests without a model name; None
-            for the first model that was served while no other model was, also before a restart.
+            for the first model that was ever served alone, even if that was before a restart.
         limits: Limits of time and memory within which versions are tested.
         should_ignore_extra: Whether a request may name columns that the model does not have, which
             are then ignored.

@@ -69,7 +69,8 @@ class Refusal(BaseModel):
     """A version that cannot be loaded or fails its self-test, so that no worker serves it.
 
     Attributes:
-        kind: The constant "refused", which tells both kinds of exclusions apart in the plan's text.
+        kind: The constant "refused", which tells the two kinds of exclusions apart in the plan's
+            text.
         reason: Reason as a sentence.
         retry_at: Time at which the version is tried again, in seconds of the monotonic clock; None
             if it is tried again only when its files change.
@@ -84,7 +85,7 @@ class Hold(BaseModel):
     """A version that passed its self-test, but does not accept all requests of the live version.
 
     Attributes:
-        kind: The constant "held", which tells both kinds of exclusions apart in the plan's text.
+        kind: The constant "held", which tells the two kinds of exclusions apart in the plan's text.
         reason: Reason as a sentence.
         live_fingerprint: Fingerprint of the live version that it is incompatible with.
         live_version: Number of that live version, which is the held version's own number if files
@@ -132,11 +133,17 @@ class RolloutPlan(BaseModel):
         return None if exclusion is None else exclusion.reason
 
     def list_refusal_reasons(self) -> dict[str, str]:
-        """Return the reason of each version that was refused last, by `NAME/VERSION`."""
+        """Return the reason of each version that was excluded by a refusal, by `NAME/VERSION`.
+
+        Its latest exclusion counts.
+        """
         return self._list_reasons("refused")
 
     def list_hold_reasons(self) -> dict[str, str]:
-        """Return the reason of each version that was held last, by `NAME/VERSION`."""
+        """Return the reason of each version that was excluded by a hold, by `NAME/VERSION`.
+
+        Its latest exclusion counts.
+        """
         return self._list_reasons("held")
 
     def _list_reasons(self, kind: Literal["refused", "held"]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """One client connection: reads its requests one after the other, and sends the responses.
 
-A request that `request_head` accepts takes a fast path: gunicorn's parser in C, a WSGI environ, the
-application, one send. Every other request goes through gunicorn: its parser in Python reads it, and
-its response object formats the response. The application sees no difference.
+A request that `request_head` accepts is served directly: gunicorn's parser in C, a WSGI environ,
+the application, one send. Every other request goes through gunicorn: its parser in Python reads it,
+and its response object formats the response. The application sees no difference.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class ServerConnection:
                     False,
                     False,
                 )
-                self.context, self.body, self.is_reading_head = None, None, False
+                self.context = self.body = self.request = None
+                self.is_reading_head = False
                 data = self._answer_next_request(data)
         finally:
             if self._read_watcher is not None:
@@ -216,7 +217,7 @@ class ServerConnection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        # The comparison with 0 is cheaper than the property and suffices for nearly all requests.
+        # Comparing with 0 first is cheaper than `can_be_discarded`, and enough for nearly all.
         is_kept = (body.missing_bytes == 0 or body.can_be_discarded) and (
             self._worker.alive and not self.has_timed_out
         )
@@ -241,7 +242,9 @@ class ServerConnection:
         return context
 
     def _send_response(self, context: CallContext, head: bytes, content: bytes) -> None:
-        """Send a response; end the connection if the clients of this process read too slowly.
+        """Have the request counted and logged, then send its response.
+
+        The connection ends if the clients of this process read too slowly.
 
         Raises:
             OSError: If the client has disconnected, or too many bytes are unsent.
@@ -249,7 +252,7 @@ class ServerConnection:
         self.has_answered = True
         if context.record is not None:
             context.record()
-            context.record = None  # it refers to the context
+            context.record = None  # breaks a reference cycle: it refers to the context
         if len(content) <= CHUNK_BYTES:  # send most responses in one packet
             head, content = head + content, b""
         sent = self._client.send(head)

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from serving.repository.rollout_store import RolloutStore
+from serving.repository.shared_state import SharedState
+from serving.runtime.proof_server import ProofServer
 from serving.server.gunicorn_overrides import use_heartbeat_in_memory, use_json_errors
 from serving.settings.environment import describe_service_links, find_service_links
 from serving.settings.options import Settings, find_unknown_variables
@@ -36,7 +39,7 @@ for _name in find_unknown_variables():
 if _links := find_service_links(os.environ):  # none after `serving run`, which removes them
     logging.getLogger(__name__).warning("%s", describe_service_links(_links))
 
-wsgi_app = "serving.http.app:create_app()"
+wsgi_app = "serving.http.app:create_app()"  # required; `on_starting` passes the shared resources
 bind = [
     f"[{_settings.host}]:{_settings.port}"
     if ":" in _settings.host
@@ -66,16 +69,15 @@ def on_starting(server: Any) -> None:
     _import_shared_modules()
     use_heartbeat_in_memory()
     server.shared = _create_shared_resources()
-    # gunicorn only knows the name of the function that creates the application, and nothing could
-    # be passed to it; so each worker calls this one instead.
+    # By its name, gunicorn could only call `create_app` without arguments. So the method by which
+    # each worker loads the application is replaced.
     create_app = importlib.import_module("serving.http.app").create_app
     server.app.load = partial(create_app, server.shared)
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
 
 
 def _create_shared_resources() -> Any:
-    # Imported after `_import_shared_modules`, so that the fork of the proof server shares the
-    # memory of the modules, too.
+    # After `_import_shared_modules`, so that the proof server shares the memory of the modules.
     components = importlib.import_module("serving.http.components")
     # If the process that started this one ignored SIGCHLD, it would still be ignored, and the end
     # of a child of the proof server could not be awaited.
@@ -84,8 +86,8 @@ def _create_shared_resources() -> Any:
         # More slots than workers: after SIGHUP old and new workers run at the same time for a
         # while, and SIGTTIN adds workers.
         counters=SharedCounters(2 * workers + 8),
-        state=importlib.import_module("serving.repository.shared_state").SharedState(),
-        proof_server=importlib.import_module("serving.runtime.proof_server").ProofServer(),
+        state=SharedState(),
+        proof_server=ProofServer(),
     )
 
 
@@ -126,7 +128,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def assign_shared_resources(server: Any, worker: Any) -> None:
-    """Give a worker what all processes share, with a slot of its own in the counters."""
+    """Give a worker what all processes share, and a slot of its own in the counters.
+
+    gunicorn's error responses are counted in that slot, too.
+    """
     worker.shared = server.shared
     worker.slot = server.shared.counters.claim_slot()
     use_json_errors(EventMetrics(server.shared.counters.own_slot))
@@ -139,9 +144,9 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Clean up in a worker that ends."""
-    # The thread that loads a version may still be running: it does not end by itself.
-    module = importlib.import_module("serving.repository.rollout_store")
-    module.RolloutStore(worker.shared.state).clear_load_attempt()
+    # A version may still be loading in a thread. Without this, the exit would be counted as a crash
+    # that the version caused.
+    RolloutStore(worker.shared.state).clear_load_attempt()
     # Otherwise frozen objects would be destroyed at interpreter exit, after modules they need.
     gc.unfreeze()
 

@@ -11,7 +11,7 @@ from gunicorn import util
 class ResponseBuffer(bytearray):
     """Replaces the socket in gunicorn's response object, and collects the bytes to send.
 
-    The response is sent as a whole, after the application has counted it.
+    The connection then has the request counted, and sends the response as a whole.
     """
 
     sendall = bytearray.extend
@@ -20,7 +20,7 @@ class ResponseBuffer(bytearray):
 class DateHeader:
     """The value of the `Date` header of responses.
 
-    It has a resolution of one second, so that it is formatted at most once a second.
+    HTTP dates have a resolution of one second, so the text is made at most once a second.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class DateHeader:
 
 
 def refuse_write(_data: bytes) -> NoReturn:
-    """Refuse the function that WSGI's `start_response` returns."""
+    """Refuse to write: this stands in for the function that WSGI's `start_response` returns."""
     raise NotImplementedError(
         "expected an application that returns its body; it called the write function of "
         "start_response; return the body instead"

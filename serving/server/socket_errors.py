@@ -22,7 +22,11 @@ DISCONNECT_ERRNOS = (
 
 
 def _find_numbers(names: Iterable[str]) -> tuple[int, ...]:
-    """Return the numbers of errors; not every system has all of them."""
+    """Return the numbers of errors; not every system has all of them.
+
+    Args:
+        names: Symbolic names of the errors, such as "EMFILE".
+    """
     return tuple(getattr(errno, name) for name in names if hasattr(errno, name))
 
 

@@ -1,4 +1,4 @@
-"""Count what happens to connections and models, besides requests that the application answers."""
+"""Count events: refused requests, connections, TLS handshakes, changes of versions."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ DURATION_BUCKETS = (
     10.0,
 )
 BATCH_ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
-NO_PROTOCOL = "none"  # protocol of requests that no route matched
+NO_PROTOCOL = "none"  # protocol of requests that no route matched, or that could not be read
 RELOAD_OUTCOMES = ("served", "held", "refused", "unloaded")
 EVICTION_REASONS = ("connections", "descriptors")
 TLS_FAILURE_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
@@ -59,13 +59,13 @@ ACCEPT_ERROR_NAMES = (
     *LISTENER_UNUSABLE_ERROR_NAMES,
     "EPERM",
 )
-VERSION_LABELS = ("protocol", "model", "version", "variant")
+PREDICTION_LABELS = ("protocol", "model", "version", "variant")
 
 REQUESTS = MetricDefinition(
-    "forwardpass_requests", "Requests answered, by HTTP status.", (*VERSION_LABELS, "code")
+    "forwardpass_requests", "Requests answered, by HTTP status.", (*PREDICTION_LABELS, "code")
 )
 ROWS_ANSWERED = MetricDefinition(
-    "forwardpass_rows", "Rows (instances) of successful predictions.", VERSION_LABELS
+    "forwardpass_rows", "Rows (instances) of successful predictions.", PREDICTION_LABELS
 )
 REQUEST_SECONDS = MetricDefinition(
     "forwardpass_request_seconds",

@@ -1,4 +1,4 @@
-"""Handlers of Triton's extensions of the Open Inference Protocol under `/v2`.
+"""Handlers of Triton's extensions to the Open Inference Protocol under `/v2`.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 
@@ -61,8 +61,8 @@ class ModelConfig(TypedDict):
         max_batch_size: Largest number of rows of one batch.
         input: Input tensors.
         output: Output tensors.
-        dynamic_batching: Empty, which says in Triton that requests are joined to batches.
-        parameters: Positive class and threshold of a binary classifier.
+        dynamic_batching: Empty object, by which Triton says that requests are batched.
+        parameters: Positive class and threshold of a binary classifier; absent for other models.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Statistics(TypedDict):
 TRACE_SETTINGS = TraceSettings(trace_level=["OFF"])
 
 
-def statistics(
+def describe_statistics(
     server: ServerComponents,
     _environ: dict[str, Any],
     name: str | None = None,
@@ -122,7 +122,7 @@ def statistics(
     )
 
 
-def model_config(
+def describe_model_config(
     server: ServerComponents, _environ: dict[str, Any], name: str, version: str | None = None
 ) -> EncodedAnswer:
     """Answer with the configuration of a model."""
@@ -130,7 +130,7 @@ def model_config(
     return encode_json(_describe_config(model, server.settings))
 
 
-def trace_settings(
+def describe_trace_settings(
     server: ServerComponents, environ: dict[str, Any], name: str | None = None
 ) -> EncodedAnswer:
     """Answer with the trace settings, and refuse to change them."""
@@ -141,7 +141,7 @@ def trace_settings(
     return encode_json(TRACE_SETTINGS)
 
 
-def log_settings(server: ServerComponents, environ: dict[str, Any]) -> EncodedAnswer:
+def describe_log_settings(server: ServerComponents, environ: dict[str, Any]) -> EncodedAnswer:
     """Answer with the log settings, and refuse to change them."""
     current = _get_log_settings(server.settings)
     _refuse_changes(server, environ, current, "restart the server with another --log-level")
@@ -236,7 +236,7 @@ def _refuse_changes(
             )
 
 
-# Triton's names of the stages of a request, by the names in this server's metrics.
+# Triton's name of each stage of a request, by this server's name for it in the metrics.
 TRITON_STAGES = {
     "queue": "queue",
     "decode": "compute_input",

@@ -14,13 +14,14 @@ from serving.http.routes import PLACEHOLDER_PATTERN, MediaTypes, Route
 
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 API_KEY_SCHEMES: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
-# Prediction routes need no key if the server has none; administration always needs one.
+# Routes with the scope "predict" need no key if the server has no keys; those with the scope
+# "admin" always need one.
 SECURITY_BY_SCOPE: dict[str | None, list[dict[str, list[str]]]] = {
     None: [],
     "predict": [{}, *API_KEY_SCHEMES],
     "admin": API_KEY_SCHEMES,
 }
-# Placeholders of paths that the document describes; any other is a text.
+# Placeholders that `components/parameters` describes; every other one is described as a text.
 DESCRIBED_PLACEHOLDERS = ("name", "version", "file")
 REDIRECT_RESPONSE = {
     "description": "Redirect of browsers to `/docs`.",
@@ -29,7 +30,7 @@ REDIRECT_RESPONSE = {
 
 
 def build_operation(
-    route: Route, path: str, models: Sequence[str], example: dict[str, Any]
+    route: Route, path: str, models: Sequence[str], examples: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the OpenAPI object of an operation.
 
@@ -37,7 +38,7 @@ def build_operation(
         route: The operation's route.
         path: One of the paths of the route.
         models: Names of the served models.
-        example: Example bodies, by name of the model's schema; empty for none.
+        examples: Example body by name of a model's schema; empty if there are none.
     """
     success: dict[str, Any] = {"description": "Success."}
     if route.answer is not None:
@@ -62,7 +63,7 @@ def build_operation(
     if route.request is not None:
         operation["requestBody"] = {
             "required": route.is_prediction,
-            "content": _build_content(route.request, models, example),
+            "content": _build_content(route.request, models, examples),
         }
     return operation
 
@@ -73,10 +74,11 @@ def to_openapi_path(path: str) -> str:
 
 
 def iter_type_schemas(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and schema of each named type that the bodies of a route refer to."""
+    """Yield the name and the schema of each named type that the bodies of a route refer to."""
     for body in (route.answer, route.request):
-        if body is not None and not isinstance(body, str | dict):
-            yield from _build_type_schema(body).get("$defs", {}).items()
+        for part in body.values() if isinstance(body, MediaTypes) else (body,):
+            if part is not None and not isinstance(part, str | dict):
+                yield from _build_type_schema(part).get("$defs", {}).items()
 
 
 def _build_path_parameter(name: str) -> dict[str, Any]:
@@ -94,15 +96,15 @@ def _make_operation_id(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def _build_content(body: Any, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
+def _build_content(body: Any, models: Sequence[str], examples: dict[str, Any]) -> dict[str, Any]:
     """Return the schemas of a body by media type; see `Route.answer` for what it can be."""
     media_types = body if isinstance(body, MediaTypes) else {JSON_MEDIA_TYPE: body}
     described: dict[str, Any] = {}
     for media_type, part in media_types.items():
         schema = _build_schema(part, models)
         described[media_type] = {"schema": schema} if schema else {}
-        if media_type == JSON_MEDIA_TYPE and isinstance(part, str) and part in example:
-            described[media_type]["example"] = example[part]
+        if media_type == JSON_MEDIA_TYPE and isinstance(part, str) and part in examples:
+            described[media_type]["example"] = examples[part]
     return described
 
 

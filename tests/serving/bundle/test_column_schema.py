@@ -395,12 +395,12 @@ def test_validate_date_text_of_a_number_that_means_a_gap_is_a_gap(written):
     assert not math.isnan(schema.validate("19000102.0"))
 
 
-def test_for_timestamps_no_moment_stands_for_a_gap():
+def test_to_timestamp_schema_no_moment_stands_for_a_gap():
     column = date("impute").model_copy(update={"gaps": ["-999"]})
     (schema,) = InputSchema([column]).columns
     assert math.isnan(schema.validate(-999))
-    assert schema.for_timestamps().validate_numbers(np.array([-999.0])).tolist() == [-999]
-    assert create_column_schema(number()).for_timestamps() is None
+    assert schema.to_timestamp_schema().validate_numbers(np.array([-999.0])).tolist() == [-999]
+    assert create_column_schema(number()).to_timestamp_schema() is None
 
 
 def test_parse_cell_is_the_value_that_json_has():

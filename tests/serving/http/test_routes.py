@@ -13,7 +13,7 @@ from serving.http.fast_path import FastPath
 from serving.http.handlers.predictions import predict_instances
 from serving.http.key_file import generate_key
 from serving.http.route_table import build_route_table
-from serving.http.routes import Description, Route, RouteTable
+from serving.http.routes import MAX_CACHED_PATHS, Description, Route, RouteTable
 from serving.settings.cloud_platforms import VertexSettings
 
 ROW = [0] * 64
@@ -105,7 +105,7 @@ def test_added_prediction_is_answered_by_the_fast_path_as_by_flask(create_extend
         return status, b"".join(body)
 
     fast = FastPath(fallback, found._server)
-    flask = type(app).wsgi_app.__get__(app)
+    flask = type(app).wsgi_app.__get__(app)  # Flask's own method, which create_app has wrapped
     for content, status in (({"instances": [ROW]}, "200 OK"), ({"instances": [[1]]}, "400 ")):
         assert ask(fast, content) == ask(flask, content)
         assert ask(fast, content)[0].startswith(status)  # TensorFlow's format has no 422
@@ -194,7 +194,14 @@ def test_match_prediction_very_many_paths_caches_a_bounded_number():
     routes = build_route_table(VertexSettings())
     for number in range(1000):
         assert routes.match_prediction(f"/v2/models/{number}/infer")
-    assert len(routes._prediction_matches) < 1000
+    assert len(routes._prediction_matches) == MAX_CACHED_PATHS
+
+
+@pytest.mark.parametrize("path", ["/v1.0/predict", "/a+b", "/a*b", "/pred(x", "/x$y", "/~/p!"])
+def test_match_prediction_path_of_vertex_with_special_characters_matches_itself_alone(path):
+    routes = build_route_table(VertexSettings(predict_route=path))
+    assert routes.match_prediction(path).path == path
+    assert routes.match_prediction("/v1X0/predict") is None
 
 
 def test_vertex_prediction_path_is_answered_by_the_fast_path(shipped, monkeypatch):

@@ -51,7 +51,7 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
     if pa.types.is_string(kind):
         return _read_texts(array, schema, decimal)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        times = schema.for_timestamps()
+        times = schema.to_timestamp_schema()
         if times is not None:
             return times.validate_numbers(*_to_seconds(array))
     if pa.types.is_floating(kind):
@@ -111,7 +111,9 @@ def _parse_dates(
             return array, None
         seconds = cells.dates(trimmed, ())
         # By the schema of timestamps, whose numbers never mean a gap.
-        return array, None if seconds is None else schema.for_timestamps().validate_numbers(seconds)
+        return array, None if seconds is None else schema.to_timestamp_schema().validate_numbers(
+            seconds
+        )
     if schema.date_format not in NUMERIC:
         return array, None
     if decimal is not None:
