@@ -19,7 +19,7 @@ from serving.codec.messages import EncodedAnswer
 from serving.errors import InternalError, ServingError
 from serving.http.api_keys import ApiKeys
 from serving.http.body_limits import BodyMemory
-from serving.http.components import ServerComponents, SharedResources
+from serving.http.components import ServerComponents, SharedResources, inherited_resources
 from serving.http.error_rendering import ErrorFormat, render_error_body
 from serving.http.fast_path import FastPath
 from serving.http.middleware import RequestMiddleware
@@ -46,8 +46,9 @@ def create_app(shared: SharedResources | None = None, **options: Any) -> Flask:
     will answer requests, after any fork.
 
     Args:
-        shared: Resources that the processes of `serving run` share; None under another WSGI server,
-            where each process counts and loads versions by itself.
+        shared: Resources that the processes of a server share; None for those that the worker
+            inherits under this server's gunicorn configuration. Under another WSGI server there are
+            none, and each process counts and loads versions by itself.
         options: Values of `Settings` by name, for instance `models="models"`. Options that are left
             out are read from environment variables.
 
@@ -59,6 +60,7 @@ def create_app(shared: SharedResources | None = None, **options: Any) -> Flask:
     settings = Settings(**options)
     # A worker of `serving run` skips this check. The command has made it, and a worker that starts
     # later must not fail if the folder has changed, since the other workers go on serving.
+    shared = shared or inherited_resources.get()
     if shared is None:
         require_models_folder(settings.models)
         shared = SharedResources(SharedCounters())

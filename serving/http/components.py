@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from serving.http.api_keys import ApiKeys
@@ -31,6 +32,13 @@ class SharedResources:
     counters: SharedCounters
     state: SharedState | None = None
     proof_server: ProofServer | None = None
+
+
+# gunicorn knows the application by a text, which it evaluates in each worker, so that nothing can
+# be passed to `create_app` there. The arbiter sets this variable before it forks the workers.
+inherited_resources: ContextVar[SharedResources | None] = ContextVar(
+    "inherited_resources", default=None
+)
 
 
 @dataclass(frozen=True)

@@ -264,13 +264,14 @@ def _list_tensorflow_routes() -> list[Route]:
 
 
 def _list_sagemaker_routes() -> list[Route]:
-    route = partial(Route, protocol="clouds", tag="clouds")
+    route = partial(Route, tag="clouds")
     return [
         route(
             "GET",
             ("/ping",),
             status.ping,
             descriptions.READY_SAGEMAKER,
+            protocol="clouds",
             scope=None,
             has_unready_answer=True,
         ),
@@ -279,6 +280,7 @@ def _list_sagemaker_routes() -> list[Route]:
             ("/invocations",),
             predictions.predict_rows,
             descriptions.PREDICT_SAGEMAKER,
+            protocol="rows",
             is_prediction=True,
             parameters=("model", "queried_version", "timeout"),
             answer=ROWS_ANSWER,

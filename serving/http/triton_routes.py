@@ -16,7 +16,7 @@ from serving.repository.repository import ChangeResult
 
 # A setting's current value is also accepted. The schema leaves it out, as it differs by server.
 ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
-SETTING_STATUSES = frozenset({400, 408, 413, 503})
+SETTING_STATUSES = frozenset({400, 408, 413, 415, 503})
 
 
 def list_repository_routes() -> list[Route]:

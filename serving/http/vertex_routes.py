@@ -49,7 +49,7 @@ def list_vertex_routes(routes: Sequence[Route], vertex: VertexSettings) -> list[
                 (predict,),
                 predictions.predict_vertex_instances,
                 descriptions.PREDICT_VERTEX,
-                protocol="clouds",
+                protocol="tensorflow",
                 tag="clouds",
                 error_format=TENSORFLOW_FORMAT,
                 is_prediction=True,

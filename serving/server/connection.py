@@ -250,9 +250,9 @@ class ServerConnection:
             OSError: If the client has disconnected, or too many bytes are unsent.
         """
         self.has_answered = True
-        if context.record is not None:
-            context.record()
+        if (record := context.record) is not None:
             context.record = None  # breaks a reference cycle: it refers to the context
+            record()
         if len(content) <= CHUNK_BYTES:  # send most responses in one packet
             head, content = head + content, b""
         sent = self._client.send(head)

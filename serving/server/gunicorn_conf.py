@@ -1,7 +1,7 @@
 """gunicorn's configuration file: its settings, and the hooks of the arbiter and the workers.
 
 Each worker loads the models itself, after the fork. What all processes share is created before it:
-the imported modules, and the `SharedResources` that each worker and its application are given.
+the imported modules, and the `SharedResources` that each worker and its application get.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ for _name in find_unknown_variables():
 if _links := find_service_links(os.environ):  # none after `serving run`, which removes them
     logging.getLogger(__name__).warning("%s", describe_service_links(_links))
 
-wsgi_app = "serving.http.app:create_app()"  # required; `on_starting` passes the shared resources
+wsgi_app = "serving.http.app:create_app()"
 bind = [
     f"[{_settings.host}]:{_settings.port}"
     if ":" in _settings.host
@@ -69,10 +69,6 @@ def on_starting(server: Any) -> None:
     _import_shared_modules()
     use_heartbeat_in_memory()
     server.shared = _create_shared_resources()
-    # By its name, gunicorn could only call `create_app` without arguments. So the method by which
-    # each worker loads the application is replaced.
-    create_app = importlib.import_module("serving.http.app").create_app
-    server.app.load = partial(create_app, server.shared)
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
 
 
@@ -82,13 +78,15 @@ def _create_shared_resources() -> Any:
     # If the process that started this one ignored SIGCHLD, it would still be ignored, and the end
     # of a child of the proof server could not be awaited.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return components.SharedResources(
+    shared = components.SharedResources(
         # More slots than workers: after SIGHUP old and new workers run at the same time for a
         # while, and SIGTTIN adds workers.
         counters=SharedCounters(2 * workers + 8),
         state=SharedState(),
         proof_server=ProofServer(),
     )
+    components.inherited_resources.set(shared)
+    return shared
 
 
 def _unblock_stop_signals() -> None:

@@ -4,9 +4,6 @@
   errors are in HTML, and nothing counts them.
 - `gunicorn.workers.base.WorkerTmp`, the file whose time shows that a worker is alive: only its
   folder can be set, which may be missing, full, read-only or slow.
-
-One method is replaced elsewhere: `on_starting` in `gunicorn_conf` sets `server.app.load`, by which
-workers load the application.
 """
 
 from __future__ import annotations

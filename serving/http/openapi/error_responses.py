@@ -54,7 +54,7 @@ ERRORS_BY_STATUS = _group_errors_by_status()
 COMMON_STATUSES = frozenset({401, 403, 500})
 MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}
 PREDICTION_STATUSES = frozenset(ERRORS_BY_STATUS) | COMMON_STATUSES | {408}
-ADMINISTRATION_STATUSES = MODEL_LOOKUP_STATUSES | {408, 409, 413, 504}
+ADMINISTRATION_STATUSES = MODEL_LOOKUP_STATUSES | {408, 409, 413, 415, 504}
 RETRY_AFTER_HEADER = {
     "schema": {"type": "integer"},
     "description": "Seconds after which to try again, if the server is overloaded.",

@@ -204,10 +204,18 @@ def test_match_prediction_path_of_vertex_with_special_characters_matches_itself_
     assert routes.match_prediction("/v1X0/predict") is None
 
 
+def test_vertex_one_path_for_both_has_a_route_for_each_method(shipped, monkeypatch):
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/vertex")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex")
+    client = app_module.create_app(models=shipped).test_client()
+    assert client.get("/vertex").status_code == 200
+    assert client.post("/vertex", json={"instances": [ROW]}).status_code == 200
+
+
 def test_vertex_prediction_path_is_answered_by_the_fast_path(shipped, monkeypatch):
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex/predict")
     routes = build_route_table(VertexSettings())
-    assert routes.match_prediction("/vertex/predict").route.protocol == "clouds"
+    assert routes.match_prediction("/vertex/predict").route.protocol == "tensorflow"
     client = app_module.create_app(models=shipped).test_client()
     answer = client.post("/vertex/predict", data=json.dumps({"instances": [ROW]}))
     assert set(answer.get_json()) == {"predictions"}

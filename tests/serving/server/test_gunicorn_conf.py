@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from serving.server import gunicorn_conf
 from serving.server.gunicorn_overrides import use_heartbeat_in_memory
 gunicorn_conf.MAX_OPEN_FILES = {files}
-arbiter = SimpleNamespace(app=SimpleNamespace())
+arbiter = SimpleNamespace()
 gunicorn_conf.on_starting(arbiter)
 """
 
@@ -141,11 +141,13 @@ def test_pre_fork_gives_each_worker_a_slot_that_child_exit_releases(arbiter):
     assert arbiter.shared.counters.claim_slot() == workers[0].slot
 
 
-def test_on_starting_application_is_created_with_the_shared_resources():
-    assert run_as_arbiter(
-        "print(arbiter.app.load.func.__name__, arbiter.app.load.args[0] is arbiter.shared, "
-        "arbiter.shared.proof_server is not None)"
-    ) == ["create_app", "True", "True"]
+def test_on_starting_workers_inherit_the_shared_resources():
+    script = (
+        "from serving.http.components import inherited_resources; child = os.fork(); "
+        "child or os._exit(0 if inherited_resources.get() is arbiter.shared else 1); "
+        "print(os.waitpid(child, 0)[1], arbiter.shared.proof_server is not None)"
+    )
+    assert run_as_arbiter(script) == ["0", "True"]
 
 
 def test_worker_exit_clears_the_load_attempt_of_the_worker(arbiter):

@@ -138,7 +138,7 @@ def test_metrics_histograms_without_events_are_left_out(client):
 
 def test_metrics_counters_of_known_labels_start_at_zero(client):
     found = samples(client)
-    for protocol in ("rows", "inference_v2", "tensorflow", "clouds"):
+    for protocol in ("rows", "inference_v2", "tensorflow"):
         served = (protocol, "digits", "1", "fp32")
         for status in ("200", "400", "422", "499", "500", "503", "504"):
             assert found["forwardpass_requests_total", *served, status] == 0
