@@ -1,4 +1,4 @@
-"""A file's values by the schema of a model's column: what the server accepts, and as it reads it.
+"""Read a file's values by the schema of a model's column, as the server reads those of a request.
 
 Texts are read as those of a CSV body, and the typed values of other files as those of an Arrow
 stream. More is accepted where training reads more: texts in a column of any type, decimals as
@@ -40,12 +40,12 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
 
     Args:
         array: Column of a batch, `(n,)`; null is a gap.
-        schema: The schema of the column, which is no category; for that see `read_categories`.
+        schema: Schema of the column, which must not be one of categories; see `read_categories`.
         decimal: Decimal sign of numbers in texts; None for a plain point.
 
     Raises:
         WrongNumberError: If the column does not accept a value; it has the first one's index.
-        pa.ArrowException: If the array is of a type that holds no single values.
+        pa.ArrowException: If the values of the array are not single values, but lists for instance.
     """
     kind = array.type
     if pa.types.is_string(kind):
@@ -69,17 +69,19 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
 
     Args:
         array: Column of a batch, `(n,)`; null is a gap.
-        schema: The schema of a column of categories.
+        schema: Schema of a column of categories.
 
     Raises:
         WrongNumberError: If the column does not accept a value; it has the first one's index.
-        pa.ArrowException: If the array is of a type that holds no single values.
+        pa.ArrowException: If the values of the array are not single values, but lists for instance.
     """
     kind = array.type
     if pa.types.is_float16(kind):
         array = array.cast(pa.float32())
-    known = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if not known and not pa.types.is_decimal(kind):
+    is_number_or_boolean = (
+        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    )
+    if not is_number_or_boolean and not pa.types.is_decimal(kind):
         array = array.cast(pa.string())
     texts, places = _validate_unique(array, schema)
     return pa.array([text or None for text in texts], pa.string()).take(pa.array(places))
@@ -104,7 +106,10 @@ def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> N
 def _parse_dates(
     array: pa.Array, schema: DateSchema, decimal: str | None
 ) -> tuple[pa.Array, NDArray[Any] | None]:
-    """Return the texts with a plain point, and the dates if Arrow parses all of them alike."""
+    """Return the texts, with a decimal point where numbers are expected, and the dates.
+
+    The dates are None unless Arrow parses all texts as the schema does.
+    """
     trimmed = cells.trim(array, schema.gap_texts)
     if schema.date_format == ISO8601:
         if not pc.all(pc.match_substring_regex(trimmed, COMMON_ISO8601)).as_py():
@@ -179,7 +184,7 @@ def _validate_unique(array: pa.Array, schema: ColumnSchema) -> tuple[list[Any], 
 
 
 def _choose_parser(kind: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
-    """Return the function that makes of a value, which is no null, what JSON has for it."""
+    """Return the function that turns a value, not null, into one that the schema validates."""
     if pa.types.is_string(kind):
         return schema.parse_cell
     if pa.types.is_decimal(kind):
