@@ -35,7 +35,8 @@ MAX_FRACTION_DIGITS = 32  # digits of a second's fraction; a float64 distinguish
 # The quantifiers are possessive, so that a long text is rejected in a single pass. The group of the
 # first two patterns is the fraction of a second.
 EXTENDED_PATTERN = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    r"\d{4}-\d{2}-\d{2}"
+    r"(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.(\d++))?)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
 BASIC_TIME_PATTERN = re.compile(

@@ -290,7 +290,15 @@ def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
             high = middle
         else:
             low = middle
-    return low, str(array[low].as_py()).strip()
+    return low, describe_value(array, low)
+
+
+def describe_value(array: pa.Array, place: int) -> str:
+    """Return a value as text for a message; Python has no object for some dates of Arrow."""
+    try:
+        return str(array[place].as_py()).strip()
+    except (ValueError, OverflowError):
+        return str(array.slice(place, 1).cast(pa.int64())[0].as_py())
 
 
 def _texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002

@@ -30,7 +30,7 @@ from trainer.data.files.numerals import to_points
 
 # The forms of ISO 8601 that Arrow reads as the schema does, and as finely as float64 needs it.
 COMMON_ISO8601 = (
-    r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+    r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
 WHOLE_NUMBER = r"^([+-]?\d{1,20})(\.0+)?$"  # Arrow would also read 0x1F
 
@@ -45,8 +45,9 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
 
     Raises:
         WrongNumberError: If the column does not accept a value; it has the first one's index.
-        pa.ArrowException: If the values of the array are not single values, but lists for instance.
+        pa.ArrowException: If the array has another type than text, number, truth value or date.
     """
+    array = _widen_decimals(array)
     kind = array.type
     if pa.types.is_string(kind):
         return _read_texts(array, schema, decimal)
@@ -59,8 +60,10 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         filled = array.fill_null(pa.scalar(0).cast(kind)).to_numpy(zero_copy_only=False)
         return schema.validate_numbers(filled, _find_valid(array))
-    if not pa.types.is_decimal(kind):
+    if pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         array = array.cast(pa.string())
+    elif not pa.types.is_decimal(kind):
+        raise pa.ArrowTypeError(f"got a column of {kind}")
     return _validate_each(array, schema)
 
 
@@ -75,9 +78,12 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
         WrongNumberError: If the column does not accept a value; it has the first one's index.
         pa.ArrowException: If the values of the array are not single values, but lists for instance.
     """
+    array = _widen_decimals(array)
     kind = array.type
     if pa.types.is_float16(kind):
-        array = array.cast(pa.float32())
+        # By their shortest texts, as training spells them: float32 would spell other digits.
+        halves = array.to_numpy(zero_copy_only=False).astype(np.float16)
+        array = pa.array(halves.astype(str).astype(np.float64), from_pandas=True)
     is_number_or_boolean = (
         pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
     )
@@ -85,6 +91,14 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
         array = array.cast(pa.string())
     texts, places = _validate_unique(array, schema)
     return pa.array([text or None for text in texts], pa.string()).take(pa.array(places))
+
+
+def _widen_decimals(array: pa.Array) -> pa.Array:
+    """Return short decimals as those of 128 bits, since Arrow finds no unique values among them."""
+    kind = array.type
+    if not pa.types.is_decimal(kind) or kind.bit_width >= 128:
+        return array
+    return array.cast(pa.decimal128(kind.precision, kind.scale))
 
 
 def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> NDArray[Any]:

@@ -21,7 +21,7 @@ from serving.bundle import (
     create_column_schema,
     to_nfc,
 )
-from trainer.data.files import column_values
+from trainer.data.files import cells, column_values
 from trainer.data.files.columnar import counted_rows
 from trainer.data.files.ingest import (
     RowNames,
@@ -167,7 +167,7 @@ def _refuse(
             f"expected a value in every row of {column.name!r}, which had no gaps in training; "
             f"got none in {called}; fill it, or train on data with gaps"
         )
-    text = str(array[error.index].as_py()).strip()
+    text = cells.describe_value(array, error.index)
     if not isinstance(schema, CategorySchema):
         refuse_cell(describe_column(column), column.name, text, called)
     if schema.accepts_unseen:  # a number or a truth value where the categories have none
