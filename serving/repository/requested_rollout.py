@@ -43,7 +43,6 @@ class RequestedRollout:
             StateNotKeptError: If the state cannot be read or written.
             NoAgreementError: If another worker takes too long.
         """
-        self._reconciler.requested_model = self._name
         try:
             versions = self._load_here()
             self._store.propose_versions(self._name, versions)
@@ -63,6 +62,9 @@ class RequestedRollout:
             while not self._store.claim_rollout(self._name):
                 self._reconciler.advance_rollouts()
                 time.sleep(ROLLOUT_POLL_SECONDS)
+            # Only from here on: a rollout that this worker had started by itself must be committed
+            # before, or the claim would be waited for in vain.
+            self._reconciler.requested_model = self._name
             self._store.release_held_versions(self._name)
             state = self._change(run_in_thread(desired.state_file.read))
             versions = desired.select_versions(self._name, state, self._store.read_plan())

@@ -270,3 +270,13 @@ def test_state_file_too_large_is_refused_without_reading_it(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 2**20
+
+
+def test_load_while_own_automatic_rollout_is_proposed_commits_it_and_answers(models):
+    repository = load_repository(models, poll=0)
+    store = repository._reconciler.rollout_store
+    versions = store.read_plan().served_versions["digits"]
+    assert store.claim_rollout("digits")
+    store.propose_versions("digits", versions)  # as this worker does when it finds a new version
+    assert repository.load_model("digits")["version"] == get_live_version(repository)
+    assert store.read_plan().rollouts == {}
