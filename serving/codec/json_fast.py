@@ -224,7 +224,7 @@ def _read_unparsed(instance: simdjson.Object) -> dict[str, object]:
 def _decode_block(block: Sequence[object], schema: InputSchema, read: RecordReader) -> Arrays:
     columns = zip(*_iterate_rows(block, schema, read), strict=True)
     pairs = zip(schema.columns, columns, strict=True)
-    return schema.build_inputs([validator.validate_all(values) for validator, values in pairs])
+    return schema.build_inputs([column.validate_all(values) for column, values in pairs])
 
 
 def _iterate_rows(

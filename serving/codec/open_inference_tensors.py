@@ -138,12 +138,12 @@ def _decode_tensor_numbers_fast(
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 
 
-def decode_column_tensor(tensor: InputTensor, validator: ColumnSchema) -> Sequence[Any]:
+def decode_column_tensor(tensor: InputTensor, column: ColumnSchema) -> Sequence[Any]:
     """Decode and validate the values of one column.
 
     Args:
         tensor: The column's input.
-        validator: The schema of the column.
+        column: The schema of the column.
 
     Returns:
         The validated values, `row_count` of them.
@@ -153,16 +153,16 @@ def decode_column_tensor(tensor: InputTensor, validator: ColumnSchema) -> Sequen
             of values is not that of the shape.
     """
     if tensor.datatype != BYTES:
-        if validator.requires_float64 and tensor.datatype in NARROW_FLOAT_DATATYPES:
+        if column.requires_float64 and tensor.datatype in NARROW_FLOAT_DATATYPES:
             refuse_instances(
                 f"expected input {quote_text(tensor.name)} of FP64, since float32 cannot tell all "
                 f"of its values apart; got {tensor.datatype}",
                 input=tensor.name,
             )
-        if tensor.data is not None and validator.needs_exact_values(tensor.datatype == BOOL):
-            return _validate_json_values(tensor, validator)
-        return validate_numbers(validator, _read_numbers(tensor, (validator,)))
-    if not validator.accepts_texts:
+        if tensor.data is not None and column.needs_exact_values(tensor.datatype == BOOL):
+            return _validate_json_values(tensor, column)
+        return validate_numbers(column, _read_numbers(tensor, (column,)))
+    if not column.accepts_texts:
         refuse_instances(
             f"expected numbers in input {quote_text(tensor.name)}; got BYTES", input=tensor.name
         )
@@ -171,12 +171,12 @@ def decode_column_tensor(tensor: InputTensor, validator: ColumnSchema) -> Sequen
     else:
         _require_json_length(tensor, 1)
         texts = _read_json_texts(tensor)
-    column = validate_long_column(validator, texts)
-    _require_element_count(tensor, 1, len(column))
-    return column
+    values = validate_long_column(column, texts)
+    _require_element_count(tensor, 1, len(values))
+    return values
 
 
-def _validate_json_values(tensor: InputTensor, validator: ColumnSchema) -> list[Any]:
+def _validate_json_values(tensor: InputTensor, column: ColumnSchema) -> list[Any]:
     """Validate JSON numbers and booleans themselves, since float64 would lose a part of them.
 
     Beyond 2**53, two integers that are different categories can be the same float64; and `true` is
@@ -184,9 +184,9 @@ def _validate_json_values(tensor: InputTensor, validator: ColumnSchema) -> list[
     """
     validated: list[Any] = []
     for block in split_into_blocks(iterate_values(tensor.data, 1, _describe_data(tensor))):
-        _to_floats(block, tensor, len(validated), (validator,))  # It refuses other datatypes.
+        _to_floats(block, tensor, len(validated), (column,))  # It refuses other datatypes.
         values = map(_to_bool, block) if tensor.datatype == BOOL else block
-        validated += validate_column(validator, list(values), len(validated))
+        validated += validate_column(column, list(values), len(validated))
     _require_element_count(tensor, 1, len(validated))
     return validated
 
@@ -247,11 +247,11 @@ def _to_floats(
     numbers = np.empty(len(values))
     for index, value in enumerate(values):
         if not is_of_datatype(value, tensor.datatype):
-            validator = columns[(first + index) % len(columns)]
+            column = columns[(first + index) % len(columns)]
             refuse_instances(
                 f"expected {_describe_data(tensor)} to be of {tensor.datatype}; got "
                 f"{describe_value(value)} at place {first + index}, field "
-                f"{quote_text(validator.name)}{validator.advise_on_gap(value)}",
+                f"{quote_text(column.name)}{column.advise_on_gap(value)}",
                 input=tensor.name,
                 place=first + index,
             )

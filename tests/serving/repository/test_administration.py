@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from serving.errors import (
     StateNotKeptError,
     VersionRefusedError,
 )
+from serving.repository import requested_rollout
 from serving.repository.overrides import SavedState, StateFile
 from tests import repositories
 from tests.bundle_versions import add_version, damage
@@ -272,7 +274,11 @@ def test_state_file_too_large_is_refused_without_reading_it(tmp_path):
     assert peak < 4 * 2**20
 
 
-def test_load_while_own_automatic_rollout_is_proposed_commits_it_and_answers(models):
+def test_load_while_own_automatic_rollout_is_proposed_commits_it_and_answers(models, monkeypatch):
+    waits = iter(
+        range(5)
+    )  # without the commit, it would wait until the rollout is dropped as stale
+    monkeypatch.setattr(requested_rollout, "time", SimpleNamespace(sleep=lambda _: next(waits)))
     repository = load_repository(models, poll=0)
     store = repository._reconciler.rollout_store
     versions = store.read_plan().served_versions["digits"]

@@ -298,7 +298,7 @@ def describe_value(array: pa.Array, place: int) -> str:
     try:
         return str(array[place].as_py()).strip()
     except (ValueError, OverflowError):
-        return str(array.slice(place, 1).cast(pa.int64())[0].as_py())
+        return str(array[place].value)  # the number of days or ticks since 1970
 
 
 def _texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002

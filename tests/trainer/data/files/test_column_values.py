@@ -17,6 +17,8 @@ from serving.bundle import (
     create_column_schema,
 )
 from trainer.data.files.column_values import read_categories, read_values
+from trainer.data.files.declared import Declared
+from trainer.data.tables import DataError
 
 RULES = {"name": "c", "missing": "impute"}
 NOON = datetime(2024, 5, 17, 12, 30, tzinfo=UTC).timestamp()
@@ -72,6 +74,19 @@ def test_read_values_refuses_what_the_server_refuses(column, array, index):
     with pytest.raises(WrongNumberError) as refused:
         read_values(array, create_column_schema(column))
     assert refused.value.index == index
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([2**31 - 1], pa.int32()).cast(pa.date32()),
+        *(pa.array([2**63 - 1]).cast(pa.timestamp(unit)) for unit in ("s", "ms", "us")),
+    ],
+)
+def test_declared_read_date_that_python_cannot_hold_is_refused_with_its_row(array):
+    batch = pa.RecordBatch.from_pydict({"c": array})
+    with pytest.raises(DataError, match="expected an ISO 8601 date in 'c'; got '[0-9]+' in row 1"):
+        Declared([date()]).read(batch)
 
 
 @pytest.mark.parametrize("array", [pa.array([5], pa.duration("s")), pa.array([b"5"])])
