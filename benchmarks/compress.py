@@ -89,8 +89,11 @@ def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[s
             ratios = np.array(rounds[DENSE]) / times
             low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
             found[name][str(size)] = {
-                "us": round(float(np.median(times)), 1), "faster": middle, "from": low, "to": high,
-            }  # fmt: skip
+                "us": round(float(np.median(times)), 1),
+                "faster": middle,
+                "from": low,
+                "to": high,
+            }
     return found
 
 

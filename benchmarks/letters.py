@@ -25,8 +25,9 @@ def main() -> None:
         folder = Path(name)
         subprocess.run(
             ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", PACKAGE],
-            cwd=folder, check=True,
-        )  # fmt: skip
+            cwd=folder,
+            check=True,
+        )
         (package,) = folder.glob("*.deb")
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
         (file,) = folder.rglob("LetterRecognition.rda")

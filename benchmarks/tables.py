@@ -62,8 +62,10 @@ def main() -> None:
             places = ["--models", f"{folder}/models", "--runs", f"{folder}/runs", "--json"]
             done = subprocess.run(
                 [sys.executable, "-m", "trainer", *arguments, *places],
-                cwd=ROOT, stdout=subprocess.PIPE, check=True,
-            )  # fmt: skip
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                check=True,
+            )
             sys.stdout.write(shown(name, json.loads(done.stdout)) + "\n")
             sys.stdout.flush()
 

@@ -48,9 +48,11 @@ class Side:
     def __init__(self, name: str, python: str, case: dict[str, object]) -> None:
         self.process = subprocess.Popen(
             [python, str(HERE / "train_side.py"), name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=os.environ | {"PYTHONPATH": str(HERE.parent)},
-        )  # fmt: skip
+        )
         self._ask(json.dumps(case))
 
     def train(self, seconds: float) -> dict[str, float]:
@@ -99,8 +101,13 @@ def measure(
         for one, other in pairs
     }
     steps = {side: round(float(np.median(found))) for side, found in rates.items()}
-    return {"name": name, "batch": case["batch"], "steps_per_second": steps, "ratios": ratios,
-            "peak_mb": peaks}  # fmt: skip
+    return {
+        "name": name,
+        "batch": case["batch"],
+        "steps_per_second": steps,
+        "ratios": ratios,
+        "peak_mb": peaks,
+    }
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
@@ -113,8 +120,12 @@ def machine() -> dict[str, object]:
     """What it was measured on."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": models[0] if models else platform.processor(), "cores": os.cpu_count(),
-            "system": platform.platform(), "python": platform.python_version()}  # fmt: skip
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def commit() -> str:
@@ -165,9 +176,11 @@ def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
         for r in results:
             cells = [r["ratios"][f"{mine} / {rival}"] for rival in RIVALS]  # type: ignore[index]
             table.add_row(
-                str(r["name"]), str(r["batch"]), str(r["steps_per_second"][mine]),  # type: ignore[index]
+                str(r["name"]),
+                str(r["batch"]),
+                str(r["steps_per_second"][mine]),  # type: ignore[index]
                 *(f"{c['median']:.2f} ({c['low']:.2f}-{c['high']:.2f})" for c in cells),
-            )  # fmt: skip
+            )
         Console().print(table)
     floor = Table(title="the matrix products alone: their share of our step, and beside each rival")
     for heading in ("network", *(f"share of {mine}" for mine in OURS), *RIVALS):

@@ -40,9 +40,14 @@ class Ours:
         layers = [*(Dense(units, "relu") for units in hidden), Dense(n_out)]
         rng = np.random.default_rng(0)
         self.run = Run(
-            Network(n_in, layers, rng=rng), CategoricalCrossEntropy(), Update(Adam(1e-4)),
-            Rows(x, y), epochs=1, batch_size=case["batch"], rng=rng,
-        )  # fmt: skip
+            Network(n_in, layers, rng=rng),
+            CategoricalCrossEntropy(),
+            Update(Adam(1e-4)),
+            Rows(x, y),
+            epochs=1,
+            batch_size=case["batch"],
+            rng=rng,
+        )
 
     def epoch(self):
         """One pass; returns its steps."""
@@ -123,9 +128,14 @@ class Sklearn:
         self.x, self.y = data(case)
         self.steps = math.ceil(case["rows"] / case["batch"])
         self.model = MLPClassifier(
-            hidden_layer_sizes=case["widths"][1:-1], batch_size=case["batch"], alpha=0,
-            learning_rate_init=1e-4, max_iter=1, warm_start=True, random_state=0,
-        )  # fmt: skip
+            hidden_layer_sizes=case["widths"][1:-1],
+            batch_size=case["batch"],
+            alpha=0,
+            learning_rate_init=1e-4,
+            max_iter=1,
+            warm_start=True,
+            random_state=0,
+        )
 
     def epoch(self):
         """One pass; returns its steps."""

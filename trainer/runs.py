@@ -238,8 +238,14 @@ def read_run(path: Path) -> RunFolder:
             truth,
         )
     except (
-        AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, pa.ArrowException,
-    ) as error:  # fmt: skip
+        AttributeError,
+        IndexError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+        pa.ArrowException,
+    ) as error:
         raise RunError(
             f"{path}: expected the whole folder of a run; {error}; train the model again"
         ) from error
@@ -311,8 +317,9 @@ def _epochs(text: str) -> list[Epoch]:
 
 def _frame(records: Records, truth: NDArray[Any]) -> pa.Table:
     """Records and their truth as a table: gaps are nulls, the truth is its last columns."""
-    columns = [(column.name, _arrow(column, records.column(column.name)))
-               for column in records.columns]  # fmt: skip
+    columns = [
+        (column.name, _arrow(column, records.column(column.name))) for column in records.columns
+    ]
     if truth.ndim == 1:
         columns.append((TARGET, pa.array(truth)))
     elif truth.shape[1] == 1:

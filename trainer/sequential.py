@@ -247,9 +247,17 @@ class Network:
             learned = Rows(learned.features, learned.targets, weights)
         watch = _Watch(metrics)
         run = Run(
-            core, loss, update, learned, epochs=epochs, batch_size=batch_size, rng=self._order,
-            validation=validation, callbacks=[watch, *callbacks], shuffle=shuffle,
-        )  # fmt: skip
+            core,
+            loss,
+            update,
+            learned,
+            epochs=epochs,
+            batch_size=batch_size,
+            rng=self._order,
+            validation=validation,
+            callbacks=[watch, *callbacks],
+            shuffle=shuffle,
+        )
         run.go()
         return watch.history
 

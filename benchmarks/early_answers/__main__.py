@@ -60,9 +60,19 @@ def post_with_curl(url: str, requests: int, size: int, folder: Path, *extra: str
     body = folder / f"{size}.json"
     body.write_bytes(bytes(size))
     command = [
-        "curl", "-sS", "-o", "/dev/null", "-H", JSON, "--data-binary", f"@{body}", *extra,
-        "-w", "%{http_code} %header{retry-after}", url,
-    ]  # fmt: skip
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-H",
+        JSON,
+        "--data-binary",
+        f"@{body}",
+        *extra,
+        "-w",
+        "%{http_code} %header{retry-after}",
+        url,
+    ]
     met = []
     for _ in range(requests):
         done = subprocess.run(
@@ -83,8 +93,11 @@ def post_with(*command: str) -> Callable[[str, int, int, Path], list[str]]:
     def post(url: str, requests: int, size: int, _folder: Path) -> list[str]:
         done = subprocess.run(
             [*command, url, str(requests), str(size)],
-            capture_output=True, text=True, timeout=CLIENT_SECONDS, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_SECONDS,
+            check=True,
+        )
         return done.stdout.splitlines()
 
     return post
@@ -106,9 +119,20 @@ def serving(models: Path, options: tuple[str, ...]) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "serving", "run", "--models", str(models), "--workers", "1",
-        "--port", str(port), "--log-level", "error", *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "serving",
+        "run",
+        "--models",
+        str(models),
+        "--workers",
+        "1",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _wait_until_ready(port)
@@ -165,8 +189,9 @@ def main() -> int:
                     cells = []
                     for size in MEGABYTES:
                         met = post(url + path, chosen.requests, size * 10**6, folder)
-                        right = sum(one.removesuffix(" -") == expected.removesuffix(" -")
-                                    for one in met)  # fmt: skip
+                        right = sum(
+                            one.removesuffix(" -") == expected.removesuffix(" -") for one in met
+                        )
                         lost += chosen.requests - right
                         cells.append(f"{right} of {chosen.requests}")
                         for other in sorted(set(met) - {expected, expected.removesuffix(" -")}):

@@ -29,7 +29,8 @@ def measure(models: Path, request: Request, folder: Path) -> dict[str, Any]:
         used = memory_mb()
     return {
         "seconds_to_first_answer": {
-            "median": round(median(started), 3), "worst": round(max(started), 3)
+            "median": round(median(started), 3),
+            "worst": round(max(started), 3),
         },
         "memory_mb": {"idle": round(idle, 1), "after 10 s of load": round(used, 1)},
-    }  # fmt: skip
+    }

@@ -58,10 +58,23 @@ def another_server(models: Path) -> Iterator[tuple[str, int]]:
         probe.bind(("127.0.0.1", 0))
         address = probe.getsockname()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--threads", "8", "--worker-class", "gthread",
-         "--bind", "{}:{}".format(*address), f"serving:create_app(models='{models}')"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--threads",
+            "8",
+            "--worker-class",
+            "gthread",
+            "--bind",
+            "{}:{}".format(*address),
+            f"serving:create_app(models='{models}')",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         end = time.monotonic() + 30
         while time.monotonic() < end:

@@ -67,10 +67,21 @@ def write_variants(models: Path) -> None:
     compressed = models.parent / "compressed"
     networks.write(NETWORK, compressed)
     subprocess.run(
-        [sys.executable, "-m", "trainer", "compress", str(compressed / NETWORK),
-         "--max-drop", "0.99", "--prune", "0.5"],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "trainer",
+            "compress",
+            str(compressed / NETWORK),
+            "--max-drop",
+            "0.99",
+            "--prune",
+            "0.5",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def graph_of(side: Side, models: Path) -> tuple[Path, Path]:
@@ -106,8 +117,9 @@ class Turn:
                 right = [floor.probabilities(graph, features) for features in asked]
                 calls = [call(server, *both) for both in zip(asked, right, strict=True)]
                 rounds = before.get((scenario.name, side.name), [])
-                generator = generator_of(server.ports[0], calls, len(rounds),
-                                         sendable(before, scenario))  # fmt: skip
+                generator = generator_of(
+                    server.ports[0], calls, len(rounds), sendable(before, scenario)
+                )
                 precisions = {b: max(p, scenario.coarse) for b, p in BOUNDS_MS.items()}
                 if rounds:  # others took their time in the first
                     precisions = {FIRST: precisions[FIRST]}
@@ -122,8 +134,9 @@ def contends(side: Side, scenario: Scenario, before: Found) -> bool:
     """Whether a side came near enough to the best one to be measured again."""
     if (scenario.name, side.name) not in before:
         return True
-    rates = {name: held[0].rates[FIRST] for (of, name), held in before.items()
-             if of == scenario.name}  # fmt: skip
+    rates = {
+        name: held[0].rates[FIRST] for (of, name), held in before.items() if of == scenario.name
+    }
     return rates[side.name] >= GOOD_PART * max(rates.values())
 
 
@@ -140,12 +153,20 @@ def quoted(generator: LoadGenerator, rate: float) -> tuple[float, ...]:
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", type=click.IntRange(1), default=max(s.rounds for s in SCENARIOS),
-              show_default=True, help="of the first scenario; others have fewer")  # fmt: skip
-@click.option("--only", "sides", callback=chosen(SIDES), metavar="A,B",
-              help="sides  [all]")  # fmt: skip
-@click.option("--scenarios", callback=chosen({s.name.replace(", ", "-"): s for s in SCENARIOS}),
-              metavar="A,B", help="of 1 row-JSON, 32 rows-JSON, …  [all]")  # fmt: skip
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=max(s.rounds for s in SCENARIOS),
+    show_default=True,
+    help="of the first scenario; others have fewer",
+)
+@click.option("--only", "sides", callback=chosen(SIDES), metavar="A,B", help="sides  [all]")
+@click.option(
+    "--scenarios",
+    callback=chosen({s.name.replace(", ", "-"): s for s in SCENARIOS}),
+    metavar="A,B",
+    help="of 1 row-JSON, 32 rows-JSON, …  [all]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
 def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -> None:
     """Install, check, search, print, write."""
@@ -171,9 +192,10 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
             first = number % len(sides)
             for side in (*sides[first:], *sides[:first]):
                 taken = [
-                    s for s in scenarios
+                    s
+                    for s in scenarios
                     if side.name in s.sides and number < s.rounds and contends(side, s, found)
-                ]  # fmt: skip
+                ]
                 if not taken:
                     continue
                 click.echo(f"round {number + 1} of {rounds}: {side.name}", err=True)
@@ -212,11 +234,16 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
         "results": [document(scenario, found, memory) for scenario in scenarios],
         "failed": failed,
         "at": {
-            str(rate): dict(zip(("p50_ms", "p99_ms", "success"),
-                                np.median(said, axis=0).round(4).tolist(), strict=True))
+            str(rate): dict(
+                zip(
+                    ("p50_ms", "p99_ms", "success"),
+                    np.median(said, axis=0).round(4).tolist(),
+                    strict=True,
+                )
+            )
             for rate, said in published.items()
         },
-    }  # fmt: skip
+    }
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     show(report["results"])

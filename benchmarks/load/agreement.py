@@ -56,8 +56,12 @@ def agreement(models: Path, count: int) -> dict[str, Any]:
     median = [np.median(side, axis=0).round(3).tolist() for side in both]
     ratio = both[0] / both[1]
     return {
-        "rows": count, "users": USERS, "workers": 1, "rounds": ROUNDS, "seconds": SECONDS,
+        "rows": count,
+        "users": USERS,
+        "workers": 1,
+        "rounds": ROUNDS,
+        "seconds": SECONDS,
         "loadtest": dict(zip(("requests_per_second", "p50_ms"), median[0], strict=True)),
         "wrk": dict(zip(("requests_per_second", "p50_ms"), median[1], strict=True)),
         "ratio": {"requests_per_second": quartiles(ratio[:, 0]), "p50_ms": quartiles(ratio[:, 1])},
-    }  # fmt: skip
+    }

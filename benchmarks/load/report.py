@@ -62,10 +62,12 @@ def _of(rounds: Sequence[Held], bound: int) -> np.ndarray:
 def _rates(rounds: Sequence[Held], bound: int) -> dict[str, Any]:
     low, median, high = np.quantile(_of(rounds, bound), [0.25, 0.5, 0.75]).round(1).tolist()
     return {
-        "median": median, "low": low, "high": high,
+        "median": median,
+        "low": low,
+        "high": high,
         "rounds": _of(rounds, bound).round(1).tolist(),
         "limited": any(bound in one.limited for one in rounds),
-    }  # fmt: skip
+    }
 
 
 def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> Mapping[str, float | None]:
@@ -98,6 +100,7 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
         ranked = sorted(result["sides"].items(), key=lambda s: -s[1]["held"]["20"]["median"])
         for side, found in ranked:
             rates = (found["held"][str(bound)] for bound in sorted(BOUNDS_MS))
-            table.add_row(side, *(f"{r['median']:,.0f} ({r['low']:,.0f}–{r['high']:,.0f})"
-                                  for r in rates))  # fmt: skip
+            table.add_row(
+                side, *(f"{r['median']:,.0f} ({r['low']:,.0f}–{r['high']:,.0f})" for r in rates)
+            )
         Console(width=100).print(table)

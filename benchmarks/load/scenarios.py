@@ -9,9 +9,18 @@ NETWORK = "light"
 # And how near to each other the highest rate held and the lowest missed are to come.
 BOUNDS_MS = {20: 1.05, 100: 1.15, 5: 1.5, 2: 1.5}
 JSON = (
-    "ours", "ours-int8", "ours-pruned-int8", "triton", "mosec", "mosec-batching", "fastapi",
-    "mlserver", "litserve", "bentoml", "ray",
-)  # fmt: skip
+    "ours",
+    "ours-int8",
+    "ours-pruned-int8",
+    "triton",
+    "mosec",
+    "mosec-batching",
+    "fastapi",
+    "mlserver",
+    "litserve",
+    "bentoml",
+    "ray",
+)
 BINARY = ("ours-binary", "ours-pruned-int8-binary", "triton-binary")
 
 

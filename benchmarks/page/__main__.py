@@ -53,8 +53,11 @@ def page(results: Results) -> str:
 
 def ratios(results: Results) -> str:
     """The README's sentences on what the tables come to."""
-    said = [module.sentence(results[name]) for name, module in (("serve", serve), ("load", load))
-            if name in results]  # fmt: skip
+    said = [
+        module.sentence(results[name])
+        for name, module in (("serve", serve), ("load", load))
+        if name in results
+    ]
     lost = f"[What it loses]({anchor(losses.TITLE)}): {losses.tally(compared(results))}"
     return "\n\n".join([*filter(None, said), lost])
 
@@ -82,8 +85,9 @@ def draw(results: Results, folder: Path) -> None:
 @click.command(help=__doc__)
 @click.option("--check", is_flag=True, help="compare, and write nothing")
 @click.option("--results", "folder", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--root", type=click.Path(path_type=Path), default=ROOT,
-              help="where README.md and docs/ are")  # fmt: skip
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=ROOT, help="where README.md and docs/ are"
+)
 def main(check: bool, folder: Path, root: Path) -> None:
     """Render, then compare or write."""
     results = read(folder)
@@ -91,8 +95,11 @@ def main(check: bool, folder: Path, root: Path) -> None:
     text = page(results)
     made = {written: text, front: readme(front.read_text(encoding="utf-8"), results)}
     if check:
-        stale = [str(path.relative_to(root)) for path, wanted in made.items()
-                 if not path.exists() or path.read_text(encoding="utf-8") != wanted]  # fmt: skip
+        stale = [
+            str(path.relative_to(root))
+            for path, wanted in made.items()
+            if not path.exists() or path.read_text(encoding="utf-8") != wanted
+        ]
         drawn = re.findall(r"\]\((benchmarks/[\w-]+\.svg)\)", text)
         stale += [f"docs/{name}" for name in drawn if not (written.parent / name).exists()]
         if stale:

@@ -44,13 +44,24 @@ class Comparison:
 
 
 def of_ratio(
-    found: Mapping[str, float], *, more_is_better: bool, benchmark: str, where: str, measure: str,
-    mine: str, rival: str,
-) -> Comparison:  # fmt: skip
+    found: Mapping[str, float],
+    *,
+    more_is_better: bool,
+    benchmark: str,
+    where: str,
+    measure: str,
+    mine: str,
+    rival: str,
+) -> Comparison:
     """What the median and the quartiles of a ratio ours / theirs show."""
     spoken = found.get("rounds", ROUNDS) >= ROUNDS
     return Comparison(
-        benchmark, where, measure, mine, rival, f"{spread(found)} ×",
+        benchmark,
+        where,
+        measure,
+        mine,
+        rival,
+        f"{spread(found)} ×",
         behind=found["median"] < 1 if more_is_better else found["median"] > 1,
         within=found["low"] <= 1 <= found["high"] if spoken else None,
-    )  # fmt: skip
+    )

@@ -77,8 +77,11 @@ def _lines(result: Mapping[str, Any], *, shortest: bool) -> Iterator[list[str]]:
             speed = v["speed"]
             if shortest:
                 faster = ", ".join(f"{speed[size]['faster']:.2f}" for size in ("1", "64"))
-                yield [*cells, *(f"{speed[size]['us']:.0f}" for size in ("1", "64")),
-                       "" if dense else faster]  # fmt: skip
+                yield [
+                    *cells,
+                    *(f"{speed[size]['us']:.0f}" for size in ("1", "64")),
+                    "" if dense else faster,
+                ]
             else:
                 yield [*cells, _lost(v), *("" if dense else _times(speed[s]) for s in SIZES)]
 
@@ -103,8 +106,16 @@ def short(result: Mapping[str, Any] | None) -> str:
     """The table of the README."""
     if result is None:
         return missing("compress")
-    headings = ["", "layers", "file", "smaller", "metric on the test rows", "µs, 1 row", "64 rows",
-                "times as fast"]  # fmt: skip
+    headings = [
+        "",
+        "layers",
+        "file",
+        "smaller",
+        "metric on the test rows",
+        "µs, 1 row",
+        "64 rows",
+        "times as fast",
+    ]
     return table(headings, _lines(result, shortest=True))
 
 
@@ -126,12 +137,24 @@ def render(result: Mapping[str, Any] | None) -> str:
     """The section."""
     if result is None:
         return section(TITLE, missing("compress"))
-    headings = ["", "layers", "file", "smaller", "metric on the test rows", "lost",
-                *(f"× dense, {_rows(size)}" for size in SIZES)]  # fmt: skip
+    headings = [
+        "",
+        "layers",
+        "file",
+        "smaller",
+        "metric on the test rows",
+        "lost",
+        *(f"× dense, {_rows(size)}" for size in SIZES),
+    ]
     return section(
-        TITLE, WHAT, short(result), ALL, table(headings, _lines(result, shortest=False)),
-        PARITY, _parity(result),
-    )  # fmt: skip
+        TITLE,
+        WHAT,
+        short(result),
+        ALL,
+        table(headings, _lines(result, shortest=False)),
+        PARITY,
+        _parity(result),
+    )
 
 
 def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
@@ -143,13 +166,23 @@ def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
             mine = _full(name, asked, variant)
             for size, speed in v["speed"].items():
                 yield of_ratio(
-                    _ratio(speed), more_is_better=True, benchmark="compression",
-                    where=_rows(size), measure="speed", mine=mine, rival="the dense graph",
-                )  # fmt: skip
+                    _ratio(speed),
+                    more_is_better=True,
+                    benchmark="compression",
+                    where=_rows(size),
+                    measure="speed",
+                    mine=mine,
+                    rival="the dense graph",
+                )
             if (lost := v["lost"]) is not None:
                 low, high = lost["interval"]
                 yield Comparison(
-                    "compression", "test rows", _metric(r), mine,
-                    "the dense graph", f"lost {_lost(v)}", behind=lost["drop"] > 0,
+                    "compression",
+                    "test rows",
+                    _metric(r),
+                    mine,
+                    "the dense graph",
+                    f"lost {_lost(v)}",
+                    behind=lost["drop"] > 0,
                     within=low <= 0 <= high,
-                )  # fmt: skip
+                )

@@ -48,11 +48,13 @@ def _title(r: Mapping[str, Any]) -> str:
 
 def _held(result: Mapping[str, Any], r: Mapping[str, Any]) -> str:
     rows = [
-        [f"**{named(side)}**" if side == "ours" else named(side),
-         *(_rate(r["sides"][side]["held"].get(bound)) for bound in _bounds(result)),
-         number(r["sides"][side]["memory_mb"])]
+        [
+            f"**{named(side)}**" if side == "ours" else named(side),
+            *(_rate(r["sides"][side]["held"].get(bound)) for bound in _bounds(result)),
+            number(r["sides"][side]["memory_mb"]),
+        ]
         for side in in_order(set(r["sides"]))
-    ]  # fmt: skip
+    ]
     headings = [_title(r), *(f"p99 ≤ {bound} ms" for bound in _bounds(result)), "MB"]
     return table(headings, rows)
 
@@ -71,8 +73,12 @@ def _ratios(result: Mapping[str, Any], r: Mapping[str, Any]) -> str:
     rows = []
     for key, found in r["ratios"].items():
         mine, other = pair(key)
-        rows.append([f"{named(mine)} / {named(other)}",
-                     *(spread(found.get(bound)) for bound in _bounds(result))])  # fmt: skip
+        rows.append(
+            [
+                f"{named(mine)} / {named(other)}",
+                *(spread(found.get(bound)) for bound in _bounds(result)),
+            ]
+        )
     return table([_title(r), *(f"p99 ≤ {bound} ms" for bound in _bounds(result))], rows)
 
 
@@ -96,16 +102,28 @@ def _beside(result: Mapping[str, Any]) -> str:
     named_machine = f"{machine['cpu']}, {machine['cores']} cores, shared with the client"
     held = ours["sides"]["ours"]["held"] if ours else {}
     rows = [
-        ["**forwardpass**", f"{ours['network']}, {ours['load']}" if ours else "", named_machine,
-         *(_latency(result["at"].get(rate)) for rate in rates),
-         *(_rate(held.get(bound)) for bound in _bounds(result))],
-        [f"[{theirs['name']}]({theirs['source']}): {theirs['path']}", theirs["model"],
-         f"{theirs['machine']}; {theirs['client']}",
-         *(_latency(theirs["at"][rate]) for rate in rates),
-         *("not published" for _ in _bounds(result))],
-    ]  # fmt: skip
-    headings = ["", "model", "machine", *(f"p50 / p99 at {rate}/s, ms" for rate in rates),
-                *(f"highest rate, p99 ≤ {bound} ms" for bound in _bounds(result))]  # fmt: skip
+        [
+            "**forwardpass**",
+            f"{ours['network']}, {ours['load']}" if ours else "",
+            named_machine,
+            *(_latency(result["at"].get(rate)) for rate in rates),
+            *(_rate(held.get(bound)) for bound in _bounds(result)),
+        ],
+        [
+            f"[{theirs['name']}]({theirs['source']}): {theirs['path']}",
+            theirs["model"],
+            f"{theirs['machine']}; {theirs['client']}",
+            *(_latency(theirs["at"][rate]) for rate in rates),
+            *("not published" for _ in _bounds(result)),
+        ],
+    ]
+    headings = [
+        "",
+        "model",
+        "machine",
+        *(f"p50 / p99 at {rate}/s, ms" for rate in rates),
+        *(f"highest rate, p99 ≤ {bound} ms" for bound in _bounds(result)),
+    ]
     return table(headings, rows)
 
 
@@ -131,17 +149,29 @@ def render(result: Mapping[str, Any] | None) -> str:
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
     held = [_held(result, r) for r in result["results"][1:]]
     return section(
-        TITLE, WHAT, _how(result), short(result), *held, *drawn, AGREEMENT,
-        _agreement(result), RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
-    )  # fmt: skip
+        TITLE,
+        WHAT,
+        _how(result),
+        short(result),
+        *held,
+        *drawn,
+        AGREEMENT,
+        _agreement(result),
+        RATIOS if ratios else "",
+        *ratios,
+        BESIDE,
+        _beside(result),
+    )
 
 
 def _how(result: Mapping[str, Any]) -> str:
     how = HOW.format(
-        connections=result["connections"], priority=result["client"]["priority"],
-        timeout=result["timeout_seconds"], lowest=result["lowest_rate"],
+        connections=result["connections"],
+        priority=result["client"]["priority"],
+        timeout=result["timeout_seconds"],
+        lowest=result["lowest_rate"],
         probe=result["seconds_a_probe"],
-    )  # fmt: skip
+    )
     failed = [f"{named(side)}: {'; '.join(said)}" for side, said in result["failed"].items()]
     return f"{how} It failed: {' '.join(failed)}" if failed else how
 
@@ -152,14 +182,20 @@ def _agreement(result: Mapping[str, Any]) -> str:
     for found in result["agreement"]:
         ours, wrk, ratio = found["loadtest"], found["wrk"], found["ratio"]
         load = f"{found['rows']} row{'s' if found['rows'] > 1 else ''}, {found['users']} users"
-        rows.append([
-            load,
-            *(f"{number(side['requests_per_second'])} ({side['p50_ms']:.2f})"
-              for side in (ours, wrk)),
-            spread(ratio["requests_per_second"]), spread(ratio["p50_ms"]),
-        ])  # fmt: skip
-    return table(["requests/s (p50 in ms)", "`serving loadtest`", "wrk", "requests/s, ×", "p50, ×"],
-                 rows)  # fmt: skip
+        rows.append(
+            [
+                load,
+                *(
+                    f"{number(side['requests_per_second'])} ({side['p50_ms']:.2f})"
+                    for side in (ours, wrk)
+                ),
+                spread(ratio["requests_per_second"]),
+                spread(ratio["p50_ms"]),
+            ]
+        )
+    return table(
+        ["requests/s (p50 in ms)", "`serving loadtest`", "wrk", "requests/s, ×", "p50, ×"], rows
+    )
 
 
 def sentence(result: Mapping[str, Any]) -> str:
@@ -195,13 +231,19 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         bars(folder / f"load-held-{i + 1}.svg", names, held, label="requests/s held")
         probes = {
             named(side): [
-                (p["rate"], p["p99_ms"]) for p in r["sides"][side]["probes"]
+                (p["rate"], p["p99_ms"])
+                for p in r["sides"][side]["probes"]
                 if p["p99_ms"] is not None and p["p99_ms"] > 0
             ]
             for side in sides
-        }  # fmt: skip
-        lines(folder / f"load-p99-{i + 1}.svg", probes, across="requests/s asked for",
-              label="p99, ms", levels=result["bounds_ms"])  # fmt: skip
+        }
+        lines(
+            folder / f"load-p99-{i + 1}.svg",
+            probes,
+            across="requests/s asked for",
+            label="p99, ms",
+            levels=result["bounds_ms"],
+        )
 
 
 def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
@@ -214,17 +256,26 @@ def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
             for bound, ratio in found.items():
                 if None not in (ratio["median"], ratio["low"], ratio["high"]):
                     yield of_ratio(
-                        ratio, more_is_better=True, benchmark="serving, open loop",
-                        where=f"{_title(r)}, p99 ≤ {bound} ms", measure="rate held", mine=mine,
+                        ratio,
+                        more_is_better=True,
+                        benchmark="serving, open loop",
+                        where=f"{_title(r)}, p99 ≤ {bound} ms",
+                        measure="rate held",
+                        mine=mine,
                         rival=rival,
-                    )  # fmt: skip
+                    )
     theirs = published()
     for rate, found in theirs["at"].items():
         if (ours := result["at"].get(rate)) is not None:
             for measure in ("p50_ms", "p99_ms"):
                 a, b = ours[measure], found[measure]
                 yield Comparison(
-                    "serving, open loop", f"{rate} requests/s, another machine and model",
-                    measure.removesuffix("_ms"), "ours", theirs["name"],
-                    f"{number(a)} ms against {number(b)} ms", a > b, None,
-                )  # fmt: skip
+                    "serving, open loop",
+                    f"{rate} requests/s, another machine and model",
+                    measure.removesuffix("_ms"),
+                    "ours",
+                    theirs["name"],
+                    f"{number(a)} ms against {number(b)} ms",
+                    a > b,
+                    None,
+                )

@@ -21,8 +21,14 @@ HEADINGS = ("benchmark", "under", "of", "ours", "theirs", "figure")
 
 
 def _cells(found: Comparison) -> list[str]:
-    return [found.benchmark, found.where, found.measure, named(found.mine), named(found.rival),
-            found.figure]  # fmt: skip
+    return [
+        found.benchmark,
+        found.where,
+        found.measure,
+        named(found.mine),
+        named(found.rival),
+        found.figure,
+    ]
 
 
 def tally(comparisons: Iterable[Comparison]) -> str:
@@ -42,7 +48,10 @@ def render(comparisons: Sequence[Comparison]) -> str:
     behind = [[*_cells(c), c.verdict] for c in comparisons if c.behind]
     within = [_cells(c) for c in comparisons if not c.behind and c.within]
     return section(
-        TITLE, WHAT, tally(comparisons),
+        TITLE,
+        WHAT,
+        tally(comparisons),
         table([*HEADINGS, "shown"], behind) if behind else NONE,
-        WITHIN, table(HEADINGS, within) if within else NONE,
-    )  # fmt: skip
+        WITHIN,
+        table(HEADINGS, within) if within else NONE,
+    )

@@ -7,8 +7,12 @@ from typing import Any
 
 from benchmarks.page.markdown import section, table
 
-TARGETS = {"train": "bench-train", "compress": "bench-compress", "serve": "bench-serve",
-           "load": "bench-load"}  # fmt: skip
+TARGETS = {
+    "train": "bench-train",
+    "compress": "bench-compress",
+    "serve": "bench-serve",
+    "load": "bench-load",
+}
 HOW = """\
 This page is made by `make bench-page` out of the JSON files in
 [benchmarks/results](../benchmarks/results), and a test holds it to them: no figure on it is typed.
@@ -73,10 +77,16 @@ def client(result: Mapping[str, Any]) -> str:
 def render(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The section on how to read the page."""
     rows = [
-        [f"`make {TARGETS[name]}`", r["when"], _minutes(r), f"`{r['commit']}`",
-         _machine(r["machine"]), rounds(r)]
+        [
+            f"`make {TARGETS[name]}`",
+            r["when"],
+            _minutes(r),
+            f"`{r['commit']}`",
+            _machine(r["machine"]),
+            rounds(r),
+        ]
         for name, r in results.items()
-    ]  # fmt: skip
+    ]
     headings = ("command", "begun", "minutes", "commit", "machine", "turns")
     said = [
         f"- **{name}**: {versions(r)}" + (f"; client: {said}" if (said := client(r)) else "")

@@ -22,8 +22,21 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "forwardpass",
 }
 # Told apart by all eyes, as in the trainer's reports (after Okabe and Ito 2008, and Tol 2021).
-COLOURS = ("#2563a8", "#c8691c", "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5",
-           "#d4483b", "#5f8a8b", "#444444", "#b0b0b0", "#1c5d4e")  # fmt: skip
+COLOURS = (
+    "#2563a8",
+    "#c8691c",
+    "#009e73",
+    "#b65a94",
+    "#8a8a00",
+    "#4aa3d8",
+    "#8c564b",
+    "#7667b5",
+    "#d4483b",
+    "#5f8a8b",
+    "#444444",
+    "#b0b0b0",
+    "#1c5d4e",
+)
 WIDTH = 9.0  # inches
 FILLED = 0.8  # of the place of a group of bars
 
@@ -45,9 +58,13 @@ def canvas(path: Path, *, height: float) -> Iterator[Axes]:
 
 
 def bars(
-    path: Path, groups: Sequence[str], values: Mapping[str, Sequence[float | None]], *, label: str,
+    path: Path,
+    groups: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    *,
+    label: str,
     line: float | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Groups of bars, one for each side, upwards in powers.
 
     Args:
@@ -64,8 +81,9 @@ def bars(
             drawn = [(g + offset, value) for g, value in enumerate(found) if value]
             if drawn:
                 places, heights = zip(*drawn, strict=True)
-                axes.bar(places, heights, width, label=_plain(side),
-                         color=COLOURS[place % len(COLOURS)])  # fmt: skip
+                axes.bar(
+                    places, heights, width, label=_plain(side), color=COLOURS[place % len(COLOURS)]
+                )
         if line is not None:
             axes.axhline(line, color="black", linewidth=0.8)
         axes.set_xticks(range(len(groups)), groups)
@@ -74,9 +92,13 @@ def bars(
 
 
 def lines(
-    path: Path, values: Mapping[str, Sequence[tuple[float, float]]], *, across: str, label: str,
+    path: Path,
+    values: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    across: str,
+    label: str,
     levels: Sequence[float],
-) -> None:  # fmt: skip
+) -> None:
     """Points of each side in order, joined; both scales in powers.
 
     Args:
@@ -89,8 +111,12 @@ def lines(
     with canvas(path, height=4.2) as axes:
         for place, (side, points) in enumerate(values.items()):
             if points:
-                axes.plot(*zip(*sorted(points), strict=True), marker=".", label=_plain(side),
-                          color=COLOURS[place % len(COLOURS)])  # fmt: skip
+                axes.plot(
+                    *zip(*sorted(points), strict=True),
+                    marker=".",
+                    label=_plain(side),
+                    color=COLOURS[place % len(COLOURS)],
+                )
         for level in levels:
             axes.axhline(level, color="#b0b0b0", linewidth=0.8, zorder=0)
         axes.set_xscale("log")

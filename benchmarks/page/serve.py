@@ -14,9 +14,11 @@ from benchmarks.page.plots import bars
 
 TITLE = "Serving, closed loop"
 MEASURES = {
-    "requests_per_second": ("requests/s", True), "p50_ms": ("p50", False),
-    "p99_ms": ("p99", False), "memory_mb": ("memory", False),
-}  # fmt: skip
+    "requests_per_second": ("requests/s", True),
+    "p50_ms": ("p50", False),
+    "p99_ms": ("p99", False),
+    "memory_mb": ("memory", False),
+}
 WHAT = """\
 Every client asks again as soon as it is answered, over a connection that stays open. All serve the
 same ONNX files with ONNX Runtime, with two workers or replicas and the settings that their
@@ -47,8 +49,11 @@ def load_name(r: Mapping[str, Any]) -> str:
 
 
 def _memory(result: Mapping[str, Any], side: str) -> str:
-    seen = [r["sides"][side]["memory_mb"] for r in _loads(result)
-            if r["network"] == "light" and side in r["sides"]]  # fmt: skip
+    seen = [
+        r["sides"][side]["memory_mb"]
+        for r in _loads(result)
+        if r["network"] == "light" and side in r["sides"]
+    ]
     return number(max(seen)) if seen else ""
 
 
@@ -101,9 +106,17 @@ def render(result: Mapping[str, Any] | None) -> str:
         return section(TITLE, missing("serve"))
     drawn = image("requests a second of each side under each load", "serve")
     return section(
-        TITLE, WHAT, drawn, short(result), _errors(result), _added(result),
-        RATIOS, _ratios(result, "requests_per_second"), TAILS, _ratios(result, "p99_ms"),
-    )  # fmt: skip
+        TITLE,
+        WHAT,
+        drawn,
+        short(result),
+        _errors(result),
+        _added(result),
+        RATIOS,
+        _ratios(result, "requests_per_second"),
+        TAILS,
+        _ratios(result, "p99_ms"),
+    )
 
 
 def sentence(result: Mapping[str, Any]) -> str:
@@ -148,6 +161,11 @@ def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
                 continue
             for measure, (name, more_is_better) in MEASURES.items():
                 yield of_ratio(
-                    ratios[measure], more_is_better=more_is_better, measure=name, mine=mine,
-                    benchmark="serving, closed loop", where=load_name(r), rival=rival,
-                )  # fmt: skip
+                    ratios[measure],
+                    more_is_better=more_is_better,
+                    measure=name,
+                    mine=mine,
+                    benchmark="serving, closed loop",
+                    where=load_name(r),
+                    rival=rival,
+                )

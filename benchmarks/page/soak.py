@@ -37,8 +37,15 @@ def _drift(found: Mapping[str, Any]) -> str:
     rows = []
     for name, (title, unit) in MEASURES.items():
         d = found[name]
-        rows.append([title, number(d["first"]), number(d["last"]), f"{number(d['slope'])}{unit}",
-                     f"{number(d['low'])} to {number(d['high'])}"])  # fmt: skip
+        rows.append(
+            [
+                title,
+                number(d["first"]),
+                number(d["last"]),
+                f"{number(d['slope'])}{unit}",
+                f"{number(d['low'])} to {number(d['high'])}",
+            ]
+        )
     return table(HEADINGS, rows)
 
 
@@ -55,9 +62,11 @@ def _counts(result: Mapping[str, Any]) -> str:
         ["reloads", reloads or "0"],
         ["reloads that failed", str(len(found["failed_reloads"]))],
         ["workers that died", str(found["workers_died"])],
-        ["pieces of the load in which the client was late",
-         f"{found['windows_in_doubt']} of {found['windows']}"],
-    ]  # fmt: skip
+        [
+            "pieces of the load in which the client was late",
+            f"{found['windows_in_doubt']} of {found['windows']}",
+        ],
+    ]
     return table(("what happened", "count"), rows)
 
 
@@ -77,9 +86,14 @@ def render(result: Mapping[str, Any] | None) -> str:
         return section(TITLE, MISSING)
     said = f"{SERVERS[result['server']]}Verdict: **{result['verdict']}**."
     return section(
-        TITLE, WHAT, said, _drift(result["figures"]), _counts(result),
-        image("memory of the workers and p99 over time", "soak"), _origin(result),
-    )  # fmt: skip
+        TITLE,
+        WHAT,
+        said,
+        _drift(result["figures"]),
+        _counts(result),
+        image("memory of the workers and p99 over time", "soak"),
+        _origin(result),
+    )
 
 
 def draw(result: Mapping[str, Any], folder: Path) -> None:

@@ -35,10 +35,13 @@ def _sides(result: Mapping[str, Any]) -> list[str]:
 def _speeds(result: Mapping[str, Any], mine: str) -> str:
     rivals = [side for side in _sides(result) if is_rival(side)]
     rows = [
-        [name, number(r["steps_per_second"][mine]),
-         *(spread(r["ratios"][f"{mine} / {rival}"]) for rival in rivals)]
+        [
+            name,
+            number(r["steps_per_second"][mine]),
+            *(spread(r["ratios"][f"{mine} / {rival}"]) for rival in rivals),
+        ]
         for name, r in cases(result)
-    ]  # fmt: skip
+    ]
     headings = ["network", f"{named(mine)}, steps/s", *(f"× {named(rival)}" for rival in rivals)]
     return table(headings, rows)
 
@@ -47,10 +50,13 @@ def _floor(result: Mapping[str, Any]) -> str:
     mine = [side for side in _sides(result) if is_ours(side)]
     rivals = [side for side in _sides(result) if is_rival(side)]
     rows = [
-        [name, *(percent(r["ratios"][f"{side} / products"]["median"]) for side in mine),
-         *(spread(r["ratios"][f"products / {rival}"]) for rival in rivals)]
+        [
+            name,
+            *(percent(r["ratios"][f"{side} / products"]["median"]) for side in mine),
+            *(spread(r["ratios"][f"products / {rival}"]) for rival in rivals),
+        ]
         for name, r in cases(result)
-    ]  # fmt: skip
+    ]
     headings = [*(f"share of {named(side)}" for side in mine), *(f"× {named(r)}" for r in rivals)]
     return table(["network", *headings], rows)
 
@@ -67,9 +73,7 @@ def render(result: Mapping[str, Any] | None) -> str:
         return section(TITLE, missing("train"))
     speeds = [_speeds(result, side) for side in _sides(result) if is_ours(side)]
     drawn = image("steps a second as a multiple of each rival's", "train")
-    return section(
-        TITLE, WHAT, drawn, *speeds, FLOOR, _floor(result), MEMORY, _memory(result)
-    )  # fmt: skip
+    return section(TITLE, WHAT, drawn, *speeds, FLOOR, _floor(result), MEMORY, _memory(result))
 
 
 def draw(result: Mapping[str, Any], folder: Path) -> None:
@@ -89,8 +93,23 @@ def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
         for key, found in r["ratios"].items():
             mine, rival = pair(key)
             if is_ours(mine) and is_rival(rival):
-                yield of_ratio(found, more_is_better=True, benchmark="training", where=name,
-                               measure="steps/s", mine=mine, rival=rival)  # fmt: skip
+                yield of_ratio(
+                    found,
+                    more_is_better=True,
+                    benchmark="training",
+                    where=name,
+                    measure="steps/s",
+                    mine=mine,
+                    rival=rival,
+                )
                 ours, theirs = r["peak_mb"][mine], r["peak_mb"][rival]
-                yield Comparison("training", name, "peak memory", mine, rival,
-                                 f"{number(ours / theirs)} ×", ours > theirs, None)  # fmt: skip
+                yield Comparison(
+                    "training",
+                    name,
+                    "peak memory",
+                    mine,
+                    rival,
+                    f"{number(ours / theirs)} ×",
+                    ours > theirs,
+                    None,
+                )

@@ -93,9 +93,13 @@ def measure(side: Side, loads: Sequence[Load], models: Path, seconds: int) -> di
 
 
 def take_turns(
-    sides: Sequence[Side], loads: Sequence[Load], models: Mapping[str, Path],
-    *, rounds: int, seconds: int,
-) -> Turns:  # fmt: skip
+    sides: Sequence[Side],
+    loads: Sequence[Load],
+    models: Mapping[str, Path],
+    *,
+    rounds: int,
+    seconds: int,
+) -> Turns:
     """All sides under all loads, round after round."""
     heard, floors = defaultdict(list), defaultdict(list)
     for number in range(rounds):
@@ -123,8 +127,13 @@ def client_version() -> str:
 
 @click.command(help=__doc__)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--seconds", type=click.IntRange(1), default=2, show_default=True,
-              help="of a turn: one side under one load")  # fmt: skip
+@click.option(
+    "--seconds",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="of a turn: one side under one load",
+)
 @click.option(
     "--only",
     "sides",
@@ -132,8 +141,12 @@ def client_version() -> str:
     metavar="A,B",
     help=f"sides, of {', '.join(SIDES)}  [all]",
 )
-@click.option("--loads", callback=chosen({load.name: load for load in LOADS}), metavar="A,B",
-              help=f"of {', '.join(load.name for load in LOADS)}  [all]")  # fmt: skip
+@click.option(
+    "--loads",
+    callback=chosen({load.name: load for load in LOADS}),
+    metavar="A,B",
+    help=f"of {', '.join(load.name for load in LOADS)}  [all]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
 def main(sides: list[Side], loads: list[Load], rounds: int, seconds: int, out: Path) -> None:
     """Install, check, measure, print, write."""

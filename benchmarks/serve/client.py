@@ -97,10 +97,22 @@ class Client:
 
     def _start(self, url: str, connections: int, seconds: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency",
-             "-s", str(self.script), url],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [
+                "wrk",
+                "-t1",
+                f"-c{connections}",
+                f"-d{seconds}s",
+                "--timeout",
+                "10s",
+                "--latency",
+                "-s",
+                str(self.script),
+                url,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def _end(self, process: subprocess.Popen[str]) -> dict[str, float]:
         said, _ = process.communicate(timeout=GRACE)

@@ -27,9 +27,15 @@ def write(name: str, models: Path) -> Bundle:
     source = models.parent / "noise.npz"
     np.savez(source, X=rows(LEARNED), y=np.arange(LEARNED) % CLASSES)
     config = Config(
-        data=str(source), name=name, models=models, runs=models.parent / "runs",
-        hidden=HIDDEN[name], scaling="range", epochs=1, skip_baselines=True,
-    )  # fmt: skip
+        data=str(source),
+        name=name,
+        models=models,
+        runs=models.parent / "runs",
+        hidden=HIDDEN[name],
+        scaling="range",
+        epochs=1,
+        skip_baselines=True,
+    )
     return fit(config)[0]
 
 

@@ -86,8 +86,12 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
         for side, s in ranked:
             ratio = result["ratios"].get(f"ours / {side}", {}).get("requests_per_second")
             table.add_row(
-                side, f"{s['requests_per_second']:.0f}", f"{s['p50_ms']:.2f}",
-                f"{s['p99_ms']:.2f}", f"{s['memory_mb']:.0f}", str(s["errors"] or ""),
+                side,
+                f"{s['requests_per_second']:.0f}",
+                f"{s['p50_ms']:.2f}",
+                f"{s['p99_ms']:.2f}",
+                f"{s['memory_mb']:.0f}",
+                str(s["errors"] or ""),
                 f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})" if ratio else "",
-            )  # fmt: skip
+            )
         Console(width=100).print(table)

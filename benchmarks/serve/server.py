@@ -66,9 +66,14 @@ class Server:
         variables = {"GRAPH": str(graph), "PYTHONPATH": str(INSIDE), **command.variables}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
-                env=inherited | variables, start_new_session=True,
-            )  # fmt: skip
+                command.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=inherited | variables,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Server:
         return self

@@ -40,8 +40,18 @@ from serving.loadtest.target import read_target
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
-LIBRARIES = ("gevent", "gunicorn", "gunicorn_h1c", "numpy", "onnxruntime", "orjson", "pysimdjson",
-             "httptools", "uvloop", "scipy")  # fmt: skip
+LIBRARIES = (
+    "gevent",
+    "gunicorn",
+    "gunicorn_h1c",
+    "numpy",
+    "onnxruntime",
+    "orjson",
+    "pysimdjson",
+    "httptools",
+    "uvloop",
+    "scipy",
+)
 HONEST, LEAKING = "serving.server.gunicorn_conf", "benchmarks.leaking"
 RATE = 400.0  # requests a second: far from full, so that latency is of work and not of queues
 CONNECTIONS = 32
@@ -108,8 +118,9 @@ class Soak:
 
 @click.command(help=__doc__)
 @click.option("--minutes", type=click.FloatRange(0.1), default=20, show_default=True)
-@click.option("--leaking", is_flag=True,
-              help="a server that keeps every session: it must not be found steady")  # fmt: skip
+@click.option(
+    "--leaking", is_flag=True, help="a server that keeps every session: it must not be found steady"
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
 def main(minutes: float, leaking: bool, out: Path) -> None:
     """Soak, print, write, judge."""
@@ -160,8 +171,9 @@ def show(one: Window) -> None:
     amiss = one.wrong + one.dropped + one.unexpected.total()
     click.echo(
         f"{one.at:6.0f} s: {one.requests} requests, {one.refused} refused, {amiss} amiss, "
-        f"p50 {one.p50_ms:.2f} ms, p99 {one.p99_ms:.2f} ms", err=True,
-    )  # fmt: skip
+        f"p50 {one.p50_ms:.2f} ms, p99 {one.p99_ms:.2f} ms",
+        err=True,
+    )
 
 
 if __name__ == "__main__":

@@ -46,8 +46,14 @@ class Drift:
     def in_percent(self) -> Drift:
         """The slope and its interval in percent of the first quarter, an hour."""
         share = 100 / self.first
-        return Drift(self.slope * share, self.low * share, self.high * share,
-                     self.first, self.last, self.hours)  # fmt: skip
+        return Drift(
+            self.slope * share,
+            self.low * share,
+            self.high * share,
+            self.first,
+            self.last,
+            self.hours,
+        )
 
     def as_json(self) -> dict[str, float]:
         """For the results, with figures that count."""

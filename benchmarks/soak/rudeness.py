@@ -29,9 +29,12 @@ def rudeness(target: LoadTarget) -> Iterator[None]:
     """
     content = {"instances": [[1.0] * len(target.columns)] * ROWS}
     whole = encode_http_request(
-        "POST", f"/predict?model={target.model}", target.address,
-        {"Content-Type": JSON_MEDIA_TYPE, **target.headers}, json.dumps(content).encode(),
-    )  # fmt: skip
+        "POST",
+        f"/predict?model={target.model}",
+        target.address,
+        {"Content-Type": JSON_MEDIA_TYPE, **target.headers},
+        json.dumps(content).encode(),
+    )
     head = whole.index(b"\r\n\r\n") + 4
     with ExitStack() as held:
         for _ in range(EACH):

@@ -84,8 +84,12 @@ def main() -> int:
     """Do all that is hostile, and return 1 if the innocent client waited too long once."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--size", type=float, default=9.9, help="MiB of a body [default: 9.9]")
-    parser.add_argument("--parallel", type=int, default=4,
-                        help="connections that send the body at once [default: 4]")  # fmt: skip
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        default=4,
+        help="connections that send the body at once [default: 4]",
+    )
     parser.add_argument("--only", default="", help="part of the names of those to send [all]")
     options = parser.parse_args()
     too_long = []
@@ -102,9 +106,11 @@ def main() -> int:
                 waits = innocent.waits()
                 is_slow = waits.worst > BOUND or waits.failures > 0
                 too_long += [name] * is_slow
-                say(f"{name:45} {result:14} {seconds:7.2f} s   worst wait "
+                say(
+                    f"{name:45} {result:14} {seconds:7.2f} s   worst wait "
                     f"{waits.worst * 1000:6.0f} ms, CPU of the worker in it "
-                    f"{waits.worst_cpu * 1000:6.0f} ms{'   TOO LONG' * is_slow}")  # fmt: skip
+                    f"{waits.worst_cpu * 1000:6.0f} ms{'   TOO LONG' * is_slow}"
+                )
         finally:
             innocent.stop()
     say(f"{len(too_long)} of them made the client wait for more than {BOUND:g} s, or fail")

@@ -88,10 +88,11 @@ def binary(datatype: str, element: bytes, rows: int | None = None, name: str = "
     def make(size: int) -> bytes:
         count = size // len(element)
         tensor = {
-            "name": name, "datatype": datatype,
+            "name": name,
+            "datatype": datatype,
             "shape": [count if rows is None else rows, 1],
             "parameters": {"binary_data_size": count * len(element)},
-        }  # fmt: skip
+        }
         return tensors(tensor).encode() + element * count
 
     return make
@@ -116,8 +117,12 @@ def column_data(datatype: str, value: str, name: str = "work") -> Make:
 
 def many_tensors(size: int) -> bytes:
     """Return an Open Inference request of very many tensors without bytes."""
-    tensor = {"name": "work", "datatype": "FP32", "shape": [0, 1],
-              "parameters": {"binary_data_size": 0}}  # fmt: skip
+    tensor = {
+        "name": "work",
+        "datatype": "FP32",
+        "shape": [0, 1],
+        "parameters": {"binary_data_size": 0},
+    }
     return tensors(*[tensor] * (size // len(json.dumps(tensor)))).encode()
 
 

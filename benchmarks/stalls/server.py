@@ -69,15 +69,27 @@ def write_models(folder: Path) -> None:
         lines.writerow([*TABLE, "income"])
         for number in range(600):
             age = rng.uniform(17, 90)
-            row = [f"{age:.1f}", ("true", "false")[number % 2],
-                   ("private", "state", "self")[number % 3],
-                   f"20{10 + number % 14}-0{1 + number % 9}-1{number % 10}",
-                   "yes" if age > 50 else "no"]  # fmt: skip
+            row = [
+                f"{age:.1f}",
+                ("true", "false")[number % 2],
+                ("private", "state", "self")[number % 3],
+                f"20{10 + number % 14}-0{1 + number % 9}-1{number % 10}",
+                "yes" if age > 50 else "no",
+            ]
             if number % 10 < len(TABLE):
                 row[number % 10] = ""
             lines.writerow(row)
-    fit(Config(data=str(people), name=NAMES["table"], models=folder, runs=folder.parent / "runs",
-               hidden=(8,), epochs=3, skip_baselines=True))  # fmt: skip
+    fit(
+        Config(
+            data=str(people),
+            name=NAMES["table"],
+            models=folder,
+            runs=folder.parent / "runs",
+            hidden=(8,),
+            epochs=3,
+            skip_baselines=True,
+        )
+    )
 
 
 @contextmanager
@@ -91,12 +103,26 @@ def server(workers: int = 1, *options: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         write_models(models)
-        command = [sys.executable, "-m", "serving", "run", "--models", str(models), "--port", "0",
-                   "--workers", str(workers), *options]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "run",
+            "--models",
+            str(models),
+            "--port",
+            "0",
+            "--workers",
+            str(workers),
+            *options,
+        ]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
         log: deque[str] = deque(maxlen=KEPT)
         address: list[tuple[str, int]] = []
         reader = threading.Thread(target=_read, args=(process, log, address))

@@ -25,8 +25,13 @@ def results():
 
 def held(*rounds):
     low, middle, high = sorted(rounds)
-    return {"median": middle, "low": low, "high": high, "rounds": list(rounds),
-            "limited": middle == 5100}  # fmt: skip
+    return {
+        "median": middle,
+        "low": low,
+        "high": high,
+        "rounds": list(rounds),
+        "limited": middle == 5100,
+    }
 
 
 def quotient(median, low, high):
@@ -34,52 +39,99 @@ def quotient(median, low, high):
 
 
 def probe(rate, p99):
-    return {"rate": rate, "p50_ms": p99 / 2, "p99_ms": p99, "errors": 0, "held": p99 <= 100,
-            "generator": False}  # fmt: skip
+    return {
+        "rate": rate,
+        "p50_ms": p99 / 2,
+        "p99_ms": p99,
+        "errors": 0,
+        "held": p99 <= 100,
+        "generator": False,
+    }
 
 
 @pytest.fixture
 def measured():
     """What `make bench-load` would write: ours holds little within 2 ms, FastAPI nothing."""
     side = {"probes": [probe(2000, 3.5), probe(500, 1.5), probe(8000, 250.0)], "memory_mb": 131.7}
-    ours = {"2": held(900, 1000, 1100), "5": held(5000, 5100, 5200),
-            "20": held(7000, 7100, 7200), "100": held(7400, 7500, 7600)}  # fmt: skip
+    ours = {
+        "2": held(900, 1000, 1100),
+        "5": held(5000, 5100, 5200),
+        "20": held(7000, 7100, 7200),
+        "100": held(7400, 7500, 7600),
+    }
     theirs = ours | {"2": held(0.0, 0.0, 0.0)}
     return {
-        "benchmark": "load", "when": "2026-11-22T20:00:00+00:00", "minutes": 13.5,
-        "commit": "abcdef0", "rounds": 3, "seconds_a_probe": 2.0, "connections": 64,
+        "benchmark": "load",
+        "when": "2026-11-22T20:00:00+00:00",
+        "minutes": 13.5,
+        "commit": "abcdef0",
+        "rounds": 3,
+        "seconds_a_probe": 2.0,
+        "connections": 64,
         "machine": {"cpu": "Test CPU", "cores": 2, "system": "Linux", "python": "3.11.7"},
         "libraries": {"numpy": "2.4.6"},
         "peers": {"fastapi": {"fastapi": "0.165.0"}, "mosec": {"mosec": "0.9.8"}},
         "client": {"name": "serving loadtest", "most_per_second": 31234.5, "priority": -5},
         "bounds_ms": [2, 5, 20, 100],
-        "results": [{
-            "load": "1 row, JSON", "rows": 1, "form": "json", "network": "light",
-            "sides": {"mosec": side | {"held": ours}, "ours": side | {"held": ours},
-                      "fastapi": side | {"held": theirs}},
-            "ratios": {
-                "ours / fastapi": {"2": quotient(None, None, None), "5": quotient(2.1, 1.9, 2.4),
-                                   "20": quotient(1.1, 0.9, 1.2), "100": quotient(1.5, 1.4, 1.6)},
-                "ours / mosec": {"2": quotient(0.81, 0.7, 0.9), "5": quotient(0.97, 0.9, 1.1),
-                                 "20": quotient(1.2, 1.1, 1.3), "100": quotient(1.2, 1.1, 1.3)},
-                "ours / ours-int8": {"2": quotient(0.5, 0.4, 0.6)},
-            },
-        }],
-        "timeout_seconds": 2.0, "lowest_rate": 200.0, "failed": {},
-        "agreement": [{
-            "rows": 32, "users": 4, "workers": 1, "rounds": 5, "seconds": 2,
-            "loadtest": {"requests_per_second": 1234.5, "p50_ms": 3.21},
-            "wrk": {"requests_per_second": 1240.0, "p50_ms": 3.2},
-            "ratio": {"requests_per_second": quotient(0.99, 0.98, 1.01),
-                      "p50_ms": quotient(1.01, 0.99, 1.02)},
-        }],
+        "results": [
+            {
+                "load": "1 row, JSON",
+                "rows": 1,
+                "form": "json",
+                "network": "light",
+                "sides": {
+                    "mosec": side | {"held": ours},
+                    "ours": side | {"held": ours},
+                    "fastapi": side | {"held": theirs},
+                },
+                "ratios": {
+                    "ours / fastapi": {
+                        "2": quotient(None, None, None),
+                        "5": quotient(2.1, 1.9, 2.4),
+                        "20": quotient(1.1, 0.9, 1.2),
+                        "100": quotient(1.5, 1.4, 1.6),
+                    },
+                    "ours / mosec": {
+                        "2": quotient(0.81, 0.7, 0.9),
+                        "5": quotient(0.97, 0.9, 1.1),
+                        "20": quotient(1.2, 1.1, 1.3),
+                        "100": quotient(1.2, 1.1, 1.3),
+                    },
+                    "ours / ours-int8": {"2": quotient(0.5, 0.4, 0.6)},
+                },
+            }
+        ],
+        "timeout_seconds": 2.0,
+        "lowest_rate": 200.0,
+        "failed": {},
+        "agreement": [
+            {
+                "rows": 32,
+                "users": 4,
+                "workers": 1,
+                "rounds": 5,
+                "seconds": 2,
+                "loadtest": {"requests_per_second": 1234.5, "p50_ms": 3.21},
+                "wrk": {"requests_per_second": 1240.0, "p50_ms": 3.2},
+                "ratio": {
+                    "requests_per_second": quotient(0.99, 0.98, 1.01),
+                    "p50_ms": quotient(1.01, 0.99, 1.02),
+                },
+            }
+        ],
         "at": {"500": {"p50_ms": 0.61, "p99_ms": 1.93}, "1000": {"p50_ms": 0.64, "p99_ms": 2.4}},
-    }  # fmt: skip
+    }
 
 
 def drifting(first, last, slope):
-    return {"slope": slope, "low": slope - 1, "high": slope + 1, "first": first, "last": last,
-            "hours": 0.3}  # fmt: skip
+    return {
+        "slope": slope,
+        "low": slope - 1,
+        "high": slope + 1,
+        "first": first,
+        "last": last,
+        "hours": 0.3,
+    }
 
 
 @pytest.fixture
@@ -87,25 +139,41 @@ def soaked():
     """What `make soak` would write of a server that leaks."""
     still = drifting(67.0, 67.0, 0.0)
     return {
-        "benchmark": "soak", "when": "2026-11-22T23:00:00+00:00", "minutes": 20.0,
-        "commit": "fedcba9", "libraries": {"gunicorn": "27.0.1"}, "server": "ours",
+        "benchmark": "soak",
+        "when": "2026-11-22T23:00:00+00:00",
+        "minutes": 20.0,
+        "commit": "fedcba9",
+        "libraries": {"gunicorn": "27.0.1"},
+        "server": "ours",
         "machine": {"cpu": "Test CPU", "cores": 2, "system": "Linux", "python": "3.11.7"},
-        "rate": 400.0, "connections": 32,
+        "rate": 400.0,
+        "connections": 32,
         "figures": {
-            "memory_mb": drifting(180.0, 187.6, 25.3), "pss_mb": still, "arbiter_mb": still,
-            "descriptors": still, "threads": still,
+            "memory_mb": drifting(180.0, 187.6, 25.3),
+            "pss_mb": still,
+            "arbiter_mb": still,
+            "descriptors": still,
+            "threads": still,
             "p50_ms": drifting(1.21, 1.25, 3.5) | {"ratio": 1.033},
             "p99_ms": drifting(7.4, 7.1, -2.0) | {"ratio": 0.959},
-            "requests": 480_123, "refused": 48_012, "wrong": 0, "dropped": 3,
-            "unexpected": {"503": 4}, "windows": 80, "windows_in_doubt": 2, "workers_died": 0,
-            "reloads": {"appears": 15, "rollback": 14}, "failed_reloads": [], "faults": [],
+            "requests": 480_123,
+            "refused": 48_012,
+            "wrong": 0,
+            "dropped": 3,
+            "unexpected": {"503": 4},
+            "windows": 80,
+            "windows_in_doubt": 2,
+            "workers_died": 0,
+            "reloads": {"appears": 15, "rollback": 14},
+            "failed_reloads": [],
+            "faults": [],
         },
         "verdict": "the workers' memory grows by 25.3 MB an hour (24.3–26.3)",
         "series": {
             "samples": {"at": [5, 65, 125], "rss_mb": [180.0, 183.0, 187.6]},
             "windows": {"at": [7.5, 22.5], "p50_ms": [1.2, 1.3], "p99_ms": [7.4, 7.1]},
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -179,9 +247,14 @@ def test_text_outside_the_markers_stays(results):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<!-- benchmarks: a -->", 2 * "<!-- benchmarks: a -->\n<!-- end -->\n",
-             "<!-- end --><!-- benchmarks: a -->"],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "<!-- benchmarks: a -->",
+        2 * "<!-- benchmarks: a -->\n<!-- end -->\n",
+        "<!-- end --><!-- benchmarks: a -->",
+    ],
+)
 def test_markers_that_are_not_there_once_are_refused(text):
     with pytest.raises(ValueError, match="expected one <!-- benchmarks: a -->"):
         filled(text, "a", "table")
@@ -261,8 +334,15 @@ def test_a_loss_that_is_put_into_the_results_is_listed(results):
     ],
 )
 def test_the_quartiles_decide_what_is_shown(ratio, more_is_better, behind, verdict):
-    found = of_ratio(quotient(*ratio), more_is_better=more_is_better, benchmark="", where="",
-                     measure="", mine="ours", rival="ray")  # fmt: skip
+    found = of_ratio(
+        quotient(*ratio),
+        more_is_better=more_is_better,
+        benchmark="",
+        where="",
+        measure="",
+        mine="ours",
+        rival="ray",
+    )
     assert found.behind is behind
     if behind or found.within:
         assert found.verdict == verdict

@@ -40,10 +40,16 @@ def samples_of(mb=NOTHING, descriptors=NOTHING, **changed):
     held = 30 + connections + (descriptors if len(descriptors) else 0)
     plain = {"arbiter_mb": 67.0, "threads": 5, "workers": (11, 12), **changed}
     return [
-        Sample(at=when, rss_mb=size, pss_mb=size / 2, descriptors=int(count), connections=int(c),
-               **plain)
+        Sample(
+            at=when,
+            rss_mb=size,
+            pss_mb=size / 2,
+            descriptors=int(count),
+            connections=int(c),
+            **plain,
+        )
         for when, size, count, c in zip(at, memory, held, connections, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def windows_of(growth=1.0, **changed):
@@ -51,8 +57,16 @@ def windows_of(growth=1.0, **changed):
     rng = np.random.default_rng(4)
     at = np.arange(7.5, SECONDS, 15)
     factor = np.linspace(1, growth, len(at)) * rng.lognormal(0, 0.15, len(at))
-    plain = {"requests": 6000, "refused": 600, "wrong": 0, "dropped": 0, "unexpected": Counter(),
-             "in_doubt": False, "faults": (), **changed}  # fmt: skip
+    plain = {
+        "requests": 6000,
+        "refused": 600,
+        "wrong": 0,
+        "dropped": 0,
+        "unexpected": Counter(),
+        "in_doubt": False,
+        "faults": (),
+        **changed,
+    }
     return [
         Window(at=when, p50_ms=1.2 * f, p99_ms=6 * f, **plain)
         for when, f in zip(at, factor, strict=True)

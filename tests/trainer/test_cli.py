@@ -28,8 +28,13 @@ QUICK = ("--epochs", 20, "--hidden", "8")
 def test_fit_prints_a_readable_summary(trainer, tmp_path):
     done = trainer("fit", "wine", "--models", tmp_path, *QUICK)
     assert done.exit_code == 0
-    for line in ("Dense(8, 'relu')", "rows        124 train, 18 validation, 36 test", "accuracy",
-                 "labels equal 100%", f"bundle      {tmp_path}/wine/1"):  # fmt: skip
+    for line in (
+        "Dense(8, 'relu')",
+        "rows        124 train, 18 validation, 36 test",
+        "accuracy",
+        "labels equal 100%",
+        f"bundle      {tmp_path}/wine/1",
+    ):
         assert line in done.stdout
 
 
@@ -42,9 +47,15 @@ def test_a_staged_version_can_be_used_before_it_is_promoted(trainer, tmp_path):
     assert "reproduces" in trainer("verify", folder).stdout
     rows = tmp_path / "rows.csv"
     columns = Bundle.open(folder).manifest.inputs
-    rows.write_text("\n".join(",".join(line) for line in (
-        [column.name for column in columns], ["1"] * len(columns),
-    )))  # fmt: skip
+    rows.write_text(
+        "\n".join(
+            ",".join(line)
+            for line in (
+                [column.name for column in columns],
+                ["1"] * len(columns),
+            )
+        )
+    )
     assert "1 row scored" in trainer("score", folder, rows, "-o", tmp_path / "out.csv").stdout
     refused = trainer("verify", tmp_path / "wine")
     assert f"holds staged versions only; name one: {folder}" in refused.stderr
@@ -67,14 +78,51 @@ def test_fit_says_which_baselines_do_better(trainer, tmp_path):
 @pytest.mark.slow
 def test_every_choice_is_an_option(trainer, tmp_path):
     done = trainer(
-        "fit", "wine", "--models", tmp_path, "--json", "--epochs", 4, "--hidden", "8,6",
-        "--activation", "gelu,leaky_relu", "--dropout", 0.1, "--batch-norm",
-        "--initializer", "orthogonal", "--input-dropout", 0.1, "--scaling", "range",
-        "--label-smoothing", 0.1, "--class-weight", "balanced", "--optimizer", "adamw",
-        "--weight-decay", 0.01, "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5,
-        "--clip-norm", 1, "--clip-value", 1, "--max-norm", 3, "--average", 0.9,
-        "--checkpoint", tmp_path / "run.npz",
-    )  # fmt: skip
+        "fit",
+        "wine",
+        "--models",
+        tmp_path,
+        "--json",
+        "--epochs",
+        4,
+        "--hidden",
+        "8,6",
+        "--activation",
+        "gelu,leaky_relu",
+        "--dropout",
+        0.1,
+        "--batch-norm",
+        "--initializer",
+        "orthogonal",
+        "--input-dropout",
+        0.1,
+        "--scaling",
+        "range",
+        "--label-smoothing",
+        0.1,
+        "--class-weight",
+        "balanced",
+        "--optimizer",
+        "adamw",
+        "--weight-decay",
+        0.01,
+        "--schedule",
+        "cosine",
+        "--l1",
+        1e-5,
+        "--l2",
+        1e-5,
+        "--clip-norm",
+        1,
+        "--clip-value",
+        1,
+        "--max-norm",
+        3,
+        "--average",
+        0.9,
+        "--checkpoint",
+        tmp_path / "run.npz",
+    )
     assert done.exit_code == 0, done.output
     config = Bundle.open(tmp_path / "wine" / "1").manifest.training.config
     assert config["batch_norm"] is True
@@ -165,8 +213,19 @@ def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):
 @pytest.mark.usefixtures("processes")
 def test_fit_prints_one_json_object_on_stdout_and_nothing_on_stderr_but_to_a_terminal(tmp_path):
     # in a process of its own, so that nothing hides what is written to the real streams
-    command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json",
-               "--epochs", "5", "--skip-baselines"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "fit",
+        "wine",
+        "--models",
+        tmp_path,
+        "--json",
+        "--epochs",
+        "5",
+        "--skip-baselines",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
     found = json.loads(done.stdout)

@@ -28,9 +28,18 @@ CLASSES = [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    "kind", [sp.csr_matrix, sp.csc_matrix, sp.coo_matrix, sp.csr_array, sp.csc_array, sp.coo_array,
-             sp.dok_matrix, sp.lil_array],
-)  # fmt: skip
+    "kind",
+    [
+        sp.csr_matrix,
+        sp.csc_matrix,
+        sp.coo_matrix,
+        sp.csr_array,
+        sp.csc_array,
+        sp.coo_array,
+        sp.dok_matrix,
+        sp.lil_array,
+    ],
+)
 @pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"shuffle": False}], ids=str)
 def test_sparse_rows_give_what_dense_ones_give(kind, more):
     dense = np.where(X > 0.3, X, 0)
@@ -87,8 +96,9 @@ def test_nan_in_sparse_rows_is_refused():
 
 def test_partial_fit_has_scikit_learns_signature():
     for ours, theirs in (
-        (MLPClassifier, neural_network.MLPClassifier), (MLPRegressor, neural_network.MLPRegressor),
-    ):  # fmt: skip
+        (MLPClassifier, neural_network.MLPClassifier),
+        (MLPRegressor, neural_network.MLPRegressor),
+    ):
         for method in ("fit", "partial_fit", "score", "predict"):
             assert list(inspect.signature(getattr(ours, method)).parameters) == list(
                 inspect.signature(getattr(theirs, method)).parameters
@@ -128,22 +138,32 @@ def test_partial_fit_takes_class_weights_by_class_also_of_classes_that_did_not_c
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"alpha": -1}, "alpha of at least 0"), ({"tol": float("nan")}, "tol of at least 0"),
-        ({"epsilon": 0}, "epsilon above 0"), ({"momentum": 1}, r"momentum in \[0, 1\)"),
-        ({"beta_1": -0.1}, r"beta_1 in \[0, 1\)"), ({"beta_2": "x"}, r"beta_2 in \[0, 1\)"),
+        ({"alpha": -1}, "alpha of at least 0"),
+        ({"tol": float("nan")}, "tol of at least 0"),
+        ({"epsilon": 0}, "epsilon above 0"),
+        ({"momentum": 1}, r"momentum in \[0, 1\)"),
+        ({"beta_1": -0.1}, r"beta_1 in \[0, 1\)"),
+        ({"beta_2": "x"}, r"beta_2 in \[0, 1\)"),
         ({"learning_rate_init": 0}, "learning_rate_init above 0"),
-        ({"power_t": -1}, "power_t of at least 0"), ({"batch_size": 2.5}, "batch_size of at least"),
-        ({"max_iter": 2.5}, "max_iter of at least 1"), ({"shuffle": "no"}, "shuffle True or False"),
+        ({"power_t": -1}, "power_t of at least 0"),
+        ({"batch_size": 2.5}, "batch_size of at least"),
+        ({"max_iter": 2.5}, "max_iter of at least 1"),
+        ({"shuffle": "no"}, "shuffle True or False"),
         ({"n_iter_no_change": 0}, "n_iter_no_change of at least 1"),
-        ({"warm_start": 2}, "warm_start True or False"), ({"max_norm": 0}, "max_norm above 0"),
-        ({"dropout": 1}, "dropout in"), ({"average": -1}, "average in"),
-        ({"label_smoothing": 1}, "label_smoothing in"), ({"hidden_layer_sizes": (2.5,)}, "whole"),
-        ({"class_weight": {9: 1}}, r"got \[9\] too"), ({"class_weight": 3}, "balanced, or by"),
-        ({"class_weight": "even"}, "balanced"), ({"early_stopping": 1}, "early_stopping True or"),
+        ({"warm_start": 2}, "warm_start True or False"),
+        ({"max_norm": 0}, "max_norm above 0"),
+        ({"dropout": 1}, "dropout in"),
+        ({"average": -1}, "average in"),
+        ({"label_smoothing": 1}, "label_smoothing in"),
+        ({"hidden_layer_sizes": (2.5,)}, "whole"),
+        ({"class_weight": {9: 1}}, r"got \[9\] too"),
+        ({"class_weight": 3}, "balanced, or by"),
+        ({"class_weight": "even"}, "balanced"),
+        ({"early_stopping": 1}, "early_stopping True or"),
         ({"early_stopping": True, "validation_fraction": 0.001}, "validation_fraction|test_size"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_wrong_choices_are_refused(choice, message):
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**SMALL | choice).fit(X, Y)
@@ -151,13 +171,16 @@ def test_wrong_choices_are_refused(choice, message):
 
 def test_what_scikit_learn_takes_passes_the_check():
     for ours, theirs in (
-        (MLPClassifier, neural_network.MLPClassifier), (MLPRegressor, neural_network.MLPRegressor),
-    ):  # fmt: skip
+        (MLPClassifier, neural_network.MLPClassifier),
+        (MLPRegressor, neural_network.MLPRegressor),
+    ):
         shared = theirs().get_params()
         del shared["max_fun"]  # of lbfgs alone, and unknown here: a TypeError
         check_choices(ours(**shared).get_params(), incremental=True)
-    check_choices(MLPClassifier(n_iter_no_change=np.inf, validation_fraction=0).get_params(),
-                  incremental=False)  # fmt: skip
+    check_choices(
+        MLPClassifier(n_iter_no_change=np.inf, validation_fraction=0).get_params(),
+        incremental=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,8 +226,15 @@ def test_early_stopping_is_heeded_in_one_epoch_too():
 
 
 def test_invscaling_goes_on_from_one_partial_fit_to_the_next_as_scikit_learns():
-    options = dict(hidden_layer_sizes=(3,), solver="sgd", learning_rate="invscaling", momentum=0,
-                   batch_size=150, learning_rate_init=0.5, random_state=0)  # fmt: skip
+    options = dict(
+        hidden_layer_sizes=(3,),
+        solver="sgd",
+        learning_rate="invscaling",
+        momentum=0,
+        batch_size=150,
+        learning_rate_init=0.5,
+        random_state=0,
+    )
     model = MLPClassifier(**options)
     rates = []
 
@@ -234,8 +264,12 @@ def test_a_warm_start_takes_up_new_choices_of_the_steps_and_refuses_others():
     before = slow.predict_proba(X)
     np.testing.assert_allclose(slow.fit(X, Y).predict_proba(X), before, atol=1e-6)
     assert np.abs(same.predict_proba(X) - before).max() > 1e-3
-    for choice in ({"hidden_layer_sizes": (7,)}, {"activation": "tanh"}, {"dropout": 0.5},
-                   {"batch_norm": True}):  # fmt: skip
+    for choice in (
+        {"hidden_layer_sizes": (7,)},
+        {"activation": "tanh"},
+        {"dropout": 0.5},
+        {"batch_norm": True},
+    ):
         with pytest.raises(ValueError, match="of the network that is there"):
             started().set_params(**choice).fit(X, Y)
     smooth = started().set_params(label_smoothing=0.9).fit(X, Y)

@@ -40,9 +40,13 @@ def test_scikit_learns_own_checks_pass_and_none_is_skipped():
     # In a process of its own: one of the checks wants a variable set before SciPy is imported.
     environment = os.environ | {"SCIPY_ARRAY_API": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", ALL_CHECKS], capture_output=True, text=True, env=environment,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", ALL_CHECKS],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -86,8 +90,15 @@ def test_from_the_same_start_it_goes_the_way_of_scikit_learns(solver, kind):
     X, y = scaled(load_digits if kind == "classes" else load_diabetes)
     X, y = X[:300], y[:300]
     y = y if kind == "classes" else (y - y.mean()) / y.std()
-    options = dict(hidden_layer_sizes=(8,), activation="tanh", shuffle=False, alpha=0.5,
-                   batch_size=100, random_state=0, **solver)  # fmt: skip
+    options = dict(
+        hidden_layer_sizes=(8,),
+        activation="tanh",
+        shuffle=False,
+        alpha=0.5,
+        batch_size=100,
+        random_state=0,
+        **solver,
+    )
     if kind == "classes":
         ours, theirs = MLPClassifier(**options), neural_network.MLPClassifier(**options)
         more = {"classes": np.arange(10)}
@@ -208,17 +219,32 @@ def test_class_weights_are_sample_weights(rng):
 @pytest.mark.parametrize(
     "choice",
     [
-        {"dropout": 0.3}, {"batch_norm": True}, {"label_smoothing": 0.1}, {"l1": 0.1},
-        {"max_norm": 0.5}, {"clip_norm": 0.01}, {"average": 0.9}, {"alpha": 1.0},
-        {"activation": "logistic"}, {"activation": ["tanh", LeakyReLU(0.2)]},
-        {"solver": "sgd"}, {"solver": "sgd", "momentum": 0}, {"solver": "rmsprop"},
-        {"solver": "adamw"}, {"solver": "nadam"},
-        {"solver": "sgd", "nesterovs_momentum": False}, {"learning_rate": "invscaling"},
-        {"learning_rate": Cosine()}, {"learning_rate": "one_cycle"}, {"batch_size": 50},
-        {"shuffle": False}, {"beta_1": 0.5}, {"random_state": 1},
+        {"dropout": 0.3},
+        {"batch_norm": True},
+        {"label_smoothing": 0.1},
+        {"l1": 0.1},
+        {"max_norm": 0.5},
+        {"clip_norm": 0.01},
+        {"average": 0.9},
+        {"alpha": 1.0},
+        {"activation": "logistic"},
+        {"activation": ["tanh", LeakyReLU(0.2)]},
+        {"solver": "sgd"},
+        {"solver": "sgd", "momentum": 0},
+        {"solver": "rmsprop"},
+        {"solver": "adamw"},
+        {"solver": "nadam"},
+        {"solver": "sgd", "nesterovs_momentum": False},
+        {"learning_rate": "invscaling"},
+        {"learning_rate": Cosine()},
+        {"learning_rate": "one_cycle"},
+        {"batch_size": 50},
+        {"shuffle": False},
+        {"beta_1": 0.5},
+        {"random_state": 1},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_choice_is_heeded(choice):
     X, y = scaled(load_iris)
     options = dict(hidden_layer_sizes=(8, 6), max_iter=5, random_state=0)

@@ -63,10 +63,13 @@ def test_constant_fact_of_values_is_of_the_mean():
         (0.7, 0.5, "on the test rows line did as well as this network"),
         (0.8, 0.5, "on the test rows line did better than this network"),
         (0.8, 0.9, "on the test rows line and trees did better than this network"),
-        (0.7, 0.9, "on the test rows trees did better than this network, line did as well as this "
-                   "network"),
+        (
+            0.7,
+            0.9,
+            "on the test rows trees did better than this network, line did as well as this network",
+        ),
     ],
-)  # fmt: skip
+)
 def test_baselines_fact_says_which_are_better_and_which_as_good(line, trees, said):
     found = {
         name: {"accuracy": 0.5, "roc_auc": auc} for name, auc in (("line", line), ("trees", trees))

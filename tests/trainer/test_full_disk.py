@@ -128,8 +128,19 @@ def test_search_names_the_journal_and_leaves_no_folder(tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text("hidden = [[4], [8]]\n")
     monkeypatch.setattr(os, "fsync", no_room)
     journal = tmp_path / "runs" / "iris" / "search.jsonl"
-    done = trainer("search", "iris", "--grid", tmp_path / "grid.toml", "--folds", 2, *QUICK,
-                   "--models", tmp_path / "models", "--runs", tmp_path / "runs")  # fmt: skip
+    done = trainer(
+        "search",
+        "iris",
+        "--grid",
+        tmp_path / "grid.toml",
+        "--folds",
+        2,
+        *QUICK,
+        "--models",
+        tmp_path / "models",
+        "--runs",
+        tmp_path / "runs",
+    )
     assert_one_line(done, journal)
     assert [path.name for path in tmp_path.iterdir()] == ["grid.toml"]
 
@@ -139,8 +150,13 @@ def test_search_names_the_journal_and_leaves_no_folder(tmp_path, monkeypatch):
 def test_standard_output_without_room_is_one_line(command):
     code = f"from {command}.cli import main; main()"
     with FULL.open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code, "--version"], stdout=full,
-                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 1
     assert done.stderr.startswith("Error: standard output: No space left on device")
     assert done.stderr.count("\n") == 1

@@ -29,8 +29,11 @@ class _Done(Exception):
 TUPLES = [
     name for name, field in Config.model_fields.items() if str(field.annotation).startswith("tuple")
 ]
-VALUES = {"hidden": ("64", "32"), "activation": ("relu", "tanh"),
-          "date_format": ("a=%d/%m/%Y", "b=%B %d, %Y")}  # fmt: skip
+VALUES = {
+    "hidden": ("64", "32"),
+    "activation": ("relu", "tanh"),
+    "date_format": ("a=%d/%m/%Y", "b=%B %d, %Y"),
+}
 
 
 @pytest.mark.parametrize("name", TUPLES)

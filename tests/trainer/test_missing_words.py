@@ -62,8 +62,10 @@ def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
     )
     table = load(path, Reading(missing=("-", "NA\u0303O")))
     assert [(c.kind, c.gaps) for c in table.inferred] == [
-        ("number", 30), ("category", 30), ("category", 0),
-    ]  # fmt: skip
+        ("number", 30),
+        ("category", 30),
+        ("category", 0),
+    ]
     assert table.records.columns[1].words == ("DE", "NA")
     assert sorted(set(table.target.tolist())) == ["None", "Some"]
 
@@ -102,9 +104,25 @@ def model(tmp_path):
             size=repeated("1", "2", "-", "30"),
             y=repeated("low", "low", "high", "high"),
         )
-        command = ["fit", path, "--models", str(tmp_path / "models"), "--hidden", "4",
-                   "--epochs", "2", "--skip-baselines", "--rare", "1", "--category", "land",
-                   "--runs", str(tmp_path / "runs"), "--missing", missing]  # fmt: skip
+        command = [
+            "fit",
+            path,
+            "--models",
+            str(tmp_path / "models"),
+            "--hidden",
+            "4",
+            "--epochs",
+            "2",
+            "--skip-baselines",
+            "--rare",
+            "1",
+            "--category",
+            "land",
+            "--runs",
+            str(tmp_path / "runs"),
+            "--missing",
+            missing,
+        ]
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
         (bundle,) = (tmp_path / "models" / "t").iterdir()
@@ -117,8 +135,9 @@ def test_score_and_predict_read_the_words_of_the_training_data(model, tmp_path):
     bundle = model("-")
     inputs = json.loads((bundle / "bundle.json").read_text())["inputs"]
     assert [(c["name"], c["gaps"], c["missing"]) for c in inputs] == [
-        ("land", ["-"], "impute"), ("size", ["-"], "impute"),
-    ]  # fmt: skip
+        ("land", ["-"], "impute"),
+        ("size", ["-"], "impute"),
+    ]
     assert inputs[0]["categories"] == ["DE", "FR", "NA"]
     client = create_app(models=bundle.parent.parent).test_client()
 
@@ -198,8 +217,10 @@ def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tm
     reading = Reading(delimiter=";", decimal=",", missing=("n.a.", "-9999"), date=("d",))
     table = load(str(path), reading)
     assert [(c.kind, c.gaps) for c in table.inferred[:3]] == [
-        ("number", 20), ("number", 40), ("date", 40),
-    ]  # fmt: skip
+        ("number", 20),
+        ("number", 40),
+        ("date", 40),
+    ]
     assert table.records.column("a")[1] == np.float32(1234.5)
     assert table.records.column("d")[0] == 1_679_097_600  # 2023-03-18
 

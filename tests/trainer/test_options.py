@@ -52,15 +52,17 @@ def test_what_an_option_refuses_is_said_of_it_as_it_is_typed(model):
         (["--aim", "f2"], "or cost=1:5; got 'f2'"),
         (["--aim", "cost=1"], "as in cost=1:5; got 'cost=1'"),
         (["--activation", "rleu"], "got 'rleu'; did you mean relu?"),
-        (["--learning-rate", "fast"],
-         "--learning-rate: expected a number above 0; got 'fast'; for example --learning-rate "
-         "0.001"),
+        (
+            ["--learning-rate", "fast"],
+            "--learning-rate: expected a number above 0; got 'fast'; for example --learning-rate "
+            "0.001",
+        ),
         (["--name", "a/b"], "--name: expected up to 64 letters, digits, dots"),
         (["--weight-decay", "0.1"], "--weight-decay: expected the optimizer adamw"),
         (["--batch-norm", "--batch-size", "1"], "--batch-size: expected at least 2 for batch norm"),
     ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["", "json"])
 def test_a_command_says_so_whatever_it_prints(arguments, message, more):
     done = CliRunner().invoke(main, ["fit", "wine", *arguments, *more])
@@ -125,9 +127,18 @@ def test_a_column_that_is_not_there_is_said_with_what_may_have_been_meant(
 def test_keys_of_a_grid_are_named_with_what_may_have_been_meant(grid, message, tmp_path):
     (tmp_path / "g.toml").write_text(grid)
     done = CliRunner().invoke(
-        main, ["search", "wine", "--grid", str(tmp_path / "g.toml"), "--models", str(tmp_path),
-               "--journal", str(tmp_path / "j.jsonl")],
-    )  # fmt: skip
+        main,
+        [
+            "search",
+            "wine",
+            "--grid",
+            str(tmp_path / "g.toml"),
+            "--models",
+            str(tmp_path),
+            "--journal",
+            str(tmp_path / "j.jsonl"),
+        ],
+    )
     assert done.exit_code == 2
     assert message in done.stderr
 

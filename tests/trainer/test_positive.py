@@ -137,12 +137,32 @@ def fraud(tmp_path_factory):
     """A bundle whose positive class is the first one, by the command line, and what was printed."""
     folder = tmp_path_factory.mktemp("fraud")
     data = transactions(folder / "t.csv")
-    told = CliRunner().invoke(main, [
-        "fit", data, "--validation", "0.3", "--positive", "fraud", "--aim", "cost=1:30",
-        "--hidden", "4", "--epochs", "8", "--learning-rate", "0.02",
-        "--models", str(folder / "models"), "--name", "fraud",
-        "--runs", str(folder / "runs"), "--skip-baselines",
-    ])  # fmt: skip
+    told = CliRunner().invoke(
+        main,
+        [
+            "fit",
+            data,
+            "--validation",
+            "0.3",
+            "--positive",
+            "fraud",
+            "--aim",
+            "cost=1:30",
+            "--hidden",
+            "4",
+            "--epochs",
+            "8",
+            "--learning-rate",
+            "0.02",
+            "--models",
+            str(folder / "models"),
+            "--name",
+            "fraud",
+            "--runs",
+            str(folder / "runs"),
+            "--skip-baselines",
+        ],
+    )
     assert told.exit_code == 0, told.output
     return Bundle.open(folder / "models" / "fraud" / "1"), told.output, folder
 
@@ -186,10 +206,23 @@ def test_reopening_keeps_the_positive_class(fraud):
 
 def test_compression_keeps_the_positive_class_in_every_variant(fraud, tmp_path):
     own = shutil.copytree(fraud[0].path, tmp_path / "fraud" / "1")  # other tests read the folder
-    told = CliRunner().invoke(main, [
-        "compress", str(own), "--max-drop", "0.9", "--prune", "none", "--no-int8",
-        "--sparse", "0.2", "--epochs", "1", "--json",
-    ])  # fmt: skip
+    told = CliRunner().invoke(
+        main,
+        [
+            "compress",
+            str(own),
+            "--max-drop",
+            "0.9",
+            "--prune",
+            "none",
+            "--no-int8",
+            "--sparse",
+            "0.2",
+            "--epochs",
+            "1",
+            "--json",
+        ],
+    )
     assert told.exit_code == 0, told.output
     smaller = Bundle.open(Path(json.loads(told.stdout.splitlines()[-1])["bundle"]))
     assert smaller.manifest.positive_class == "fraud"
@@ -209,15 +242,26 @@ def test_the_positive_class_of_a_bundle_of_version_1_is_its_second():
 @pytest.mark.slow
 def test_the_report_names_the_class_it_speaks_of(fraud, tmp_path):
     bundle, _, folder = fraud
-    told = CliRunner().invoke(main, [
-        "report", str(bundle.path), "--runs", str(folder / "runs"), "-o", str(tmp_path / "r.html"),
-    ])  # fmt: skip
+    told = CliRunner().invoke(
+        main,
+        [
+            "report",
+            str(bundle.path),
+            "--runs",
+            str(folder / "runs"),
+            "-o",
+            str(tmp_path / "r.html"),
+        ],
+    )
     assert told.exit_code == 0, told.output
     page = (tmp_path / "r.html").read_text()
     for words in (
-        "Given one row that is “fraud”", "It answers “fraud” from a probability of",
-        "ROC AUC of “fraud”", "PR AUC of “fraud”", "fewer rows are answered “fraud”",
-    ):  # fmt: skip
+        "Given one row that is “fraud”",
+        "It answers “fraud” from a probability of",
+        "ROC AUC of “fraud”",
+        "PR AUC of “fraud”",
+        "fewer rows are answered “fraud”",
+    ):
         assert words in page
     assert "“good”" not in page
 

@@ -38,13 +38,15 @@ def northings(gaps=0.0):
     """A class that is told by the decimals of a coordinate alone."""
     rng = np.random.default_rng(0)
     fraction = rng.permutation(N) / N
-    return pa.table({
-        "northing": pa.array(5812345 + np.round(fraction, 3), mask=rng.random(N) < gaps),
-        "milliseconds": 1679097600000 + (60_000 * fraction).astype(np.int64),
-        "day": np.array([20230318, 20230401, 20231231])[rng.integers(0, 3, N)],
-        "x": rng.normal(size=N),
-        "side": np.where(fraction < 0.5, "left", "right"),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "northing": pa.array(5812345 + np.round(fraction, 3), mask=rng.random(N) < gaps),
+            "milliseconds": 1679097600000 + (60_000 * fraction).astype(np.int64),
+            "day": np.array([20230318, 20230401, 20231231])[rng.integers(0, 3, N)],
+            "x": rng.normal(size=N),
+            "side": np.where(fraction < 0.5, "left", "right"),
+        }
+    )
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +136,20 @@ def test_numbers_said_to_be_numbers_stay_in_float32_and_are_named(files):
 def test_fit_prints_the_findings_in_its_json(files, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(
-        main, ["fit", str(files / "t.csv"), "--drop", "milliseconds,day", "--epochs", "1",
-               "--hidden", "2", "--skip-baselines", "--json"],
-    )  # fmt: skip
+        main,
+        [
+            "fit",
+            str(files / "t.csv"),
+            "--drop",
+            "milliseconds,day",
+            "--epochs",
+            "1",
+            "--hidden",
+            "2",
+            "--skip-baselines",
+            "--json",
+        ],
+    )
     assert done.exit_code == 0, done.output
     names = [finding["name"] for finding in json.loads(done.stdout)["findings"]]
     assert "precise_column" in names
@@ -145,17 +158,25 @@ def test_fit_prints_the_findings_in_its_json(files, monkeypatch, tmp_path):
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile", "range"])
 def test_the_graph_scales_as_numpy_does(files, tmp_path, scaling):
     pyarrow.parquet.write_table(northings(gaps=0.1), tmp_path / "t.parquet")
-    bundle, _ = fit(Config(  # which compares the two on real and on far records
-        data=str(tmp_path / "t.parquet"), scaling=scaling, models=tmp_path, hidden=(4,), epochs=2,
-        drop=("milliseconds", "day"), skip_baselines=True,
-    ))  # fmt: skip
+    bundle, _ = fit(
+        Config(  # which compares the two on real and on far records
+            data=str(tmp_path / "t.parquet"),
+            scaling=scaling,
+            models=tmp_path,
+            hidden=(4,),
+            epochs=2,
+            drop=("milliseconds", "day"),
+            skip_baselines=True,
+        )
+    )
     assert bundle.manifest.variants["fp32"].parity.label_agreement == 1
 
 
 def test_scalings_bring_a_column_to_a_common_size():
     values = 1e9 + np.arange(101.0)
-    records = Records((Column("t", "precise"),), np.empty((101, 0), np.float32),
-                      precise=values[:, None])  # fmt: skip
+    records = Records(
+        (Column("t", "precise"),), np.empty((101, 0), np.float32), precise=values[:, None]
+    )
     for scaling, low, high in (("minmax", 0, 1), ("range", 0, 1), ("robust", -1, 1)):
         encoder = Encoder.fit(records, np.arange(101), Encoding(scaling=scaling))
         rows = encoder.transform(records)
@@ -198,9 +219,12 @@ def test_a_model_of_float32_is_opened_with_its_numbers_as_they_were(files, tmp_p
     # As before schema version 2, when all numbers were in float32 without being asked.
     chosen = {"hidden": (4,), "epochs": 1, "skip_baselines": True}
     config = Config(
-        data=str(files / "t.csv"), models=tmp_path, drop=("milliseconds", "day"),
-        number=("northing",), **chosen,
-    )  # fmt: skip
+        data=str(files / "t.csv"),
+        models=tmp_path,
+        drop=("milliseconds", "day"),
+        number=("northing",),
+        **chosen,
+    )
     bundle, found = fit(config)
     training = bundle.manifest.training
     config = {**training.config, "number": []}
@@ -235,8 +259,9 @@ def test_dates_are_read_from_numbers_in_the_unit_of_the_whole_column(
 
 
 def test_dates_in_no_unit_are_refused(tmp_path):
-    pyarrow.csv.write_csv(pa.table({"t": [5, 1679097600] * 6, "y": ["a", "b"] * 6}),
-                          tmp_path / "t.csv")  # fmt: skip
+    pyarrow.csv.write_csv(
+        pa.table({"t": [5, 1679097600] * 6, "y": ["a", "b"] * 6}), tmp_path / "t.csv"
+    )
     with pytest.raises(DataError, match="of the years 1990 to 2099 in 't'; got numbers from 5 to"):
         load(str(tmp_path / "t.csv"), Reading(date=("t",)))
 

@@ -74,8 +74,14 @@ def test_built_in_data_are_learned(data, metric, least, tmp_path):
 @pytest.mark.parametrize("hidden", [(), (1,), (3, 3, 3)])
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_path):
-    config = Config(data="iris", models=tmp_path, hidden=hidden, activation=activation, epochs=3,
-                    skip_baselines=True)  # fmt: skip
+    config = Config(
+        data="iris",
+        models=tmp_path,
+        hidden=hidden,
+        activation=activation,
+        epochs=3,
+        skip_baselines=True,
+    )
     bundle, trained = fit(config)
     assert run_self_test(bundle, "fp32").passed
     assert bundle.manifest.parameters == trained.model.network.n_parameters
@@ -252,11 +258,21 @@ def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"hidden": (0,)}, {"learning_rate": 0}, {"test": 0.9}, {"name": "../up"},
-     {"seed": 2**32}, {"optimiser": "adam"}, {"activation": "rleu"},
-     {"activation": ("relu", "tanh")}, {"weight_decay": 0.1}, {"loss": "binary_cross_entropy"},
-     {"batch_norm": True, "batch_size": 1}],
-)  # fmt: skip
+    [
+        {"epochs": 0},
+        {"hidden": (0,)},
+        {"learning_rate": 0},
+        {"test": 0.9},
+        {"name": "../up"},
+        {"seed": 2**32},
+        {"optimiser": "adam"},
+        {"activation": "rleu"},
+        {"activation": ("relu", "tanh")},
+        {"weight_decay": 0.1},
+        {"loss": "binary_cross_entropy"},
+        {"batch_norm": True, "batch_size": 1},
+    ],
+)
 def test_impossible_choices_are_refused(wrong):
     with pytest.raises(ValidationError):
         Config(data="iris", **wrong)

@@ -21,8 +21,15 @@ from trainer.runs import RunError, read_run, write_run
 def keep(config):
     bundle, trained = fit(config)
     before = sums(bundle.path)
-    path = write_run(config.runs, bundle, config=config, model=trained.model, table=trained.table,
-                     parts=trained.parts, history=trained.history)  # fmt: skip
+    path = write_run(
+        config.runs,
+        bundle,
+        config=config,
+        model=trained.model,
+        table=trained.table,
+        parts=trained.parts,
+        history=trained.history,
+    )
     assert sums(bundle.path) == before  # nothing of a run goes into a bundle
     return bundle, trained, path
 
@@ -52,9 +59,14 @@ def people(tmp_path_factory):
         writer.writeheader()
         writer.writerows(rows)
     config = Config(
-        data=str(folder / "people.csv"), models=folder / "models", runs=folder / "runs", epochs=3,
-        hidden=(6, 4), activation="tanh,relu", number="__target__",
-    )  # fmt: skip
+        data=str(folder / "people.csv"),
+        models=folder / "models",
+        runs=folder / "runs",
+        epochs=3,
+        hidden=(6, 4),
+        activation="tanh,relu",
+        number="__target__",
+    )
     return config, rows, *keep(config)
 
 
@@ -77,8 +89,13 @@ def test_the_parquet_file_says_what_the_csv_said(people):
     _, rows, _, trained, path = people
     table = pq.ParquetFile(path / "test.parquet").read()
     assert [str(kind) for kind in table.schema.types] == [
-        "float", "bool", "string", "timestamp[us, tz=UTC]", "float", "string",
-    ]  # fmt: skip
+        "float",
+        "bool",
+        "string",
+        "timestamp[us, tz=UTC]",
+        "float",
+        "string",
+    ]
     assert table.column_names == ["height", "smoker", "town", "born", "__target__", "__target__"]
     height, smoker, town, born, _, truth = (column.to_pylist() for column in table.columns)
     for place, number in enumerate(trained.parts.test.tolist()):
@@ -94,9 +111,14 @@ def test_the_parquet_file_says_what_the_csv_said(people):
 def test_the_other_files_say_what_was_chosen_and_what_came_of_it(people):
     config, _, bundle, trained, path = people
     assert sorted(p.name for p in path.iterdir()) == [
-        "config.json", "environment.json", "health.json", "history.csv", "metrics.json",
-        "test.parquet", "weights.npz",
-    ]  # fmt: skip
+        "config.json",
+        "environment.json",
+        "health.json",
+        "history.csv",
+        "metrics.json",
+        "test.parquet",
+        "weights.npz",
+    ]
     run = read_run(path)
     assert Config.model_validate(run.config) == config
     manifest = json.loads((bundle.path / "bundle.json").read_text())
@@ -135,8 +157,15 @@ def test_the_weights_make_the_same_network_of_another(people):
 def test_no_more_rows_are_kept_than_are_looked_at(people, tmp_path, monkeypatch):
     config, _, bundle, trained, _ = people
     monkeypatch.setattr(runs, "MOST_TEST_ROWS", 7)
-    path = write_run(tmp_path, bundle, config=config, model=trained.model, table=trained.table,
-                     parts=trained.parts, history=trained.history)  # fmt: skip
+    path = write_run(
+        tmp_path,
+        bundle,
+        config=config,
+        model=trained.model,
+        table=trained.table,
+        parts=trained.parts,
+        history=trained.history,
+    )
     run = read_run(path)
     assert len(run.records) == len(run.truth) == 7
     assert set(run.truth) <= {"no", "yes"}
@@ -144,8 +173,14 @@ def test_no_more_rows_are_kept_than_are_looked_at(people, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("data", "targets"), [("diabetes", 1), ("linnerud", 3)])
 def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
-    config = Config(data=data, models=tmp_path / "models", runs=tmp_path / "runs", epochs=2,
-                    hidden=(4,), skip_baselines=True)  # fmt: skip
+    config = Config(
+        data=data,
+        models=tmp_path / "models",
+        runs=tmp_path / "runs",
+        epochs=2,
+        hidden=(4,),
+        skip_baselines=True,
+    )
     _, trained, path = keep(config)
     run = read_run(path)
     assert run.truth.shape == (len(trained.parts.test), targets)
@@ -159,8 +194,15 @@ def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
 def test_a_run_of_the_same_name_and_version_is_replaced(people, tmp_path):
     config, _, bundle, trained, _ = people
     for _ in range(2):
-        path = write_run(tmp_path, bundle, config=config, model=trained.model,
-                         table=trained.table, parts=trained.parts, history=[])  # fmt: skip
+        path = write_run(
+            tmp_path,
+            bundle,
+            config=config,
+            model=trained.model,
+            table=trained.table,
+            parts=trained.parts,
+            history=[],
+        )
         (path / "old").touch(exist_ok=False)
     assert [p.name for p in path.parent.iterdir()] == ["1"]
     assert read_run(path).history == []
@@ -171,9 +213,15 @@ def test_a_damaged_run_is_refused_by_name(people, tmp_path):
     with pytest.raises(RunError, match="expected the folder of a run; got .*/2, which is none"):
         read_run(path.parent / "2")
     for name in ("config.json", "health.json", "history.csv", "test.parquet"):
-        copy = write_run(tmp_path, bundle, config=config, model=trained.model,
-                         table=trained.table, parts=trained.parts,
-                         history=trained.history)  # fmt: skip
+        copy = write_run(
+            tmp_path,
+            bundle,
+            config=config,
+            model=trained.model,
+            table=trained.table,
+            parts=trained.parts,
+            history=trained.history,
+        )
         (copy / name).write_bytes((copy / name).read_bytes()[:40])
         with pytest.raises(RunError, match="expected the whole folder of a run"):
             read_run(copy)
@@ -206,8 +254,13 @@ def test_no_byte_of_a_test_row_is_in_the_bundle(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 2)
-    config = Config(data=str(tmp_path / "data.npz"), models=tmp_path / "models", epochs=2,
-                    runs=tmp_path / "runs", hidden=(4,))  # fmt: skip
+    config = Config(
+        data=str(tmp_path / "data.npz"),
+        models=tmp_path / "models",
+        epochs=2,
+        runs=tmp_path / "runs",
+        hidden=(4,),
+    )
     bundle, trained, path = keep(config)
     kept = pq.ParquetFile(path / "test.parquet").read().columns[0].to_numpy()
     arrays = list(bundle.read_selftest().inputs.values())

@@ -130,8 +130,9 @@ def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
 @pytest.mark.parametrize("name", ["prediction", "probability_low"])
 def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_path):
     columns = f"age,job,{name},{name}_input"
-    done = scored(bundle, f"{columns}\n30,cook,7,8\n", "--keep", f"{name},{name}_input",
-                  folder=tmp_path)  # fmt: skip
+    done = scored(
+        bundle, f"{columns}\n30,cook,7,8\n", "--keep", f"{name},{name}_input", folder=tmp_path
+    )
     assert done.exit_code == 0, done.output
     assert f"{name} of {tmp_path / 'new.csv'} is written as {name}_input_" in done.stderr
     table = pyarrow.csv.read_csv(tmp_path / "out.csv")

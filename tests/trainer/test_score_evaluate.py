@@ -30,14 +30,21 @@ def rare(tmp_path_factory):
     """A folder with rare.csv, of 5 % ones that nothing tells, and a model that answers zeros."""
     folder = tmp_path_factory.mktemp("rare")
     rng = np.random.default_rng(0)
-    write(folder / "rare.csv",
-          [[f"{x:.3f}", int(i % 20 == 0)] for i, x in enumerate(rng.normal(size=400))],
-          ["x", "y"])  # fmt: skip
+    write(
+        folder / "rare.csv",
+        [[f"{x:.3f}", int(i % 20 == 0)] for i, x in enumerate(rng.normal(size=400))],
+        ["x", "y"],
+    )
     options = {"hidden": (2,), "epochs": 15, "models": folder / "models", "runs": folder / "runs"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
-        config = Config(data=str(folder / "rare.csv"), name="rare", skip_baselines=True,
-                        learning_rate=0.05, **options)  # fmt: skip
+        config = Config(
+            data=str(folder / "rare.csv"),
+            name="rare",
+            skip_baselines=True,
+            learning_rate=0.05,
+            **options,
+        )
         fit(config)
         fit(config.model_copy(update={"task": "regression", "name": "values"}))
     return folder

@@ -40,8 +40,10 @@ def test_classes_are_learned_and_the_curves_kept():
     history = network.fit(X, y, epochs=40, batch_size=16, validation_split=0.2)
     assert history.epochs == list(range(1, 41))
     assert {name: len(curve) for name, curve in history.curves.items()} == {
-        "loss": 40, "val_loss": 40, "val_accuracy": 40,
-    }  # fmt: skip
+        "loss": 40,
+        "val_loss": 40,
+        "val_accuracy": 40,
+    }
     found = network.evaluate(X[120:], y[120:])
     assert found["accuracy"] == history.curves["val_accuracy"][-1] > 0.9
     assert found["loss"] == pytest.approx(history.curves["val_loss"][-1])
@@ -66,8 +68,15 @@ def test_values_are_learned():
     X, y = standard(load_diabetes)
     y = (y - y.mean()) / y.std()
     network = Network([Dense(16, "gelu"), Dense(1)], dtype=np.float64)
-    network.compile("adamw", Huber(), ["mae", "mse"], learning_rate=0.01, penalty=Penalty(l2=0.01),
-                    max_norm=MaxNorm(3), clip_norm=1.0)  # fmt: skip
+    network.compile(
+        "adamw",
+        Huber(),
+        ["mae", "mse"],
+        learning_rate=0.01,
+        penalty=Penalty(l2=0.01),
+        max_norm=MaxNorm(3),
+        clip_norm=1.0,
+    )
     history = network.fit(X[:350], y[:350], epochs=30, validation_data=(X[350:], y[350:]))
     assert set(history.curves) == {"loss", "val_loss", "val_mae", "val_mse"}
     assert history.curves["val_mse"][-1] < 0.7
@@ -237,9 +246,12 @@ def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
     split.fit(X, y, sample_weight=weights, validation_split=0.2, epochs=2)
     given = compiled()
     curves = given.fit(
-        X[:120], y[:120], sample_weight=weights[:120], epochs=2,
+        X[:120],
+        y[:120],
+        sample_weight=weights[:120],
+        epochs=2,
         validation_data=(X[120:], y[120:], weights[120:]),
-    ).curves  # fmt: skip
+    ).curves
     expected = given.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"]
     assert curves["val_loss"][-1] == pytest.approx(expected, rel=1e-6)
     assert curves["val_loss"][-1] != pytest.approx(given.evaluate(X[120:], y[120:])["loss"])
@@ -256,11 +268,15 @@ def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
 @pytest.mark.parametrize(
     "choice",
     [
-        {"batch_size": 7}, {"epochs": 3}, {"sample_weight": np.arange(150) % 2},
-        {"class_weight": {2: 5.0}}, {"validation_split": 0.3}, {"shuffle": False},
+        {"batch_size": 7},
+        {"epochs": 3},
+        {"sample_weight": np.arange(150) % 2},
+        {"class_weight": {2: 5.0}},
+        {"validation_split": 0.3},
+        {"shuffle": False},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_choice_of_fit_is_heeded(choice):
     X, y = standard(load_iris)
     plain, other = compiled(), compiled()

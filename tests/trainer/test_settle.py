@@ -53,8 +53,10 @@ def judged(tmp_path_factory):
     weighted = plain | {"class_weight": "balanced"}
     found = {}
     for name, choices in {
-        "plain": plain, "weighted": weighted, "calibrated": weighted | {"calibrate": True},
-    }.items():  # fmt: skip
+        "plain": plain,
+        "weighted": weighted,
+        "calibrated": weighted | {"calibrate": True},
+    }.items():
         trained = learn(Config(**choices), np.random.default_rng(0))
         found[name] = trained, Judgement.of(trained.model, trained.table, trained.parts.test)
     return found
@@ -78,8 +80,10 @@ def test_a_calibrated_rare_class_is_answered_from_its_share_of_the_rows_up(judge
     trained, _ = judged["calibrated"]
     share = np.mean(trained.table.target[trained.parts.train] == "fraud")
     assert trained.model.threshold == pytest.approx(share)
-    recall = {n: np.mean(f.answers["label"][f.truth == "fraud"] == "fraud")
-              for n, (_, f) in judged.items()}  # fmt: skip
+    recall = {
+        n: np.mean(f.answers["label"][f.truth == "fraud"] == "fraud")
+        for n, (_, f) in judged.items()
+    }
     assert recall["calibrated"] > 0.6 > recall["plain"]
     assert recall["calibrated"] == pytest.approx(recall["weighted"], abs=0.1)
 
@@ -104,8 +108,9 @@ def test_settle_many_logits_calibrates_on_as_many_rows_as_memory_and_time_allow(
 def test_an_aim_wins_over_the_share(judged):
     trained, _ = judged["calibrated"]
     config = Config(**trained.summary.config)
-    again = recipe.settle(trained.model, trained.table, trained.parts,
-                          config.model_copy(update={"aim": "accuracy"}))  # fmt: skip
+    again = recipe.settle(
+        trained.model, trained.table, trained.parts, config.model_copy(update={"aim": "accuracy"})
+    )
     assert again.model.threshold > 2 * trained.model.threshold
 
 
@@ -121,8 +126,9 @@ def test_the_graph_divides_by_the_temperature_and_adds_the_bias(task, tmp_path):
     z = model.logits(records).astype(np.float64) / 2.5 + bias
     expected = softmax(np.hstack([np.zeros((50, 1)), z]) if task == "binary" else z, axis=1)
     for answers in (
-        model.answers(records), GraphSession(build_graph(model)).run({"features": rows}),
-    ):  # fmt: skip
+        model.answers(records),
+        GraphSession(build_graph(model)).run({"features": rows}),
+    ):
         np.testing.assert_allclose(answers["probabilities"], expected, rtol=1e-5, atol=1e-7)
         assert answers["label"].tolist() == np.array(names)[expected.argmax(axis=1)].tolist()
 
@@ -147,11 +153,27 @@ def flat(text):
 
 
 def invoke(folder, data, *options):
-    told = CliRunner().invoke(main, [
-        "fit", data, "--hidden", "4", "--epochs", "6", "--learning-rate", "0.02", "--name", "m",
-        "--skip-baselines", "--models", str(folder / "models"), "--runs", str(folder / "runs"),
-        *options,
-    ])  # fmt: skip
+    told = CliRunner().invoke(
+        main,
+        [
+            "fit",
+            data,
+            "--hidden",
+            "4",
+            "--epochs",
+            "6",
+            "--learning-rate",
+            "0.02",
+            "--name",
+            "m",
+            "--skip-baselines",
+            "--models",
+            str(folder / "models"),
+            "--runs",
+            str(folder / "runs"),
+            *options,
+        ],
+    )
     assert told.exit_code == 0, told.output
     return told
 
@@ -189,9 +211,16 @@ def test_a_finished_training_takes_another_aim_from_its_checkpoint(hopeless, tmp
     assert f"run again with another --aim from {kept}, which is kept" in told.stderr
     monkeypatch.setattr(Update, "step", None)  # what learned anything would need it
     invoke(
-        tmp_path, hopeless, "--aim", "f1", "--calibrate", "--positive", "0",
-        "--checkpoint", str(kept),
-    )  # fmt: skip
+        tmp_path,
+        hopeless,
+        "--aim",
+        "f1",
+        "--calibrate",
+        "--positive",
+        "0",
+        "--checkpoint",
+        str(kept),
+    )
     assert not kept.exists()
     first, second = (Bundle.open(tmp_path / "models" / "m" / n).manifest for n in "12")
     assert second.training.epochs_run == first.training.epochs_run
@@ -201,10 +230,23 @@ def test_a_finished_training_takes_another_aim_from_its_checkpoint(hopeless, tmp
 
 def test_compression_of_a_model_whose_aim_was_not_met_keeps_its_threshold(hopeless, tmp_path):
     invoke(tmp_path, hopeless, "--aim", OUT_OF_REACH)
-    told = CliRunner().invoke(main, [
-        "compress", str(tmp_path / "models" / "m"), "--max-drop", "0.9", "--prune", "none",
-        "--no-int8", "--sparse", "0.2", "--epochs", "1", "--json",
-    ])  # fmt: skip
+    told = CliRunner().invoke(
+        main,
+        [
+            "compress",
+            str(tmp_path / "models" / "m"),
+            "--max-drop",
+            "0.9",
+            "--prune",
+            "none",
+            "--no-int8",
+            "--sparse",
+            "0.2",
+            "--epochs",
+            "1",
+            "--json",
+        ],
+    )
     assert told.exit_code == 0, told.output
     manifest = Bundle.open(Path(json.loads(told.stdout.splitlines()[-1])["bundle"])).manifest
     assert {v.threshold for v in manifest.variants.values()} == {0.5}
@@ -229,9 +271,16 @@ def interrupted(config, path):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"aim": "f1"}, {"calibrate": True}, {"positive": "1"}, {"skip_baselines": True},
-                {"name": "other"}], ids=str,
-)  # fmt: skip
+    "changed",
+    [
+        {"aim": "f1"},
+        {"calibrate": True},
+        {"positive": "1"},
+        {"skip_baselines": True},
+        {"name": "other"},
+    ],
+    ids=str,
+)
 def test_choices_without_a_trace_do_not_part_a_checkpoint_from_its_run(hopeless, tmp_path, changed):
     config, path = Config(data=hopeless, hidden=(3,), epochs=6), tmp_path / "run.npz"
     interrupted(config, path)
@@ -255,8 +304,17 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path, monkeypatch, aim):
     for name in ("plain.csv", "plain_checkpoint.npz"):
         shutil.copy(SCHEMA_1 / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    config = Config(data="plain.csv", category=("zone",), hidden=(4,), epochs=12, seed=3, rare=1,
-                    positive="good", aim=aim, skip_baselines=True)  # fmt: skip
+    config = Config(
+        data="plain.csv",
+        category=("zone",),
+        hidden=(4,),
+        epochs=12,
+        seed=3,
+        rare=1,
+        positive="good",
+        aim=aim,
+        skip_baselines=True,
+    )
     bundle, trained = fit(config, checkpoint=Path("plain_checkpoint.npz"))
     answers = trained.model.answers(trained.table.records)
     with (SCHEMA_1 / "plain_scored.csv").open() as file:

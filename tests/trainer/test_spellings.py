@@ -111,10 +111,13 @@ def test_every_format_and_score_answer_every_spelling_alike(made, tmp_path):
             each["parameters"] = {"binary_data_size": len(content)}
         head = json.dumps(head).encode()
         infer = client.post(
-            "/v2/models/data/infer", data=b"".join([head, *texts]),
-            headers={"Inference-Header-Content-Length": str(len(head)),
-                     "Content-Type": "application/octet-stream"},
-        ).json  # fmt: skip
+            "/v2/models/data/infer",
+            data=b"".join([head, *texts]),
+            headers={
+                "Inference-Header-Content-Length": str(len(head)),
+                "Content-Type": "application/octet-stream",
+            },
+        ).json
         (found,) = (out["data"] for out in infer["outputs"] if out["name"] == "probabilities")
         same(np.reshape(found, (ROWS, 2)))
         text = write_csv(tmp_path / f"{spelling}.csv", columns)

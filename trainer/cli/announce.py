@@ -67,9 +67,12 @@ def _columns(table: Table, parts: Split) -> Grid:
     columns, targets = table.inferred, table.target_names
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in (
-        ("column", "left"), ("kind", "left"), ("gaps", "right"), ("different", "right"),
+        ("column", "left"),
+        ("kind", "left"),
+        ("gaps", "right"),
+        ("different", "right"),
         ("values", "left"),
-    ):  # fmt: skip
+    ):
         grid.add_column(heading, justify=justify, no_wrap=heading == "kind")  # type: ignore[arg-type]
     # The target is often the last of many.
     shown = [c for place, c in enumerate(columns) if place < SHOWN or c.name in targets]
@@ -91,8 +94,9 @@ def _columns(table: Table, parts: Split) -> Grid:
 def _classes(table: Table, parts: Split) -> str:
     """The commonest classes and their shares of the training rows, whatever they are written as."""
     shares = class_shares(table, parts.train)
-    found = sorted(zip(class_codes(table.target)[0].tolist(), shares, strict=True),
-                   key=lambda pair: -pair[1])  # fmt: skip
+    found = sorted(
+        zip(class_codes(table.target)[0].tolist(), shares, strict=True), key=lambda pair: -pair[1]
+    )
     shown = [f"{class_text(name)} {share:.1%}" for name, share in found[:4]]
     return ", ".join(shown) + (" …" if len(found) > 4 else "")
 

@@ -90,8 +90,12 @@ def _check_library(as_json: bool) -> None:
     wrong = [c for c in cases if c.central > LIMITS["central"] or c.complex > LIMITS["complex"]]
     worst = {method: max(getattr(c, method) for c in cases) for method in LIMITS}
     if as_json:
-        report = {"healthy": not wrong, "cases": len(cases), "worst": worst,
-                  "wrong": [_case(c) for c in wrong]}  # fmt: skip
+        report = {
+            "healthy": not wrong,
+            "cases": len(cases),
+            "worst": worst,
+            "wrong": [_case(c) for c in wrong],
+        }
         click.echo(json.dumps(report))
     else:
         for method, limit in LIMITS.items():

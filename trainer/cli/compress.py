@@ -34,8 +34,14 @@ from trainer.runs import RunError, copy_run
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
-    BundleError, DataError, GoalError, GraphError, OSError, ParityError, TrainingDivergedError,
-)  # fmt: skip
+    BundleError,
+    DataError,
+    GoalError,
+    GraphError,
+    OSError,
+    ParityError,
+    TrainingDivergedError,
+)
 
 
 def _goals(command: F) -> F:
@@ -48,9 +54,11 @@ def _goals(command: F) -> F:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_goals
 @stage_option
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
-              help="where fit kept the run, which is kept for the new version too  "
-              "[default: runs]")  # fmt: skip
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="where fit kept the run, which is kept for the new version too  [default: runs]",
+)
 @click.option("--data", help="where the data are now  [default: where they were]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
 def compress(
@@ -156,8 +164,20 @@ def _decimals(drop: float) -> str:
 def _table(found: CompressionSummary, metric: str) -> str:
     dense = found.tried[0]
     sizes = list(dense.latency_us)
-    rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
-             *(f"µs at {size}" for size in sizes), metric, "drop", ""]]  # fmt: skip
+    rows = [
+        [
+            "variant",
+            "layers",
+            "weights",
+            "bytes",
+            "smaller",
+            "zipped",
+            *(f"µs at {size}" for size in sizes),
+            metric,
+            "drop",
+            "",
+        ]
+    ]
     rows += [_row(candidate, dense, sizes, found.classify(candidate)) for candidate in found.tried]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = (0, 1, len(wide) - 1)

@@ -53,22 +53,32 @@ REFUSALS = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 stage_option = click.option(
-    "--stage", is_flag=True,
+    "--stage",
+    is_flag=True,
     help="write the version as staged-VERSION, which no server takes up until `serving promote`",
-)  # fmt: skip
+)
 
 
 def following(command: F) -> F:
     """The options by which a run is kept and watched."""
     for option in (
-        click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
-                     help="a folder for TensorBoard's event files (extra: tensorboard)"),
-        click.option("--log", type=NewFile(*LOGS),
-                     help="a .csv or .jsonl file of what each epoch led to, written anew"),
-        click.option("--checkpoint", type=NewFile(),
-                     help="a file for the state of the run; one that was killed goes on"),
+        click.option(
+            "--tensorboard",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="a folder for TensorBoard's event files (extra: tensorboard)",
+        ),
+        click.option(
+            "--log",
+            type=NewFile(*LOGS),
+            help="a .csv or .jsonl file of what each epoch led to, written anew",
+        ),
+        click.option(
+            "--checkpoint",
+            type=NewFile(),
+            help="a file for the state of the run; one that was killed goes on",
+        ),
         stage_option,
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 

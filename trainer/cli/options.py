@@ -27,9 +27,10 @@ def choices(*, without: Collection[str] = ()) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         command = click.option(
-            "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="a TOML file of these options; those on the command line win",
-        )(command)  # fmt: skip
+        )(command)
         for name, field in reversed(Config.model_fields.items()):
             if name not in ("data", *without):
                 command = option(name, field)(command)

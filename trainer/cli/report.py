@@ -15,10 +15,14 @@ from trainer.cli.verify import version_folder
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=NewFile(".html"), default="report.html",
-              help="the page, written anew")  # fmt: skip
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
-              help="where fit kept the run  [default: runs]")  # fmt: skip
+@click.option(
+    "-o", "--output", type=NewFile(".html"), default="report.html", help="the page, written anew"
+)
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="where fit kept the run  [default: runs]",
+)
 def report(bundle: Path, output: Path, runs: Path | None) -> None:
     """Write a page on how good a bundle is, where it errs, and how it came about.
 

@@ -25,21 +25,36 @@ from trainer.score import score as score_file
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False,
-                                                           path_type=Path))  # fmt: skip
-@click.option("-o", "--output", type=NewFile(*WRITERS), required=True,
-              help="the file to write: .csv, .parquet or .jsonl")  # fmt: skip
+@click.argument(
+    "source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    type=NewFile(*WRITERS),
+    required=True,
+    help="the file to write: .csv, .parquet or .jsonl",
+)
 @click.option("--variant", metavar="NAME", help="of the bundle  [default: the first, fp32]")
-@click.option("--names", multiple=True, metavar="COLUMNS",
-              help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
-@click.option("--missing", default=None, metavar="WORDS",
-              help="texts of a CSV file that mean a missing value, such as na,-; the empty cell "
-              "always does; '' for no others  [default: as in training]")  # fmt: skip
+@click.option(
+    "--names",
+    multiple=True,
+    metavar="COLUMNS",
+    help="the columns' names, of a CSV file without a header: a,b",
+)
+@click.option(
+    "--missing",
+    default=None,
+    metavar="WORDS",
+    help="texts of a CSV file that mean a missing value, such as na,-; the empty cell "
+    "always does; '' for no others  [default: as in training]",
+)
 @click.option(
     "--keep", multiple=True, metavar="COLUMNS", help="columns of INPUT to copy into it: a,b"
 )
-@click.option("--evaluate", is_flag=True,
-              help="compare the answers with the target, a column of INPUT")  # fmt: skip
+@click.option(
+    "--evaluate", is_flag=True, help="compare the answers with the target, a column of INPUT"
+)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
 @as_written("delimiter", "decimal", "encoding")
 def score(
@@ -65,9 +80,12 @@ def score(
     """
     console = Console(file=sys.stderr)
     bar = Progress(
-        SpinnerColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn(),
-        console=console, disable=not console.is_terminal,
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.completed:,} rows"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
     task = bar.add_task("", total=None)
     try:
         opened = Bundle.open(version_folder(bundle))

@@ -47,13 +47,20 @@ PLAN = "; ".join(
 @click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
 @choices()
 @following
-@click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="a TOML file of options with lists of values, and a table [search]")  # fmt: skip
+@click.option(
+    "--grid",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="a TOML file of options with lists of values, and a table [search]",
+)
 @click.option("--folds", type=click.IntRange(2, 100), default=5, help="of the cross-validation")
 @click.option("--engine", type=click.Choice(ENGINES), default="local", help="what runs the fits")
-@click.option("--journal", type=NewFile(".jsonl"),
-              help="a file of finished fits; a search that was killed goes on  "
-              "[default: RUNS/NAME/search.jsonl]")  # fmt: skip
+@click.option(
+    "--journal",
+    type=NewFile(".jsonl"),
+    help="a file of finished fits; a search that was killed goes on  "
+    "[default: RUNS/NAME/search.jsonl]",
+)
 @click.option(
     "--nested", is_flag=True, help="also score the search itself, on rows it has not seen"
 )

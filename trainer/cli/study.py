@@ -22,8 +22,12 @@ SEEDS = {"xor": 20, "moons": 5, "circles": 5}
 @click.command()
 @click.argument("toy", type=click.Choice(list(TITLES)))
 @click.option("--seeds", type=click.IntRange(1, 1000), help="runs of each setting  [20 or 5]")
-@click.option("-o", "--output", type=NewFile(".png", ".svg", ".pdf"),
-              help="the plot: .png, .svg or .pdf  [study-TOY.png]")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=NewFile(".png", ".svg", ".pdf"),
+    help="the plot: .png, .svg or .pdf  [study-TOY.png]",
+)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
 def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> None:
     """Repeat an experiment everyone should have seen, and draw it.
@@ -42,9 +46,17 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
     except OSError as error:
         raise click.ClickException(f"expected a file to draw to; {error}") from error
     if as_json:
-        settings = [{"setting": o.setting, "accuracies": o.accuracies, "median": o.median,
-                     "positive": 1, **o.medians_of_one, "loss": o.losses[-1]}
-                    for o in outcomes]  # fmt: skip
+        settings = [
+            {
+                "setting": o.setting,
+                "accuracies": o.accuracies,
+                "median": o.median,
+                "positive": 1,
+                **o.medians_of_one,
+                "loss": o.losses[-1],
+            }
+            for o in outcomes
+        ]
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
     of_one = [metric_label(name, 1) for name in LABELS_OF_POSITIVE]

@@ -42,8 +42,11 @@ def verify(bundle: Path, as_json: bool) -> None:
     proofs = [run_self_test(opened, variant) for variant in opened.manifest.variants]
     passed = all(proof.passed for proof in proofs)
     if as_json:
-        report = {"bundle": str(opened.path), "passed": passed,
-                  "variants": {proof.variant: _verdict(proof) for proof in proofs}}  # fmt: skip
+        report = {
+            "bundle": str(opened.path),
+            "passed": passed,
+            "variants": {proof.variant: _verdict(proof) for proof in proofs},
+        }
         click.echo(json.dumps(report))
     else:
         for proof in proofs:

@@ -58,8 +58,10 @@ class Imitation(Loss):
             np.multiply(np.exp(mine) - p, SOFTENING / n, out=out)
             return _number((p * (theirs - mine)).sum() * SOFTENING**2 / n)
         if self.link == "sigmoid":
-            mine, theirs = (np.stack([_log_sigmoid(-z), _log_sigmoid(z)])
-                            for z in (logits / SOFTENING, targets / SOFTENING))  # fmt: skip
+            mine, theirs = (
+                np.stack([_log_sigmoid(-z), _log_sigmoid(z)])
+                for z in (logits / SOFTENING, targets / SOFTENING)
+            )
             p = np.exp(theirs)
             np.multiply(np.exp(mine[1]) - p[1], SOFTENING / (n * k), out=out)
             return _number((p * (theirs - mine)).sum() * SOFTENING**2 / (n * k))

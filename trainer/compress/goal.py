@@ -37,9 +37,18 @@ def _a_prune(value: object) -> object:
 
 # Of which more is better.
 METRICS = (
-    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "positive_f1",
-    "positive_precision", "positive_recall", "roc_auc", "pr_auc", "r2",
-)  # fmt: skip
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "positive_f1",
+    "positive_precision",
+    "positive_recall",
+    "roc_auc",
+    "pr_auc",
+    "r2",
+)
 
 
 class GoalError(ValueError):

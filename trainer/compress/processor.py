@@ -47,17 +47,25 @@ def _graph(layer: IntegerDense) -> bytes:
     """Return the layer as a serialized ONNX graph from `x`, `[N, 64]`, to `z`, `[N, 16]`."""
     graph = Nodes(["x", "z"])
     output = integer_dense(
-        graph, layer, "x", "0",
-        quantized=False, looked_at=None, feeds_bytes=False,
+        graph,
+        layer,
+        "x",
+        "0",
+        quantized=False,
+        looked_at=None,
+        feeds_bytes=False,
         activate=lambda _graph, _activation, value, _at: value,
-    )  # fmt: skip
+    )
     graph.answer("Identity", [output], "z")
     proto = helper.make_model(
         helper.make_graph(
-            graph.nodes, "bytes", [face("x", FLOAT, INPUTS)], [face("z", FLOAT, UNITS)],
+            graph.nodes,
+            "bytes",
+            [face("x", FLOAT, INPUTS)],
+            [face("z", FLOAT, UNITS)],
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-    )  # fmt: skip
+    )
     return bytes(proto.SerializeToString(deterministic=True))

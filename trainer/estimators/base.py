@@ -59,10 +59,21 @@ AUTO_BATCH = 200  # rows, as scikit-learn's
 ACTIVATION_NAMES = {"logistic": "sigmoid"}
 # What the steps are made of; changed, a network that is there goes on with other steps.
 OF_THE_STEPS = (
-    "solver", "alpha", "learning_rate", "learning_rate_init", "power_t", "momentum",
-    "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "n_iter_no_change", "max_norm",
-    "clip_norm", "average",
-)  # fmt: skip
+    "solver",
+    "alpha",
+    "learning_rate",
+    "learning_rate_init",
+    "power_t",
+    "momentum",
+    "nesterovs_momentum",
+    "beta_1",
+    "beta_2",
+    "epsilon",
+    "n_iter_no_change",
+    "max_norm",
+    "clip_norm",
+    "average",
+)
 # What the network is made of, by scikit-learn's names; changed, it would have to be another one.
 OF_THE_NETWORK = ("hidden_layer_sizes", "activation", "dropout", "batch_norm", "loss")
 
@@ -206,9 +217,16 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         dtypes = (np.float64, np.float32) if fresh else self.network_.dtype
         received = X
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", multi_output=True, dtype=dtypes, order="C",
-            reset=fresh, y_numeric=isinstance(self, RegressorMixin),
-        )  # fmt: skip
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=dtypes,
+            order="C",
+            reset=fresh,
+            y_numeric=isinstance(self, RegressorMixin),
+        )
         if not fresh:
             self._warn_of_losses(received)
         y = y.toarray() if issparse(y) else y
@@ -226,9 +244,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         learned, held_out, watch = Rows(X, targets, weights), None, _Watch(self, None)
         if self.early_stopping:
             parts = train_test_split(
-                np.arange(len(X)), test_size=self.validation_fraction, stratify=strata,
+                np.arange(len(X)),
+                test_size=self.validation_fraction,
+                stratify=strata,
                 random_state=rng,
-            )  # fmt: skip
+            )
             if len(parts[1]) < 2:
                 raise ValueError(
                     f"expected at least 2 rows to hold out; got {len(parts[1])} of {len(X)}; raise "
@@ -245,11 +265,18 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         batch = self._batch_rows(len(learned))
         self._update.penalty = self._penalty(learned, batch)
         run = Run(
-            network, loss, self._update, learned, epochs=epochs, batch_size=batch,
-            rng=self._order, validation=held_out,
-            callbacks=[watch, *self.callbacks], shuffle=self.shuffle,
+            network,
+            loss,
+            self._update,
+            learned,
+            epochs=epochs,
+            batch_size=batch,
+            rng=self._order,
+            validation=held_out,
+            callbacks=[watch, *self.callbacks],
+            shuffle=self.shuffle,
             first_step=self._steps,
-        )  # fmt: skip
+        )
         kept = network.snapshot()
         try:
             run.go()

@@ -153,9 +153,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         fresh = not hasattr(self, "network_")
         if fresh and classes is None:
             raise ValueError("expected classes, all there will be, at the first partial_fit")
-        if not fresh and classes is not None and not np.array_equal(
-            self.classes_, np.unique(np.asarray(classes))
-        ):  # fmt: skip
+        if (
+            not fresh
+            and classes is not None
+            and not np.array_equal(self.classes_, np.unique(np.asarray(classes)))
+        ):
             raise ValueError(
                 f"expected the classes of the first partial_fit, {self.classes_}; got "
                 f"{np.unique(np.asarray(classes))}"

@@ -112,7 +112,11 @@ def _fitted(
     start = np.append(1.0, expected[first:])
     bounds = [(1 / HIGHEST, 1 / LOWEST), *[(None, None)] * (len(start) - 1)]
     found = optimize.minimize(
-        cost, start, jac=True, method="L-BFGS-B", bounds=bounds,
+        cost,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
         options={"ftol": 1e-10, "gtol": 1e-8, "maxiter": 500},
-    )  # fmt: skip
+    )
     return float(1 / found.x[0]), np.concatenate([expected[:first], found.x[1:]])

@@ -77,9 +77,14 @@ class Judgement:
     def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Where each metric would lie in 95 % of other draws of as many rows."""
         return intervals(
-            self.task, self.truth, self.answers, self.classes,
-            rng=rng, groups=self.groups, positive=self.positive,
-        )  # fmt: skip
+            self.task,
+            self.truth,
+            self.answers,
+            self.classes,
+            rng=rng,
+            groups=self.groups,
+            positive=self.positive,
+        )
 
     def interval_of_drop(
         self, other: Judgement, metric: str, rng: np.random.Generator
@@ -95,6 +100,13 @@ class Judgement:
         self, other: Judgement, metric: str, rng: np.random.Generator, resamples: int
     ) -> NDArray[np.float64]:
         return drops(
-            self.task, self.truth, (self.answers, other.answers), self.classes, metric,
-            rng=rng, resamples=resamples, groups=self.groups, positive=self.positive,
-        )  # fmt: skip
+            self.task,
+            self.truth,
+            (self.answers, other.answers),
+            self.classes,
+            metric,
+            rng=rng,
+            resamples=resamples,
+            groups=self.groups,
+            positive=self.positive,
+        )

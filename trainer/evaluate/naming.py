@@ -68,6 +68,8 @@ def biased_logits(
 
 
 _ORDER: dict[str, Any] = {
-    "accuracy": 0, "balanced_accuracy": 0, **dict.fromkeys(LABELS_OF_POSITIVE, 0),
+    "accuracy": 0,
+    "balanced_accuracy": 0,
+    **dict.fromkeys(LABELS_OF_POSITIVE, 0),
     **dict.fromkeys(MACRO_AVERAGES, 2),
-}  # fmt: skip
+}

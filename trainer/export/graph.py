@@ -110,10 +110,15 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
                     # itself, as it thinks best; it does not look past a Max, of one value here.
                     value = graph.node("Max", [value], f"x{at}_real")
                 value = integer_dense(
-                    graph, operation, value, at,
-                    quantized=quantized, looked_at=looked_at, feeds_bytes=feeds_bytes,
+                    graph,
+                    operation,
+                    value,
+                    at,
+                    quantized=quantized,
+                    looked_at=looked_at,
+                    feeds_bytes=feeds_bytes,
                     activate=_activate,
-                )  # fmt: skip
+                )
             case Scale(scale, shift, activation):
                 factor, offset = graph.constant(f"s{at}", scale), graph.constant(f"t{at}", shift)
                 scaled = graph.node("Mul", [value, factor], f"scaled{at}")

@@ -56,8 +56,9 @@ def integer_dense(
     zeros = graph.shared(f"zeros_{len(layer.b)}", np.zeros(len(layer.b), np.int8))
     W = graph.node("DequantizeLinear", [whole, scales, zeros], f"W{at}_real", axis=1)
     steps = graph.constant(f"st{at}", layer.source.scale * layer.scales)
-    b = graph.node("DequantizeLinear", [graph.constant(f"b{at}", layer.b), steps], f"b{at}_real",
-                   axis=0)  # fmt: skip
+    b = graph.node(
+        "DequantizeLinear", [graph.constant(f"b{at}", layer.b), steps], f"b{at}_real", axis=0
+    )
     z = graph.node("Gemm", [x, W, b], f"z{at}")
     if layer.target is None and layer.activation.name == "relu":
         # A Relu that no QuantizeLinear follows ONNX Runtime joins to the Gemm, which then stays in

@@ -115,9 +115,13 @@ def export_bundle(
         )
 
     path = write_bundle(
-        models, name, {variant.file: graph.content, **files}, manifest, check=_require_proof,
+        models,
+        name,
+        {variant.file: graph.content, **files},
+        manifest,
+        check=_require_proof,
         stage=stage,
-    )  # fmt: skip
+    )
     return bundle.Bundle.open(path)
 
 
@@ -145,10 +149,9 @@ def export_variants(
     """
     times = {c.name: c.latency_us for c in compression.tried if c.kept}
     variants = {
-        name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx",
-                              times[name])
+        name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx", times[name])
         for name, graph in graphs.items()
-    }  # fmt: skip
+    }
     files = {
         bundle.SELFTEST_FILE: golden_selftest(references, rng).to_bytes(),
         bundle.REFERENCE_FILE: dense.read_file(bundle.REFERENCE_FILE),
@@ -167,9 +170,13 @@ def export_variants(
 
     contents = {variants[name].file: graph.content for name, graph in graphs.items()}
     path = write_bundle(
-        dense.path.parent.parent, dense.manifest.name, {**contents, **files}, manifest,
-        check=_require_proof, stage=stage,
-    )  # fmt: skip
+        dense.path.parent.parent,
+        dense.manifest.name,
+        {**contents, **files},
+        manifest,
+        check=_require_proof,
+        stage=stage,
+    )
     return bundle.Bundle.open(path)
 
 

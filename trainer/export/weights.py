@@ -62,8 +62,9 @@ def _unpacked(graph: Nodes, at: str, W: NDArray[np.int8], axis: int) -> str:
     packed = graph.constant(f"W{at}_packed", low + SIXTEEN * high)
     sixteen = graph.shared("sixteen", np.array(SIXTEEN, np.uint8))
     eight = graph.shared("eight", np.array(EIGHT, np.int8))
-    halves = [graph.node(operator, [packed, sixteen], f"{operator}{at}")
-              for operator in ("Mod", "Div")]  # fmt: skip
+    halves = [
+        graph.node(operator, [packed, sixteen], f"{operator}{at}") for operator in ("Mod", "Div")
+    ]
     joined = graph.node("Concat", halves, f"W{at}_halves", axis=axis)
     signed = graph.node("Cast", [joined], f"W{at}_shifted", to=INT8)
     return graph.node("Sub", [signed, eight], f"W{at}")

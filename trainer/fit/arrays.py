@@ -55,9 +55,19 @@ def read_arrays(path: Path) -> Arrays:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (
-        OSError, AttributeError, EOFError, BadZipFile, KeyError, NotImplementedError, RuntimeError,
-        SyntaxError, TypeError, tokenize.TokenError, ValueError, zlib.error,
-    ) as error:  # fmt: skip
+        OSError,
+        AttributeError,
+        EOFError,
+        BadZipFile,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        tokenize.TokenError,
+        ValueError,
+        zlib.error,
+    ) as error:
         raise DamagedFileError(
             f"{path}: expected a whole .npz file of plain arrays; got a damaged one"
         ) from error

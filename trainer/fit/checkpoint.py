@@ -195,6 +195,12 @@ def _description(run: Run) -> list[str]:
     kinds = [type(callback).__name__ for callback in _remembering(run)]
     full = run.update.full_rate
     return [
-        repr(run.network), repr(run.loss), type(run.update.optimizer).__name__, repr(full),
-        repr(run.update.schedule).split("(")[0], repr(run.epochs), repr(run.source_size), *kinds,
-    ]  # fmt: skip
+        repr(run.network),
+        repr(run.loss),
+        type(run.update.optimizer).__name__,
+        repr(full),
+        repr(run.update.schedule).split("(")[0],
+        repr(run.epochs),
+        repr(run.source_size),
+        *kinds,
+    ]

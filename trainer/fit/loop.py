@@ -225,10 +225,14 @@ class Run:
                     self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
                 )
             self.batch_loss = self.update.step(
-                self.network, self.loss, features, targets, weights,
+                self.network,
+                self.loss,
+                features,
+                targets,
+                weights,
                 number=self.first_step + self.steps,
                 of=self.first_step + max(planned, self.steps + 1),
-            )  # fmt: skip
+            )
             if not math.isfinite(self.batch_loss):
                 self._diverged("training loss", self.batch_loss)
             self.batch = batch

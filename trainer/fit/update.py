@@ -51,9 +51,12 @@ class Update:
             if limit is not None and not limit > 0:
                 raise ValueError(f"expected {name} above 0; got {limit}")
         for value, kind in (
-            (optimizer, Optimizer), (schedule, Schedule), (penalty, Penalty), (max_norm, MaxNorm),
+            (optimizer, Optimizer),
+            (schedule, Schedule),
+            (penalty, Penalty),
+            (max_norm, MaxNorm),
             (average, WeightAverage),
-        ):  # fmt: skip
+        ):
             if value is not None and not isinstance(value, kind):
                 raise ValueError(f"expected a trainer.nn.{kind.__name__}; got {value!r}")
         self.optimizer, self.schedule = optimizer, schedule or Constant()

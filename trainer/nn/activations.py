@@ -330,6 +330,15 @@ def softplus(z: Array, out: Array, work: Array) -> None:
 ACTIVATIONS: dict[str, type[Activation]] = {
     a.name: a
     for a in (
-        Identity, Sigmoid, Tanh, Softplus, ReLU, LeakyReLU, ELU, GELU, SELU, Swish,
+        Identity,
+        Sigmoid,
+        Tanh,
+        Softplus,
+        ReLU,
+        LeakyReLU,
+        ELU,
+        GELU,
+        SELU,
+        Swish,
     )
-}  # fmt: skip
+}

@@ -119,7 +119,12 @@ class Orthogonal(Initializer):
 INITIALIZERS: dict[str, Initializer] = {
     i.name: i
     for i in (
-        Zeros(), LeCunNormal(), GlorotUniform(), GlorotNormal(), HeNormal(), HeUniform(),
+        Zeros(),
+        LeCunNormal(),
+        GlorotUniform(),
+        GlorotNormal(),
+        HeNormal(),
+        HeUniform(),
         Orthogonal(),
     )
-}  # fmt: skip
+}

@@ -79,9 +79,15 @@ class Judged:
         """Those rows alone."""
         answers = {name: array[rows] for name, array in self.answers.items()}
         return Judged(
-            self.session, self.task, self.records.take(rows), self.truth[rows], answers,
-            self.classes, self.targets, self.positive,
-        )  # fmt: skip
+            self.session,
+            self.task,
+            self.records.take(rows),
+            self.truth[rows],
+            answers,
+            self.classes,
+            self.targets,
+            self.positive,
+        )
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,11 @@ def importances(judged: Judged, rng: np.random.Generator) -> Importances:
     found = []
     for place, name in enumerate(judged.records.names):
         # One of a matrix's columns, or an input by itself: either way a view to write through.
-        view = next(iter(inputs.values()))[:, place] if judged.records.all_numbers else (
-            inputs[names[name]][:, 0]
-        )  # fmt: skip
+        view = (
+            next(iter(inputs.values()))[:, place]
+            if judged.records.all_numbers
+            else (inputs[names[name]][:, 0])
+        )
         held = view.copy()
         drops = []
         for order in orders:

@@ -23,11 +23,27 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND = "#2563a8", "#c8691c"
-VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent",
-             SECOND: "second"}  # fmt: skip
+VARIABLES = {
+    PAPER: "paper",
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    ACCENT: "accent",
+    SECOND: "second",
+}
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
-MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
-        "#5f8a8b")  # fmt: skip
+MANY = (
+    ACCENT,
+    SECOND,
+    "#009e73",
+    "#b65a94",
+    "#8a8a00",
+    "#4aa3d8",
+    "#8c564b",
+    "#7667b5",
+    "#d4483b",
+    "#5f8a8b",
+)
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
 WIDE = 6.0  # of one that stands alone
 # Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
@@ -134,8 +150,10 @@ def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """
     axes.autoscale_view()
     scale = 72 / axes.figure.dpi  # points of a letter to a pixel
-    taken = [(x - POINT, y - POINT, x + POINT, y + POINT)
-             for x, y in (axes.transData.transform(p[1:]) * scale for p in points)]  # fmt: skip
+    taken = [
+        (x - POINT, y - POINT, x + POINT, y + POINT)
+        for x, y in (axes.transData.transform(p[1:]) * scale for p in points)
+    ]
     for name, x, y in sorted(points, key=lambda point: point[1]):
         middle, height = axes.transData.transform((x, y)) * scale
         half = LETTER * len(name) / 2
@@ -146,10 +164,17 @@ def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
                 break
         taken.append(box)
         axes.annotate(
-            name, (x, y), (0, away), textcoords="offset points", ha="center", va="center",
-            fontsize=8.5, color=INK, zorder=4,
+            name,
+            (x, y),
+            (0, away),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            zorder=4,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": POINT},
-        )  # fmt: skip
+        )
 
 
 def _overlap(a: Box, b: Box) -> bool:

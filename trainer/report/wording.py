@@ -41,10 +41,18 @@ BASELINES = {
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
 }
-LOWER_IS_BETTER = frozenset((
-    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
-    "pinball_10", "pinball_90",
-))  # fmt: skip
+LOWER_IS_BETTER = frozenset(
+    (
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "classwise_calibration_error",
+        "mae",
+        "rmse",
+        "pinball_10",
+        "pinball_90",
+    )
+)
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 

@@ -39,9 +39,11 @@ class Plan(BaseModel):
     )
     trials: int | None = Field(None, ge=1, description="random: candidates drawn [20]")
     factor: int | None = Field(
-        None, ge=2, description="halving: one candidate in so many goes on, for so many times "
+        None,
+        ge=2,
+        description="halving: one candidate in so many goes on, for so many times "
         "as many epochs [3]",
-    )  # fmt: skip
+    )
     metric: str | None = Field(None, description="what is best by [the leading one of the task]")
 
     @model_validator(mode="after")

@@ -8,16 +8,33 @@ from trainer.evaluate.naming import LABELS_OF_POSITIVE
 
 # Of `trainer.evaluate.measure`.
 OF_CLASSES = (
-    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss", "brier",
-    "calibration_error", "classwise_calibration_error", "roc_auc", "pr_auc",
-)  # fmt: skip
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "classwise_calibration_error",
+    "roc_auc",
+    "pr_auc",
+)
 # Of the positive class of two alone.
 OF_TWO_CLASSES = (*OF_CLASSES, *LABELS_OF_POSITIVE)
 OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
-LOWER_IS_BETTER = frozenset({
-    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
-    "pinball_10", "pinball_90",
-})  # fmt: skip
+LOWER_IS_BETTER = frozenset(
+    {
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "classwise_calibration_error",
+        "mae",
+        "rmse",
+        "pinball_10",
+        "pinball_90",
+    }
+)
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:

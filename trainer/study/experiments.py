@@ -124,8 +124,16 @@ def _run(
     network = Network(2, [*hidden, Dense(1)], rng=rng)
     loss = BinaryCrossEntropy()
     rows = Rows(scaler.transform(X), y.astype(np.float32)[:, None])
-    history = Run(network, loss, Update(SGD(rate)), rows, epochs=EPOCHS, batch_size=len(X),
-                  rng=rng, shuffle=False).go()  # fmt: skip
+    history = Run(
+        network,
+        loss,
+        Update(SGD(rate)),
+        rows,
+        epochs=EPOCHS,
+        batch_size=len(X),
+        rng=rng,
+        shuffle=False,
+    ).go()
     answers = loss.answers(network.logits(scaler.transform(held_out[0])))[:, 0] >= 0.5
     accuracy = float(np.mean(answers == held_out[1]))
     of_one = measure_positive(held_out[1] == 1, answers)

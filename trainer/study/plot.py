@@ -45,12 +45,26 @@ def _plane(axes: Axes, outcome: Outcome) -> None:
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
     grid = np.meshgrid(np.linspace(left, right, GRID), np.linspace(bottom, top, GRID))
     p = outcome.probability(np.column_stack([part.ravel() for part in grid]))
-    axes.contourf(*grid, p.reshape(GRID, GRID), levels=np.linspace(0, 1, 21), cmap="RdYlBu",
-                  vmin=0, vmax=1, alpha=0.6)  # fmt: skip
+    axes.contourf(
+        *grid,
+        p.reshape(GRID, GRID),
+        levels=np.linspace(0, 1, 21),
+        cmap="RdYlBu",
+        vmin=0,
+        vmax=1,
+        alpha=0.6,
+    )
     axes.contour(*grid, p.reshape(GRID, GRID), levels=[0.5], colors="black", linewidths=1)
     for label, colour in enumerate(CLASSES):
-        axes.scatter(X[y == label, 0], X[y == label, 1], s=60 if len(X) < 10 else 6, color=colour,
-                     edgecolors="white", linewidths=0.3, label=f"class {label}")  # fmt: skip
+        axes.scatter(
+            X[y == label, 0],
+            X[y == label, 1],
+            s=60 if len(X) < 10 else 6,
+            color=colour,
+            edgecolors="white",
+            linewidths=0.3,
+            label=f"class {label}",
+        )
     axes.set(title=f"{outcome.setting}\n{outcome.median:.1%}", aspect="equal", xticks=[], yticks=[])
 
 

@@ -81,8 +81,13 @@ def test_every_trial_is_judged_by_what_its_file_answers_to_the_validation_rows(k
 def test_of_each_name_those_that_hold_come_smallest_first(kind, tried):
     budget, held, _ = tried(kind, **WHOLE)
     assert set(names(budget.trials)) == {
-        "fp32", "int8", "sparse", "pruned", "pruned-int8", "pruned-int4"
-    }  # fmt: skip
+        "fp32",
+        "int8",
+        "sparse",
+        "pruned",
+        "pruned-int8",
+        "pruned-int4",
+    }
     for name in dict.fromkeys(names(budget.trials)):
         found = held.get(name, [])
         assert set(found) == {
@@ -91,16 +96,26 @@ def test_of_each_name_those_that_hold_come_smallest_first(kind, tried):
         assert [len(t.content) for t in found] == sorted(len(t.content) for t in found)
 
 
-@pytest.mark.parametrize("kind, metric", [
-    ("iris", "accuracy"), ("tumours", "roc_auc"), ("progress", "r2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, metric",
+    [
+        ("iris", "accuracy"),
+        ("tumours", "roc_auc"),
+        ("progress", "r2"),
+    ],
+)
 def test_the_metric_is_that_which_led_the_training(kind, metric, tried):
     assert tried(kind, prune="none")[0].metric == metric
 
 
-@pytest.mark.parametrize("kind, metric", [
-    ("progress", "accuracy"), ("iris", "r2"), ("progress", "f1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, metric",
+    [
+        ("progress", "accuracy"),
+        ("iris", "r2"),
+        ("progress", "f1"),
+    ],
+)
 def test_a_metric_of_another_task_is_refused(kind, metric, reopened):
     with pytest.raises(ValueError, match=rf"of this task, out of .*; got {metric}") as error:
         Budget(reopened(kind), Goal(metric=metric), tell=lambda _: None)
@@ -181,8 +196,10 @@ def test_sparse_weights_are_zeros_that_only_a_compressed_file_saves(tried):
 
 def test_a_reduced_range_has_weights_of_7_bits(tried, monkeypatch):
     for reduced, overflows, bits, most in (
-        (True, False, 7, 63), (False, True, 8, 127), (None, True, 7, 63)
-    ):  # fmt: skip
+        (True, False, 7, 63),
+        (False, True, 8, 127),
+        (None, True, 7, 63),
+    ):
         monkeypatch.setattr("trainer.compress.budget.overflows_with_8_bits", lambda o=overflows: o)
         budget, _, _ = tried("iris", prune=0.5, reduce_range=reduced)
         found = {}
@@ -314,8 +331,9 @@ def test_networks_learn_by_the_truth_under_the_noise_of_their_training(reopened,
     monkeypatch.setattr("trainer.compress.budget.distill", spied_distill)
     found = reopened("digits")
     noisy = replace(found, config=found.config.model_copy(update={"input_dropout": 0.3}))
-    budget = Budget(noisy, Goal(prune=0.5, qat=True, epochs=1, learning_rate=0.03),
-                    tell=lambda _: None)  # fmt: skip
+    budget = Budget(
+        noisy, Goal(prune=0.5, qat=True, epochs=1, learning_rate=0.03), tell=lambda _: None
+    )
     budget.search()
     ((x, targets, loss),) = pruned_by
     assert loss is found.model.loss

@@ -44,9 +44,19 @@ def one_sentence(done, status):
 
 def a_candidate(name, drop, **more):
     return CompressionCandidate(
-        name=name, bits=8, inputs=1, hidden=[2], parameters=5, size_bytes=10, zipped_bytes=9,
-        latency_us={}, validation=0.9, drop=drop, kept=True, **more,
-    )  # fmt: skip
+        name=name,
+        bits=8,
+        inputs=1,
+        hidden=[2],
+        parameters=5,
+        size_bytes=10,
+        zipped_bytes=9,
+        latency_us={},
+        validation=0.9,
+        drop=drop,
+        kept=True,
+        **more,
+    )
 
 
 def test_summary_a_drop_has_one_sign_and_one_word(capsys):
@@ -91,8 +101,20 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     assert first == "accuracy on the validation rows; it may drop by up to 0.2"
     assert empty == ""
     columns = re.split(r" {2,}", head)
-    assert columns == ["variant", "layers", "weights", "bytes", "smaller", "zipped", "µs at 1",
-                       "µs at 8", "µs at 64", "µs at 256", "accuracy", "drop"]  # fmt: skip
+    assert columns == [
+        "variant",
+        "layers",
+        "weights",
+        "bytes",
+        "smaller",
+        "zipped",
+        "µs at 1",
+        "µs at 8",
+        "µs at 64",
+        "µs at 256",
+        "accuracy",
+        "drop",
+    ]
     table = [re.split(r" {2,}", row) for row in rows[: rows.index("")]]
     assert len(table) == len(told)
     new = Bundle.open(bundle.path.parent / "2")
@@ -140,8 +162,20 @@ def test_compress_stage_writes_a_version_that_no_server_takes_up(trainer, copied
 @pytest.mark.usefixtures("processes")
 def test_json_is_one_object_in_a_process_of_its_own(copied):
     folder = copied("digits").path.parent
-    command = [sys.executable, "-m", "trainer", "compress", folder, "--json", "--prune", "none",
-               "--max-drop", "0.5", "--epochs", "1"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "compress",
+        folder,
+        "--json",
+        "--prune",
+        "none",
+        "--max-drop",
+        "0.5",
+        "--epochs",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert all(line.startswith("tried ") for line in done.stderr.splitlines())
     told = json.loads(done.stdout)
@@ -160,8 +194,20 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "refuted"]
     monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
-    done = trainer("compress", folder, *QUICK, "--prune", 0.5, "--max-drop", 0, "--no-int8",
-                   "--metric", "accuracy", "--learning-rate", 5)  # fmt: skip
+    done = trainer(
+        "compress",
+        folder,
+        *QUICK,
+        "--prune",
+        0.5,
+        "--max-drop",
+        0,
+        "--no-int8",
+        "--metric",
+        "accuracy",
+        "--learning-rate",
+        5,
+    )
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "fails"]
 
 

@@ -162,8 +162,18 @@ def test_a_smaller_network_learns_what_its_teacher_answers(link, k, rng):
         student = Network(6, [Dense(12, "tanh"), Dense(k)], rng=np.random.default_rng(1))
         before = Imitation(link).value(student.logits(x), teacher.logits(x))
         watch = Count()
-        distill(student, teacher, link, x, epochs=15, batch_size=32, learning_rate=0.02, whole=0,
-                rng=np.random.default_rng(seed), callbacks=[watch])  # fmt: skip
+        distill(
+            student,
+            teacher,
+            link,
+            x,
+            epochs=15,
+            batch_size=32,
+            learning_rate=0.02,
+            whole=0,
+            rng=np.random.default_rng(seed),
+            callbacks=[watch],
+        )
         assert watch.epochs == 15
         assert Imitation(link).value(student.logits(x), teacher.logits(x)) < 0.2 * before
         return student.parameters
@@ -179,8 +189,17 @@ def test_categories_that_are_looked_up_stay_whole_while_it_learns(rng):
     student.parameters[...] += rng.normal(0, 0.1, student.n_parameters)
     x = np.column_stack([rng.normal(size=(200, 3)), rng.integers(0, 5, 200)]).astype(np.float32)
     before = Imitation("softmax").value(student.logits(x), teacher.logits(x))
-    distill(student, teacher, "softmax", x, epochs=10, batch_size=32, learning_rate=0.01, whole=1,
-            rng=rng)  # fmt: skip
+    distill(
+        student,
+        teacher,
+        "softmax",
+        x,
+        epochs=10,
+        batch_size=32,
+        learning_rate=0.01,
+        whole=1,
+        rng=rng,
+    )
     assert Imitation("softmax").value(student.logits(x), teacher.logits(x)) < 0.3 * before
 
 

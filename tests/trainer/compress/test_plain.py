@@ -98,9 +98,11 @@ def test_plain_twice_is_plain_once(rng):
 
 def whole_numbers():
     return IntegerDense(
-        np.ones((5, 2), np.int8), np.zeros(2, np.int32), np.ones(2, np.float32),
+        np.ones((5, 2), np.int8),
+        np.zeros(2, np.int32),
+        np.ones(2, np.float32),
         source=Quantization(np.float32(1), 0),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

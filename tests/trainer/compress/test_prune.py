@@ -43,11 +43,13 @@ def drawn(n_inputs, widths, activation, rng, *, lookup=None, columns=None):
         looked_at = Network(n_inputs, [lookup], rng=rng).n_outputs
     sizes = [looked_at if columns is None else len(columns), *widths]
     parts = [
-        (rng.normal(size=(n_in, n_out)).astype("f4") / n_in**0.5,
-         rng.normal(0, 0.3, size=n_out).astype("f4"),
-         activation() if i < len(widths) else Identity())
+        (
+            rng.normal(size=(n_in, n_out)).astype("f4") / n_in**0.5,
+            rng.normal(0, 0.3, size=n_out).astype("f4"),
+            activation() if i < len(widths) else Identity(),
+        )
         for i, (n_in, n_out) in enumerate(zip(sizes, widths, strict=False), start=1)
-    ]  # fmt: skip
+    ]
     return assembled(n_inputs, lookup, columns, parts)
 
 
@@ -238,8 +240,10 @@ def test_importances_are_those_of_finite_differences_and_of_the_formula(rng):
             up, down = a.copy(), a.copy()
             up[:, unit] += h
             down[:, unit] -= h
-            slope = (row_losses(forward(parts[level:], up), y)
-                     - row_losses(forward(parts[level:], down), y)) / (2 * h)  # fmt: skip
+            slope = (
+                row_losses(forward(parts[level:], up), y)
+                - row_losses(forward(parts[level:], down), y)
+            ) / (2 * h)
             lost = a[:, unit] - a[:, unit].mean()
             assert taylor[unit] == pytest.approx(np.mean((lost * slope) ** 2) / 2, rel=1e-4)
             moved[unit] = a[:, unit].std() ** 2 * np.linalg.norm(parts[level][0][unit]) ** 2
@@ -254,9 +258,13 @@ def taught():
     config = Config(data="digits", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
     everything = np.arange(len(table))
     model = Model.untrained(
-        table, everything, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
+        table,
+        everything,
+        layers=config.layers,
+        loss=config.loss_for(table.task),
+        rng=rng,
         encoding=config.feature_encoding(),
-    )  # fmt: skip
+    )
     rows = model.rows(table, everything)
     known = Rows(rows.features[:1200], rows.targets[:1200])
     Run(model.network, model.loss, config.update(), known, epochs=15, batch_size=64, rng=rng).go()
@@ -457,8 +465,15 @@ def test_a_pruned_network_learns_on(taught):
     _, model, rows = taught
     known = Rows(rows.features[:1200], rows.targets[:1200])
     found = prune(model.network, known.features, known.targets, CLASSES, parameters=2000)
-    history = Run(found, CLASSES, Update(Adam(0.005)), known, epochs=5, batch_size=64,
-                  rng=np.random.default_rng(1)).go()  # fmt: skip
+    history = Run(
+        found,
+        CLASSES,
+        Update(Adam(0.005)),
+        known,
+        epochs=5,
+        batch_size=64,
+        rng=np.random.default_rng(1),
+    ).go()
     right = np.mean(found.logits(rows.features[1200:]).argmax(axis=1) == rows.targets[1200:])
     assert history[-1].train_loss < 0.1
     assert right > 0.88

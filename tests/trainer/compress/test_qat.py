@@ -94,15 +94,20 @@ def test_rounding_is_that_of_the_standard(bits, rng):
         helper.make_node("Gemm", ["rounded", "real", "b"], ["z"]),
     ]
     constants = {
-        "s": np.float32(source.scale), "o": np.uint8(source.zero_point), "t": layer.scales(),
-        "whole": layer.whole_weights(), "zeros": np.zeros(3, np.int8), "b": layer.b,
-    }  # fmt: skip
+        "s": np.float32(source.scale),
+        "o": np.uint8(source.zero_point),
+        "t": layer.scales(),
+        "whole": layer.whole_weights(),
+        "zeros": np.zeros(3, np.int8),
+        "b": layer.b,
+    }
     graph = helper.make_graph(
-        nodes, "standard",
+        nodes,
+        "standard",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 6])],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, [None, 3])],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     opset = [helper.make_opsetid("", 21)]  # the first whose reference onnx has
     (z,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=opset)).run(None, {"x": x})
     np.testing.assert_allclose(network.logits(x), z, atol=1e-5)
@@ -237,8 +242,9 @@ def test_layers_in_whole_numbers_are_the_same_within_a_byte(last, activation, rn
     set_ranges(network, x)
     whole = whole_numbers(network)
     assert [type(layer) for layer in whole.layers] == [
-        IntegerDense, Dense if last == FLOAT else IntegerDense
-    ]  # fmt: skip
+        IntegerDense,
+        Dense if last == FLOAT else IntegerDense,
+    ]
     assert whole.layers[0].target == second.source
     delta = np.abs(whole.logits(x) - network.logits(x))
     W = second.W if last == FLOAT else second.whole_weights() * second.scales()
@@ -247,12 +253,15 @@ def test_layers_in_whole_numbers_are_the_same_within_a_byte(last, activation, rn
     assert np.mean(delta) < 0.1 * np.mean(np.abs(network.logits(x)))
 
 
-@pytest.mark.parametrize("bits, activations", [
-    ([FLOAT, 8], ["identity"]),
-    ([FLOAT, FLOAT, 8], ["identity", "identity"]),
-    ([8, FLOAT, FLOAT], ["relu", "identity"]),
-    ([8, FLOAT, 8, FLOAT], ["relu", "identity", "tanh"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bits, activations",
+    [
+        ([FLOAT, 8], ["identity"]),
+        ([FLOAT, FLOAT, 8], ["identity", "identity"]),
+        ([8, FLOAT, FLOAT], ["relu", "identity"]),
+        ([8, FLOAT, 8, FLOAT], ["relu", "identity", "tanh"]),
+    ],
+)
 def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, activations, rng):
     layers = [*(Dense(7, activation) for activation in activations), Dense(3)]
     network = Network(6, layers, rng=rng)
@@ -318,15 +327,25 @@ def few_bits(reopened):
     opened = reopened("digits")
     model, rows = opened.model, opened.model.rows(opened.table, opened.parts.train)
     before = quantized(
-        model.network, rows.features,
+        model.network,
+        rows.features,
         lambda network: Imitation("softmax").value(
             network.logits(rows.features), model.network.logits(rows.features)
         ),
         bits=4,
-    )  # fmt: skip
+    )
     after = before.astype(np.float32)
-    distill(after, model.network, "softmax", rows.features, epochs=8, batch_size=64,
-            learning_rate=0.003, whole=0, rng=np.random.default_rng(0))  # fmt: skip
+    distill(
+        after,
+        model.network,
+        "softmax",
+        rows.features,
+        epochs=8,
+        batch_size=64,
+        learning_rate=0.003,
+        whole=0,
+        rng=np.random.default_rng(0),
+    )
     return before, after
 
 

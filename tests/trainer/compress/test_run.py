@@ -98,9 +98,25 @@ def test_what_it_says_outlasts_being_written(kind, compressed):
     manifest = Manifest.model_validate_json(text)
     assert manifest == found.bundle.manifest
     assert manifest.compression == found.compression
-    same = {"inputs", "classes", "positive", "threshold", "temperature", "logit_bias",
-            "training", "metrics", "intervals", "baselines", "data", "example", "parameters",
-            "task", "aim", "aim_unmet", "class_shares"}  # fmt: skip
+    same = {
+        "inputs",
+        "classes",
+        "positive",
+        "threshold",
+        "temperature",
+        "logit_bias",
+        "training",
+        "metrics",
+        "intervals",
+        "baselines",
+        "data",
+        "example",
+        "parameters",
+        "task",
+        "aim",
+        "aim_unmet",
+        "class_shares",
+    }
     before = dense.manifest.model_dump()
     assert all(manifest.model_dump()[name] == before[name] for name in same)
     assert manifest.files["reference.json"] == dense.manifest.files["reference.json"]
@@ -138,9 +154,11 @@ def test_a_server_takes_it_and_lists_its_variants(kind, compressed):
 
 def in_integers(numbers, x):
     """Probabilities by nothing but what lies in the file, in Python's whole numbers."""
-    q = x / numbers["s1_in"] if "offset" not in numbers else (
-        (x - numbers["offset"]) / numbers["scale"] / numbers["s1_in"]
-    )  # fmt: skip
+    q = (
+        x / numbers["s1_in"]
+        if "offset" not in numbers
+        else ((x - numbers["offset"]) / numbers["scale"] / numbers["s1_in"])
+    )
     q = np.rint(q).astype(np.int64) + int(numbers["o1_in"])
     values = q.clip(0, 255) - int(numbers["o1_in"])
     for layer in (1, 2, 3):

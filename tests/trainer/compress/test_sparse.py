@@ -86,8 +86,16 @@ def test_zeros_outlast_training_and_the_rest_learns(average, rng):
     x = rng.normal(size=(64, 6)).astype(np.float32)
     rows = Rows(x, x[:, :3] ** 2)
     watch = Watch(zeros)
-    run = Run(network, MeanSquaredError(), update, rows, epochs=5, batch_size=16, rng=rng,
-              callbacks=[KeepZeros(), watch])  # fmt: skip
+    run = Run(
+        network,
+        MeanSquaredError(),
+        update,
+        rows,
+        epochs=5,
+        batch_size=16,
+        rng=rng,
+        callbacks=[KeepZeros(), watch],
+    )
     history = run.go()
     assert all(watch.seen)
     assert len(watch.seen) == 2 * 20
@@ -99,7 +107,14 @@ def test_zeros_outlast_training_and_the_rest_learns(average, rng):
 def test_without_it_the_zeros_go(rng):
     network = sparsified(a_network(rng), 0.7)
     x = rng.normal(size=(64, 6)).astype(np.float32)
-    run = Run(network, MeanSquaredError(), Update(Adam(0.01)), Rows(x, x[:, :3]), epochs=1,
-              batch_size=16, rng=rng)  # fmt: skip
+    run = Run(
+        network,
+        MeanSquaredError(),
+        Update(Adam(0.01)),
+        Rows(x, x[:, :3]),
+        epochs=1,
+        batch_size=16,
+        rng=rng,
+    )
     run.go()
     assert (all_weights(network) != 0).mean() > 0.9

@@ -31,15 +31,25 @@ def a_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=Fal
     dates = np.empty((n, 0))
     if any(column.kind == "date" for column in columns):
         dates = np.linspace(0, 1e9, n)[:, None]
-    records = Records(columns, numbers, dates, np.empty((n, 0), np.int32) if codes is None
-                      else rng.integers(0, 2, (n, 1)).astype(np.int32))  # fmt: skip
+    records = Records(
+        columns,
+        numbers,
+        dates,
+        np.empty((n, 0), np.int32)
+        if codes is None
+        else rng.integers(0, 2, (n, 1)).astype(np.int32),
+    )
     table = make_table(
         source="t", records=records, target=rng.choice(["a", "b", "c"], n), target_names=("y",)
     )
     model = Model.untrained(
-        table, np.arange(n), layers=lambda k: [Dense(16, "relu"), Dense(k)],
-        loss=CategoricalCrossEntropy(), rng=rng, encoding=Encoding(scaling),
-    )  # fmt: skip
+        table,
+        np.arange(n),
+        layers=lambda k: [Dense(16, "relu"), Dense(k)],
+        loss=CategoricalCrossEntropy(),
+        rng=rng,
+        encoding=Encoding(scaling),
+    )
     model.network.parameters[...] = rng.normal(0, 0.5, model.network.n_parameters)
     return model, records
 
@@ -51,9 +61,11 @@ def operators(model):
 def looking_at(network, columns):
     first, second = network.layers
     return assembled(
-        PIXELS, None, columns,
+        PIXELS,
+        None,
+        columns,
         [(first.W[columns], first.b, ReLU()), (second.W, second.b, Identity())],
-    )  # fmt: skip
+    )
 
 
 def in_bytes(model, records):

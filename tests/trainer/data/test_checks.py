@@ -21,11 +21,16 @@ def with_value(values, value, every=20):
 @pytest.mark.parametrize(
     ("low", "high", "value", "written"),
     [
-        (980, 1040, -9999, "-9999"), (0, 90, -999, "-999"), (18, 90, 999, "999"),
-        (0, 1, 9999999, "9999999"), (-40, 45, -99, "-99"), (40, 60, -1, "-1"),
-        (-100, 2000, -9999, "-9999"), (0, 5000, 999999, "999999"),
+        (980, 1040, -9999, "-9999"),
+        (0, 90, -999, "-999"),
+        (18, 90, 999, "999"),
+        (0, 1, 9999999, "9999999"),
+        (-40, 45, -99, "-99"),
+        (40, 60, -1, "-1"),
+        (-100, 2000, -9999, "-9999"),
+        (0, 5000, 999999, "999999"),
     ],
-)  # fmt: skip
+)
 def test_find_sentinels_names_value_count_and_the_range_of_the_rest(rng, low, high, value, written):
     values = with_value(rng.integers(low * 10, high * 10, 400) / 10, value)
     values[1], values[2], values[3] = low, high, np.nan
@@ -35,10 +40,16 @@ def test_find_sentinels_names_value_count_and_the_range_of_the_rest(rng, low, hi
 @pytest.mark.parametrize(
     ("low", "high", "value"),
     [
-        (0, 1200, 999), (0, 9000, 9999), (0, 800, -1), (-9, 9, -9), (100, 998, 999),
-        (0, 90, 95), (0, 90, -1), (-20000, 20000, -9999),
+        (0, 1200, 999),
+        (0, 9000, 9999),
+        (0, 800, -1),
+        (-9, 9, -9),
+        (100, 998, 999),
+        (0, 90, 95),
+        (0, 90, -1),
+        (-20000, 20000, -9999),
     ],
-)  # fmt: skip
+)
 def test_find_sentinels_ordinary_ends_of_a_scale_are_none(rng, low, high, value):
     values = with_value(rng.integers(low, high, 400), value)
     values[1], values[2] = low, high
@@ -55,8 +66,9 @@ def test_find_sentinels_finds_several_and_the_rest_is_without_them(rng):
     values[1::20], values[2], values[3] = 9999, 0, 99
     found = find_sentinels(values)
     assert {(each.written, each.rows, each.low, each.high) for each in found} == {
-        ("-999", 20, "0", "99"), ("9999", 20, "0", "99"),
-    }  # fmt: skip
+        ("-999", 20, "0", "99"),
+        ("9999", 20, "0", "99"),
+    }
 
 
 @pytest.mark.parametrize("text", ["1900-01-01", "9999-12-31"])

@@ -19,8 +19,11 @@ def test_there_is_less_room_under_a_limit():
 
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        preexec_fn=limited, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert int(done.stdout) <= limit // memory.SHARE
 
 

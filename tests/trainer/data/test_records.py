@@ -3,8 +3,12 @@ import pytest
 
 from trainer.data.records import Column, Records, concatenate
 
-COLUMNS = (Column("a"), Column("c", "category", ("x", "y")), Column("b", "boolean"),
-           Column("d", "date"))  # fmt: skip
+COLUMNS = (
+    Column("a"),
+    Column("c", "category", ("x", "y")),
+    Column("b", "boolean"),
+    Column("d", "date"),
+)
 
 
 @pytest.fixture
@@ -22,8 +26,11 @@ def test_a_graph_gets_each_column_under_its_name_with_gaps_as_gaps(records):
     assert list(inputs) == ["a", "c", "b", "d"]
     assert inputs["c"].tolist() == [["y"], [""], ["x"]]
     assert {name: array.dtype for name, array in inputs.items()} == {
-        "a": np.float32, "c": object, "b": np.float32, "d": np.float64,
-    }  # fmt: skip
+        "a": np.float32,
+        "c": object,
+        "b": np.float32,
+        "d": np.float64,
+    }
     np.testing.assert_array_equal(inputs["a"], [[1], [np.nan], [3]])
     np.testing.assert_array_equal(inputs["d"], [[0], [86400.5], [np.nan]])
 

@@ -189,9 +189,10 @@ def test_rows_are_drawn_in_pairs_so_that_a_fall_is_known_better_than_its_ends(rn
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "roc_auc", "log_loss"])
 def test_of_equal_answers_nothing_is_lost_whatever_the_metric(metric, rng):
     truth, (first, _) = a_pair(rng)
-    assert interval_of_drop(
-        "binary", truth, (first, first), np.arange(2), metric, rng=rng
-    ) == (0, 0)  # fmt: skip
+    assert interval_of_drop("binary", truth, (first, first), np.arange(2), metric, rng=rng) == (
+        0,
+        0,
+    )
 
 
 @pytest.mark.slow
@@ -200,9 +201,14 @@ def test_it_is_the_difference_of_metrics_of_each_resample(rng):
     truth = rng.normal(size=(80, 1))
     first, second = (truth + scale * rng.normal(size=(80, 1)) for scale in (0.3, 0.5))
     low, high = interval_of_drop(
-        "regression", truth, ({"value": first}, {"value": second}), None, "r2",
-        rng=np.random.default_rng(5), resamples=300,
-    )  # fmt: skip
+        "regression",
+        truth,
+        ({"value": first}, {"value": second}),
+        None,
+        "r2",
+        rng=np.random.default_rng(5),
+        resamples=300,
+    )
     counts = bootstrap._draw(80, 300, np.random.default_rng(5))
     falls = [
         r2_score(truth, first, sample_weight=c) - r2_score(truth, second, sample_weight=c)
@@ -233,7 +239,14 @@ def test_a_seed_decides_the_interval_of_a_fall(rng):
     truth, answers = a_pair(rng)
 
     def once(seed):
-        return interval_of_drop("binary", truth, answers, np.arange(2), "accuracy",
-                                rng=np.random.default_rng(seed), resamples=200)  # fmt: skip
+        return interval_of_drop(
+            "binary",
+            truth,
+            answers,
+            np.arange(2),
+            "accuracy",
+            rng=np.random.default_rng(seed),
+            resamples=200,
+        )
 
     assert once(1) == once(1) != once(2)

@@ -134,9 +134,14 @@ def test_an_answer_without_classes_has_none():
         fit_calibration(np.zeros((3, 1)), np.zeros(3, int), "regression")
 
 
-@pytest.mark.parametrize("task, shape", [
-    ("binary", (3, 2)), ("multiclass", (3, 1)), ("multiclass", (3,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "task, shape",
+    [
+        ("binary", (3, 2)),
+        ("multiclass", (3, 1)),
+        ("multiclass", (3,)),
+    ],
+)
 def test_logits_of_another_shape_are_refused(task, shape):
     with pytest.raises(ValueError, match=rf"expected {task} logits of shape \(n, .*got \(3"):
         fit_calibration(np.zeros(shape), np.zeros(3, int), task)

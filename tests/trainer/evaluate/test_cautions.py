@@ -23,10 +23,13 @@ def test_cautions_of_a_model_that_answers_every_class_are_none():
         ((0, 1), {"aim": "cost=1:5"}, "train with --class-weight balanced"),
         ((0, 1), {"config": {"class_weight": "balanced"}}, "train with --aim f1"),
         ((0, 1, 2), {}, "train with --class-weight balanced"),
-        ((0, 1, 2), {"config": {"class_weight": "balanced"}},
-         "find more rows of what is rare, or merge it with another class"),
+        (
+            (0, 1, 2),
+            {"config": {"class_weight": "balanced"}},
+            "find more rows of what is rare, or merge it with another class",
+        ),
     ],
-)  # fmt: skip
+)
 def test_cautions_class_never_answered_names_it_and_a_remedy_not_yet_tried(
     classes, choices, remedy
 ):

@@ -146,8 +146,12 @@ def test_of_very_many_classes_fewer_rows_are_kept(monkeypatch):
 
 
 def regression(targets=("y",)):
-    data = {"source": "", "fingerprint": "", "target": list(targets),
-            "rows": {"train": 1, "validation": 1, "test": 1}}  # fmt: skip
+    data = {
+        "source": "",
+        "fingerprint": "",
+        "target": list(targets),
+        "rows": {"train": 1, "validation": 1, "test": 1},
+    }
     return make_manifest({"r2": 1}, classes=None, data=data)
 
 
@@ -172,9 +176,12 @@ def test_several_targets_are_found_by_their_names(rng):
 
 @pytest.mark.parametrize(
     ("target", "said"),
-    [(["1", "high"], "got 'high' in row 2"), (["1", ""], "got none in row 2"),
-     ([1.0, np.inf], "got none in row 2")],
-)  # fmt: skip
+    [
+        (["1", "high"], "got 'high' in row 2"),
+        (["1", ""], "got none in row 2"),
+        ([1.0, np.inf], "got none in row 2"),
+    ],
+)
 def test_values_that_are_none_are_refused_with_their_row(target, said):
     with pytest.raises(DataError, match=said):
         FileTruth(regression()).add(batch(target), {"value": np.zeros((2, 1))})

@@ -13,9 +13,12 @@ def judged(task, truth, classes=None, **answers):
 def test_classification_by_hand():
     p = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]], np.float32)
     found = judged(
-        "binary", np.array([0, 0, 1, 1]), np.array([0, 1]),
-        label=np.array([0, 1, 1, 0]), probabilities=p,
-    )  # fmt: skip
+        "binary",
+        np.array([0, 0, 1, 1]),
+        np.array([0, 1]),
+        label=np.array([0, 1, 1, 0]),
+        probabilities=p,
+    )
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == 0.5
     assert found["f1"] == 0.5
@@ -26,26 +29,33 @@ def test_classification_by_hand():
 def test_f1_weighs_every_class_alike():
     truth, label = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 0, 0])
     found = judged(
-        "binary", truth, np.array([0, 1]), label=label,
+        "binary",
+        truth,
+        np.array([0, 1]),
+        label=label,
         probabilities=np.tile(np.float32([0.6, 0.4]), (5, 1)),
-    )  # fmt: skip
+    )
     assert found["f1"] == pytest.approx((8 / 9 + 0) / 2)
 
 
 def test_several_classes_are_ranked_one_against_the_rest():
     found = judged(
-        "multiclass", np.array(["a", "b", "c"]), np.array(["a", "b", "c"]),
-        label=np.array(["a", "b", "b"]), probabilities=np.eye(3, dtype=np.float32),
-    )  # fmt: skip
+        "multiclass",
+        np.array(["a", "b", "c"]),
+        np.array(["a", "b", "c"]),
+        label=np.array(["a", "b", "b"]),
+        probabilities=np.eye(3, dtype=np.float32),
+    )
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["roc_auc"] == found["pr_auc"] == 1  # each class is most probable where it is true
 
 
 def test_regression_by_hand():
     found = judged(
-        "regression", np.array([[1.0], [2.0], [3.0]]),
+        "regression",
+        np.array([[1.0], [2.0], [3.0]]),
         value=np.array([[1.0], [2.0], [5.0]], np.float32),
-    )  # fmt: skip
+    )
     assert found["mae"] == pytest.approx(2 / 3)
     assert found["rmse"] == pytest.approx(np.sqrt(4 / 3))
     assert found["r2"] == pytest.approx(1 - 4 / 2)
@@ -107,9 +117,10 @@ def test_measure_two_classes_gives_the_positive_classs_own_figures(positive, rng
     answers = {"label": label, "probabilities": p}
     found = measure("binary", truth, answers, np.array([0, 1]), positive)
     for name, function in (
-        ("precision", metrics.precision_score), ("recall", metrics.recall_score),
+        ("precision", metrics.precision_score),
+        ("recall", metrics.recall_score),
         ("f1", metrics.f1_score),
-    ):  # fmt: skip
+    ):
         assert found[f"positive_{name}"] == function(truth, label, pos_label=positive)
         assert found[name] == pytest.approx(function(truth, label, average="macro"))
     area = metrics.average_precision_score(truth == positive, p[:, positive])
@@ -150,9 +161,12 @@ def test_never_answered_names_classes_with_rows_that_no_answer_is():
 def test_two_classes_are_ranked_by_the_second_alone(rng):
     truth = np.array([0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
     p = np.arange(10) / 10
-    found = measure("binary", truth, {"label": (p >= 0.5).astype(int),
-                                      "probabilities": np.column_stack([1 - p, p])},
-                    np.arange(2))  # fmt: skip
+    found = measure(
+        "binary",
+        truth,
+        {"label": (p >= 0.5).astype(int), "probabilities": np.column_stack([1 - p, p])},
+        np.arange(2),
+    )
     # The positives are first and third from the top: a precision of 1 and of 2/3.
     assert found["pr_auc"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["roc_auc"] == pytest.approx(15 / 16)

@@ -20,10 +20,18 @@ def test_metric_figures_puts_the_positive_class_before_means():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (0, "0"), ("-1", "-1"), ("fraud", "fraud"), ("über", "über"), ("not fraud", "“not fraud”"),
-        ("a,b", "“a,b”"), ("a\nb", "“a\\nb”"), ("\x1b[31m", "“\\x1b[31m”"), ("", "“”"),
-        ("x" * 24, "x" * 24), ("x" * 25, "x" * 23 + "…"),
+        (0, "0"),
+        ("-1", "-1"),
+        ("fraud", "fraud"),
+        ("über", "über"),
+        ("not fraud", "“not fraud”"),
+        ("a,b", "“a,b”"),
+        ("a\nb", "“a\\nb”"),
+        ("\x1b[31m", "“\\x1b[31m”"),
+        ("", "“”"),
+        ("x" * 24, "x" * 24),
+        ("x" * 25, "x" * 23 + "…"),
     ],
-)  # fmt: skip
+)
 def test_class_text_is_one_printable_short_phrase(name, text):
     assert class_text(name) == text

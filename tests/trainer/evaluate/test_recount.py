@@ -64,8 +64,9 @@ def test_areas_are_scikit_learns_with_weights(rng):
     found = recount("binary", truth, answers, classes)(counts)
     for i, count in enumerate(counts.T):
         for name, function in (
-            ("roc_auc", metrics.roc_auc_score), ("pr_auc", metrics.average_precision_score),
-        ):  # fmt: skip
+            ("roc_auc", metrics.roc_auc_score),
+            ("pr_auc", metrics.average_precision_score),
+        ):
             expected = function(truth, score, sample_weight=count)
             assert found[name][i] == pytest.approx(expected, abs=1e-12)
 
@@ -86,8 +87,9 @@ def test_a_resample_that_lost_a_class_has_the_metrics_of_its_rows_but_no_areas(r
 def test_certain_answers_that_are_wrong_cost_what_scikit_learn_says(rng):
     p = np.eye(2, dtype=np.float32)[[0, 0, 1, 1, 0]]
     answers = {"label": p.argmax(axis=1), "probabilities": p}
-    assert_as_repeated("binary", np.array([0, 1, 1, 0, 0]), answers, np.arange(2),
-                       np.ones((5, 1), np.int32))  # fmt: skip
+    assert_as_repeated(
+        "binary", np.array([0, 1, 1, 0, 0]), answers, np.arange(2), np.ones((5, 1), np.int32)
+    )
 
 
 @pytest.mark.parametrize("targets", [1, 3])

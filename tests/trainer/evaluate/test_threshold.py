@@ -35,9 +35,14 @@ def by_trying(aim, positive, p):
 
 
 AIMS = [
-    "f1", "balanced_accuracy", "accuracy", "recall@precision=0.7", "precision@recall=0.6",
-    "cost=1:5", "cost=2.5:0.5",
-]  # fmt: skip
+    "f1",
+    "balanced_accuracy",
+    "accuracy",
+    "recall@precision=0.7",
+    "precision@recall=0.6",
+    "cost=1:5",
+    "cost=2.5:0.5",
+]
 
 
 @pytest.mark.parametrize("digits", [1, 8])  # with many ties, and with none
@@ -126,30 +131,36 @@ def test_rows_of_one_class_are_refused(positive):
         choose(Aim("f1"), np.array(positive), np.float32([0.2, 0.4]))
 
 
-@pytest.mark.parametrize("text, aim", [
-    ("f1", Aim("f1")),
-    ("recall@precision=.9", Aim("recall@precision", (0.9,))),
-    ("precision@recall=1", Aim("precision@recall", (1.0,))),
-    ("cost=1:2.5", Aim("cost", (1.0, 2.5))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, aim",
+    [
+        ("f1", Aim("f1")),
+        ("recall@precision=.9", Aim("recall@precision", (0.9,))),
+        ("precision@recall=1", Aim("precision@recall", (1.0,))),
+        ("cost=1:2.5", Aim("cost", (1.0, 2.5))),
+    ],
+)
 def test_aims_are_read(text, aim):
     assert Aim.parse(text) == aim
 
 
-@pytest.mark.parametrize("text, message", [
-    ("", "expected an aim, one of f1, balanced_accuracy"),
-    ("recall", "expected an aim, one of f1, balanced_accuracy"),
-    ("f1=0.5", "expected an aim, one of f1, balanced_accuracy"),
-    ("recall@precision", "expected a number in"),
-    ("recall@precision=1.5", "expected a number in"),
-    ("precision@recall=0", "expected a number in"),
-    ("precision@recall=nan", "expected a number in"),
-    ("precision@recall=0.5:0.5", "expected a number in"),
-    ("cost=1", "what a false positive and a false negative cost"),
-    ("cost=1:0", "what a false positive and a false negative cost"),
-    ("cost=1:1e999", "what a false positive and a false negative cost"),
-    ("cost=-1:5", "what a false positive and a false negative cost"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "expected an aim, one of f1, balanced_accuracy"),
+        ("recall", "expected an aim, one of f1, balanced_accuracy"),
+        ("f1=0.5", "expected an aim, one of f1, balanced_accuracy"),
+        ("recall@precision", "expected a number in"),
+        ("recall@precision=1.5", "expected a number in"),
+        ("precision@recall=0", "expected a number in"),
+        ("precision@recall=nan", "expected a number in"),
+        ("precision@recall=0.5:0.5", "expected a number in"),
+        ("cost=1", "what a false positive and a false negative cost"),
+        ("cost=1:0", "what a false positive and a false negative cost"),
+        ("cost=1:1e999", "what a false positive and a false negative cost"),
+        ("cost=-1:5", "what a false positive and a false negative cost"),
+    ],
+)
 def test_what_is_no_aim_is_refused(text, message):
     with pytest.raises(ValueError, match=message) as refusal:
         Aim.parse(text)

@@ -76,11 +76,22 @@ def export(tmp_path_factory):
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
             config = Config(data=data, learning_rate=0.01, **choices)
             model = Model.untrained(
-                table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
+                table,
+                rows,
+                layers=config.layers,
+                loss=config.loss_for(table.task),
+                rng=rng,
                 encoding=config.feature_encoding(),
-            )  # fmt: skip
-            Run(model.network, model.loss, config.update(), model.rows(table, rows),
-                epochs=10, batch_size=32, rng=rng).go()  # fmt: skip
+            )
+            Run(
+                model.network,
+                model.loss,
+                config.update(),
+                model.rows(table, rows),
+                epochs=10,
+                batch_size=32,
+                rng=rng,
+            ).go()
             graph = build_graph(model)
             made[kind] = Exported(table, model, graph, GraphSession(graph))
         return made[kind]
@@ -137,10 +148,8 @@ def _in_bytes(
         rounds = place < len(whole) or last == "float"
         target = Quantization.over(x.min(), x.max()) if rounds else None
         layers.append(
-            IntegerDense(
-                W, b, scales, source=source, target=target, activation=name, bits=bits
-            )
-        )  # fmt: skip
+            IntegerDense(W, b, scales, source=source, target=target, activation=name, bits=bits)
+        )
         source = target
     if last != "integer":
         layers.append(Dense(model.network.n_outputs))

@@ -58,12 +58,15 @@ def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
     assert found.label_agreement == 1
 
 
-@pytest.mark.parametrize("offset, scale, nodes", [
-    ([0, 0], [4, 4], {"Sub", "Div"}),
-    ([0, 0], [1, 4], {"Sub", "Div"}),
-    ([3, 0], [1, 1], {"Sub", "Div"}),
-    ([0, 0], [1, 1], set()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "offset, scale, nodes",
+    [
+        ([0, 0], [4, 4], {"Sub", "Div"}),
+        ([0, 0], [1, 4], {"Sub", "Div"}),
+        ([3, 0], [1, 1], {"Sub", "Div"}),
+        ([0, 0], [1, 1], set()),
+    ],
+)
 def test_numbers_are_scaled_unless_it_would_change_none(offset, scale, nodes, rng):
     rows = Records.of_numbers(["a", "b"], rng.normal(2, 3, size=(ROWS, 2)))
     model = model_of(rows, rng)
@@ -91,9 +94,12 @@ def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
     faces = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
     kinds = onnx.TensorProto
     assert faces == {
-        "few": kinds.STRING, "x": kinds.FLOAT, "many": kinds.STRING, "yes": kinds.FLOAT,
+        "few": kinds.STRING,
+        "x": kinds.FLOAT,
+        "many": kinds.STRING,
+        "yes": kinds.FLOAT,
         "when": kinds.DOUBLE,
-    }  # fmt: skip
+    }
     assert {(o.domain, o.version) for o in proto.opset_import} == {("", 17), ("ai.onnx.ml", 3)}
 
 
@@ -105,9 +111,11 @@ def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
     hours = days + pd.to_timedelta(np.arange(len(days)) % 24, unit="h")
     seconds = hours.to_numpy().astype("datetime64[s]").astype(np.float64)
     for part, expected in (
-        ("when_day", days.day), ("when_month", days.month - 1), ("when_weekday", days.day_of_week),
+        ("when_day", days.day),
+        ("when_month", days.month - 1),
+        ("when_weekday", days.day_of_week),
         ("when_hour", hours.hour),
-    ):  # fmt: skip
+    ):
         kind = onnx.TensorProto.FLOAT
         wanted = onnx.helper.make_tensor_value_info(part, kind, None)
         probe = onnx.ModelProto()
@@ -116,10 +124,12 @@ def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
         probe.graph.output.append(wanted)
         n = len(seconds)
         inputs = {
-            "few": np.full((n, 1), ""), "many": np.full((n, 1), ""),
-            "x": np.zeros((n, 1), np.float32), "yes": np.zeros((n, 1), np.float32),
+            "few": np.full((n, 1), ""),
+            "many": np.full((n, 1), ""),
+            "x": np.zeros((n, 1), np.float32),
+            "yes": np.zeros((n, 1), np.float32),
             "when": seconds[:, None],
-        }  # fmt: skip
+        }
         got = GraphSession(probe.SerializeToString()).run(inputs)[part]
         found = got[:, 0] if part == "when_day" else got.argmax(axis=1)
         np.testing.assert_array_equal(found, expected)
@@ -162,7 +172,11 @@ def test_names_of_inputs_are_distinct_whatever_the_columns_are_called():
     names = ["label", "label_input", "label_input_", "value", "features", "probabilities", "x"]
     found = input_names([Column(name, "category") for name in names])
     assert found == {
-        "label": "label_input__", "label_input": "label_input", "label_input_": "label_input_",
-        "value": "value_input", "features": "features", "probabilities": "probabilities_input",
+        "label": "label_input__",
+        "label_input": "label_input",
+        "label_input_": "label_input_",
+        "value": "value_input",
+        "features": "features",
+        "probabilities": "probabilities_input",
         "x": "x",
-    }  # fmt: skip
+    }

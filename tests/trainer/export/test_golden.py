@@ -71,8 +71,12 @@ def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, expor
     found = SelfTest.from_bytes(golden_selftest(models, rng).to_bytes())
     assert list(found.expected) == list(models)
     rows = len(found.inputs["features"])
-    records = replace(exported.table.records, numbers=found.inputs["features"],
-                      dates=np.empty((rows, 0)), codes=np.empty((rows, 0), np.int32))  # fmt: skip
+    records = replace(
+        exported.table.records,
+        numbers=found.inputs["features"],
+        dates=np.empty((rows, 0)),
+        codes=np.empty((rows, 0), np.int32),
+    )
     for name, model in models.items():
         for output, array in model.answers(records).items():
             np.testing.assert_array_equal(found.expected[name].outputs[output], array)

@@ -23,9 +23,16 @@ from trainer.nn import (
 )
 
 KINDS = [
-    "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
-    "counts", "batch norm", "gelu batch norm",
-]  # fmt: skip
+    "multiclass",
+    "binary",
+    "text classes",
+    "regression",
+    "several targets",
+    "no hidden layer",
+    "counts",
+    "batch norm",
+    "gelu batch norm",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,24 +66,32 @@ def test_the_file_is_valid_pinned_and_whole(kind, export):
 @pytest.mark.parametrize(
     ("kind", "outputs"),
     [
-        ("multiclass", {"label": ("tensor(int64)", ["N"]),
-                        "probabilities": ("tensor(float)", ["N", 10])}),
-        ("binary", {"label": ("tensor(int64)", ["N"]),
-                    "probabilities": ("tensor(float)", ["N", 2])}),
-        ("text classes", {"label": ("tensor(string)", ["N"]),
-                          "probabilities": ("tensor(float)", ["N", 3])}),
+        (
+            "multiclass",
+            {"label": ("tensor(int64)", ["N"]), "probabilities": ("tensor(float)", ["N", 10])},
+        ),
+        (
+            "binary",
+            {"label": ("tensor(int64)", ["N"]), "probabilities": ("tensor(float)", ["N", 2])},
+        ),
+        (
+            "text classes",
+            {"label": ("tensor(string)", ["N"]), "probabilities": ("tensor(float)", ["N", 3])},
+        ),
         ("regression", {"value": ("tensor(float)", ["N", 1])}),
         ("several targets", {"value": ("tensor(float)", ["N", 3])}),
     ],
-)  # fmt: skip
+)
 def test_the_graphs_face_is_the_contracts(kind, outputs, export):
     exported = export(kind)
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     (features,) = session.get_inputs()
     width = len(exported.table.records.columns)
     assert (features.name, features.type, features.shape) == (
-        "features", "tensor(float)", ["N", width],
-    )  # fmt: skip
+        "features",
+        "tensor(float)",
+        ["N", width],
+    )
     assert {o.name: (o.type, o.shape) for o in session.get_outputs()} == outputs
 
 
@@ -116,7 +131,7 @@ def answered_alike(model, layers, rng, rows=200):
     "activation",
     [*ACTIVATIONS, LeakyReLU(0.3), ELU(0.5), ELU(2.0)],
     ids=str,
-)  # fmt: skip
+)
 def test_every_activation_answers_alike(activation, export, rng):
     layers = [Dense(20, activation), Dense(20, copy.deepcopy(activation))]
     assert answered_alike(export("multiclass").model, layers, rng) < 1e-5

@@ -60,9 +60,13 @@ def mixed():
         source="t", records=records, target=rng.choice(["a", "b", "c"], n), target_names=("y",)
     )
     model = Model.untrained(
-        table, np.arange(n), layers=lambda k: [Dense(k)], loss=CategoricalCrossEntropy(), rng=rng,
+        table,
+        np.arange(n),
+        layers=lambda k: [Dense(k)],
+        loss=CategoricalCrossEntropy(),
+        rng=rng,
         encoding=Encoding(rare=1),
-    )  # fmt: skip
+    )
     # At first they are next to 0, as is what a network makes of them.
     model.network.parameters[...] = rng.normal(size=model.network.n_parameters)
     return model, records
@@ -76,8 +80,9 @@ def mixed():
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
 def test_a_layer_becomes_one_operator_on_bytes(columns, bits, last, export, in_bytes, optimized):
     exported, rng = export("multiclass"), np.random.default_rng(1)
-    model = in_bytes(exported.model, exported.table.records, rng, bits=bits, last=last,
-                     columns=columns)  # fmt: skip
+    model = in_bytes(
+        exported.model, exported.table.records, rng, bits=bits, last=last, columns=columns
+    )
     found = operators(optimized(build_graph(model)))
     layers = sum(isinstance(layer, IntegerDense) for layer in model.network.layers)
     assert layers == 2 + (last == "integer")
@@ -97,9 +102,7 @@ def test_another_activation_stands_between_two_of_them(
     activation, last, export, in_bytes, optimized
 ):
     exported, rng = export("regression"), np.random.default_rng(1)
-    model = in_bytes(
-        exported.model, exported.table.records, rng, activation=activation, last=last
-    )  # fmt: skip
+    model = in_bytes(exported.model, exported.table.records, rng, activation=activation, last=last)
     found = operators(optimized(build_graph(model)))
     assert found.count("QGemm") == 2 + (last == "integer")
     assert found.count("QuantizeLinear") == 2 + (last != "unrounded")
@@ -145,9 +148,14 @@ def test_every_kind_of_layer_answers_as_numpy_does(
     for seed, kind in enumerate(KINDS):
         exported, rng = export(kind), np.random.default_rng(seed)
         model = in_bytes(
-            exported.model, exported.table.records, rng, activation=activation, bits=bits,
-            last=last, columns=columns,
-        )  # fmt: skip
+            exported.model,
+            exported.table.records,
+            rng,
+            activation=activation,
+            bits=bits,
+            last=last,
+            columns=columns,
+        )
         held_out = exported.table.records.take(slice(60))
         session = GraphSession(build_graph(model))
         found = check_parity(model, session, held_out, synthetic_records(model, rng))
@@ -160,17 +168,26 @@ def coarser(layer):
     """The layer with an input of steps half as large again."""
     source = Quantization(layer.source.scale * np.float32(1.5), layer.source.zero_point)
     return IntegerDense(
-        layer.W, layer.b, layer.scales, source=source, target=layer.target,
-        activation=layer.activation.name, bits=layer.bits,
-    )  # fmt: skip
+        layer.W,
+        layer.b,
+        layer.scales,
+        source=source,
+        target=layer.target,
+        activation=layer.activation.name,
+        bits=layer.bits,
+    )
 
 
 def unrounded(layer):
     """The layer with an output in float32."""
     return IntegerDense(
-        layer.W, layer.b, layer.scales, source=layer.source, activation=layer.activation.name,
+        layer.W,
+        layer.b,
+        layer.scales,
+        source=layer.source,
+        activation=layer.activation.name,
         bits=layer.bits,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,12 +214,27 @@ def unrounded(layer):
         lambda a, b, c: [a, Dense(20, "relu"), Select(np.arange(3, 16)), c],
     ],
     ids=[
-        "dense first", "then a norm", "then branches", "in a branch", "alone in a branch", "alone",
-        "another source", "floats between", "some bytes", "dropout between", "some of a dense",
-        "some of some", "some to a norm", "some to branches", "some bytes to a dense", "some ends",
-        "a line between", "a dense between", "some of a dense between",
+        "dense first",
+        "then a norm",
+        "then branches",
+        "in a branch",
+        "alone in a branch",
+        "alone",
+        "another source",
+        "floats between",
+        "some bytes",
+        "dropout between",
+        "some of a dense",
+        "some of some",
+        "some to a norm",
+        "some to branches",
+        "some bytes to a dense",
+        "some ends",
+        "a line between",
+        "a dense between",
+        "some of a dense between",
     ],
-)  # fmt: skip
+)
 def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rng):
     exported = export("multiclass")
     whole = in_bytes(exported.model, exported.table.records, rng).network.layers
@@ -267,9 +299,15 @@ def test_a_runtime_that_fuses_nothing_answers_alike(
 ):
     exported = export("multiclass")
     model = in_bytes(
-        exported.model, exported.table.records, rng, activation=activation, bits=4, last=last,
-        columns=columns, hidden=(80, 40),
-    )  # fmt: skip
+        exported.model,
+        exported.table.records,
+        rng,
+        activation=activation,
+        bits=4,
+        last=last,
+        columns=columns,
+        hidden=(80, 40),
+    )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = onnxruntime.InferenceSession(

@@ -55,13 +55,22 @@ COMPRESSION = CompressionSummary(
     max_drop=0.01,
     tried=[
         CompressionCandidate(
-            name=name, bits=8, inputs=64, hidden=[24, 13], parameters=9, size_bytes=9,
-            zipped_bytes=9, latency_us=times, validation=0.9, drop=0.001, kept=True,
+            name=name,
+            bits=8,
+            inputs=64,
+            hidden=[24, 13],
+            parameters=9,
+            size_bytes=9,
+            zipped_bytes=9,
+            latency_us=times,
+            validation=0.9,
+            drop=0.001,
+            kept=True,
             tested=MetricDrop(drop=0.002, interval=(-0.01, 0.02)),
         )
         for name, times in TIMES.items()
     ],
-)  # fmt: skip
+)
 
 
 @pytest.mark.slow

@@ -15,9 +15,16 @@ from trainer.export.parity import ParityError, check_parity, tolerances
 from trainer.nn import Dense, IntegerDense, Network, Quantization
 
 KINDS = [
-    "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
-    "counts", "batch norm", "gelu batch norm",
-]  # fmt: skip
+    "multiclass",
+    "binary",
+    "text classes",
+    "regression",
+    "several targets",
+    "no hidden layer",
+    "counts",
+    "batch norm",
+    "gelu batch norm",
+]
 
 
 def numpy_forward(graph, x):
@@ -347,13 +354,17 @@ def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
     first[0] = 1
     layers = [  # the first input, rounded to a whole number, and that to an even one
         IntegerDense(
-            first, np.zeros(1, np.int32), np.ones(1, np.float32),
-            source=Quantization(np.float32(1), 0), target=halved, activation="relu",
+            first,
+            np.zeros(1, np.int32),
+            np.ones(1, np.float32),
+            source=Quantization(np.float32(1), 0),
+            target=halved,
+            activation="relu",
         ),
         IntegerDense(
             np.ones((1, 1), np.int8), np.zeros(1, np.int32), np.ones(1, np.float32), source=halved
         ),
-    ]  # fmt: skip
+    ]
     model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
     x = np.zeros((8, width), np.float32)
     x[:, 0] = 4, 4.25, 254.4, -9, 3, 2.5, 5, 400  # the last one is cut to 255
@@ -381,9 +392,17 @@ def with_one_changed(graph, name, place, by):
 
 @pytest.mark.parametrize(
     "bits, name, by",
-    [(8, "W1", 1), (7, "W1", -1), (4, "W1_packed", 1), (4, "W1_packed", 16), (8, "W3", 1),
-     (8, "b1", 400), (8, "o1_in", 1), (8, "o2_in", 1)],
-)  # fmt: skip
+    [
+        (8, "W1", 1),
+        (7, "W1", -1),
+        (4, "W1_packed", 1),
+        (4, "W1_packed", 16),
+        (8, "W3", 1),
+        (8, "b1", 400),
+        (8, "o1_in", 1),
+        (8, "o2_in", 1),
+    ],
+)
 def test_a_byte_that_is_not_as_it_should_be_is_caught(bits, name, by, export, in_bytes, rng):
     exported = export("binary")
     rows = exported.table.records
@@ -393,9 +412,7 @@ def test_a_byte_that_is_not_as_it_should_be_is_caught(bits, name, by, export, in
     # A place whose neighbours on either side leave room for one more.
     place = 0 if name.startswith("o") else 7
     with pytest.raises(ParityError, match="expected the exported graph to answer"):
-        check_parity(
-            model, GraphSession(with_one_changed(graph, name, place, by)), rows, synthetic
-        )  # fmt: skip
+        check_parity(model, GraphSession(with_one_changed(graph, name, place, by)), rows, synthetic)
 
 
 class Saturating(IntegerDense):
@@ -423,11 +440,16 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
     model = in_bytes(exported.model, exported.table.records, rng, bits=bits, runs_here=False)
     layers = [
         Saturating(
-            own.W, own.b, own.scales,
-            source=own.source, target=own.target, activation=own.activation.name, bits=own.bits,
+            own.W,
+            own.b,
+            own.scales,
+            source=own.source,
+            target=own.target,
+            activation=own.activation.name,
+            bits=own.bits,
         )
         for own in model.network.layers
-    ]  # fmt: skip
+    ]
     network = Network(model.network.n_inputs, layers, rng=rng)
     selftest = golden_selftest({"int8": model}, rng)
     golden = Records(model.encoder.columns, selftest.inputs["features"])
@@ -445,9 +467,12 @@ def test_a_step_is_followed_through_narrow_layers(seed, activation, export, in_b
     model = unscaled(export("regression").model)
     columns, width = model.encoder.columns, model.network.n_inputs
     model = in_bytes(
-        model, Records(columns, rng.normal(size=(50, width)).astype(np.float32)), rng,
-        hidden=(2, 3, 2), activation=activation,
-    )  # fmt: skip
+        model,
+        Records(columns, rng.normal(size=(50, width)).astype(np.float32)),
+        rng,
+        hidden=(2, 3, 2),
+        activation=activation,
+    )
     x = rng.normal(size=(1000, width)).astype(np.float32)
     # Each row has one number in the middle of two bytes, and is answered on either side of it.
     scale = model.network.layers[0].source.scale
@@ -471,10 +496,11 @@ def test_one_step_before_a_layer_may_be_many_behind_it(b, export):
     first = np.zeros((width, 1), np.int8)
     first[0] = 127
     layers = [
-        IntegerDense(first, np.array([b], np.int32), ones, source=whole, target=whole,
-                     activation="relu"),
+        IntegerDense(
+            first, np.array([b], np.int32), ones, source=whole, target=whole, activation="relu"
+        ),
         IntegerDense(np.ones((1, 1), np.int8), np.zeros(1, np.int32), ones, source=whole),
-    ]  # fmt: skip
+    ]
     model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
     x = np.zeros((3, width), np.float32)
     x[:, 0] = 0.5, 0.499, 0.501

@@ -13,8 +13,16 @@ from trainer.nn import Dense, Network, Select
 
 DTYPES = [("int8", 4), ("int8", 8), ("float32", 8)]
 UNPACKING = {
-    "Mod", "Div", "Concat", "Cast", "Sub", "CumSum", "Unsqueeze", "ConstantOfShape", "ScatterND",
-}  # fmt: skip
+    "Mod",
+    "Div",
+    "Concat",
+    "Cast",
+    "Sub",
+    "CumSum",
+    "Unsqueeze",
+    "ConstantOfShape",
+    "ScatterND",
+}
 
 
 def drawn(rng, shape, dtype, bits):
@@ -34,12 +42,15 @@ def laid_out(W, looked_at=None, bits=8):
     kind = helper.np_dtype_to_tensor_dtype(W.dtype)
     proto = helper.make_model(
         helper.make_graph(
-            graph.nodes, "t", [], [helper.make_tensor_value_info("answer", kind, [None, None])],
+            graph.nodes,
+            "t",
+            [],
+            [helper.make_tensor_value_info("answer", kind, [None, None])],
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-    )  # fmt: skip
+    )
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -80,9 +91,19 @@ def test_a_matrix_is_what_went_in(shape, dtype, bits, rng):
 
 @pytest.mark.parametrize(
     "n_in, n, units",
-    [(6, 3, 2), (7, 4, 5), (300, 140, 20), (300, 140, 21), (300, 141, 20), (301, 141, 21),
-     (300, 299, 20), (300, 300, 20), (301, 300, 40), (784, 1, 64)],
-)  # fmt: skip
+    [
+        (6, 3, 2),
+        (7, 4, 5),
+        (300, 140, 20),
+        (300, 140, 21),
+        (300, 141, 20),
+        (301, 141, 21),
+        (300, 299, 20),
+        (300, 300, 20),
+        (301, 300, 40),
+        (784, 1, 64),
+    ],
+)
 @pytest.mark.parametrize("dtype, bits", DTYPES)
 def test_inputs_that_are_not_looked_at_have_rows_of_zeros(n_in, n, units, dtype, bits, rng):
     W, columns = drawn(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
@@ -103,8 +124,9 @@ def test_columns_may_lie_far_apart(columns, rng):
 def test_what_is_small_is_stored_plain(dtype, bits, rng):
     W = drawn(rng, (10, 8), dtype, bits)
     for looked_at, expected in (
-        (None, W), (looking_at(range(10), 12), spread(W, range(10), 12)),
-    ):  # fmt: skip
+        (None, W),
+        (looking_at(range(10), 12), spread(W, range(10), 12)),
+    ):
         proto = laid_out(W, looked_at, bits)
         assert [node.op_type for node in proto.graph.node] == ["Identity"]
         (stored,) = proto.graph.initializer
@@ -143,7 +165,7 @@ def test_it_is_unpacked_once_when_the_graph_is_loaded(some, bits, export, in_byt
     columns = np.sort(rng.permutation(64)[:40]) if some else None
     model = in_bytes(
         exported.model, exported.table.records, rng, bits=bits, hidden=(80, 40), columns=columns
-    )  # fmt: skip
+    )
     graph = build_graph(model)
     before = [node.op_type for node in onnx.load_from_string(graph).graph.node]
     assert ("Mod" in before) == (bits == 4)

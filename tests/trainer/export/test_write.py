@@ -42,8 +42,11 @@ def test_staged_versions_are_no_versions_and_keep_their_numbers(tmp_path, templa
         return write_bundle(tmp_path, "digits", files, numbered(template), accept, **options).name
 
     assert [write(), write(stage=True), write(stage=True), write()] == [
-        "1", "staged-2", "staged-3", "4",
-    ]  # fmt: skip
+        "1",
+        "staged-2",
+        "staged-3",
+        "4",
+    ]
     assert list_versions(tmp_path / "digits") == [1, 4]
     (tmp_path / "digits" / "staged-3").rename(tmp_path / "digits" / "3")
     assert write() == "5"
@@ -64,9 +67,13 @@ def test_the_highest_version_is_followed_whatever_is_missing_below(tmp_path, tem
 def test_writers_at_once_get_a_version_each(tmp_path, template):
     with ThreadPoolExecutor(8) as pool:
         paths = list(
-            pool.map(lambda i: write_bundle(tmp_path, "digits", {"i.bin": bytes([i])},
-                                            numbered(template), accept), range(16))
-        )  # fmt: skip
+            pool.map(
+                lambda i: write_bundle(
+                    tmp_path, "digits", {"i.bin": bytes([i])}, numbered(template), accept
+                ),
+                range(16),
+            )
+        )
     assert sorted(int(p.name) for p in paths) == list(range(1, 17))
     assert sorted((p / "i.bin").read_bytes() for p in paths) == [bytes([i]) for i in range(16)]
     assert not (tmp_path / "digits" / BUILDING).exists()
@@ -167,9 +174,20 @@ def test_fit_killed_at_any_moment_leaves_whole_versions_and_runs(tmp_path):
     """All that `trainer fit` writes: a checkpoint, the bundle, and what it keeps of the run."""
     models, runs = tmp_path / "models", tmp_path / "runs"
     command = [
-        "fit", "moons", "--models", str(models), "--runs", str(runs), "--epochs", "2", "--hidden",
-        "4", "--skip-baselines", "--checkpoint", str(tmp_path / "state.npz"),
-    ]  # fmt: skip
+        "fit",
+        "moons",
+        "--models",
+        str(models),
+        "--runs",
+        str(runs),
+        "--epochs",
+        "2",
+        "--hidden",
+        "4",
+        "--skip-baselines",
+        "--checkpoint",
+        str(tmp_path / "state.npz"),
+    ]
     with every_moment(tmp_path) as moments:
         main(command, standalone_mode=False)
     assert moments.calls == {"mkdir", "write", "fsync", "rename", "unlink"}
@@ -189,9 +207,12 @@ def test_fit_killed_at_any_moment_leaves_whole_versions_and_runs(tmp_path):
             assert tree(models / "moons" / str(version)) == last
         found.add((checkpoint, versions_of(models / "moons") == [1], run))
     assert found == {
-        (False, False, False), (True, False, False), (True, True, False), (False, True, False),
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (False, True, False),
         (False, True, True),
-    }  # fmt: skip
+    }
 
 
 def versions_of(folder):

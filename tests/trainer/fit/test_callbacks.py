@@ -33,8 +33,15 @@ from trainer.nn import (
 
 def a_run(epochs, rng):
     rows = Rows(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
-    return Run(Network(1, [Dense(1)], rng=rng), MeanSquaredError(), Update(SGD(1)), rows,
-               epochs=epochs, batch_size=1, rng=rng)  # fmt: skip
+    return Run(
+        Network(1, [Dense(1)], rng=rng),
+        MeanSquaredError(),
+        Update(SGD(1)),
+        rows,
+        epochs=epochs,
+        batch_size=1,
+        rng=rng,
+    )
 
 
 def replay(callback, losses, rng, state=None):
@@ -126,10 +133,16 @@ def moons_run(callbacks, epochs=3):
     rows = Rows(x.astype(np.float32), y.astype(np.int64))
     network = Network(2, [Dense(4, "tanh"), Dense(2)], rng=np.random.default_rng(0))
     return Run(
-        network, CategoricalCrossEntropy(), Update(SGD(0.1), schedule=Exponential()), rows,
-        epochs=epochs, batch_size=25, rng=np.random.default_rng(1), validation=rows,
+        network,
+        CategoricalCrossEntropy(),
+        Update(SGD(0.1), schedule=Exponential()),
+        rows,
+        epochs=epochs,
+        batch_size=25,
+        rng=np.random.default_rng(1),
+        validation=rows,
         callbacks=callbacks,
-    )  # fmt: skip
+    )
 
 
 def test_the_model_checkpoint_holds_the_best_weights(rng, tmp_path):

@@ -48,10 +48,17 @@ def a_run(update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, **opti
     rng = np.random.default_rng(5)
     layers = [Dense(8), BatchNorm("relu"), Dropout(0.3), Dense(2)]
     return Run(
-        Network(3, layers, rng=rng), CategoricalCrossEntropy(), UPDATES[update](), rows or data(),
-        epochs=epochs, batch_size=BATCH, rng=rng, validation=data(1), callbacks=callbacks,
+        Network(3, layers, rng=rng),
+        CategoricalCrossEntropy(),
+        UPDATES[update](),
+        rows or data(),
+        epochs=epochs,
+        batch_size=BATCH,
+        rng=rng,
+        validation=data(1),
+        callbacks=callbacks,
         **options,
-    )  # fmt: skip
+    )
 
 
 class KilledError(Exception):
@@ -171,8 +178,22 @@ def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
 
     def fit(name, *more):
         """The graph, and each state that the disk was in."""
-        command = ["fit", "wine", "--models", str(tmp_path), "--name", name, "--dropout", "0.2",
-                   "--hidden", "8", "--epochs", "6", "--skip-baselines", *more]  # fmt: skip
+        command = [
+            "fit",
+            "wine",
+            "--models",
+            str(tmp_path),
+            "--name",
+            name,
+            "--dropout",
+            "0.2",
+            "--hidden",
+            "8",
+            "--epochs",
+            "6",
+            "--skip-baselines",
+            *more,
+        ]
         with every_moment(tmp_path) as moments:
             done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
@@ -180,8 +201,9 @@ def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
         return (tmp_path / name / "1" / "model.onnx").read_bytes(), moments.states
 
     def saves(states):
-        return list(dict.fromkeys(state[checkpoint.name] for state in states
-                                  if checkpoint.name in state))  # fmt: skip
+        return list(
+            dict.fromkeys(state[checkpoint.name] for state in states if checkpoint.name in state)
+        )
 
     whole, _ = fit("whole")
     _, states = fit("killed", "--checkpoint", str(checkpoint))

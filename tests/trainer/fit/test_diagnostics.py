@@ -66,10 +66,15 @@ def watched(net=None, rows=None, loss=None, optimizer=None, epochs=8, diverges=F
     """The findings of a run that is watched."""
     watch = Diagnostics()
     run = Run(
-        net or network(), loss or CategoricalCrossEntropy(), Update(optimizer or Adam(0.005)),
-        rows or classes(), epochs=epochs, batch_size=20, rng=np.random.default_rng(0),
+        net or network(),
+        loss or CategoricalCrossEntropy(),
+        Update(optimizer or Adam(0.005)),
+        rows or classes(),
+        epochs=epochs,
+        batch_size=20,
+        rng=np.random.default_rng(0),
         callbacks=[watch],
-    )  # fmt: skip
+    )
     if diverges:
         with pytest.raises(TrainingDivergedError):
             run.go()
@@ -172,13 +177,31 @@ def small_updates():
 
 
 SEEDED = (
-    label_shape, one_class, unscaled_features, unscaled_targets, symmetry, initial_loss,
-    wrong_gradient, cannot_overfit, exploding_loss, flat_loss, saturation, dead_relu,
-    vanishing_gradient, exploding_gradient, large_updates, small_updates,
-)  # fmt: skip
+    label_shape,
+    one_class,
+    unscaled_features,
+    unscaled_targets,
+    symmetry,
+    initial_loss,
+    wrong_gradient,
+    cannot_overfit,
+    exploding_loss,
+    flat_loss,
+    saturation,
+    dead_relu,
+    vanishing_gradient,
+    exploding_gradient,
+    large_updates,
+    small_updates,
+)
 # The layer that has the fault, if it is one layer's.
-LAYER = {"wrong_gradient": "W of layer 1", "saturation": "layer 2", "dead_relu": "layer 2",
-         "vanishing_gradient": "layer 1", "symmetry": "layer 1"}  # fmt: skip
+LAYER = {
+    "wrong_gradient": "W of layer 1",
+    "saturation": "layer 2",
+    "dead_relu": "layer 2",
+    "vanishing_gradient": "layer 1",
+    "symmetry": "layer 1",
+}
 
 
 @pytest.mark.slow
@@ -230,8 +253,16 @@ def test_the_findings_of_a_run_are_reported_once_as_they_come():
     net = network(Dense(32, "relu"), Dense(32, "relu"), Dense(CLASSES))
     net.layers[1].b[:20] = -100
     watch = Diagnostics(told.append)
-    Run(net, CategoricalCrossEntropy(), Update(Adam(0.005)), classes(), epochs=8, batch_size=20,
-        rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    Run(
+        net,
+        CategoricalCrossEntropy(),
+        Update(Adam(0.005)),
+        classes(),
+        epochs=8,
+        batch_size=20,
+        rng=np.random.default_rng(0),
+        callbacks=[watch],
+    ).go()
     assert told == watch.findings
     assert [m.fault for m in told] == ["dead_relu"]
 
@@ -239,8 +270,16 @@ def test_the_findings_of_a_run_are_reported_once_as_they_come():
 def test_a_watched_run_ends_in_the_same_bits():
     def outcome(callbacks):
         net = network(Dense(16), BatchNorm("relu"), Dropout(0.3), Dense(CLASSES))
-        Run(net, CategoricalCrossEntropy(), Update(Adam(0.01)), classes(), epochs=5, batch_size=20,
-            rng=np.random.default_rng(0), callbacks=callbacks).go()  # fmt: skip
+        Run(
+            net,
+            CategoricalCrossEntropy(),
+            Update(Adam(0.01)),
+            classes(),
+            epochs=5,
+            batch_size=20,
+            rng=np.random.default_rng(0),
+            callbacks=callbacks,
+        ).go()
         return net.snapshot()
 
     np.testing.assert_equal(outcome([Diagnostics()]), outcome([]))
@@ -256,8 +295,16 @@ def test_a_stream_is_watched_too():
     net = network(Dense(32, "relu"), Dense(CLASSES))
     net.layers[0].b[:] = -100
     watch = Diagnostics()
-    Run(net, CategoricalCrossEntropy(), Update(Adam(0.005)), stream, epochs=2, batch_size=20,
-        rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    Run(
+        net,
+        CategoricalCrossEntropy(),
+        Update(Adam(0.005)),
+        stream,
+        epochs=2,
+        batch_size=20,
+        rng=np.random.default_rng(0),
+        callbacks=[watch],
+    ).go()
     assert "dead_relu" in [m.fault for m in watch.findings]
 
 
@@ -316,8 +363,11 @@ def test_units_whose_inputs_are_all_0_have_no_wrong_gradient(choices):
 
 
 def test_zeros_for_weights_are_no_wrong_gradient():
-    faults = {m.fault for m in check_run(Config(data="iris", epochs=2, initializer="zeros"))
-              if not m.healthy}  # fmt: skip
+    faults = {
+        m.fault
+        for m in check_run(Config(data="iris", epochs=2, initializer="zeros"))
+        if not m.healthy
+    }
     assert "symmetry" in faults
     assert "wrong_gradient" not in faults
 
@@ -351,8 +401,16 @@ def test_a_stream_of_small_batches_raises_no_alarm(size):
             yield rows.features[i : i + size], rows.targets[i : i + size], None
 
     watch = Diagnostics()
-    Run(network(), CategoricalCrossEntropy(), Update(Adam(0.002)), stream, epochs=8,
-        batch_size=size, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    Run(
+        network(),
+        CategoricalCrossEntropy(),
+        Update(Adam(0.002)),
+        stream,
+        epochs=8,
+        batch_size=size,
+        rng=np.random.default_rng(0),
+        callbacks=[watch],
+    ).go()
     assert watch.findings == []
 
 
@@ -361,15 +419,31 @@ def test_a_second_run_is_watched_afresh():
     for factor in (1, 100):
         rows = values()
         rows = Rows(rows.features, rows.targets * factor / 20)
-        Run(network(n_outputs=1), MeanSquaredError(), Update(Adam(0.005)), rows, epochs=4,
-            batch_size=20, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+        Run(
+            network(n_outputs=1),
+            MeanSquaredError(),
+            Update(Adam(0.005)),
+            rows,
+            epochs=4,
+            batch_size=20,
+            rng=np.random.default_rng(0),
+            callbacks=[watch],
+        ).go()
         assert watch.findings == []
 
 
 def test_long_runs_are_remembered_in_short():
     watch = Diagnostics()
-    Run(network(), CategoricalCrossEntropy(), Update(SGD(0.1)), classes(), epochs=600,
-        batch_size=200, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    Run(
+        network(),
+        CategoricalCrossEntropy(),
+        Update(SGD(0.1)),
+        classes(),
+        epochs=600,
+        batch_size=200,
+        rng=np.random.default_rng(0),
+        callbacks=[watch],
+    ).go()
     assert len(watch.measurements) < 200
 
 

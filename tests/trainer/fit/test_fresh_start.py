@@ -88,9 +88,16 @@ def a_run(seed, callbacks=(), update=None, epochs=4, loss=None):
     network = Network(3, [Dense(6), BatchNorm("relu"), Dropout(0.2), Dense(2)], rng=rng)
     rate = 0.1 if seed == 1 else 1e-4
     return Run(
-        network, loss or CategoricalCrossEntropy(), update or Update(SGD(rate)), rows(seed),
-        epochs=epochs, batch_size=16, rng=rng, validation=rows(seed + 9), callbacks=callbacks,
-    )  # fmt: skip
+        network,
+        loss or CategoricalCrossEntropy(),
+        update or Update(SGD(rate)),
+        rows(seed),
+        epochs=epochs,
+        batch_size=16,
+        rng=rng,
+        validation=rows(seed + 9),
+        callbacks=callbacks,
+    )
 
 
 def plain(value):
@@ -185,13 +192,16 @@ def test_the_checkpoint_of_a_run_that_is_over_is_not_taken_for_that_of_another_n
 
 UPDATES = {
     **{name: lambda kind=kind: Update(kind(0.01)) for name, kind in OPTIMIZERS.items()},
-    **{name: lambda kind=kind: Update(SGD(0.01), schedule=kind()) for name, kind in
-       SCHEDULES.items()},
+    **{
+        name: lambda kind=kind: Update(SGD(0.01), schedule=kind())
+        for name, kind in SCHEDULES.items()
+    },
     "plateau at once": lambda: Update(SGD(1.0), schedule=ReduceOnPlateau(1, 0.1, threshold=1)),
     "average": lambda: Update(Adam(0.01), average=WeightAverage(0.999)),
-    "regularizers": lambda: Update(Adam(), penalty=Penalty(0.1, 0.1), max_norm=MaxNorm(1),
-                                   clip_norm=1, clip_value=1),
-}  # fmt: skip
+    "regularizers": lambda: Update(
+        Adam(), penalty=Penalty(0.1, 0.1), max_norm=MaxNorm(1), clip_norm=1, clip_value=1
+    ),
+}
 
 
 @pytest.mark.parametrize("name", UPDATES)
@@ -217,8 +227,15 @@ def test_the_same_network_goes_on_with_what_its_optimizer_knows():
     first = a_run(1, update=update)
     first.go()
     steps = update.optimizer.steps
-    Run(first.network, first.loss, update, rows(1), epochs=1, batch_size=16,
-        rng=np.random.default_rng(0)).go()  # fmt: skip
+    Run(
+        first.network,
+        first.loss,
+        update,
+        rows(1),
+        epochs=1,
+        batch_size=16,
+        rng=np.random.default_rng(0),
+    ).go()
     assert update.optimizer.steps == steps + 4
 
 
@@ -227,6 +244,13 @@ def test_an_average_begins_anew_where_other_weights_were_loaded():
     first = a_run(1, update=update)
     first.go()
     first.network.parameters[...] = 5
-    Run(first.network, first.loss, update, rows(1), epochs=1, batch_size=60,
-        rng=np.random.default_rng(0)).go()  # fmt: skip
+    Run(
+        first.network,
+        first.loss,
+        update,
+        rows(1),
+        epochs=1,
+        batch_size=60,
+        rng=np.random.default_rng(0),
+    ).go()
     np.testing.assert_allclose(first.network.parameters, 5, atol=1e-3)

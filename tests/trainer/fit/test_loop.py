@@ -21,9 +21,13 @@ def fitted(seed=0, **options):
     data = rows(np.random.default_rng(1))
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
     history = train(
-        network, CategoricalCrossEntropy(), Update(Adam(0.01)), data,
-        rng=np.random.default_rng(seed), **{"epochs": 5, "batch_size": 16, **options},
-    )  # fmt: skip
+        network,
+        CategoricalCrossEntropy(),
+        Update(Adam(0.01)),
+        data,
+        rng=np.random.default_rng(seed),
+        **{"epochs": 5, "batch_size": 16, **options},
+    )
     return network, history
 
 
@@ -43,8 +47,15 @@ def spied(n=10, batch_size=4, epochs=3):
     spy = Spy()
     network = Network(1, [Dense(1)], rng=np.random.default_rng(0))
     data = Rows(np.zeros((n, 1), np.float32), np.arange(n, dtype=np.float32)[:, None])
-    train(network, spy, Update(SGD(1e-6)), data, epochs=epochs, batch_size=batch_size,
-          rng=np.random.default_rng(0))  # fmt: skip
+    train(
+        network,
+        spy,
+        Update(SGD(1e-6)),
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        rng=np.random.default_rng(0),
+    )
     per_epoch = -(-n // batch_size)
     return [spy.batches[i : i + per_epoch] for i in range(0, len(spy.batches), per_epoch)]
 
@@ -80,9 +91,14 @@ def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
     network = Network(3, [Dense(2)], rng=np.random.default_rng(0))
     expected = CategoricalCrossEntropy().value(network.logits(data.features), data.targets)
     (epoch,) = train(
-        network, CategoricalCrossEntropy(), Update(SGD(1e-12)), data,
-        epochs=1, batch_size=4, rng=np.random.default_rng(0),
-    )  # fmt: skip
+        network,
+        CategoricalCrossEntropy(),
+        Update(SGD(1e-12)),
+        data,
+        epochs=1,
+        batch_size=4,
+        rng=np.random.default_rng(0),
+    )
     assert epoch.train_loss == pytest.approx(expected, rel=1e-6)
 
 
@@ -105,8 +121,9 @@ def test_a_diverging_run_is_stopped_by_name(rng):
         np.errstate(over="ignore", invalid="ignore"),
         pytest.raises(TrainingDivergedError, match=r"finite training loss.*SGD\(1e\+20\).*lower"),
     ):
-        train(network, MeanSquaredError(), Update(SGD(1e20)), data,
-              epochs=20, batch_size=8, rng=rng)  # fmt: skip
+        train(
+            network, MeanSquaredError(), Update(SGD(1e20)), data, epochs=20, batch_size=8, rng=rng
+        )
 
 
 def test_callbacks_hear_the_start_each_epoch_and_the_end_even_after_an_error():
@@ -146,8 +163,15 @@ def test_a_stream_is_read_anew_each_epoch():
             yield data.features[start : start + 10], data.targets[start : start + 10], None
 
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
-    run = Run(network, CategoricalCrossEntropy(), Update(Adam(0.01)), stream,
-              epochs=20, batch_size=1, rng=np.random.default_rng(0))  # fmt: skip
+    run = Run(
+        network,
+        CategoricalCrossEntropy(),
+        Update(Adam(0.01)),
+        stream,
+        epochs=20,
+        batch_size=1,
+        rng=np.random.default_rng(0),
+    )
     history = run.go()
     assert len(opened) == 20
     assert run.steps == 100
@@ -168,8 +192,15 @@ def test_a_faulty_batch_of_a_stream_is_named():
     x = np.full((4, 3), np.nan, np.float32)
     network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
     batch = x, np.zeros(4, int), None
-    run = Run(network, CategoricalCrossEntropy(), Update(SGD(1)), lambda: [batch],
-              epochs=1, batch_size=1, rng=np.random.default_rng(0))  # fmt: skip
+    run = Run(
+        network,
+        CategoricalCrossEntropy(),
+        Update(SGD(1)),
+        lambda: [batch],
+        epochs=1,
+        batch_size=1,
+        rng=np.random.default_rng(0),
+    )
     with pytest.raises(ValueError, match="finite features; got NaN or infinity in row 0"):
         run.go()
 

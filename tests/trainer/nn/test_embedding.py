@@ -130,8 +130,9 @@ def test_inputs_that_pass_through_get_their_gradient_and_categories_none(rng):
 @pytest.mark.parametrize("method, limit", [("central", 1e-6), ("complex", 1e-11)])
 def test_the_gradients_of_its_tables_and_of_the_layer_below_are_right(method, limit, rng):
     below = Branches((2, [Dense(3, "tanh")]), (2, []))
-    net = Network(4, [below, Embedding(SIZES, UNITS), Dense(5, "tanh"), Dense(3)], rng=rng,
-                  dtype=np.float64)  # fmt: skip
+    net = Network(
+        4, [below, Embedding(SIZES, UNITS), Dense(5, "tanh"), Dense(3)], rng=rng, dtype=np.float64
+    )
     x = rows(rng, 15, passed=2)
     errors = check_gradients(
         net, x, rng.integers(0, 3, 15), CategoricalCrossEntropy(), method=method

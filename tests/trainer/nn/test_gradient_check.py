@@ -38,9 +38,10 @@ LAYERS = {
     "batch norm first": lambda f: [BatchNorm(), Dense(6, f()), BatchNorm(), Dense(K)],
     "dropout": lambda f: [Dropout(0.2), Dense(8, f()), Dropout(0.3), Dense(K)],
     "branches": lambda f: [
-        Branches((2, [Dense(3, f())]), (3, [BatchNorm(), Dense(4, f())])), Dense(K),
+        Branches((2, [Dense(3, f())]), (3, [BatchNorm(), Dense(4, f())])),
+        Dense(K),
     ],
-}  # fmt: skip
+}
 FUNCTIONS = [*ACTIVATIONS.values(), lambda: LeakyReLU(0.3), lambda: ELU(0.5)]
 LIMITS = {"central": 1e-6, "complex": 1e-11}
 
@@ -85,8 +86,13 @@ def test_each_parameter_array_has_its_entry():
     network, x, y = problem("batch norm")
     errors = check_gradients(network, x, y, CategoricalCrossEntropy())
     assert [(e.layer, e.parameter) for e in errors] == [
-        (0, "W"), (0, "b"), (1, "gamma"), (1, "beta"), (2, "W"), (2, "b"),
-    ]  # fmt: skip
+        (0, "W"),
+        (0, "b"),
+        (1, "gamma"),
+        (1, "beta"),
+        (2, "W"),
+        (2, "b"),
+    ]
 
 
 @pytest.mark.parametrize("method", LIMITS)

@@ -58,10 +58,17 @@ def test_same_seed_same_weights(name):
 def test_each_activation_starts_by_the_one_that_fits_it():
     fitting = {name: Dense(3, name).initializer.name for name in ACTIVATIONS}
     assert fitting == {
-        "identity": "glorot_uniform", "sigmoid": "glorot_uniform", "tanh": "glorot_uniform",
-        "relu": "he_normal", "leaky_relu": "he_normal", "elu": "he_normal", "gelu": "he_normal",
-        "softplus": "he_normal", "swish": "he_normal", "selu": "lecun_normal",
-    }  # fmt: skip
+        "identity": "glorot_uniform",
+        "sigmoid": "glorot_uniform",
+        "tanh": "glorot_uniform",
+        "relu": "he_normal",
+        "leaky_relu": "he_normal",
+        "elu": "he_normal",
+        "gelu": "he_normal",
+        "softplus": "he_normal",
+        "swish": "he_normal",
+        "selu": "lecun_normal",
+    }
     assert Dense(3, "relu", initializer="glorot_uniform").initializer.name == "glorot_uniform"
 
 

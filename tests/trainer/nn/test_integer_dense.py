@@ -18,9 +18,13 @@ from trainer.nn import (
 
 SOURCE = Quantization.over(-2, 3)
 OPERATORS = {  # of each activation, in ONNX's words
-    "relu": ["Relu"], "tanh": ["Tanh"], "elu": ["Elu"], "sigmoid": ["Sigmoid"],
-    "softplus": ["Softplus"], "swish": ["Sigmoid", "Mul"],
-}  # fmt: skip
+    "relu": ["Relu"],
+    "tanh": ["Tanh"],
+    "elu": ["Elu"],
+    "sigmoid": ["Sigmoid"],
+    "softplus": ["Softplus"],
+    "swish": ["Sigmoid", "Mul"],
+}
 
 
 def evaluated(nodes, inputs):
@@ -48,8 +52,11 @@ def made(rng, n_in=20, units=7, *, target=None, activation="identity", bits=8, s
         rng.integers(-most, most, (n_in, units), endpoint=True).astype(np.int8),
         rng.integers(-3000, 3000, units).astype(np.int32),
         rng.uniform(0.5, 2, units).astype(np.float32) * np.float32(0.3 / most),
-        source=source, target=target, activation=activation, bits=bits,
-    )  # fmt: skip
+        source=source,
+        target=target,
+        activation=activation,
+        bits=bits,
+    )
 
 
 def rows(rng, n=60, n_in=20):
@@ -194,11 +201,15 @@ def test_it_answers_as_onnxs_reference_of_the_nodes_it_is_exported_as(activation
         chain.append(helper.make_node(operator, taken, [f"a_{operator}"]))
         last = f"a_{operator}"
     inputs = {
-        "x": x, "s": np.asarray(layer.source.scale),
-        "o": np.array(layer.source.zero_point, np.uint8), "W": layer.W, "t": layer.scales,
-        "zeros": np.zeros(len(layer.b), np.int8), "b": layer.b,
+        "x": x,
+        "s": np.asarray(layer.source.scale),
+        "o": np.array(layer.source.zero_point, np.uint8),
+        "W": layer.W,
+        "t": layer.scales,
+        "zeros": np.zeros(len(layer.b), np.int8),
+        "b": layer.b,
         "st": layer.source.scale * layer.scales,
-    }  # fmt: skip
+    }
     if target is not None:
         chain.append(helper.make_node("QuantizeLinear", [last, "r", "u"], ["rounded"]))
         chain.append(helper.make_node("DequantizeLinear", ["rounded", "r", "u"], ["end"]))
@@ -220,10 +231,15 @@ def test_a_chain_of_layers_answers_as_a_chain_of_onnxs_matmuls_of_bytes(bits, rn
     )
     q = quantized(x, first)
     inputs = {
-        "q": q, "s": np.asarray(first.scale), "o": np.array(first.zero_point, np.uint8),
-        "W": one.W, "t": one.scales, "zeros": np.zeros(9, np.int8),
-        "r": np.asarray(middle.scale), "u": np.array(0, np.uint8),
-    }  # fmt: skip
+        "q": q,
+        "s": np.asarray(first.scale),
+        "o": np.array(first.zero_point, np.uint8),
+        "W": one.W,
+        "t": one.scales,
+        "zeros": np.zeros(9, np.int8),
+        "r": np.asarray(middle.scale),
+        "u": np.array(0, np.uint8),
+    }
     hidden = evaluated([node], inputs)
     assert hidden.dtype == np.uint8
     expected = (hidden.astype(np.int64) @ two.W.astype(np.int64)) * (
@@ -249,9 +265,11 @@ def test_sums_are_exact_up_to_the_last_that_fits(rng):
 def test_a_sum_that_could_overflow_is_refused(n, b):
     with pytest.raises(ValueError, match="expected sums within 32 bits; got one of up to 21"):
         IntegerDense(
-            np.full((n, 1), -127, np.int8), np.array([b], np.int32), np.ones(1, np.float32),
+            np.full((n, 1), -127, np.int8),
+            np.array([b], np.int32),
+            np.ones(1, np.float32),
             source=SOURCE,
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
@@ -269,9 +287,12 @@ def test_a_weight_of_more_bits_is_refused_and_the_largest_is_not(bits, sign):
 def test_other_numbers_of_bits_are_refused(bits):
     with pytest.raises(ValueError, match="expected weights of 4 or 7 or 8 bits"):
         IntegerDense(
-            np.zeros((2, 1), np.int8), np.zeros(1, np.int32), np.ones(1, np.float32),
-            source=SOURCE, bits=bits,
-        )  # fmt: skip
+            np.zeros((2, 1), np.int8),
+            np.zeros(1, np.int32),
+            np.ones(1, np.float32),
+            source=SOURCE,
+            bits=bits,
+        )
 
 
 @pytest.mark.parametrize(
@@ -378,9 +399,13 @@ def test_a_layer_that_was_silent_on_every_row_it_was_measured_on_answers_others(
     silent = Quantization.over(0, 0)
     scales = np.full(3, 10, np.float32)
     hidden = IntegerDense(
-        np.full((20, 3), -127, np.int8), np.zeros(3, np.int32), scales,
-        source=SOURCE, target=silent, activation="relu",
-    )  # fmt: skip
+        np.full((20, 3), -127, np.int8),
+        np.zeros(3, np.int32),
+        scales,
+        source=SOURCE,
+        target=silent,
+        activation="relu",
+    )
     net = Network(20, [hidden, made(rng, 3, 2, source=silent)], rng=rng)
     assert np.isfinite(net.logits(rows(rng))).all()
 

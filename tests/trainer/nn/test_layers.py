@@ -138,8 +138,9 @@ def test_branches_learn_from_both_inputs(rng):
     y = (a[:, :1] * b[:, :1]).clip(-2, 2)
     net = network(
         [Branches((3, [Dense(16, "tanh")]), (2, [Dense(16, "tanh")])), Dense(32, "tanh"), Dense(1)],
-        5, rng,
-    )  # fmt: skip
+        5,
+        rng,
+    )
     adam, loss, x = Adam(0.01), MeanSquaredError(), np.concatenate([a, b], axis=1)
     for _ in range(500):
         value = net.loss_and_gradients(x, y, loss)
@@ -160,8 +161,11 @@ def test_branches_that_do_not_add_up_are_refused(rng):
 def busy(rng):
     layers = [
         Branches((2, [Dense(4, "gelu"), Dropout(0.2)]), (3, [BatchNorm("elu")])),
-        Dropout(0.1), Dense(6), BatchNorm("swish"), Dense(2),
-    ]  # fmt: skip
+        Dropout(0.1),
+        Dense(6),
+        BatchNorm("swish"),
+        Dense(2),
+    ]
     return network(layers, 5, rng)
 
 
@@ -188,8 +192,12 @@ def test_a_snapshot_holds_all_that_training_changes(rng):
     net.loss_and_gradients(x, y, MeanSquaredError())
     kept, before = net.snapshot(), net.logits(x)
     assert set(kept) == {
-        "parameters", "0.2.mean", "0.2.variance", "3.mean", "3.variance",
-    }  # fmt: skip
+        "parameters",
+        "0.2.mean",
+        "0.2.variance",
+        "3.mean",
+        "3.variance",
+    }
     net.parameters += 1
     net.loss_and_gradients(x * 9, y, MeanSquaredError())
     assert (net.logits(x) != before).any()

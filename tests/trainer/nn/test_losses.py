@@ -20,10 +20,17 @@ from trainer.nn import (
 
 N, K = 12, 5
 ALL = [
-    MeanSquaredError(), MeanSquaredError(0.5), MeanAbsoluteError(), Huber(), Huber(0.3), Poisson(),
-    BinaryCrossEntropy(), BinaryCrossEntropy(0.2), CategoricalCrossEntropy(),
+    MeanSquaredError(),
+    MeanSquaredError(0.5),
+    MeanAbsoluteError(),
+    Huber(),
+    Huber(0.3),
+    Poisson(),
+    BinaryCrossEntropy(),
+    BinaryCrossEntropy(0.2),
+    CategoricalCrossEntropy(),
     CategoricalCrossEntropy(0.2),
-]  # fmt: skip
+]
 
 
 def case(loss, rng):

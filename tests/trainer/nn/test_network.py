@@ -201,9 +201,13 @@ def test_twenty_rows_can_be_learned_by_heart(digits, rng):
 def test_a_training_step_allocates_no_array():
     rng = np.random.default_rng(0)
     layers = [
-        Dense(256), BatchNorm("relu"), Dropout(0.2), Dense(256, "gelu"),
-        Dense(256, LeakyReLU(0.1)), Dense(10),
-    ]  # fmt: skip
+        Dense(256),
+        BatchNorm("relu"),
+        Dropout(0.2),
+        Dense(256, "gelu"),
+        Dense(256, LeakyReLU(0.1)),
+        Dense(10),
+    ]
     network = Network(256, layers, rng=rng)
     x, y = rng.normal(size=(256, 256)).astype(np.float32), rng.integers(0, 10, 256)
     weights = rng.random(256).astype(np.float32)

@@ -54,11 +54,16 @@ def write_mixed(path: Path, rows: int = 1200) -> str:
         writer.writerow(["age", "a & <b>b</b>", "colour", "member", "joined", "bought"])
         for i in range(rows):
             date = str(np.datetime64("2019-01-01") + day[i])
-            writer.writerow([
-                f"{age[i]:.4f}", "" if i % 9 == 0 else f"{income[i]:.4f}", colour[i],
-                "" if i % 11 == 0 else str(bool(member[i])).lower(), date,
-                f"<b>yes</b>{EVIL}" if score[i] > 0.8 else "no",
-            ])  # fmt: skip
+            writer.writerow(
+                [
+                    f"{age[i]:.4f}",
+                    "" if i % 9 == 0 else f"{income[i]:.4f}",
+                    colour[i],
+                    "" if i % 11 == 0 else str(bool(member[i])).lower(),
+                    date,
+                    f"<b>yes</b>{EVIL}" if score[i] > 0.8 else "no",
+                ]
+            )
     return str(path)
 
 
@@ -97,9 +102,15 @@ def made(tmp_path_factory):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
                 bundle, trained = fit(config)
-            run = write_run(config.runs, bundle, config=config, model=trained.model,
-                            table=trained.table, parts=trained.parts,
-                            history=trained.history)  # fmt: skip
+            run = write_run(
+                config.runs,
+                bundle,
+                config=config,
+                model=trained.model,
+                table=trained.table,
+                parts=trained.parts,
+                history=trained.history,
+            )
             evidence = Evidence.gather(bundle, config.runs)
             found[kind] = Made(bundle, trained, config, run, evidence)
         return found[kind]
@@ -116,9 +127,10 @@ def compressed(made, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
         done = compress(
-            Bundle.open(models / "digits" / "1"), Goal(epochs=2, max_drop=0.042, sparse=0.5),
+            Bundle.open(models / "digits" / "1"),
+            Goal(epochs=2, max_drop=0.042, sparse=0.5),
             tell=lambda _: None,
-        )  # fmt: skip
+        )
     assert done.bundle is not None
     evidence = Evidence.gather(done.bundle, dense.config.runs)
     return Made(done.bundle, dense.trained, dense.config, dense.run, evidence)

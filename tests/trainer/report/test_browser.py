@@ -33,8 +33,11 @@ WRONG = '<!doctype html><img src="http://nowhere.invalid/x.png"><p style="width:
 def chromium(folder, *arguments):
     done = subprocess.run(
         [CHROMIUM, *QUIET, f"--user-data-dir={folder}/profile", *arguments],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return done.stdout, said
 

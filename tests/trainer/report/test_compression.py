@@ -28,10 +28,17 @@ def of(section, kind):
 def candidate(name="int8", **changes):
     """One that was kept, of half the size and of a dense one's speed, but for the changes."""
     held = {
-        "bits": 8, "inputs": 4, "hidden": [8, 6], "parameters": 120, "size_bytes": 5_000,
-        "zipped_bytes": 900, "latency_us": {"1": 10.0, "64": 20.0}, "validation": 0.9,
-        "drop": 0.0, "kept": True,
-    }  # fmt: skip
+        "bits": 8,
+        "inputs": 4,
+        "hidden": [8, 6],
+        "parameters": 120,
+        "size_bytes": 5_000,
+        "zipped_bytes": 900,
+        "latency_us": {"1": 10.0, "64": 20.0},
+        "validation": 0.9,
+        "drop": 0.0,
+        "kept": True,
+    }
     return CompressionCandidate(name=name, **held | changes)
 
 
@@ -101,9 +108,10 @@ def test_every_trial_is_a_row_and_stands_out_as_it_fared(compressed):
 @pytest.mark.slow
 def test_few_trials_are_one_table_in_their_order(told):
     tried = (
-        candidate("pruned", kept=False, drop=0.02), candidate("int8", kept=False, drop=0.01),
+        candidate("pruned", kept=False, drop=0.02),
+        candidate("int8", kept=False, drop=0.01),
         candidate(),
-    )  # fmt: skip
+    )
     (table,) = of(told(*tried), Table)
     assert [text(row[0]) for row in table.rows] == ["fp32", "pruned", "int8", "int8"]
     assert [text(row[-1]) for row in table.rows] == ["kept", "fails", "holds", "kept"]
@@ -155,7 +163,7 @@ def test_the_test_rows_have_a_say(told):
         candidate("pruned", tested=MetricDrop(drop=0.005, interval=(-0.01, 0.05))),
         candidate(tested=MetricDrop(drop=-0.001, interval=(-0.004, 0.01))),
         candidate("pruned-int8", kept=False, tested=MetricDrop(drop=0.2, interval=(0.1, 0.3))),
-    )  # fmt: skip
+    )
     table = of(section, Table)[-1]
     assert [[*map(text, row)][2:] for row in table.rows] == [
         ["0.0050", "−0.0100 to 0.0500", "perhaps", "kept"],

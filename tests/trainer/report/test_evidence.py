@@ -69,9 +69,18 @@ def next_version(made, monkeypatch):
     dense = made("digits").bundle
     manifest = dense.manifest.model_copy(update={"version": 2})
     candidate = CompressionCandidate(
-        name="fp32", bits=32, inputs=64, hidden=[8], parameters=1, size_bytes=1, zipped_bytes=1,
-        latency_us={"1": 1.0}, validation=0.9, drop=0, kept=True,
-    )  # fmt: skip
+        name="fp32",
+        bits=32,
+        inputs=64,
+        hidden=[8],
+        parameters=1,
+        size_bytes=1,
+        zipped_bytes=1,
+        latency_us={"1": 1.0},
+        validation=0.9,
+        drop=0,
+        kept=True,
+    )
     done = Compressed(
         replace(dense, manifest=manifest),
         CompressionSummary(metric="accuracy", max_drop=0.1, tried=[candidate]),

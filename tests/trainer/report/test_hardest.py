@@ -34,8 +34,9 @@ def test_of_several_targets_no_unit_counts_more_than_another(made):
 def test_a_case_shows_what_its_columns_hold(made):
     judged = made("mixed").evidence.judged
     row = int(np.flatnonzero(np.isnan(judged.records.column("member")))[0])
-    shown = dict(zip(judged.records.names, held(judged, row, list(judged.records.names)),
-                     strict=True))  # fmt: skip
+    shown = dict(
+        zip(judged.records.names, held(judged, row, list(judged.records.names)), strict=True)
+    )
     assert shown["member"] == "missing"
     assert (
         shown["colour"]

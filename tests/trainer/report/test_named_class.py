@@ -15,9 +15,19 @@ from trainer.report.sections.compression import compression
 
 def candidate(name, **changes):
     return CompressionCandidate(
-        name=name, bits=32, inputs=4, hidden=[8], parameters=9, size_bytes=1000, zipped_bytes=900,
-        latency_us={"64": 20.0}, validation=0.9, drop=0.0, kept=True, **changes,
-    )  # fmt: skip
+        name=name,
+        bits=32,
+        inputs=4,
+        hidden=[8],
+        parameters=9,
+        size_bytes=1000,
+        zipped_bytes=900,
+        latency_us={"64": 20.0},
+        validation=0.9,
+        drop=0.0,
+        kept=True,
+        **changes,
+    )
 
 
 def test_compression_names_the_positive_class_of_its_metric():

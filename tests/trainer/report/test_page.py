@@ -70,9 +70,14 @@ class Page(HTMLParser):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sections"),
-    [("tumours", CLASSES), ("digits", CLASSES), ("mixed", CLASSES), ("diabetes", VALUES),
-     ("physique", VALUES)],
-)  # fmt: skip
+    [
+        ("tumours", CLASSES),
+        ("digits", CLASSES),
+        ("mixed", CLASSES),
+        ("diabetes", VALUES),
+        ("physique", VALUES),
+    ],
+)
 def test_every_section_is_there_and_nothing_is_asked_of_the_network(made, kind, sections):
     text = made(kind).page
     page = Page(text)

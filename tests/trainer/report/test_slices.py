@@ -17,16 +17,23 @@ def judged(made, rng):
     codes = np.zeros((n, 1), np.int32)
     codes[100:180], codes[180:200], codes[200:] = 1, 2, -1
     dates = np.full((n, 1), 1.6e9)
-    columns = (Column("size"), Column("kind", "category", ("a", "b", "few")),
-               Column("new", "boolean"), Column("day", "date"))  # fmt: skip
+    columns = (
+        Column("size"),
+        Column("kind", "category", ("a", "b", "few")),
+        Column("new", "boolean"),
+        Column("day", "date"),
+    )
     truth = np.array(["no", "yes"])[rng.integers(0, 2, n)]
     label = truth.copy()
     wrong = np.r_[110:150, 0:6]  # mostly of kind b, some without a size
     label[wrong] = np.where(truth[wrong] == "no", "yes", "no")
     return replace(
-        made("tumours").evidence.judged, records=Records(columns, numbers, dates, codes),
-        truth=truth, answers={"label": label}, classes=np.array(["no", "yes"]),
-    )  # fmt: skip
+        made("tumours").evidence.judged,
+        records=Records(columns, numbers, dates, codes),
+        truth=truth,
+        answers={"label": label},
+        classes=np.array(["no", "yes"]),
+    )
 
 
 def test_slices_are_the_categories_the_quarters_and_the_gaps_worst_first(judged):
@@ -71,8 +78,9 @@ def test_of_values_the_largest_error_comes_first(made, rng):
     value = np.where(numbers == 1, 5.0, 0.5).astype(np.float32)
     judged = replace(
         made("diabetes").evidence.judged,
-        records=Records((Column("big", "boolean"),), numbers), truth=np.zeros((n, 1)),
+        records=Records((Column("big", "boolean"),), numbers),
+        truth=np.zeros((n, 1)),
         answers={"value": value},
-    )  # fmt: skip
+    )
     found = slices(judged)
     assert [(s.held, s.figure) for s in found] == [("true", 5.0), ("false", 0.5)]

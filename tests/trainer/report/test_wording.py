@@ -20,21 +20,39 @@ from trainer.report.wording import (
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [(0, "0"), (1, "1"), (0.5, "0.5000"), (-1.25, "−1.250"), (143.0, "143"), (1234.5, "1,234"),
-     (1e-9, "1e−09"), (12345678.0, "1.235e+07"), (math.nan, "–"), (None, "–"), (0.00123456,
-     "0.001235"), (999999.6, "1,000,000")],
-)  # fmt: skip
+    [
+        (0, "0"),
+        (1, "1"),
+        (0.5, "0.5000"),
+        (-1.25, "−1.250"),
+        (143.0, "143"),
+        (1234.5, "1,234"),
+        (1e-9, "1e−09"),
+        (12345678.0, "1.235e+07"),
+        (math.nan, "–"),
+        (None, "–"),
+        (0.00123456, "0.001235"),
+        (999999.6, "1,000,000"),
+    ],
+)
 def test_numbers_are_short_and_keep_their_size(given, shown):
     assert number(given) == shown
 
 
 def test_words_fit_their_numbers():
     assert [count(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
-    assert [listed(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b",
-                                                                         "a, b and c"]  # fmt: skip
+    assert [listed(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert percent(0.12345) == "12.3\N{NO-BREAK SPACE}%"
-    assert [decimal(v) for v in (0.5, -0.5, 1234.5678, math.inf)] == ["0.5000", "−0.5000", "1,235",
-                                                                      "–"]  # fmt: skip
+    assert [decimal(v) for v in (0.5, -0.5, 1234.5678, math.inf)] == [
+        "0.5000",
+        "−0.5000",
+        "1,235",
+        "–",
+    ]
     assert [size(n) for n in (900, 12_345, 23_456_789)] == ["900 B", "12 kB", "23.5 MB"]
     assert [moment(s) for s in (0, 86399, 1e30)] == ["1970-01-01", "1970-01-01 23:59:59", "1e+30"]
 

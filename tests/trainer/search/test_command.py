@@ -98,8 +98,9 @@ def test_a_metric_of_one_class_is_refused_for_more_than_two(trainer):
 
 @pytest.mark.slow
 def test_json_is_one_object(trainer, tmp_path):
-    done = trainer("breast_cancer", *QUICK, "--nested", "--json", "--journal", "j.jsonl",
-                   "--log", "log.csv")  # fmt: skip
+    done = trainer(
+        "breast_cancer", *QUICK, "--nested", "--json", "--journal", "j.jsonl", "--log", "log.csv"
+    )
     report = json.loads(done.stdout)
     assert report["metric"] == "roc_auc"
     assert (report["engine"], report["method"], report["folds"]) == ("local", "grid", 2)
@@ -132,10 +133,11 @@ def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
     assert whole["journal"] == {"path": "journal.jsonl", "run": 6, "found": 0}
     # Killed while it wrote the line of its third fit.
     third = next(
-        state for state in moments.states
+        state
+        for state in moments.states
         if (journal := state.get("journal.jsonl", b"")).count(b"\n") == 2
         and not journal.endswith(b"\n")
-    )  # fmt: skip
+    )
     assert not any(MANIFEST_FILE in path for path in third)
     restore(third, tmp_path)
     report = json.loads(trainer(*command, grid=grid).stdout)

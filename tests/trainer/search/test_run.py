@@ -150,8 +150,12 @@ def test_a_candidate_that_diverges_is_last(config, grid, journal):
 @pytest.mark.parametrize("values", [["relu", ["tanh"]], [["relu"], ["tanh"]], [["relu", "tanh"]]])
 def test_values_may_be_lists_of_any_shape(values, config, grid, journal):
     asked = grid({"activation": values})
-    outcome = search(config(hidden=[4] * max(map(len, (v for v in values if isinstance(v, list))))),
-                     asked, folds=2, journal=journal)  # fmt: skip
+    outcome = search(
+        config(hidden=[4] * max(map(len, (v for v in values if isinstance(v, list))))),
+        asked,
+        folds=2,
+        journal=journal,
+    )
     assert len(outcome.candidates) == len(values)
 
 

@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 # more is asked.
 NINES = (*(-(10.0**n - 1) for n in range(2, 10)), *(10.0**n - 1 for n in range(3, 10)))
 SMALL = (-1.0, -9.0)
-DATES = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01",
-         "2099-12-31", "2999-12-31", "9999-12-31")  # fmt: skip
+DATES = (
+    "0001-01-01",
+    "1753-01-01",
+    "1899-12-30",
+    "1899-12-31",
+    "1900-01-01",
+    "1970-01-01",
+    "2099-12-31",
+    "2999-12-31",
+    "9999-12-31",
+)
 # Distance from all other values, in ranges of theirs: of large negative numbers and of dates, of
 # small numbers, of large ones, which may also be where a scale ends, and of what is there once.
 APART, SMALL_APART, LARGE_APART, ALONE = 0.25, 1.0, 3.0, 10.0

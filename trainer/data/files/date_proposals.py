@@ -11,20 +11,63 @@ from serving.bundle import MAX_DATE_CHARACTERS, parse_date_text
 
 # Day and month orders of which another may fit the same texts, and others.
 DAYS = (
-    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d %m %Y",
-    "%Y/%m/%d", "%Y-%m-%d", "%Y.%m.%d",
-    "%d-%b-%Y", "%d %b %Y", "%d/%b/%Y", "%d. %b %Y", "%d%b%Y", "%b %d %Y", "%b %d, %Y", "%Y-%b-%d",
-    "%d-%B-%Y", "%d %B %Y", "%d. %B %Y", "%B %d %Y", "%B %d, %Y",
-    "%a %d %b %Y", "%a, %d %b %Y", "%A %d %B %Y", "%A, %d %B %Y", "%A, %B %d, %Y",
-)  # fmt: skip
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d.%m.%Y",
+    "%d %m %Y",
+    "%Y/%m/%d",
+    "%Y-%m-%d",
+    "%Y.%m.%d",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%d/%b/%Y",
+    "%d. %b %Y",
+    "%d%b%Y",
+    "%b %d %Y",
+    "%b %d, %Y",
+    "%Y-%b-%d",
+    "%d-%B-%Y",
+    "%d %B %Y",
+    "%d. %B %Y",
+    "%B %d %Y",
+    "%B %d, %Y",
+    "%a %d %b %Y",
+    "%a, %d %b %Y",
+    "%A %d %B %Y",
+    "%A, %d %B %Y",
+    "%A, %B %d, %Y",
+)
 # Of which century they are, and whether they are dates at all, has to be said.
-SHORT = ("%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d.%m.%y",
-         "%d-%b-%y", "%d %b %y")  # fmt: skip
+SHORT = (
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%y/%m/%d",
+    "%d-%m-%y",
+    "%m-%d-%y",
+    "%y-%m-%d",
+    "%d.%m.%y",
+    "%d-%b-%y",
+    "%d %b %y",
+)
 TIMES = (
-    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p",
-    "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", ", %H:%M", ", %H:%M:%S",
-    " %H:%M%z", " %H:%M:%S%z", " %H:%M:%S %z",
-)  # fmt: skip
+    "",
+    " %H:%M",
+    " %H:%M:%S",
+    " %H:%M:%S.%f",
+    " %I:%M %p",
+    " %I:%M:%S %p",
+    " %I:%M:%S.%f %p",
+    "T%H:%M",
+    "T%H:%M:%S",
+    "T%H:%M:%S.%f",
+    ", %H:%M",
+    ", %H:%M:%S",
+    " %H:%M%z",
+    " %H:%M:%S%z",
+    " %H:%M:%S %z",
+)
 CLOCK = re.compile(r"(?:,? |T)\d{1,2}:\d{2}.*", re.ASCII)
 LOOKED_AT = 20  # texts that formats are first tried on
 MOSTLY = 0.9  # share of a column's texts that are dates if the others may be mistakes

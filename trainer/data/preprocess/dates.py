@@ -40,10 +40,13 @@ class Dates:
         fill = (float(np.median(there)) if there.size else 0.0) if gaps else np.nan
         offset, scale = (float(there.mean()), float(there.std())) if there.size else (0.0, 1.0)
         return cls(
-            name, fill, offset, scale if scale > 0 else 1.0,
+            name,
+            fill,
+            offset,
+            scale if scale > 0 else 1.0,
             hours=bool((there % DAY != 0).any()),
             flagged=gaps and there.size < known.size,
-        )  # fmt: skip
+        )
 
     @property
     def width(self) -> int:

@@ -51,10 +51,13 @@ class Precise:
         rows = np.where(missing, fill, known)[:, None]
         offset, scale = offset_and_scale(rows, scaling, CONSTANT)
         return cls(
-            name, fill, float(offset[0]), float(scale[0]),
+            name,
+            fill,
+            float(offset[0]),
+            float(scale[0]),
             quantiles=Quantiles.fit(rows, np.float64) if scaling == "quantile" else None,
             flagged=gaps and bool(missing.any()),
-        )  # fmt: skip
+        )
 
     @property
     def width(self) -> int:

@@ -61,8 +61,11 @@ class Quantiles:
         return cls(
             rows.mean(axis=0, dtype=np.float64).astype(dtype),
             np.where(scale > 0, scale, 1).astype(dtype),
-            start, knots, run, rise,
-        )  # fmt: skip
+            start,
+            knots,
+            run,
+            rise,
+        )
 
     @property
     def span(self) -> NDArray[np.float64]:

@@ -31,9 +31,15 @@ def check_backpropagation(
     some = sample(rows, ROWS)
     targets = some.targets.astype(np.float64) if some.targets.dtype.kind == "f" else some.targets
     errors = check_gradients(
-        double, some.features.astype(np.float64), targets, loss,
-        weights=some.weights, penalty=penalty, method="complex", most=ENTRIES,
-    )  # fmt: skip
+        double,
+        some.features.astype(np.float64),
+        targets,
+        loss,
+        weights=some.weights,
+        penalty=penalty,
+        method="complex",
+        most=ENTRIES,
+    )
     return [
         Measurement(
             "wrong_gradient",

@@ -8,10 +8,14 @@ from trainer.nn.losses.values import Huber, MeanAbsoluteError, MeanSquaredError,
 LOSSES: dict[str, type[Loss]] = {
     loss.name: loss
     for loss in (
-        MeanSquaredError, MeanAbsoluteError, Huber, Poisson, BinaryCrossEntropy,
+        MeanSquaredError,
+        MeanAbsoluteError,
+        Huber,
+        Poisson,
+        BinaryCrossEntropy,
         CategoricalCrossEntropy,
     )
-}  # fmt: skip
+}
 
 __all__ = [
     "LOSSES",

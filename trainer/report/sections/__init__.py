@@ -26,10 +26,16 @@ COLUMNS = ("importance", "cases", "slices")
 def sections(evidence: Evidence) -> list[Section]:
     """Every section of the page; those that need the test rows say so where they are missing."""
     return [
-        verdict(evidence), data(evidence), learning(evidence), *_judged(evidence),
-        health(evidence), parity(evidence), variants(evidence), compression(evidence),
+        verdict(evidence),
+        data(evidence),
+        learning(evidence),
+        *_judged(evidence),
+        health(evidence),
+        parity(evidence),
+        variants(evidence),
+        compression(evidence),
         origin(evidence),
-    ]  # fmt: skip
+    ]
 
 
 def _judged(evidence: Evidence) -> list[Section]:

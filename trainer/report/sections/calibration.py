@@ -75,8 +75,14 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
         axes, below = drawing.axes
         grid(axes)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        axes.vlines(x, np.maximum(y - half, 0), np.minimum(y + half, 1), color=ACCENT, alpha=0.45,
-                    linewidth=1.4)  # fmt: skip
+        axes.vlines(
+            x,
+            np.maximum(y - half, 0),
+            np.minimum(y + half, 1),
+            color=ACCENT,
+            alpha=0.45,
+            linewidth=1.4,
+        )
         axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
         axes.set(ylabel=f"share of {what}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
         grid(below)

@@ -32,18 +32,25 @@ def importance(found: Importances, positive: int | str | None) -> Section:
         axes = drawing.only
         grid(axes)
         axes.grid(visible=False, axis="y")
-        axes.barh(range(len(shown)), [c.drop for c in shown], xerr=[c.spread for c in shown],
-                  height=0.66, color=ACCENT,
-                  error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
+        axes.barh(
+            range(len(shown)),
+            [c.drop for c in shown],
+            xerr=[c.spread for c in shown],
+            height=0.66,
+            color=ACCENT,
+            error_kw={"ecolor": INK, "elinewidth": 1.2},
+        )
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(range(len(shown)), names)
         axes.invert_yaxis()
         axes.set_xlabel(f"{metric} lost when the column is shuffled")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-    more = f" The {len(shown)} highest of {len(found.columns)}." if (
-        len(found.columns) > len(shown)
-    ) else ""  # fmt: skip
+    more = (
+        f" The {len(shown)} highest of {len(found.columns)}."
+        if (len(found.columns) > len(shown))
+        else ""
+    )
     said = (
         f"Each column in turn was shuffled among {count(found.rows, 'test row')}, {REPEATS} times, "
         f"and the graph asked again; {metric} is {decimal(found.base)} when "
@@ -54,10 +61,10 @@ def importance(found: Importances, positive: int | str | None) -> Section:
         f"deviation. Columns that say the same share their importance, so each looks small.{more}"
     )
     rows = [[short(c.column), decimal(c.drop), decimal(c.spread)] for c in found.columns]
-    table = Table(["column", f"{metric} lost", "standard deviation"], rows,
-                  folded="Every column as a table")  # fmt: skip
-    return Section("importance",
-                   [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])  # fmt: skip
+    table = Table(
+        ["column", f"{metric} lost", "standard deviation"], rows, folded="Every column as a table"
+    )
+    return Section("importance", [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])
 
 
 def cases(judged: Judged, found: Importances) -> Section:
@@ -120,10 +127,15 @@ def worst_slices(judged: Judged) -> Section:
     rows: list[list[str | Cell]] = []
     for part, surely in zip(shown, worse, strict=False):
         mean = show(part.figure)
-        rows.append([
-            short(part.column, 32), part.held, Cell(mean, 0.2, "bad") if surely else mean,
-            f"{show(part.low)} to {show(part.high)}", f"{part.rows:,}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                short(part.column, 32),
+                part.held,
+                Cell(mean, 0.2, "bad") if surely else mean,
+                f"{show(part.low)} to {show(part.high)}",
+                f"{part.rows:,}",
+            ]
+        )
     figure = "accuracy" if judged.classes is not None else "mean absolute error"
     if judged.classes is None and len(judged.targets) > 1:
         figure += ", in standard deviations"

@@ -51,9 +51,13 @@ def compression(evidence: Evidence) -> Section:
     told = [f"{_allowed(found, metric)} {_savings(found)}".strip(), _slowness(found)]
     blocks: list[Block] = [Paragraph(text) for text in told if text]
     if any(candidate.name == SPARSE for candidate in found.tried):
-        blocks.append(Paragraph(
-            f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save compressed "
-            f"size only, neither the file's own size nor time.", "quiet"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save "
+                f"compressed size only, neither the file's own size nor time.",
+                "quiet",
+            )
+        )
     blocks.append(_figures(found, metric))
     tables = [*_frontier(found, metric), *_confirmations(found, metric)]
     return Section("compression", [*blocks, *tables])
@@ -132,9 +136,20 @@ def _frontier(found: CompressionSummary, metric: str) -> list[Table]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
     batches = list(dense.latency_us)
-    head = ["variant", "bits", "layers", "weights", "size", f"×{JOINED}smaller", "gzip",
-            *(f"µs at{JOINED}{batch}" for batch in batches), f"×{JOINED}faster at{JOINED}{BATCH}",
-            metric, "drop", "verdict"]  # fmt: skip
+    head = [
+        "variant",
+        "bits",
+        "layers",
+        "weights",
+        "size",
+        f"×{JOINED}smaller",
+        "gzip",
+        *(f"µs at{JOINED}{batch}" for batch in batches),
+        f"×{JOINED}faster at{JOINED}{BATCH}",
+        metric,
+        "drop",
+        "verdict",
+    ]
     words = (0, 2, len(head) - 1)
 
     def rows(candidates: Sequence[CompressionCandidate]) -> list[list[str | Cell]]:
@@ -157,9 +172,14 @@ def _frontier(found: CompressionSummary, metric: str) -> list[Table]:
     kept.sort(key=lambda candidate: -candidate.size_bytes)
     return [
         Table(head, rows([dense, *kept]), caption, words),
-        Table(head, rows(others), f"In the order of the trials. {verdicts}", words,
-              folded=f"{len(others)} more that were tried"),
-    ]  # fmt: skip
+        Table(
+            head,
+            rows(others),
+            f"In the order of the trials. {verdicts}",
+            words,
+            folded=f"{len(others)} more that were tried",
+        ),
+    ]
 
 
 def _row(
@@ -183,8 +203,9 @@ def _row(
     if candidate is dense or verdict not in TONES:
         return [*cells]
     marked = range(len(cells)) if verdict == "kept" else (len(cells) - 2, len(cells) - 1)
-    return [Cell(cell, *TONES[verdict]) if place in marked else cell
-            for place, cell in enumerate(cells)]  # fmt: skip
+    return [
+        Cell(cell, *TONES[verdict]) if place in marked else cell for place, cell in enumerate(cells)
+    ]
 
 
 def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
@@ -202,14 +223,24 @@ def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
     ]
     if not rows:
         return []
-    return [Table(
-        ["variant", "size", "drop", "95 % interval", f"no more than {found.max_drop:g}", "verdict"],
-        rows,
-        f"How much lower than {found.tried[0].name}'s the {metric} is on the "
-        f"test rows, which were asked once, after the choice. Intervals: of rows drawn in pairs. "
-        f"What surely loses more than was allowed is refuted.",
-        words=(0, 4, 5), narrow=True,
-    )]  # fmt: skip
+    return [
+        Table(
+            [
+                "variant",
+                "size",
+                "drop",
+                "95 % interval",
+                f"no more than {found.max_drop:g}",
+                "verdict",
+            ],
+            rows,
+            f"How much lower than {found.tried[0].name}'s the {metric} is on the "
+            f"test rows, which were asked once, after the choice. Intervals: of rows drawn in "
+            f"pairs. What surely loses more than was allowed is refuted.",
+            words=(0, 4, 5),
+            narrow=True,
+        )
+    ]
 
 
 def _confirmation(tested: MetricDrop, allowed: float) -> Cell:
@@ -222,13 +253,27 @@ def _confirmation(tested: MetricDrop, allowed: float) -> Cell:
 def _figures(found: CompressionSummary, metric: str) -> Figures:
     sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
     times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
-    figures = [_against(found, metric, sizes, "file, kB",
-                        "What each trial loses, against its file: the lower and the further left, "
-                        "the better. Full points are kept; a triangle at the edge loses more than "
-                        "is drawn.")]  # fmt: skip
+    figures = [
+        _against(
+            found,
+            metric,
+            sizes,
+            "file, kB",
+            "What each trial loses, against its file: the lower and the further left, "
+            "the better. Full points are kept; a triangle at the edge loses more than "
+            "is drawn.",
+        )
+    ]
     if min(times) > 0:
-        figures.append(_against(found, metric, times, f"µs, batch {BATCH}",
-                                "The same against the median time of one run."))  # fmt: skip
+        figures.append(
+            _against(
+                found,
+                metric,
+                times,
+                f"µs, batch {BATCH}",
+                "The same against the median time of one run.",
+            )
+        )
     return Figures(figures)
 
 
@@ -245,19 +290,32 @@ def _against(
         for candidate, cost in zip(found.tried, costs, strict=True):
             colour = COLOURS[candidate.bits]
             axes.plot(
-                [cost], [min(candidate.drop, top)], "^" if candidate.drop > top else "o",
-                color=colour, markerfacecolor=colour if candidate.kept else PAPER,
-                markersize=7 if candidate.kept else 5, markeredgewidth=1.2,
+                [cost],
+                [min(candidate.drop, top)],
+                "^" if candidate.drop > top else "o",
+                color=colour,
+                markerfacecolor=colour if candidate.kept else PAPER,
+                markersize=7 if candidate.kept else 5,
+                markeredgewidth=1.2,
                 zorder=3 if candidate.kept else 2,
-            )  # fmt: skip
+            )
         axes.axhline(found.max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
         axes.set(xlabel=name, ylabel=f"{metric}: drop")
         axes.margins(x=0.12, y=0.16)
-        axes.annotate(f"allowed: {found.max_drop:g}", (1, found.max_drop), (-2, 3),
-                      xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      ha="right", color=MUTED, fontsize=8.5)  # fmt: skip
-        labelled(axes, [(c.name, cost, c.drop) for c, cost in zip(found.tried, costs, strict=True)
-                        if c.kept])  # fmt: skip
+        axes.annotate(
+            f"allowed: {found.max_drop:g}",
+            (1, found.max_drop),
+            (-2, 3),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            ha="right",
+            color=MUTED,
+            fontsize=8.5,
+        )
+        labelled(
+            axes,
+            [(c.name, cost, c.drop) for c, cost in zip(found.tried, costs, strict=True) if c.kept],
+        )
         _legend(axes, found)
     return Figure(drawing.svg, caption)
 
@@ -265,5 +323,11 @@ def _against(
 def _legend(axes: Axes, found: CompressionSummary) -> None:
     bits = sorted({candidate.bits for candidate in found.tried}, reverse=True)
     points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
-    axes.figure.legend(points, [f"{b} bits" for b in bits], loc="outside upper right",
-                       ncols=len(bits), handletextpad=0.1, columnspacing=1.2)  # fmt: skip
+    axes.figure.legend(
+        points,
+        [f"{b} bits" for b in bits],
+        loc="outside upper right",
+        ncols=len(bits),
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )

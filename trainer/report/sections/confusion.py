@@ -36,9 +36,12 @@ def _lacks(matrix: NDArray[np.int64], names: list[str]) -> list[Paragraph]:
     true, answered = matrix.sum(axis=1), matrix.sum(axis=0)
     blocks = []
     if lost := [names[i] for i in np.flatnonzero((true > 0) & (answered == 0))]:
-        blocks.append(Paragraph(
-            f"Never answered, though some test rows are so: {_some(lost)}. Their recall is 0.",
-            "bad"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                f"Never answered, though some test rows are so: {_some(lost)}. Their recall is 0.",
+                "bad",
+            )
+        )
     if absent := [names[i] for i in np.flatnonzero(true == 0)]:
         blocks.append(
             Paragraph(f"Without test rows: {_some(absent)}. Nothing here speaks of them.", "quiet")

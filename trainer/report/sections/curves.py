@@ -58,15 +58,25 @@ def _square(axes: Axes, x: str, y: str) -> None:
 
 
 def _lines(
-    axes: Axes, judged: Judged, drawn: list[int], curve: Callable[[int], list[NDArray[np.float64]]],
-    area: Callable[[int], float], style: str,
-) -> None:  # fmt: skip
+    axes: Axes,
+    judged: Judged,
+    drawn: list[int],
+    curve: Callable[[int], list[NDArray[np.float64]]],
+    area: Callable[[int], float],
+    style: str,
+) -> None:
     for colour, k in zip(MANY, drawn, strict=False):
         name = short(str(judged.known[k]), 16)
-        axes.plot(*curve(k), color=colour, linewidth=1.6, drawstyle=style,
-                  label=f"{name}  {area(k):.3f}")  # fmt: skip
-    axes.legend(loc="lower right" if style == "default" else "lower left", title="area under it",
-                title_fontsize=8, handlelength=1.2, labelspacing=0.25)  # fmt: skip
+        axes.plot(
+            *curve(k), color=colour, linewidth=1.6, drawstyle=style, label=f"{name}  {area(k):.3f}"
+        )
+    axes.legend(
+        loc="lower right" if style == "default" else "lower left",
+        title="area under it",
+        title_fontsize=8,
+        handlelength=1.2,
+        labelspacing=0.25,
+    )
 
 
 def _roc(judged: Judged, drawn: list[int], areas: dict[int, float], more: str) -> Figure:
@@ -79,8 +89,11 @@ def _roc(judged: Judged, drawn: list[int], areas: dict[int, float], more: str) -
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         _square(axes, "of the others, share taken for it", "of its rows, share found")
         _lines(axes, judged, drawn, curve, areas.__getitem__, "default")
-    return Figure(drawing.svg, f"ROC curve: the nearer to the upper left corner the better; "
-                               f"guessing gives the dashed line.{more}")  # fmt: skip
+    return Figure(
+        drawing.svg,
+        f"ROC curve: the nearer to the upper left corner the better; "
+        f"guessing gives the dashed line.{more}",
+    )
 
 
 def _pr(judged: Judged, drawn: list[int], more: str) -> Figure:
@@ -94,12 +107,19 @@ def _pr(judged: Judged, drawn: list[int], more: str) -> Figure:
     with canvas(height=3.5) as drawing:
         axes = drawing.only
         for colour, k in zip(MANY, drawn, strict=False):
-            axes.axhline(float(np.mean(_is(judged, k)[0])), color=colour if len(drawn) == 1 else
-                         RULE, linewidth=1, linestyle=(0, (3, 3)))  # fmt: skip
+            axes.axhline(
+                float(np.mean(_is(judged, k)[0])),
+                color=colour if len(drawn) == 1 else RULE,
+                linewidth=1,
+                linestyle=(0, (3, 3)),
+            )
         _square(axes, "recall: of its rows, share found", "precision: of its answers, share right")
         _lines(axes, judged, drawn, curve, area, "steps-pre")
-    return Figure(drawing.svg, f"Precision and recall: the nearer to the upper right corner the "
-                               f"better; guessing gives the dashed line.{more}")  # fmt: skip
+    return Figure(
+        drawing.svg,
+        f"Precision and recall: the nearer to the upper right corner the "
+        f"better; guessing gives the dashed line.{more}",
+    )
 
 
 def _thresholds(judged: Judged, chosen: float) -> Figure:
@@ -114,12 +134,21 @@ def _thresholds(judged: Judged, chosen: float) -> Figure:
         axes = drawing.only
         _square(axes, f"threshold on the probability of “{name}”", "on the test rows")
         for values, colour, label in (
-            (precision, ACCENT, "precision"), (recall, SECOND, "recall"), (f1, INK, "F1"),
-        ):  # fmt: skip
+            (precision, ACCENT, "precision"),
+            (recall, SECOND, "recall"),
+            (f1, INK, "F1"),
+        ):
             axes.plot(*_few(at, values), color=colour, label=label, linewidth=1.6)
         axes.axvline(chosen, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.annotate(f"chosen: {chosen:.4g}", (chosen, 1.03), (0, 3), fontsize=8.5, ha="center",
-                      textcoords="offset points", color=MUTED)  # fmt: skip
+        axes.annotate(
+            f"chosen: {chosen:.4g}",
+            (chosen, 1.03),
+            (0, 3),
+            fontsize=8.5,
+            ha="center",
+            textcoords="offset points",
+            color=MUTED,
+        )
         axes.legend(loc="lower center", ncols=3)
     label = judged.answers["label"] == judged.known[judged.positive]
     found = percent(float(np.mean(label[truth]))) if truth.any() else "–"

@@ -42,10 +42,14 @@ def data(evidence: Evidence) -> Section:
     if evidence.judged is not None:
         blocks.append(Figures(_targets(evidence.judged)))
     else:
-        blocks.append(Paragraph(
-            "How the target is spread over the test rows is not known here: the run was not kept, "
-            "or is not where it was looked for. The bundle knows the model's answers to its "
-            "training rows.", "quiet"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                "How the target is spread over the test rows is not known here: the run was not "
+                "kept, or is not where it was looked for. The bundle knows the model's answers to "
+                "its training rows.",
+                "quiet",
+            )
+        )
         blocks.append(_answers(evidence))
     return Section("data", [*blocks, _columns(evidence)])
 
@@ -79,28 +83,43 @@ def _targets(judged: Judged) -> list[Figure]:
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0, labelcolor=INK)
             for place, n in enumerate(counts[order]):
-                axes.annotate(f"{n:,}", (n, place), (4, 0), textcoords="offset points",
-                              va="center", fontsize=8.5)  # fmt: skip
+                axes.annotate(
+                    f"{n:,}",
+                    (n, place),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8.5,
+                )
             axes.margins(x=0.14)
         rarest = counts.min() / max(counts.sum(), 1)
         more = f" The {MOST_BARS} commonest of {len(counts)}." if len(counts) > MOST_BARS else ""
-        return [Figure(drawing.svg, f"Classes among the test rows; the rarest makes up "
-                                    f"{percent(rarest)} of them.{more}")]  # fmt: skip
+        return [
+            Figure(
+                drawing.svg,
+                f"Classes among the test rows; the rarest makes up "
+                f"{percent(rarest)} of them.{more}",
+            )
+        ]
     figures = []
     for place, name in enumerate(judged.targets[:MOST_TARGETS]):
         values = judged.truth[:, place]
         with canvas(height=2.4) as drawing:
             axes = drawing.only
             grid(axes)
-            axes.hist(values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=ACCENT,
-                      rwidth=0.94)  # fmt: skip
+            axes.hist(
+                values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=ACCENT, rwidth=0.94
+            )
             axes.set(xlabel=short(name, 40), ylabel="test rows")
             counted(axes)
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-        figures.append(Figure(
-            drawing.svg,
-            f"{short(name)} in the test rows: half lie below {number(middle)}, nine in ten between "
-            f"{number(low)} and {number(high)}."))  # fmt: skip
+        figures.append(
+            Figure(
+                drawing.svg,
+                f"{short(name)} in the test rows: half lie below {number(middle)}, nine in ten "
+                f"between {number(low)} and {number(high)}.",
+            )
+        )
     return figures
 
 
@@ -112,8 +131,10 @@ def _answers(evidence: Evidence) -> Facts:
         shares = zip(manifest.classes, outputs["label"], strict=True)
         total = max(sum(outputs["label"]), 1)
         found = sorted(shares, key=lambda pair: -pair[1])[:MOST_BARS]
-        return Facts([(short(str(c)), f"{n:,} ({percent(n / total)})") for c, n in found],
-                     "Labels given to the training rows")  # fmt: skip
+        return Facts(
+            [(short(str(c)), f"{n:,} ({percent(n / total)})") for c, n in found],
+            "Labels given to the training rows",
+        )
     return Facts(
         [
             (name, f"{number(h['edges'][0])} to {number(h['edges'][-1])}")

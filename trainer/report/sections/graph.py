@@ -15,14 +15,18 @@ def parity(evidence: Evidence) -> Section:
     for name, variant in evidence.manifest.variants.items():
         found = variant.parity
         labels = "–" if found.label_agreement is None else percent(found.label_agreement)
-        rows.append([name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels,
-                     count(found.rows)])  # fmt: skip
+        rows.append(
+            [name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels, count(found.rows)]
+        )
     blocks: list[Block] = [_replayed(proof) for proof in evidence.proofs]
-    blocks.append(Table(
-        ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"], rows,
-        "How far the graph's answers are from the NumPy network's, as measured when it was "
-        "exported.",
-    ))  # fmt: skip
+    blocks.append(
+        Table(
+            ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"],
+            rows,
+            "How far the graph's answers are from the NumPy network's, as measured when it was "
+            "exported.",
+        )
+    )
     return Section("parity", blocks)
 
 
@@ -62,9 +66,14 @@ def variants(evidence: Evidence) -> Section:
     )
     inputs = "one matrix, features" if evidence.manifest.is_all_numeric else "one input per column"
     outputs = "label and probabilities" if evidence.manifest.classes else "value"
-    facts = Facts([("takes", inputs), ("answers", outputs),
-                   ("parameters", count(evidence.manifest.parameters)),
-                   ("variants", listed(list(found)))])  # fmt: skip
+    facts = Facts(
+        [
+            ("takes", inputs),
+            ("answers", outputs),
+            ("parameters", count(evidence.manifest.parameters)),
+            ("variants", listed(list(found))),
+        ]
+    )
     return Section("variants", [facts, costs, quality])
 
 

@@ -38,10 +38,17 @@ def health(evidence: Evidence) -> Section:
             f"All {count(len(measured), 'measure')} are within their bounds.", "good"
         )
     bounds = "; ".join(f"{HEADS.get(k, k)}: {FAULTS[k].measure}, {FAULTS[k].bounds}" for k in kinds)
-    return Section("health", [verdict, Table(
-        ["layer", *(HEADS.get(kind, kind) for kind in kinds)], rows,
-        f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",
-    )])  # fmt: skip
+    return Section(
+        "health",
+        [
+            verdict,
+            Table(
+                ["layer", *(HEADS.get(kind, kind) for kind in kinds)],
+                rows,
+                f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",
+            ),
+        ],
+    )
 
 
 def _cell(m: Measurement | None) -> str | Cell:

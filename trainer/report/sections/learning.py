@@ -20,8 +20,11 @@ def learning(evidence: Evidence) -> Section:
     )
     blocks: list[Block] = [Paragraph(f"{said} {_ending(evidence)}".strip())]
     if evidence.run is None or not evidence.run.history:
-        blocks.append(Paragraph("The losses of each epoch lie in the run's folder, which is not "
-                                "there.", "quiet"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                "The losses of each epoch lie in the run's folder, which is not there.", "quiet"
+            )
+        )
     else:
         blocks.append(Figures([_curves(evidence.run, training.best_epoch)]))
     return Section("learning", blocks)
@@ -43,13 +46,14 @@ def _curves(run: RunFolder, best: int) -> Figure:
         axes = drawing.axes[0]
         grid(axes)
         style = "o-" if len(epochs) == 1 else "-"
-        axes.plot(epochs, [e.train_loss for e in run.history], style,
-                  color=ACCENT, label="training rows")  # fmt: skip
-        checked = [(e.number, e.validation_loss) for e in run.history
-                   if e.validation_loss is not None]  # fmt: skip
+        axes.plot(
+            epochs, [e.train_loss for e in run.history], style, color=ACCENT, label="training rows"
+        )
+        checked = [
+            (e.number, e.validation_loss) for e in run.history if e.validation_loss is not None
+        ]
         if checked:
-            axes.plot(*zip(*checked, strict=True), style, color=SECOND,
-                      label="validation rows")  # fmt: skip
+            axes.plot(*zip(*checked, strict=True), style, color=SECOND, label="validation rows")
         axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="kept")
         losses = [e.train_loss for e in run.history] + [loss for _, loss in checked]
         if min(losses) > 0:

@@ -25,17 +25,30 @@ def origin(evidence: Evidence) -> Section:
         Facts([*manifest.libraries.items()], "Versions"),
     ]
     if evidence.run is None:
-        blocks.append(Paragraph("The machine it was trained on is named in the run's folder, which "
-                                "is not there.", "quiet"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                "The machine it was trained on is named in the run's folder, which is not there.",
+                "quiet",
+            )
+        )
     else:
         where = evidence.run.environment
-        blocks.append(Facts(
-            [(name, number(where[name], 3) if name == "seconds" else str(where[name]))
-             for name in ("platform", "cpu", "cores", "seconds") if name in where],
-            "Machine"))  # fmt: skip
+        blocks.append(
+            Facts(
+                [
+                    (name, number(where[name], 3) if name == "seconds" else str(where[name]))
+                    for name in ("platform", "cpu", "cores", "seconds")
+                    if name in where
+                ],
+                "Machine",
+            )
+        )
     sums = [[file, digest] for file, digest in evidence.bundle.checksums.items()]
-    blocks.append(Table(["file", "sha256"], sums, "Every file of the bundle but its manifest.",
-                        words=range(2)))  # fmt: skip
+    blocks.append(
+        Table(
+            ["file", "sha256"], sums, "Every file of the bundle but its manifest.", words=range(2)
+        )
+    )
     return Section("origin", blocks)
 
 

@@ -23,11 +23,21 @@ def values(judged: Judged) -> Section:
     for place, name in enumerate(judged.targets[:MOST_TARGETS]):
         truth = judged.truth[:, place]
         predicted = judged.answers["value"][:, place].astype(np.float64)
-        blocks.append(Figures([_against(name, truth, predicted), _residuals(name, truth, predicted),
-                               _spread(name, truth, predicted)]))  # fmt: skip
+        blocks.append(
+            Figures(
+                [
+                    _against(name, truth, predicted),
+                    _residuals(name, truth, predicted),
+                    _spread(name, truth, predicted),
+                ]
+            )
+        )
     if len(judged.targets) > MOST_TARGETS:
-        blocks.append(Paragraph(f"The first {MOST_TARGETS} of {len(judged.targets)} targets are "
-                                f"drawn.", "quiet"))  # fmt: skip
+        blocks.append(
+            Paragraph(
+                f"The first {MOST_TARGETS} of {len(judged.targets)} targets are drawn.", "quiet"
+            )
+        )
     return Section("values", blocks)
 
 
@@ -35,22 +45,28 @@ def _targets(judged: Judged) -> Table:
     rows = []
     for place, name in enumerate(judged.targets):
         truth, predicted = judged.truth[:, place], judged.answers["value"][:, place]
-        rows.append([
-            short(name),
-            number(metrics.r2_score(truth, predicted)),
-            number(metrics.mean_absolute_error(truth, predicted)),
-            number(metrics.root_mean_squared_error(truth, predicted)),
-        ])  # fmt: skip
-    return Table(["target", "R²", "mean absolute error", "root mean squared error"], rows,
-                 "Each target by itself, on the test rows.")  # fmt: skip
+        rows.append(
+            [
+                short(name),
+                number(metrics.r2_score(truth, predicted)),
+                number(metrics.mean_absolute_error(truth, predicted)),
+                number(metrics.root_mean_squared_error(truth, predicted)),
+            ]
+        )
+    return Table(
+        ["target", "R²", "mean absolute error", "root mean squared error"],
+        rows,
+        "Each target by itself, on the test rows.",
+    )
 
 
 def _scatter(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Points; where they are many an image of them, which stays small."""
     n = len(x)
     size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < DENSE else (7, 0.15)
-    axes.scatter(x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2,
-                 rasterized=n > DENSE)  # fmt: skip
+    axes.scatter(
+        x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2, rasterized=n > DENSE
+    )
 
 
 def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
@@ -61,8 +77,11 @@ def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float6
         _scatter(axes, truth, predicted)
         axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
         axes.set(xlabel=f"true {short(name, 30)}", ylabel="predicted")
-    return Figure(drawing.svg, "On the dashed line, the prediction is the truth. Points that lie "
-                               "flatter than it are drawn to the mean.")  # fmt: skip
+    return Figure(
+        drawing.svg,
+        "On the dashed line, the prediction is the truth. Points that lie "
+        "flatter than it are drawn to the mean.",
+    )
 
 
 def _residuals(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
@@ -72,8 +91,11 @@ def _residuals(name: str, truth: NDArray[np.float64], predicted: NDArray[np.floa
         _scatter(axes, predicted, truth - predicted)
         axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
         axes.set(xlabel=f"predicted {short(name, 30)}", ylabel="true less predicted")
-    return Figure(drawing.svg, "What is left over: a bend says that something is not learned, a "
-                               "funnel that errors grow with the value.")  # fmt: skip
+    return Figure(
+        drawing.svg,
+        "What is left over: a bend says that something is not learned, a "
+        "funnel that errors grow with the value.",
+    )
 
 
 def _spread(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:

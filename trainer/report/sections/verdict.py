@@ -99,8 +99,9 @@ def _tiles(evidence: Evidence) -> Tiles:
 def _comparison(evidence: Evidence) -> Paragraph:
     manifest = evidence.manifest
     if not manifest.baselines:
-        return Paragraph("No baseline was trained beside it: what is simpler may do as well.",
-                         "quiet")  # fmt: skip
+        return Paragraph(
+            "No baseline was trained beside it: what is simpler may do as well.", "quiet"
+        )
     found = compare(manifest)
     others, own = found.others, found.own
     low, high = manifest.intervals.get(found.metric, (own, own))
@@ -144,20 +145,25 @@ def _constant(evidence: Evidence) -> list[Paragraph]:
         if mean is None:
             return []
         theirs, ours = number(mean.metrics["mae"], 3), number(own["mae"], 3)
-        return [Paragraph(
-            f"Always answering the mean of the training rows would be off by {theirs} on average; "
-            f"it is off by {ours}.",
-            "bad" if own["mae"] >= mean.metrics["mae"] else "plain",
-        )]  # fmt: skip
+        return [
+            Paragraph(
+                f"Always answering the mean of the training rows would be off by {theirs} on "
+                f"average; it is off by {ours}.",
+                "bad" if own["mae"] >= mean.metrics["mae"] else "plain",
+            )
+        ]
     found = constant(manifest)
     if found is None:
         return []
     about = "" if found.exact else "about "
-    return [Paragraph(
-        f"Always answering {short(str(found.answer), 24)} would be right on {about}"
-        f"{percent(found.accuracy)} of rows like these; it is right on {percent(own['accuracy'])}.",
-        "bad" if own["accuracy"] <= found.accuracy else "plain",
-    )]  # fmt: skip
+    return [
+        Paragraph(
+            f"Always answering {short(str(found.answer), 24)} would be right on {about}"
+            f"{percent(found.accuracy)} of rows like these; it is right on "
+            f"{percent(own['accuracy'])}.",
+            "bad" if own["accuracy"] <= found.accuracy else "plain",
+        )
+    ]
 
 
 def _cautions(evidence: Evidence) -> list[Paragraph]:
@@ -206,9 +212,14 @@ def _beside(evidence: Evidence) -> Figure:
             colour = ACCENT if place == 0 else MUTED
             axes.plot([figure], [place], "o", color=colour, markersize=7 if place == 0 else 6)
             axes.annotate(
-                decimal(figure), (figure, place), (0, 7), textcoords="offset points",
-                ha="center", fontsize=8.5, color=INK if name == "this network" else MUTED,
-            )  # fmt: skip
+                decimal(figure),
+                (figure, place),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+                color=INK if name == "this network" else MUTED,
+            )
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.8)
         axes.margins(x=0.08)

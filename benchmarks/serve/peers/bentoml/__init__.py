@@ -10,9 +10,16 @@ from benchmarks.serve.peers.side import PEERS, Command, Place, Side
 
 def _start(place: Place) -> Command:
     arguments = [
-        place.program("bentoml"), "serve", "app:Served", "--working-dir", str(PEERS / "bentoml"),
-        "--host", "127.0.0.1", "--port", str(place.ports[0]),
-    ]  # fmt: skip
+        place.program("bentoml"),
+        "serve",
+        "app:Served",
+        "--working-dir",
+        str(PEERS / "bentoml"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(place.ports[0]),
+    ]
     return Command(arguments, {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(place.folder)})
 
 

@@ -11,9 +11,13 @@ from serving.settings.options import ENV_PREFIX
 
 def _start(place: Place) -> Command:
     arguments = [
-        sys.executable, "-m", "gunicorn", "--config", "python:serving.server.gunicorn_conf",
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:serving.server.gunicorn_conf",
         "benchmarks.serve.peers.constant.app:app",
-    ]  # fmt: skip
+    ]
     chosen = {"PORT": str(place.ports[0]), "WORKERS": str(WORKERS)}
     variables = {f"{ENV_PREFIX}{name}": value for name, value in chosen.items()}
     return Command(arguments, {"PYTHONPATH": str(ROOT), **variables})

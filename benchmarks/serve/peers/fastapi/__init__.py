@@ -6,11 +6,21 @@ from benchmarks.serve.peers.side import PEERS, WORKERS, Command, Place, Side
 
 
 def _start(place: Place) -> Command:
-    return Command([
-        place.program("uvicorn"), "app:app", "--app-dir", str(PEERS / "fastapi"),
-        "--port", str(place.ports[0]), "--workers", str(WORKERS),
-        "--no-access-log", "--log-level", "warning",
-    ])  # fmt: skip
+    return Command(
+        [
+            place.program("uvicorn"),
+            "app:app",
+            "--app-dir",
+            str(PEERS / "fastapi"),
+            "--port",
+            str(place.ports[0]),
+            "--workers",
+            str(WORKERS),
+            "--no-access-log",
+            "--log-level",
+            "warning",
+        ]
+    )
 
 
 SIDES = (Side("fastapi", _start, peer="fastapi", package="fastapi"),)

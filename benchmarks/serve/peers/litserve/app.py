@@ -36,9 +36,15 @@ class Predict(litserve.LitAPI):
 if __name__ == "__main__":
     server = litserve.LitServer(
         Predict(api_path="/predict"),
-        accelerator="cpu", devices=1, workers_per_device=2, fast_queue=True,
-    )  # fmt: skip
+        accelerator="cpu",
+        devices=1,
+        workers_per_device=2,
+        fast_queue=True,
+    )
     server.run(
-        host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=2,
-        generate_client_file=False, log_level="warning",
-    )  # fmt: skip
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        num_api_servers=2,
+        generate_client_file=False,
+        log_level="warning",
+    )

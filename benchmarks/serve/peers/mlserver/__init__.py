@@ -15,9 +15,13 @@ from benchmarks.serve.peers.side import Command, Place, Side, copy
 def _start(place: Place) -> Command:
     http, grpc, metrics = place.ports
     settings = {
-        "host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_port": metrics,
-        "parallel_workers": 0, "debug": False,
-    }  # fmt: skip
+        "host": "127.0.0.1",
+        "http_port": http,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "parallel_workers": 0,
+        "debug": False,
+    }
     model = {"name": place.network, "implementation": "app.Served"}
     folder = place.folder / place.network
     copy("mlserver", "app.py", folder)

@@ -9,9 +9,15 @@ from benchmarks.serve.peers.side import Command, Place, Side, app
 
 def _start(place: Place, rows: int) -> Command:
     arguments = [
-        place.program("python"), app("mosec"), "--address", "127.0.0.1",
-        "--port", str(place.ports[0]), "--log-level", "warning",
-    ]  # fmt: skip
+        place.program("python"),
+        app("mosec"),
+        "--address",
+        "127.0.0.1",
+        "--port",
+        str(place.ports[0]),
+        "--log-level",
+        "warning",
+    ]
     return Command(arguments, {"ROWS": str(rows)})
 
 

@@ -18,9 +18,15 @@ NONE: frozenset[str] = frozenset()  # of the closed loops
 
 def _start(place: Place) -> Command:
     arguments = [
-        sys.executable, "-m", "serving", "run", "--models", str(place.models),
-        "--port", str(place.ports[0]),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "serving",
+        "run",
+        "--models",
+        str(place.models),
+        "--port",
+        str(place.ports[0]),
+    ]
     # Not another checkout that is installed.
     workers = {f"{ENV_PREFIX}WORKERS": str(WORKERS)}
     return Command(arguments, {"PYTHONPATH": str(ROOT)} | workers)
@@ -68,9 +74,12 @@ SIDES = (
     *((Side("before", _start_before, loads=ALL_LOADS),) if BEFORE else ()),
     Side("ours-stock-worker", _start_stock_worker, loads=LIGHT),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
-    Side("ours-unbatched", partial(_start_with, settings=UNBATCHED),
-         loads=frozenset({"heavy-1row-c32"})),
+    Side(
+        "ours-unbatched",
+        partial(_start_with, settings=UNBATCHED),
+        loads=frozenset({"heavy-1row-c32"}),
+    ),
     _variant("int8"),
     _variant("pruned-int8"),
     _variant("pruned-int8", V2_BINARY),
-)  # fmt: skip
+)

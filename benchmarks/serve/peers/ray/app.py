@@ -29,8 +29,12 @@ class Served:
 if __name__ == "__main__":
     port, folder = sys.argv[1:]
     ray.init(
-        _node_ip_address="127.0.0.1", _temp_dir=folder, include_dashboard=False,
-        num_cpus=2, object_store_memory=10**8, log_to_driver=False,
-    )  # fmt: skip
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+        include_dashboard=False,
+        num_cpus=2,
+        object_store_memory=10**8,
+        log_to_driver=False,
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
     serve.run(Served.bind(), route_prefix="/predict", blocking=True)

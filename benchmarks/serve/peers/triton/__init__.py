@@ -43,15 +43,29 @@ def _start(place: Place) -> Command:
     http, metrics, _ = map(str, place.ports)
     arguments = [
         str(wheel / "bin" / "tritonserver"),
-        "--model-repository", str(models), "--backend-directory", str(backend.parent),
-        "--http-address", "127.0.0.1", "--http-port", http, "--allow-grpc", "false",
-        "--metrics-address", "127.0.0.1", "--metrics-port", metrics,
-    ]  # fmt: skip
+        "--model-repository",
+        str(models),
+        "--backend-directory",
+        str(backend.parent),
+        "--http-address",
+        "127.0.0.1",
+        "--http-port",
+        http,
+        "--allow-grpc",
+        "false",
+        "--metrics-address",
+        "127.0.0.1",
+        "--metrics-port",
+        metrics,
+    ]
     libraries = [str(site / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR")]
-    return Command(arguments, {
-        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        "SITE": os.pathsep.join([str(INSIDE), str(site)]),
-    })  # fmt: skip
+    return Command(
+        arguments,
+        {
+            "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+            "SITE": os.pathsep.join([str(INSIDE), str(site)]),
+        },
+    )
 
 
 SIDES = (

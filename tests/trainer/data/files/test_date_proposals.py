@@ -11,8 +11,19 @@ from trainer.data.reading import Reading
 from trainer.data.tables import DataError
 
 YEAR = [date(2024, 1, 1) + timedelta(days) for days in range(366)]
-CERTAIN = ("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%b-%Y", "%d %B %Y",
-           "%d/%m/%Y %H:%M", "%B %d, %Y", "%m/%d/%Y %I:%M:%S %p", "%Y.%m.%dT%H:%M:%S")  # fmt: skip
+CERTAIN = (
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%d-%b-%Y",
+    "%d %B %Y",
+    "%d/%m/%Y %H:%M",
+    "%B %d, %Y",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%Y.%m.%dT%H:%M:%S",
+)
 
 
 @pytest.mark.parametrize("written", CERTAIN)
@@ -43,11 +54,19 @@ def test_propose_a_few_odd_cells_are_named():
 @pytest.mark.parametrize(
     "texts",
     [
-        ["a", "b"], ["1.2.3", "3.11.4"], ["12", "13"], ["2024", "2025"], ["10:30", "11:30"], [],
-        ["22/06/2024", "x", "y", "z"], ["192.168.1.10"], ["A1-2024", "B2-2025"], ["1/2", "3/4"],
+        ["a", "b"],
+        ["1.2.3", "3.11.4"],
+        ["12", "13"],
+        ["2024", "2025"],
+        ["10:30", "11:30"],
+        [],
+        ["22/06/2024", "x", "y", "z"],
+        ["192.168.1.10"],
+        ["A1-2024", "B2-2025"],
+        ["1/2", "3/4"],
         ["x" * 10**6 + "1"],
     ],
-)  # fmt: skip
+)
 def test_propose_other_texts_are_no_dates(texts):
     assert propose(texts) is None
 
@@ -106,7 +125,7 @@ def test_infer_too_many_texts_that_look_like_dates_are_proposed(rows, monkeypatc
         ({"date_format": ("z=%d/%m/%Y",)}, "names of columns out of 'x', 'y'; got 'z'"),
         ({"date_format": ("x=%d/%m/%Y",), "number": ("x",)}, "one kind for 'x'; got two"),
     ],
-)  # fmt: skip
+)
 def test_infer_refuses_formats_of_no_column(rows, said, message):
     with pytest.raises(DataError, match=message):
         column(rows, ["02/06/2025"], **said)

@@ -76,11 +76,14 @@ def test_many_values_are_more_than_were_counted(rows):
     assert column(rows, [str(i) for i in range(1001)]).distinct is None
 
 
-@pytest.mark.parametrize("cells", [
-    ["b", "a", "b"],  # few enough to be kept
-    [f"w{i}" for i in range(2000)],
-    [*map(str, range(2000)), "x"],  # texts late
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["b", "a", "b"],  # few enough to be kept
+        [f"w{i}" for i in range(2000)],
+        [*map(str, range(2000)), "x"],  # texts late
+    ],
+)
 def test_the_words_of_a_group_are_not_kept(cells, rows):
     table = {"x": pa.array(cells, pa.string()), "z": [1] * len(cells), "y": ["a"] * len(cells)}
     found = infer(rows(table), Reading(group="x"))[0]

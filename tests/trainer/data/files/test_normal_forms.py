@@ -72,8 +72,11 @@ def test_reading_of_a_config_has_names_in_one_form():
 
 def test_load_classes_of_npz_are_written_as_those_of_files(tmp_path):
     classes = np.array([SPLIT, f" {ACCENTED}", "2.0", "2", "x"])
-    np.savez(tmp_path / "t.npz", X=np.random.default_rng(0).normal(size=(60, 2)),
-             y=np.resize(classes, 60))  # fmt: skip
+    np.savez(
+        tmp_path / "t.npz",
+        X=np.random.default_rng(0).normal(size=(60, 2)),
+        y=np.resize(classes, 60),
+    )
     assert sorted(set(load(str(tmp_path / "t.npz")).target.tolist())) == ["2", "x", ACCENTED]
 
 

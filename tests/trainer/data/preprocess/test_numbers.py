@@ -83,7 +83,9 @@ def test_each_scaling_is_another_one(scaling, rng):
         "quantile": lambda: QuantileTransformer(output_distribution="normal", n_quantiles=200),
         "range": lambda: FunctionTransformer(lambda x: (x - x.min()) / np.ptp(x)),
     }
-    near = {name: np.abs(ours - make().fit_transform(known.astype(np.float64))).mean()
-            for name, make in theirs.items()}  # fmt: skip
+    near = {
+        name: np.abs(ours - make().fit_transform(known.astype(np.float64))).mean()
+        for name, make in theirs.items()
+    }
     assert min(near, key=near.get) == scaling
     assert scaling == "quantile" or near[scaling] < 1e-6
