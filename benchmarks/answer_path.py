@@ -26,7 +26,7 @@ from tables import fits
 from trainer.cli.options import configure
 from trainer.data.records import Records
 from trainer.model import Answers
-from trainer.recipe import fit
+from trainer.pipeline import fit
 
 GAPS, UNSEEN = 0.1, 0.05  # shares of all cells, and of categories
 BODY = 100  # records

@@ -35,15 +35,15 @@ from train import HERE, commit, machine
 
 from serving.bundle import Arrays, Bundle
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, run_in_slices
-from trainer.choices import Config
 from trainer.cli.options import configure
-from trainer.compress.goal import Goal
-from trainer.compress.reopen import DENSE
+from trainer.compress.compression_config import Goal
+from trainer.compress.load_trained import DENSE
 from trainer.compress.run import Compressed, compress
+from trainer.config import Config
 from trainer.data.records import Records
 from trainer.data.sources import load
 from trainer.data.splits import split
-from trainer.recipe import fit
+from trainer.pipeline import fit
 
 ROUNDS, RUNS = 40, 20  # turns, and runs in each
 COMPARED = 10_000  # rows

@@ -25,14 +25,14 @@ def data(case):
 
 
 class Ours:
-    """The training loop of `trainer.fit`, shuffling and gathering included."""
+    """The training loop of `trainer.training`, shuffling and gathering included."""
 
     def __init__(self, case, *, compiled):
         import numpy as np
 
-        from trainer.fit.loop import Rows, Run
-        from trainer.fit.update import Update
         from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network, kernels
+        from trainer.training.loop import Rows, Run
+        from trainer.training.update import Update
 
         kernels.AVAILABLE = kernels.AVAILABLE and compiled
         x, y = data(case)

@@ -17,8 +17,8 @@ from sklearn.datasets import load_digits, load_iris
 from serving import create_app
 from tests import outlivers
 from tests.processes import Processes, Server, start_server
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 __all__ = ["Server", "start_server"]
 

@@ -14,9 +14,9 @@ import pytest
 
 from serving import create_app
 from serving.bundle import Bundle
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.records import Column, Records
-from trainer.recipe import fit
+from trainer.pipeline import fit
 from trainer.score import score
 
 COLUMNS = (

@@ -12,8 +12,8 @@ import pytest
 
 from serving import create_app
 from serving.bundle import Manifest
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 from trainer.score import score
 
 COLUMNS = ("label", "value", "probabilities", "features", "label_input")

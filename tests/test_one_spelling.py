@@ -14,8 +14,8 @@ import pytest
 
 from serving import create_app
 from serving.bundle import Bundle
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 from trainer.score import score
 
 ROWS = 90

@@ -13,9 +13,9 @@ import pyarrow.parquet
 import pytest
 
 from serving import create_app
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.sources import REAL, TOYS
-from trainer.recipe import fit
+from trainer.pipeline import fit
 from trainer.score import score
 
 ROWS = 40

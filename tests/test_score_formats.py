@@ -21,7 +21,7 @@ from serving.codec.input_schema import InputSchema
 from tests.body_formats import decode, to_comparable, write_arrow, write_csv
 from tests.fuzzing import examples
 from tests.generated_columns import NAME, columns, values
-from trainer.data.files.declared import Declared
+from trainer.data.files.declared_columns import Declared
 from trainer.data.files.source import open_file
 from trainer.data.tables import DataError
 

@@ -24,10 +24,10 @@ from serving.codec.open_inference import decode_inference_request
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
 from serving.http.openapi.column_schemas import build_value_schema
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.evaluate.file_truth import _Labels
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.evaluate.file_evaluation import _Labels
+from trainer.pipeline import fit
 
 SPELLED = BooleanColumn(
     name="b", type="boolean", missing="refuse", texts={"yes": True, "no": False}

@@ -10,16 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.choices import Config
-from trainer.fit.callbacks import EarlyStopping
-from trainer.fit.diagnostics import (
-    Diagnostics,
-    Measurement,
-    check_backpropagation,
-    check_start,
-    check_tiny,
-)
-from trainer.fit.loop import TrainingDivergedError
+from trainer.config import Config
 from trainer.nn import (
     ACTIVATIONS,
     LOSSES,
@@ -35,7 +26,16 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.recipe import Announce, prepare_on, read, streams
+from trainer.pipeline import Announce, prepare_on, read, streams
+from trainer.training.callbacks import EarlyStopping
+from trainer.training.diagnostics import (
+    Diagnostics,
+    Measurement,
+    check_backpropagation,
+    check_start,
+    check_tiny,
+)
+from trainer.training.loop import TrainingDivergedError
 
 
 def check_run(config: Config, announce: Announce | None = None) -> Iterator[Measurement]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from trainer.data.preprocess import Encoder, Encoding, Scaler
 from trainer.data.records import Records
 from trainer.data.tables import Table, Task
-from trainer.fit.batches import Rows
 from trainer.nn import Embedding, Layer, Loss, Network, embedding_width
+from trainer.training.batches import Rows
 
 Answers = dict[str, NDArray[Any]]
 

@@ -33,14 +33,14 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle, Manifest, add_path_to_errors, create_folder, list_versions
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
-from trainer.fit.arrays import Arrays, DamagedFileError, read_arrays, write_arrays
-from trainer.fit.diagnostics import FAULTS, Measurement, layer_health
-from trainer.fit.loop import Epoch
 from trainer.model import Model
+from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
+from trainer.training.diagnostics import FAULTS, Measurement, layer_health
+from trainer.training.loop import Epoch
 
 MOST_TEST_ROWS = 20_000
 HEALTH_ROWS = 512  # as many as diagnostics look at while it trains

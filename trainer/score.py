@@ -27,10 +27,10 @@ from serving.bundle import (
 )
 from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve
-from trainer.data.files.declared import Declared
+from trainer.data.files.declared_columns import Declared
 from trainer.data.files.numerals import without_fractions
 from trainer.data.files.source import CSV, Source, open_file
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, listed
 

@@ -24,11 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trainer import nn
-from trainer.data.precision import warn_of_losses
-from trainer.fit.arrays import read_arrays, write_arrays
-from trainer.fit.batches import Rows
-from trainer.fit.loop import Callback, Run
-from trainer.fit.update import Update
+from trainer.data.precision_loss import warn_of_losses
 from trainer.nn import (
     LOSSES,
     OPTIMIZERS,
@@ -40,6 +36,10 @@ from trainer.nn import (
     WeightAverage,
 )
 from trainer.nn.lookup import lookup
+from trainer.training.array_file import read_arrays, write_arrays
+from trainer.training.batches import Rows
+from trainer.training.loop import Callback, Run
+from trainer.training.update import Update
 
 Array = NDArray[Any]
 Inputs = ArrayLike | tuple[ArrayLike, ...]  # one array, or one for each branch
@@ -208,7 +208,7 @@ class Network:
             class_weight: of each class, or `balanced`, by how often the rows to learn from are of
                 it. In training alone, as in Keras: `val_loss` is of the rows as they are.
                 Probabilities are then those of classes so weighted.
-            callbacks: of `trainer.fit`.
+            callbacks: of `trainer.training`.
             shuffle: a new order of rows each epoch.
 
         Raises:

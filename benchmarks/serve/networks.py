@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 FEATURES = 784
 HIDDEN = {"light": (128, 64), "heavy": (2048, 2048)}

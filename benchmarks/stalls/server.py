@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.stalls.bodies import TABLE
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = {"numbers": "digits", "table": "people"}  # The served name of each model in `bodies`.

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from trainer.cli.announce import announce
+from trainer.cli.data_summary import announce
 from trainer.data.files.read import read_file
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.splits import split
 
 

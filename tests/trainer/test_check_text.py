@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from trainer.cli import main
-from trainer.fit.diagnostics import FAULTS, Measurement
+from trainer.training.diagnostics import FAULTS, Measurement
 
 BOUNDS = {name: fault.bounds for name, fault in FAULTS.items()}
 SICK = {

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from serving.bundle import Bundle
 from tests.variants import keep_unchanged, negate_weights, write_variants
 from trainer import check
-from trainer.choices import Config
 from trainer.cli import main
+from trainer.config import Config
 from trainer.nn import LOSSES
 
 

@@ -12,12 +12,12 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.preprocessing import StandardScaler
 
 from trainer.estimators import MLPClassifier, MLPRegressor
-from trainer.estimators.choices import check_choices
-from trainer.fit.callbacks import CSVLog, EarlyStopping
-from trainer.fit.diagnostics import Diagnostics
-from trainer.fit.loop import Callback, TrainingDivergedError
+from trainer.estimators.parameters import check_choices
 from trainer.nn import Cosine, Network
 from trainer.nn import network as network_module
+from trainer.training.callbacks import CSVLog, EarlyStopping
+from trainer.training.diagnostics import Diagnostics
+from trainer.training.loop import Callback, TrainingDivergedError
 
 pytestmark = pytest.mark.filterwarnings("ignore:expected to converge")
 

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trainer.estimators import MLPClassifier, MLPRegressor
-from trainer.fit.loop import Callback, TrainingDivergedError
 from trainer.nn import Cosine, LeakyReLU
+from trainer.training.loop import Callback, TrainingDivergedError
 
 pytestmark = pytest.mark.filterwarnings("ignore:expected to converge")
 

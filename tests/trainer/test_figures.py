@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.manifests import make_manifest
-from trainer.cli.figures import (
+from trainer.cli.model_summary import (
     baselines_fact,
     classes_fact,
     constant_fact,

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from serving import cli
 from serving.loadtest.command import loadtest
 from serving.settings.options import Settings
-from trainer.choices import Config
 from trainer.cli.options import choices, configure
+from trainer.config import Config
 
 
 def configured(*arguments):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.sources import load
 from trainer.model import Model
 

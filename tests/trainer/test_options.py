@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.compress.goal import Goal
-from trainer.refusals import as_option, faults
+from trainer.compress.compression_config import Goal
+from trainer.config import Config
+from trainer.option_errors import as_option, faults
 from trainer.search.grid import Plan
 
 MODELS = {Config: {"data": "wine"}, Goal: {}, Plan: {}}

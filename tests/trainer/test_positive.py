@@ -14,15 +14,15 @@ from sklearn.metrics import average_precision_score
 from serving import create_app
 from serving.bundle import Bundle, Manifest, find_positive_index
 from serving.runtime import GraphSession
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.compress.reopen import reopen
+from trainer.compress.load_trained import reopen
+from trainer.config import Config
 from trainer.data.records import Records
 from trainer.data.tables import DataError
 from trainer.evaluate.metrics import measure
-from trainer.evaluate.recount import recount
+from trainer.evaluate.resampled_metrics import recount
 from trainer.export.graph import build_graph
-from trainer.recipe import learn
+from trainer.pipeline import learn
 
 
 @pytest.mark.parametrize(

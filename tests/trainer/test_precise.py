@@ -15,10 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from serving import create_app
 from serving.bundle import NumberColumn
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.compress.reopen import reopen
-from trainer.data.findings import find
+from trainer.compress.load_trained import reopen
+from trainer.config import Config
+from trainer.data.checks.run import find
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import Column, Records
 from trainer.data.sources import Reading, load
@@ -26,7 +26,7 @@ from trainer.data.splits import split
 from trainer.data.tables import DataError
 from trainer.estimators import MLPClassifier
 from trainer.nn import Dense
-from trainer.recipe import fit, learn, read, streams
+from trainer.pipeline import fit, learn, read, streams
 from trainer.score import score
 from trainer.sequential import Network
 

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from serving.bundle import Bundle
 from trainer import runs
-from trainer.choices import Config
 from trainer.cli import main
+from trainer.config import Config
 from trainer.data.records import Column, Records
 from trainer.data.tables import Table
-from trainer.recipe import fit
+from trainer.pipeline import fit
 from trainer.runs import RunError, read_run, write_run
 
 

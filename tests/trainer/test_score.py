@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from serving import create_app
 from tests.variants import flip_bit, keep_unchanged, negate_weights, write_variants
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 PEOPLE = "age,job,pay\n" + "".join(
     f"{20 + i % 40},{('cook', 'nurse', 'pilot')[i % 3]},{'high' if i % 40 > 20 else 'low'}\n"

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from sklearn import metrics
 
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 pytestmark = pytest.mark.slow  # a model of its own
 

@@ -6,7 +6,6 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
 import trainer.sequential
-from trainer.fit.callbacks import EarlyStopping, ModelCheckpoint
 from trainer.nn import (
     Adam,
     BatchNorm,
@@ -20,6 +19,7 @@ from trainer.nn import (
     WeightAverage,
 )
 from trainer.sequential import Network
+from trainer.training.callbacks import EarlyStopping, ModelCheckpoint
 
 
 def test_the_example_is_right():

@@ -14,17 +14,17 @@ from sklearn.metrics import log_loss
 
 from serving.bundle import Bundle
 from serving.runtime import GraphSession
-from trainer import recipe
-from trainer.choices import Config
+from trainer import pipeline
 from trainer.cli import main
+from trainer.config import Config
 from trainer.data.records import Records
 from trainer.evaluate import Judgement
 from trainer.evaluate.calibration import fit_calibration
 from trainer.export.graph import build_graph
-from trainer.fit.checkpoint import CheckpointError
-from trainer.fit.loop import Callback
-from trainer.fit.update import Update
-from trainer.recipe import fit, learn
+from trainer.pipeline import fit, learn
+from trainer.training.checkpoint import CheckpointError
+from trainer.training.loop import Callback
+from trainer.training.update import Update
 
 SCHEMA_1 = Path(__file__).parents[1] / "bundles" / "schema_1"
 SHARE = 0.05
@@ -99,16 +99,16 @@ def test_settle_many_logits_calibrates_on_as_many_rows_as_memory_and_time_allow(
         shapes.append((logits.shape, places.shape))
         return fit_calibration(logits, places, *args, **options)
 
-    monkeypatch.setattr(recipe, "fit_calibration", seen)
-    monkeypatch.setattr(recipe, "MOST_LOGITS", 100)
-    recipe.settle(trained.model, trained.table, trained.parts, config)
+    monkeypatch.setattr(pipeline, "fit_calibration", seen)
+    monkeypatch.setattr(pipeline, "MOST_LOGITS", 100)
+    pipeline.settle(trained.model, trained.table, trained.parts, config)
     assert shapes == [((50, 1), (50,))]  # of two classes
 
 
 def test_an_aim_wins_over_the_share(judged):
     trained, _ = judged["calibrated"]
     config = Config(**trained.summary.config)
-    again = recipe.settle(
+    again = pipeline.settle(
         trained.model, trained.table, trained.parts, config.model_copy(update={"aim": "accuracy"})
     )
     assert again.model.threshold > 2 * trained.model.threshold

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from serving import create_app
 from serving.bundle import Bundle
-from trainer.choices import Config
 from trainer.cli import main
-from trainer.compress.reopen import reopen
-from trainer.recipe import fit
+from trainer.compress.load_trained import reopen
+from trainer.config import Config
+from trainer.pipeline import fit
 
 ROWS = 240
 JOINED = [date(2024, 1, 1) + timedelta(days=3 * row) for row in range(ROWS)]

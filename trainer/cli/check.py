@@ -11,10 +11,10 @@ import click
 
 from serving.bundle import pluralize
 from trainer.check import GradientCase, check_library, check_run
-from trainer.cli.announce import Announcement
+from trainer.cli.data_summary import Announcement
 from trainer.cli.options import SOURCES, choices, configure
 from trainer.data.tables import DataError
-from trainer.fit.diagnostics import FAULTS, Measurement
+from trainer.training.diagnostics import FAULTS, Measurement
 
 LIMITS = {"central": 1e-6, "complex": 1e-11}
 

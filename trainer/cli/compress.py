@@ -13,24 +13,24 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError, CompressionCandidate, CompressionSummary, MetricDrop
 from serving.runtime import GraphError
-from trainer.choices import Config
-from trainer.cli.figures import caution_lines
 from trainer.cli.fit import stage_option, uptake
+from trainer.cli.model_summary import caution_lines
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
-from trainer.compress.budget import Trial
-from trainer.compress.goal import Goal, GoalError
+from trainer.compress.compression_config import Goal, GoalError
 from trainer.compress.run import Compressed
 from trainer.compress.run import compress as run_compression
-from trainer.data.findings import Finding
+from trainer.compress.variant_search import Trial
+from trainer.config import Config
+from trainer.data.checks.run import Finding
 from trainer.data.tables import DataError
 from trainer.evaluate.cautions import cautions
-from trainer.evaluate.naming import metric_label
+from trainer.evaluate.metric_names import metric_label
 from trainer.export.parity import ParityError
-from trainer.fit.callbacks import ProgressBar
-from trainer.fit.loop import TrainingDivergedError
-from trainer.refusals import faults
+from trainer.option_errors import faults
 from trainer.runs import RunError, copy_run
+from trainer.training.callbacks import ProgressBar
+from trainer.training.loop import TrainingDivergedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (

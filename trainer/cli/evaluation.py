@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.bundle import Manifest
-from trainer.cli.figures import shares_text
+from trainer.cli.model_summary import shares_text
 from trainer.evaluate.cautions import never_answered_detail
-from trainer.evaluate.file_truth import Evaluation
-from trainer.evaluate.naming import MACRO_AVERAGES, class_text, metric_figures
+from trainer.evaluate.file_evaluation import Evaluation
+from trainer.evaluate.metric_names import MACRO_AVERAGES, class_text, metric_figures
 
 
 def evaluation_lines(manifest: Manifest, found: Evaluation) -> Iterator[str]:

@@ -12,9 +12,8 @@ import click
 
 from serving.bundle import STAGED_PREFIX, Bundle, BundleError, Manifest, pluralize
 from serving.runtime import GraphError
-from trainer.choices import Config
-from trainer.cli.announce import Announcement
-from trainer.cli.figures import (
+from trainer.cli.data_summary import Announcement
+from trainer.cli.model_summary import (
     baselines_fact,
     caution_lines,
     classes_fact,
@@ -24,17 +23,18 @@ from trainer.cli.figures import (
     positive_text,
 )
 from trainer.cli.options import SOURCES, NewFile, choices, configure
+from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.evaluate.cautions import cautions
-from trainer.evaluate.naming import biased_logits
+from trainer.evaluate.metric_names import biased_logits
 from trainer.export.parity import ParityError
-from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
-from trainer.fit.checkpoint import CheckpointError
-from trainer.fit.diagnostics import Diagnostics
-from trainer.fit.loop import Callback, TrainingDivergedError
-from trainer.recipe import Announce, Trained, describe
-from trainer.recipe import fit as fit_recipe
+from trainer.pipeline import Announce, Trained, describe
+from trainer.pipeline import fit as fit_recipe
 from trainer.runs import RunError, write_run
+from trainer.training.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
+from trainer.training.checkpoint import CheckpointError
+from trainer.training.diagnostics import Diagnostics
+from trainer.training.loop import Callback, TrainingDivergedError
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
 MOST_BIASES = 10  # that are printed

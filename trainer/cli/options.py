@@ -13,9 +13,9 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
-from trainer.refusals import as_option, faults, unknown_key
+from trainer.option_errors import as_option, faults, unknown_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 

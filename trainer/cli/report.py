@@ -8,9 +8,9 @@ import click
 
 from serving.bundle import Bundle, BundleError, write_atomically
 from serving.runtime import GraphError
-from trainer.choices import Config
 from trainer.cli.options import NewFile
 from trainer.cli.verify import version_folder
+from trainer.config import Config
 
 
 @click.command()

@@ -18,7 +18,7 @@ from trainer.cli.options import NewFile, as_written, checked
 from trainer.cli.verify import version_folder
 from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
-from trainer.evaluate.file_truth import FileTruth
+from trainer.evaluate.file_evaluation import FileTruth
 from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
 

@@ -13,13 +13,13 @@ import click
 import numpy as np
 
 from serving.bundle import pluralize
-from trainer.cli.announce import Announcement
+from trainer.cli.data_summary import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
-from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
-from trainer.export.write import require_writable
-from trainer.recipe import describe
+from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, metric_label
+from trainer.export.bundle_files import require_writable
+from trainer.pipeline import describe
 from trainer.search import (
     ENGINES,
     Candidate,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from trainer.cli.options import NewFile
-from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
+from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, metric_label
 from trainer.study.experiments import exclusive_or, learning_rates
 
 TITLES = {

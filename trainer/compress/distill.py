@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.fit.batches import Batch, Rows, Shuffled, Source
-from trainer.fit.loop import Callback, Run
-from trainer.fit.update import Update
 from trainer.nn import Adam, Cosine, Loss, Network
 from trainer.nn.losses.loss import Array, require_floats
+from trainer.training.batches import Batch, Rows, Shuffled, Source
+from trainer.training.loop import Callback, Run
+from trainer.training.update import Update
 
 SOFTENING = 2.0  # the temperature both sides' logits are divided by
 BLENDED = 0.5  # share of the rows

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compress.plain import assembled, dense_layers
+from trainer.compress.to_dense import assembled, dense_layers
 from trainer.nn import Dense, Embedding, Loss, Network, Select
 
 Floats = NDArray[np.float32]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.compress.calibrate import CALIBRATIONS, calibrate
-from trainer.compress.plain import dense_layers
 from trainer.compress.qat import FLOAT, rounding, whole_numbers
+from trainer.compress.to_dense import dense_layers
 from trainer.nn import Network
 
 Score = Callable[[Network], float]

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.bundle import Bundle, CompressionSummary, MetricDrop
-from trainer.compress.budget import SPARSE, Budget, Tell, Trial
-from trainer.compress.goal import Goal, GoalError
-from trainer.compress.processor import overflows_with_8_bits
-from trainer.compress.reopen import DENSE, reopen
-from trainer.export.golden import synthetic_records
-from trainer.export.package import export_variants
+from trainer.compress.compression_config import Goal, GoalError
+from trainer.compress.int8_overflow import overflows_with_8_bits
+from trainer.compress.load_trained import DENSE, reopen
+from trainer.compress.variant_search import SPARSE, Budget, Tell, Trial
+from trainer.export.bundle import export_variants
+from trainer.export.bundle_files import require_writable
+from trainer.export.selftest_rows import synthetic_records
 from trainer.export.variant import Graph
-from trainer.export.write import require_writable
-from trainer.fit.loop import Callback
 from trainer.model import Model
+from trainer.training.loop import Callback
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from trainer.data.files.read import read_file
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.tables import DataError, Table, join
 
 

@@ -16,7 +16,7 @@ from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, rea
 from trainer.data.files.read import read_file
 from trainer.data.files.source import SUFFIXES as ROWS
 from trainer.data.packages import PACKAGED, load_packaged
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.records import Records
 from trainer.data.tables import DataError, Table, make_table
 from trainer.data.toys import TOYS

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import canonicalize_text, pluralize, to_nfc
-from trainer.data.precision import PrecisionLoss
-from trainer.data.reading import Inferred
+from trainer.data.precision_loss import PrecisionLoss
+from trainer.data.read_options import Inferred
 from trainer.data.records import Column, Records, concatenate
 
 Task = Literal["binary", "multiclass", "regression"]

@@ -17,12 +17,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from trainer.data.precision import warn_of_losses
-from trainer.estimators.choices import check_choices
-from trainer.estimators.sparse import SparseRows
-from trainer.fit.batches import Rows
-from trainer.fit.loop import Callback, Run
-from trainer.fit.update import Update
+from trainer.data.precision_loss import warn_of_losses
+from trainer.estimators.parameters import check_choices
+from trainer.estimators.sparse_rows import SparseRows
 from trainer.nn import (
     SCHEDULES,
     SGD,
@@ -47,6 +44,9 @@ from trainer.nn import (
     Schedule,
     WeightAverage,
 )
+from trainer.training.batches import Rows
+from trainer.training.loop import Callback, Run
+from trainer.training.update import Update
 
 Array = NDArray[Any]
 

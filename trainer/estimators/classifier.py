@@ -14,7 +14,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from trainer.estimators.base import BaseMLP
-from trainer.fit.loop import Callback
 from trainer.nn import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -22,6 +21,7 @@ from trainer.nn import (
     Network,
     Schedule,
 )
+from trainer.training.loop import Callback
 
 Array = NDArray[Any]
 
@@ -63,7 +63,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         max_norm: bound on the weights into a unit.
         clip_norm: longest gradient.
         average: decay of a moving average of the weights, which replaces them at the end.
-        callbacks: of `trainer.fit.loop`, called during training.
+        callbacks: of `trainer.training.loop`, called during training.
 
     Attributes:
         classes_: sorted, `(n_classes,)`; of two, the second is the positive one, as everywhere in

@@ -12,7 +12,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 
 from trainer.estimators.base import BaseMLP
-from trainer.fit.loop import Callback
 from trainer.nn import (
     LOSSES,
     Loss,
@@ -20,6 +19,7 @@ from trainer.nn import (
     Network,
     Schedule,
 )
+from trainer.training.loop import Callback
 
 Array = NDArray[Any]
 

@@ -22,12 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from serving.bundle import Baseline
-from trainer.data.memory import room
+from trainer.data.memory_budget import room
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
-from trainer.evaluate.judgement import MOST_JUDGED
+from trainer.evaluate.evaluation import MOST_JUDGED
 from trainer.evaluate.metrics import measure
 from trainer.model import Answers
 

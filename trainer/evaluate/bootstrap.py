@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.tables import Task
-from trainer.evaluate.recount import Counts, recount
+from trainer.evaluate.resampled_metrics import Counts, recount
 from trainer.model import Answers
 
 LEVEL = 0.95

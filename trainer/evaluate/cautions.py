@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from serving.bundle import Manifest, pluralize
-from trainer.data.findings import Finding
-from trainer.evaluate.judgement import MOST_JUDGED
-from trainer.evaluate.naming import class_text
+from trainer.data.checks.run import Finding
+from trainer.evaluate.evaluation import MOST_JUDGED
+from trainer.evaluate.metric_names import class_text
 
 LISTED = 10  # classes named in one sentence
 

@@ -17,11 +17,11 @@ import onnx
 from onnx import helper
 
 from serving.bundle import OUTPUT_NAMES
-from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
-from trainer.export.integer import integer_dense
 from trainer.export.nodes import FLOAT, INT64, STRING, Nodes, face
-from trainer.export.weights import weights
+from trainer.export.preprocessing import ML_OPSET, encode, inputs
+from trainer.export.quantized_layers import integer_dense
+from trainer.export.weight_layout import weights
 from trainer.model import Model
 from trainer.nn import (
     ELU,

@@ -15,7 +15,7 @@ from sklearn import metrics
 from serving.bundle import Arrays
 from trainer.data.records import input_names
 from trainer.evaluate import leading
-from trainer.report.evidence import Judged
+from trainer.report.inputs import Judged
 
 MOST_ROWS = 2000
 REPEATS = 5

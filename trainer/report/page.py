@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainer.report import blocks
-from trainer.report.evidence import Evidence
+from trainer.report.inputs import Evidence
 from trainer.report.sections import sections
 
 _ENVIRONMENT = Environment(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
-from trainer.report.evidence import Judged
-from trainer.report.wording import moment, number, precise, short
+from trainer.report.formatting import moment, number, precise, short
+from trainer.report.inputs import Judged
 
 FEWEST_ROWS = 50  # fewer tell little
 Z = 1.959964  # of the normal distribution, beyond which 2.5 % lie

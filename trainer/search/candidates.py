@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.tables import DataError, Task
-from trainer.refusals import faults
+from trainer.option_errors import faults
 
 
 class RefusedError(ValueError):

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.splits import Split, hold_out
 from trainer.data.tables import DataError, Table
 from trainer.evaluate import Judgement
-from trainer.fit.loop import TrainingDivergedError
 from trainer.model import Model
-from trainer.recipe import learn_on, streams
+from trainer.pipeline import learn_on, streams
 from trainer.search.candidates import chosen, shown
 from trainer.search.grid import SEARCHED
 from trainer.search.journal import Entry, Fit, Journal, digest_of_choices, digest_of_rows
 from trainer.search.scoring import sign
+from trainer.training.loop import TrainingDivergedError
 
 NO_ROWS = np.empty(0, np.int64)
 

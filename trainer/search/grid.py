@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.bundle import suggest_name
-from trainer.choices import Config
-from trainer.data.reading import Reading
-from trainer.refusals import faults
+from trainer.config import Config
+from trainer.data.read_options import Reading
+from trainer.option_errors import faults
 from trainer.search.candidates import RefusedError
 
 # What the data are, which rows the model is judged on, and where things are written is not

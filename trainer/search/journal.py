@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.bundle import add_path_to_errors, create_folder
-from trainer.choices import Config
+from trainer.config import Config
 
 # Choices that change no score.
 WITHOUT_EFFECT = {"data", "name", "models", "runs", "skip_baselines"}

@@ -21,15 +21,15 @@ from sklearn.model_selection import (
 )
 
 from serving.bundle import suggest_name
-from trainer.choices import Config
-from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import Announce, read
+from trainer.config import Config
+from trainer.pipeline import Announce, read
 from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
 from trainer.search.estimator import Bench, ConfiguredModel
 from trainer.search.folds import Folds, Pair
 from trainer.search.grid import Grid
 from trainer.search.journal import Fit, Journal, digest_of_choices, digest_of_rows
 from trainer.search.scoring import default_metric, metrics_of, sign
+from trainer.training.loop import TrainingDivergedError
 
 
 @dataclass(frozen=True)

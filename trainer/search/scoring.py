@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.data.tables import Task
 from trainer.evaluate import leading
-from trainer.evaluate.naming import LABELS_OF_POSITIVE
+from trainer.evaluate.metric_names import LABELS_OF_POSITIVE
 
 # Of `trainer.evaluate.measure`.
 OF_CLASSES = (

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from trainer.data.preprocess import Scaler
 from trainer.data.toys import circles, moons, xor
 from trainer.evaluate.metrics import measure_positive
-from trainer.fit.batches import Rows
-from trainer.fit.loop import Run
-from trainer.fit.update import Update
 from trainer.nn import SGD, BinaryCrossEntropy, Dense, Network
+from trainer.training.batches import Rows
+from trainer.training.loop import Run
+from trainer.training.update import Update
 
 RATES = (0.001, 0.01, 0.1, 0.5, 1.0)
 HIDDEN = (16, 8)

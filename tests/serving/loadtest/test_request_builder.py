@@ -17,8 +17,8 @@ from serving.loadtest.instances import generate_instances
 from serving.loadtest.request_builder import build_requests, encode_http_request
 from serving.loadtest.target import read_target
 from tests.processes import wait_until
-from trainer.choices import Config
-from trainer.recipe import fit
+from trainer.config import Config
+from trainer.pipeline import fit
 
 NAMES = ("adults", "digits", "flowers", "physique", "progress", "switches", "tumours", "visits")
 

@@ -13,9 +13,9 @@ import pytest
 from sklearn import config_context
 
 from serving.bundle import Bundle
-from trainer.choices import Config
-from trainer.compress.reopen import Reopened, reopen
-from trainer.recipe import Trained, fit
+from trainer.compress.load_trained import Reopened, reopen
+from trainer.config import Config
+from trainer.pipeline import Trained, fit
 
 RACES = "serving.runtime.latency_profile.MAX_TIMED_RUNS"  # how fast a graph is, no test here asks
 KINDS: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from serving.bundle import (
 from tests.manifests import make_manifest
 from trainer.cli import main
 from trainer.cli.compress import _summarise
-from trainer.compress.goal import Goal
+from trainer.compress.compression_config import Goal
 from trainer.compress.run import Compressed
 
 QUICK = ("--epochs", 1, "--batch-size", 64)
@@ -193,7 +193,9 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
     folder = copied("digits").path.parent
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "refuted"]
-    monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
+    monkeypatch.setattr(
+        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+    )
     done = trainer(
         "compress",
         folder,
@@ -214,7 +216,9 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
 @pytest.mark.slow
 def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, monkeypatch):
     folder = copied("digits").path.parent
-    monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
+    monkeypatch.setattr(
+        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+    )
     done = trainer("compress", folder, *QUICK, "--prune", 0.9, "--max-drop", 0)
     assert done.exit_code == 0, done.output
     assert (

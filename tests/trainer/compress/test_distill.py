@@ -4,8 +4,8 @@ from scipy.special import expit, softmax
 from scipy.stats import entropy
 
 from trainer.compress.distill import Imitation, Questions, distill
-from trainer.fit.loop import Callback
 from trainer.nn import Dense, Embedding, Network
+from trainer.training.loop import Callback
 
 LINKS = [("softmax", 4), ("sigmoid", 1), ("sigmoid", 3), ("identity", 2), ("exp", 1)]
 T = 2.0

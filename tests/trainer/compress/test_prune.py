@@ -5,16 +5,13 @@ import pytest
 from scipy.stats import spearmanr
 
 from serving.runtime import GraphSession
-from trainer.choices import Config
-from trainer.compress.plain import assembled, dense_layers, plain
 from trainer.compress.prune import importances, prune, without_idle
+from trainer.compress.to_dense import assembled, dense_layers, plain
+from trainer.config import Config
 from trainer.data.sources import load
-from trainer.export.golden import synthetic_records
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity
-from trainer.fit.batches import Rows
-from trainer.fit.loop import Run
-from trainer.fit.update import Update
+from trainer.export.selftest_rows import synthetic_records
 from trainer.model import Model
 from trainer.nn import (
     Adam,
@@ -32,6 +29,9 @@ from trainer.nn import (
     Sigmoid,
     Tanh,
 )
+from trainer.training.batches import Rows
+from trainer.training.loop import Run
+from trainer.training.update import Update
 
 CLASSES = CategoricalCrossEntropy()
 

@@ -10,9 +10,9 @@ from onnx.reference import ReferenceEvaluator
 
 from trainer.compress.calibrate import calibrate
 from trainer.compress.distill import Imitation, distill
-from trainer.compress.plain import plain
 from trainer.compress.qat import CUTS, FLOAT, QuantizedDense, rounding, whole_numbers
 from trainer.compress.quantize import quantized
+from trainer.compress.to_dense import plain
 from trainer.export.graph import build_graph
 from trainer.model import Model
 from trainer.nn import BatchNorm, Dense, Embedding, IntegerDense, MeanSquaredError, Network, Select

@@ -11,13 +11,13 @@ from serving import create_app
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphSession, run_self_test
 from tests.repositories import load_repository
-from trainer.choices import Config
 from trainer.compress import run
-from trainer.compress.goal import Goal, GoalError
+from trainer.compress.compression_config import Goal, GoalError
 from trainer.compress.run import compress
+from trainer.config import Config
 from trainer.evaluate import Judgement
 from trainer.export.parity import ParityError
-from trainer.recipe import fit
+from trainer.pipeline import fit
 
 QUICK = {"epochs": 3, "batch_size": 64}
 GOALS = {  # what all of these kinds keep every variant with
@@ -212,7 +212,9 @@ def test_a_seed_decides_every_file_but_the_manifest(copied):
 @pytest.mark.slow
 def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
     bundle = copied("digits")
-    monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
+    monkeypatch.setattr(
+        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+    )
     before = sorted(bundle.path.parent.rglob("*"))
     found, told = done(bundle, prune=0.9)
     assert found.bundle is None

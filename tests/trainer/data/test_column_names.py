@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.column_names import column_option, resolve, split_names
 
 

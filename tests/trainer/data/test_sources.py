@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data import tables
 from trainer.data.packages import PACKAGED
 from trainer.data.records import Column

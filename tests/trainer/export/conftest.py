@@ -11,12 +11,11 @@ import onnxruntime
 import pytest
 
 from serving.runtime import GraphSession
-from trainer.choices import Config
-from trainer.compress.processor import overflows_with_8_bits
+from trainer.compress.int8_overflow import overflows_with_8_bits
+from trainer.config import Config
 from trainer.data.sources import load
 from trainer.data.tables import Table
 from trainer.export.graph import build_graph
-from trainer.fit.loop import Run
 from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,
@@ -29,6 +28,7 @@ from trainer.nn import (
     Select,
     largest_weight,
 )
+from trainer.training.loop import Run
 
 KINDS = {  # data, choices
     "multiclass": ("digits", {"hidden": (32,)}),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from serving.runtime import GraphSession
-from trainer.compress.processor import overflows_with_8_bits
+from trainer.compress.int8_overflow import overflows_with_8_bits
 from trainer.export.graph import build_graph
 from trainer.export.parity import tolerances
 

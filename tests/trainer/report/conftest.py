@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from trainer.choices import Config
-from trainer.compress.goal import Goal
+from trainer.compress.compression_config import Goal
 from trainer.compress.run import compress
-from trainer.recipe import Trained, fit
+from trainer.config import Config
+from trainer.pipeline import Trained, fit
 from trainer.report import Evidence, render
 from trainer.runs import write_run
 

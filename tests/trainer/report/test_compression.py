@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
-from trainer.compress.processor import overflows_with_8_bits
+from trainer.compress.int8_overflow import overflows_with_8_bits
 from trainer.report.blocks import Cell, Figures, Paragraph, Table
 from trainer.report.sections.compression import FEW, compression
 from trainer.report.sections.graph import variants

@@ -9,8 +9,8 @@ from tests.manifests import make_manifest
 from trainer.cli.fit import _settled
 from trainer.report.importance import Importance, Importances
 from trainer.report.sections.calibration import _sentence
-from trainer.report.sections.columns import importance
 from trainer.report.sections.compression import compression
+from trainer.report.sections.importance_and_errors import importance
 
 
 def candidate(name, **changes):

@@ -8,9 +8,9 @@ from sklearn import metrics
 
 from tests.manifests import make_manifest
 from trainer.report.blocks import Paragraph, Table, Tiles
+from trainer.report.formatting import decimal, metric_name, shorts
 from trainer.report.sections.confusion import confusion
 from trainer.report.sections.verdict import verdict
-from trainer.report.wording import decimal, metric_name, shorts
 
 
 def judged(truth, label, classes):

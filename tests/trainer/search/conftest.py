@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.sources import load
 from trainer.search import Grid, Journal
 from trainer.search.estimator import Bench

@@ -9,10 +9,10 @@ from sklearn.model_selection import StratifiedKFold
 from trainer.data.sources import load
 from trainer.data.splits import Split, hold_out, split
 from trainer.data.tables import DataError
-from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import learn_on, streams
+from trainer.pipeline import learn_on, streams
 from trainer.search import Journal, RefusedError, run
 from trainer.search.run import search
+from trainer.training.loop import TrainingDivergedError
 
 VALUES = {"hidden": [[4], [16, 8]], "learning_rate": [0.003, 0.03]}
 FEWER = {"learning_rate": [0.003, 0.03]}

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.data.files import cells
 from trainer.data.files.source import Source
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 
 RESERVED = re.compile(r"__index_level_\d+__")  # pandas' names for an index without one
 # What `to_csv` writes above an index without a name, and `read_csv` then calls it.

@@ -25,7 +25,7 @@ from trainer.data.files.numerals import advice
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.files.store import IN_MEMORY, Store
-from trainer.data.reading import Inferred, Reading
+from trainer.data.read_options import Inferred, Reading
 from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.tables import LARGEST_CLASS, DataError, listed
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.files.store import IN_MEMORY, Store
-from trainer.data.precision import losses_of
-from trainer.data.reading import Reading
+from trainer.data.precision_loss import losses_of
+from trainer.data.read_options import Reading
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, Table, listed, make_table
 

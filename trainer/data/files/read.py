@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from trainer.data.files.column_inference import infer
 from trainer.data.files.index import find_index
-from trainer.data.files.infer import infer
 from trainer.data.files.ingest import ingest
 from trainer.data.files.roles import roles
 from trainer.data.files.source import CSV, open_file
-from trainer.data.files.suspects import suspect
-from trainer.data.reading import Reading
+from trainer.data.files.suspected_types import suspect
+from trainer.data.read_options import Reading
 from trainer.data.tables import DataError, Table, make_table
 
 

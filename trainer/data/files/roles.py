@@ -8,7 +8,7 @@ from serving.bundle import suggest_name
 from trainer.data.column_names import column_option
 from trainer.data.files.index import declared_index
 from trainer.data.files.source import Source
-from trainer.data.reading import LISTS, Reading
+from trainer.data.read_options import LISTS, Reading
 from trainer.data.tables import DataError, listed
 
 

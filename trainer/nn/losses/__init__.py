@@ -3,7 +3,7 @@
 from trainer.nn.losses.cross_entropies import BinaryCrossEntropy, CategoricalCrossEntropy
 from trainer.nn.losses.loss import Loss
 from trainer.nn.losses.pairing import check_pairing
-from trainer.nn.losses.values import Huber, MeanAbsoluteError, MeanSquaredError, Poisson
+from trainer.nn.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError, Poisson
 
 LOSSES: dict[str, type[Loss]] = {
     loss.name: loss

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from trainer.report.blocks import Block, Paragraph, Section
-from trainer.report.evidence import Evidence
 from trainer.report.importance import importances
+from trainer.report.inputs import Evidence
 from trainer.report.sections.calibration import calibration
-from trainer.report.sections.columns import cases, importance, seed, worst_slices
 from trainer.report.sections.compression import compression
 from trainer.report.sections.confusion import confusion
 from trainer.report.sections.curves import curves
 from trainer.report.sections.data import data
 from trainer.report.sections.graph import parity, variants
 from trainer.report.sections.health import health
+from trainer.report.sections.importance_and_errors import cases, importance, seed, worst_slices
 from trainer.report.sections.learning import learning
-from trainer.report.sections.origin import origin
+from trainer.report.sections.provenance import origin
 from trainer.report.sections.values import values
 from trainer.report.sections.verdict import verdict
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.evaluate.metric_names import biased_logits
 from trainer.evaluate.metrics import BINS
-from trainer.evaluate.naming import biased_logits
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
-from trainer.report.evidence import Evidence, Judged
+from trainer.report.formatting import listed, number, short
+from trainer.report.inputs import Evidence, Judged
 from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
-from trainer.report.wording import listed, number, short
 
 MOST_BIASES = 10  # that are written out
 

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
-from trainer.report.evidence import Evidence
+from trainer.report.formatting import count, decimal, listed, metric_name, number, size
+from trainer.report.inputs import Evidence
 from trainer.report.plots import (
     ACCENT,
     MANY,
@@ -21,7 +22,6 @@ from trainer.report.plots import (
     labelled,
     logarithmic,
 )
-from trainer.report.wording import count, decimal, listed, metric_name, number, size
 
 JOINED = "\N{NO-BREAK SPACE}"
 SPARSE = "sparse"  # the variant of that name

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from trainer.report.blocks import Block, Cell, Paragraph, Section, Table
-from trainer.report.evidence import Judged
-from trainer.report.wording import count, decimal, listed, shorts
+from trainer.report.formatting import count, decimal, listed, shorts
+from trainer.report.inputs import Judged
 
 MOST_CLASSES = 20  # that a matrix is drawn of
 MOST_PAIRS = 20

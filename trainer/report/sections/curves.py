@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
-from trainer.report.evidence import Evidence, Judged
+from trainer.report.formatting import percent, short
+from trainer.report.inputs import Evidence, Judged
 from trainer.report.plots import ACCENT, INK, MANY, MUTED, RULE, SECOND, WIDE, canvas, grid
-from trainer.report.wording import percent, short
 
 MOST_CURVES = 10
 MOST_POINTS = 400  # of a curve; no eye sees more

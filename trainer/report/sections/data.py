@@ -9,9 +9,9 @@ import numpy as np
 
 from serving.bundle import REFERENCE_FILE, BooleanColumn, CategoryColumn, DateColumn, InputColumn
 from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, Table
-from trainer.report.evidence import Evidence, Judged
+from trainer.report.formatting import count, listed, number, percent, short
+from trainer.report.inputs import Evidence, Judged
 from trainer.report.plots import ACCENT, INK, canvas, counted, grid
-from trainer.report.wording import count, listed, number, percent, short
 
 MOST_OPEN = 30  # columns listed without being asked
 MOST_WORDS = 8  # of a category

@@ -5,8 +5,8 @@ from __future__ import annotations
 from serving.bundle import Variant
 from serving.runtime import SelfTestResult
 from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
-from trainer.report.evidence import Evidence
-from trainer.report.wording import count, decimal, listed, metric_name, number, percent, size
+from trainer.report.formatting import count, decimal, listed, metric_name, number, percent, size
+from trainer.report.inputs import Evidence
 
 
 def parity(evidence: Evidence) -> Section:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trainer.fit.diagnostics import FAULTS, Measurement
 from trainer.report.blocks import Cell, Paragraph, Section, Table
-from trainer.report.evidence import Evidence
-from trainer.report.wording import count, number
+from trainer.report.formatting import count, number
+from trainer.report.inputs import Evidence
+from trainer.training.diagnostics import FAULTS, Measurement
 
 HEADS = {
     "saturation": "saturated outputs",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.ticker import MaxNLocator
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
-from trainer.report.evidence import Evidence
+from trainer.report.formatting import count, number
+from trainer.report.inputs import Evidence
 from trainer.report.plots import ACCENT, MUTED, SECOND, WIDE, canvas, grid, logarithmic
-from trainer.report.wording import count, number
 from trainer.runs import RunFolder
 
 

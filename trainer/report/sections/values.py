@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, Table
-from trainer.report.evidence import Judged
+from trainer.report.formatting import number, percent, short
+from trainer.report.inputs import Judged
 from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, counted, grid
-from trainer.report.wording import number, percent, short
 
 MOST_TARGETS = 6
 

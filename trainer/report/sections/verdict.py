@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from trainer.evaluate import leading
+from trainer.evaluate.baseline_comparison import compare, constant
 from trainer.evaluate.cautions import cautions
-from trainer.evaluate.comparison import compare, constant
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tiles
-from trainer.report.evidence import Evidence
-from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
-from trainer.report.wording import (
+from trainer.report.formatting import (
     LOWER_IS_BETTER,
     baseline_name,
     count,
@@ -19,6 +17,8 @@ from trainer.report.wording import (
     percent,
     short,
 )
+from trainer.report.inputs import Evidence
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
 
 TILES = {
     "binary": ("roc_auc", "positive_precision", "positive_recall", "accuracy", "calibration_error"),

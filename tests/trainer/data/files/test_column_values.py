@@ -17,7 +17,7 @@ from serving.bundle import (
     create_column_schema,
 )
 from trainer.data.files.column_values import read_categories, read_values
-from trainer.data.files.declared import Declared
+from trainer.data.files.declared_columns import Declared
 from trainer.data.tables import DataError
 
 RULES = {"name": "c", "missing": "impute"}

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 import pytest
 
 from trainer.data.files import date_proposals
+from trainer.data.files.column_inference import infer
 from trainer.data.files.date_proposals import propose
-from trainer.data.files.infer import infer
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.tables import DataError
 
 YEAR = [date(2024, 1, 1) + timedelta(days) for days in range(366)]
@@ -111,7 +111,7 @@ def test_infer_a_target_of_dates_keeps_its_words(rows):
 
 
 def test_infer_too_many_texts_that_look_like_dates_are_proposed(rows, monkeypatch):
-    monkeypatch.setattr("trainer.data.files.infer.MOST_WORDS", 100)
+    monkeypatch.setattr("trainer.data.files.column_inference.MOST_WORDS", 100)
     with pytest.raises(DataError, match="--date-format x=%d/%m/%Y"):
         column(rows, [day.strftime("%d/%m/%Y") for day in YEAR])
 

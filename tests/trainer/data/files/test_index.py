@@ -6,7 +6,7 @@ from pyarrow.feather import write_feather
 
 from trainer.data.files.index import find_index
 from trainer.data.files.source import open_file
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.sources import load
 from trainer.data.tables import DataError
 

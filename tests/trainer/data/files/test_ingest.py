@@ -8,10 +8,10 @@ import pytest
 
 from trainer.data.files import csv_text
 from trainer.data.files import ingest as module
-from trainer.data.files.infer import infer
+from trainer.data.files.column_inference import infer
 from trainer.data.files.ingest import ingest, to_records
 from trainer.data.files.read import read_file
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.records import Column
 from trainer.data.tables import DataError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.bundle import canonicalize_text
 from tests.fuzzing import examples
-from trainer.choices import Config
+from trainer.config import Config
 from trainer.data.files import cells
 from trainer.data.files.source import open_file
 from trainer.data.sources import Reading, load

@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.data.files.roles import roles
-from trainer.data.reading import Reading
+from trainer.data.read_options import Reading
 from trainer.data.tables import DataError
 
 

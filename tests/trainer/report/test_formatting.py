@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+
+from trainer.data.records import Column
+from trainer.evaluate.metrics import measure
+from trainer.report.formatting import (
+    METRICS,
+    count,
+    decimal,
+    listed,
+    moment,
+    number,
+    percent,
+    size,
+    value,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (0, "0"),
+        (1, "1"),
+        (0.5, "0.5000"),
+        (-1.25, "−1.250"),
+        (143.0, "143"),
+        (1234.5, "1,234"),
+        (1e-9, "1e−09"),
+        (12345678.0, "1.235e+07"),
+        (math.nan, "–"),
+        (None, "–"),
+        (0.00123456, "0.001235"),
+        (999999.6, "1,000,000"),
+    ],
+)
+def test_numbers_are_short_and_keep_their_size(given, shown):
+    assert number(given) == shown
+
+
+def test_words_fit_their_numbers():
+    assert [count(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
+    assert [listed(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+    assert percent(0.12345) == "12.3\N{NO-BREAK SPACE}%"
+    assert [decimal(v) for v in (0.5, -0.5, 1234.5678, math.inf)] == [
+        "0.5000",
+        "−0.5000",
+        "1,235",
+        "–",
+    ]
+    assert [size(n) for n in (900, 12_345, 23_456_789)] == ["900 B", "12 kB", "23.5 MB"]
+    assert [moment(s) for s in (0, 86399, 1e30)] == ["1970-01-01", "1970-01-01 23:59:59", "1e+30"]
+
+
+def test_every_metric_has_a_name():
+    p = np.array([[0.9, 0.1], [0.2, 0.8]])
+    classes = np.array([0, 1])
+    found = measure("binary", classes, {"label": classes, "probabilities": p}, classes)
+    values = measure("regression", p, {"value": p}, None)
+    assert set(found) | set(values) == set(METRICS)
+
+
+def test_what_a_column_holds_is_said_as_its_kind_asks():
+    for column, held, shown in (
+        (Column("n"), np.float32([1.5, np.nan]), ["1.500", "missing"]),
+        (Column("b", "boolean"), np.float32([1, 0, np.nan]), ["true", "false", "missing"]),
+        (Column("c", "category", ("x",)), np.int32([0, -1]), ["x", "missing"]),
+        (Column("d", "date"), np.float64([86400, np.nan]), ["1970-01-02", "missing"]),
+    ):
+        assert [value(column, held, row) for row in range(len(held))] == shown

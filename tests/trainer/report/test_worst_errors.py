@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from trainer.report.worst_errors import MOST, hardest, held
+
+
+@pytest.mark.parametrize("kind", ["tumours", "digits"])
+def test_of_classes_they_are_the_wrong_ones_it_was_surest_of(made, kind):
+    judged = made(kind).evidence.judged
+    cases = hardest(judged)
+    p = judged.answers["probabilities"].max(axis=1)
+    wrong = [row for row in range(len(judged)) if judged.answers["label"][row] != judged.truth[row]]
+    assert [c.row for c in cases] == sorted(wrong, key=lambda row: -p[row])[:MOST]
+    for case in cases:
+        assert case.truth == str(judged.truth[case.row]) != case.answer
+        assert float(case.remark.split("\N{NO-BREAK SPACE}")[0]) == pytest.approx(
+            100 * p[case.row], abs=0.06
+        )
+
+
+def test_of_values_they_are_the_largest_errors(made):
+    judged = made("diabetes").evidence.judged
+    errors = np.abs(judged.answers["value"] - judged.truth)[:, 0]
+    assert [c.row for c in hardest(judged)] == np.argsort(-errors)[:MOST].tolist()
+
+
+def test_of_several_targets_no_unit_counts_more_than_another(made):
+    judged = made("physique").evidence.judged
+    errors = np.abs(judged.answers["value"] - judged.truth) / judged.truth.std(axis=0)
+    assert hardest(judged)[0].row == errors.mean(axis=1).argmax()
+
+
+@pytest.mark.slow
+def test_a_case_shows_what_its_columns_hold(made):
+    judged = made("mixed").evidence.judged
+    row = int(np.flatnonzero(np.isnan(judged.records.column("member")))[0])
+    shown = dict(
+        zip(judged.records.names, held(judged, row, list(judged.records.names)), strict=True)
+    )
+    assert shown["member"] == "missing"
+    assert (
+        shown["colour"]
+        == judged.records.of_kind("category")[0].words[judged.records.column("colour")[row]]
+    )
+    seconds = judged.records.column("joined")[row]
+    assert shown["joined"] == str(np.datetime64(int(seconds), "s"))[:10]

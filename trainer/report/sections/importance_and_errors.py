@@ -1,0 +1,166 @@
+"""Columns: what the model goes by, the rows that are hardest for it, and where it is worst."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table
+from trainer.report.formatting import count, decimal, metric_name, number, percent, short
+from trainer.report.importance import REPEATS, Importances
+from trainer.report.inputs import Judged
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
+from trainer.report.slices import FEWEST_ROWS, Slice, interval, row_scores, slices
+from trainer.report.worst_errors import MOST as MOST_CASES
+from trainer.report.worst_errors import hardest, held
+
+MOST_BARS = 20
+MOST_COLUMNS = 10  # of a hard case
+MOST_SLICES = 20
+
+
+def importance(found: Importances, positive: int | str | None) -> Section:
+    """Bars of the most important columns, and all in a table.
+
+    Args:
+        found: Drop of the metric by shuffling each column.
+        positive: Positive class of a binary model; else None.
+    """
+    metric = metric_name(found.metric, positive)
+    shown = found.columns[:MOST_BARS]
+    names = [short(column.column, 28) for column in shown]
+    with canvas(width=WIDE, height=0.9 + 0.25 * len(shown)) as drawing:
+        axes = drawing.only
+        grid(axes)
+        axes.grid(visible=False, axis="y")
+        axes.barh(
+            range(len(shown)),
+            [c.drop for c in shown],
+            xerr=[c.spread for c in shown],
+            height=0.66,
+            color=ACCENT,
+            error_kw={"ecolor": INK, "elinewidth": 1.2},
+        )
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.set_yticks(range(len(shown)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{metric} lost when the column is shuffled")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+    more = (
+        f" The {len(shown)} highest of {len(found.columns)}."
+        if (len(found.columns) > len(shown))
+        else ""
+    )
+    said = (
+        f"Each column in turn was shuffled among {count(found.rows, 'test row')}, {REPEATS} times, "
+        f"and the graph asked again; {metric} is {decimal(found.base)} when "
+        f"nothing is shuffled."
+    )
+    caption = (
+        f"The longer the bar, the more the model goes by the column; whiskers are a standard "
+        f"deviation. Columns that say the same share their importance, so each looks small.{more}"
+    )
+    rows = [[short(c.column), decimal(c.drop), decimal(c.spread)] for c in found.columns]
+    table = Table(
+        ["column", f"{metric} lost", "standard deviation"], rows, folded="Every column as a table"
+    )
+    return Section("importance", [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])
+
+
+def cases(judged: Judged, found: Importances) -> Section:
+    """The test rows it got most surely wrong."""
+    worst = hardest(judged)
+    if not worst:
+        said = f"None of {count(len(judged), 'test row')} is answered wrongly."
+        return Section("cases", [Paragraph(said, "good")])
+    names = [c.column for c in found.columns[:MOST_COLUMNS]]
+    kept = set(names)
+    names = [name for name in judged.records.names if name in kept]  # in the order of a row
+    remark = "probability" if judged.classes is not None else "off by"
+    if judged.classes is None and len(judged.targets) > 1:
+        remark = "off by, in standard deviations"
+    rows = [
+        [case.truth, case.answer, case.remark, *held(judged, case.row, names)] for case in worst
+    ]
+    which = (
+        "wrong answers it was surest of"
+        if judged.classes is not None
+        else "predictions that are furthest off"
+    )
+    less = len(judged.records.columns) - len(names)
+    more = f" Of their columns the {len(names)} most important." if less else ""
+    blocks: list[Block] = [
+        Table(
+            ["truth", "answer", remark, *(short(name, 24) for name in names)],
+            rows,
+            f"The {len(rows)} {which}, worst first: look for wrong labels, and for what the "
+            f"columns do not say.{more}",
+            words=_words(judged, names),
+        )
+    ]
+    if judged.classes is not None and len(worst) < MOST_CASES:
+        said = f"There are no more: of {count(len(judged), 'row')} no other is answered wrongly."
+        blocks.append(Paragraph(said, "quiet"))
+    return Section("cases", blocks)
+
+
+def _words(judged: Judged, names: list[str]) -> list[int]:
+    """Places of the columns of a case that hold words."""
+    texts = {column.name for column in judged.records.of_kind("category")}
+    places = [3 + place for place, name in enumerate(names) if name in texts]
+    return places if judged.classes is None else [0, 1, *places]
+
+
+def worst_slices(judged: Judged) -> Section:
+    """Parts of the rows, the worst first, beside all of them."""
+    whole, low, high = interval(judged, row_scores(judged))
+    found = slices(judged)
+    if not found:
+        said = (
+            f"No column sets {FEWEST_ROWS} of the {count(len(judged), 'test row')} apart from the "
+            f"others: fewer would tell little."
+        )
+        return Section("slices", [Paragraph(said, "quiet")])
+    shown = found[:MOST_SLICES]
+    show = percent if judged.classes is not None else number
+    worse = [_surely_worse(judged, part, whole) for part in found]
+    rows: list[list[str | Cell]] = []
+    for part, surely in zip(shown, worse, strict=False):
+        mean = show(part.figure)
+        rows.append(
+            [
+                short(part.column, 32),
+                part.held,
+                Cell(mean, 0.2, "bad") if surely else mean,
+                f"{show(part.low)} to {show(part.high)}",
+                f"{part.rows:,}",
+            ]
+        )
+    figure = "accuracy" if judged.classes is not None else "mean absolute error"
+    if judged.classes is None and len(judged.targets) > 1:
+        figure += ", in standard deviations"
+    more = f" The {len(shown)} worst of {len(found)}." if len(found) > len(shown) else ""
+    verdict = (
+        "No part is surely worse than the whole."
+        if not any(worse)
+        else f"{count(sum(worse), 'part')} {'is' if sum(worse) == 1 else 'are'} worse than the "
+        f"whole beyond chance, each by itself; of many parts, one in forty would seem so."
+    )
+    said = f"Over all test rows: {figure} {show(whole)}, {show(low)} to {show(high)}. {verdict}"
+    table = Table(
+        ["column", "rows in which it is", figure, "95 % interval", "rows"],
+        rows,
+        f"Every category, and every quarter of the numbers and dates, with at least {FEWEST_ROWS} "
+        f"test rows; tinted where the whole lies outside the interval.{more}",
+        words=range(2),
+    )
+    return Section("slices", [Paragraph(said), table])
+
+
+def _surely_worse(judged: Judged, part: Slice, whole: float) -> bool:
+    return bool(part.high < whole if judged.classes is not None else part.low > whole)
+
+
+def seed(fingerprint: str) -> np.random.Generator:
+    """Of the shuffles: the same page for the same evidence."""
+    return np.random.default_rng(int(fingerprint.removeprefix("sha256:")[:8], 16))

@@ -1,0 +1,19 @@
+"""Diagnostics: what is wrong with a network, its rows or its run, by name and with a remedy."""
+
+from trainer.training.diagnostics.backpropagation import check_backpropagation
+from trainer.training.diagnostics.faults import FAULTS, Fault, Measurement
+from trainer.training.diagnostics.initial_checks import check_start
+from trainer.training.diagnostics.layer_health import layer_health
+from trainer.training.diagnostics.monitor import Diagnostics
+from trainer.training.diagnostics.overfit_check import check_tiny
+
+__all__ = [
+    "FAULTS",
+    "Diagnostics",
+    "Fault",
+    "Measurement",
+    "check_backpropagation",
+    "check_start",
+    "check_tiny",
+    "layer_health",
+]
