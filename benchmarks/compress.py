@@ -36,13 +36,13 @@ from train import HERE, commit, machine
 from serving.bundle import Arrays, Bundle
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, run_in_slices
 from trainer.cli.options import configure
-from trainer.compress.compression_config import Goal
+from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.load_trained import DENSE
-from trainer.compress.run import Compressed, compress
+from trainer.compress.run import CompressionResult, compress
 from trainer.config import Config
 from trainer.data.records import Records
-from trainer.data.sources import load
-from trainer.data.splits import split
+from trainer.data.sources import load_table
+from trainer.data.splits import split_table
 from trainer.pipeline import fit
 
 ROUNDS, RUNS = 40, 20  # turns, and runs in each
@@ -66,8 +66,8 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 def rows_of(config: Config, count: int) -> Records:
     """Held-out rows, the same ones again and again where there are few."""
-    table = load(config.data, config.reading())
-    test = split(table, validation=config.validation, test=config.test, seed=config.seed).test
+    table = load_table(config.data, config.reading())
+    test = split_table(table, validation=config.validation, test=config.test, seed=config.seed).test
     return table.records.take(np.resize(test, count))
 
 
@@ -97,7 +97,7 @@ def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[s
     return found
 
 
-def parity(done: Compressed, name: str, records: Records) -> dict[str, float]:
+def parity(done: CompressionResult, name: str, records: Records) -> dict[str, float]:
     """ONNX Runtime against the NumPy reference of a variant."""
     bundle = done.bundle
     if bundle is None:
@@ -141,7 +141,7 @@ def by_batch(session: GraphSession, inputs: Arrays, output: str) -> dict[str, fl
     return moved
 
 
-def measured(done: Compressed, records: Records) -> dict[str, Any]:
+def measured(done: CompressionResult, records: Records) -> dict[str, Any]:
     """All there is to say of a compressed bundle but its speed."""
     bundle = done.bundle
     if bundle is None:
@@ -210,7 +210,7 @@ def make(name: str, network: list[list[str]], models: Path) -> list[Made]:
     found = []
     for command in compressions:
         started = time.perf_counter()
-        goal = Goal.model_validate(options(command[2:]))
+        goal = CompressionConfig.model_validate(options(command[2:]))
         done = compress(bundle, goal, tell=lambda _: None)
         seconds = round(time.perf_counter() - started)
         title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"

@@ -31,19 +31,20 @@ class Ours:
         import numpy as np
 
         from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network, kernels
-        from trainer.training.loop import Rows, Run
-        from trainer.training.update import Update
+        from trainer.training.batches import TrainingRows
+        from trainer.training.loop import TrainingRun
+        from trainer.training.update import UpdateRule
 
         kernels.AVAILABLE = kernels.AVAILABLE and compiled
         x, y = data(case)
         n_in, *hidden, n_out = case["widths"]
         layers = [*(Dense(units, "relu") for units in hidden), Dense(n_out)]
         rng = np.random.default_rng(0)
-        self.run = Run(
+        self.run = TrainingRun(
             Network(n_in, layers, rng=rng),
             CategoricalCrossEntropy(),
-            Update(Adam(1e-4)),
-            Rows(x, y),
+            UpdateRule(Adam(1e-4)),
+            TrainingRows(x, y),
             epochs=1,
             batch_size=case["batch"],
             rng=rng,
@@ -53,7 +54,7 @@ class Ours:
         """One pass; returns its steps."""
         before = self.run.steps
         self.run.epochs += 1
-        self.run.go()
+        self.run.run()
         return self.run.steps - before
 
 

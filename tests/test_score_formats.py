@@ -21,7 +21,7 @@ from serving.codec.input_schema import InputSchema
 from tests.body_formats import decode, to_comparable, write_arrow, write_csv
 from tests.fuzzing import examples
 from tests.generated_columns import NAME, columns, values
-from trainer.data.files.declared_columns import Declared
+from trainer.data.files.declared_columns import DeclaredColumns
 from trainer.data.files.source import open_file
 from trainer.data.tables import DataError
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 def read_file(path, column):
     """Return the inputs that score makes of a file, or None if it refuses a value."""
-    declared, parts = Declared([column, FILLER]), []
+    declared, parts = DeclaredColumns([column, FILLER]), []
     try:
         source = open_file(path, delimiter="," if path.suffix == ".csv" else None)
         for batch in source.batches():

@@ -26,19 +26,19 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.pipeline import Announce, prepare_on, read, streams
+from trainer.pipeline import OnDataLoaded, load_and_split, prepare_training, spawn_generators
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.diagnostics import (
     Diagnostics,
     Measurement,
     check_backpropagation,
-    check_start,
-    check_tiny,
+    check_initial_state,
+    check_overfitting,
 )
 from trainer.training.loop import TrainingDivergedError
 
 
-def check_run(config: Config, announce: Announce | None = None) -> Iterator[Measurement]:
+def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[Measurement]:
     """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
 
     Args:
@@ -48,21 +48,21 @@ def check_run(config: Config, announce: Announce | None = None) -> Iterator[Meas
     Raises:
         DataError: If the data cannot be trained on.
     """
-    learning, _ = streams(config.seed)  # the very run that `fit` would make
-    table, parts = read(config)
+    learning, _ = spawn_generators(config.seed)  # the very run that `fit` would make
+    table, parts = load_and_split(config)
     if announce is not None:
         announce(table, parts)
-    task = prepare_on(table, parts, config, learning)
+    task = prepare_training(table, parts, config, learning)
     network, loss, rows = task.model.network, task.model.loss, task.examined()
-    start = check_start(network, rows, loss)
+    start = check_initial_state(network, rows, loss)
     yield from start
     if any(m.fault == "label_shape" and not m.healthy for m in start):
         return  # there is nothing to train on
     yield from check_backpropagation(network, rows, loss, config.update().penalty)
-    yield check_tiny(network, rows, loss)
+    yield check_overfitting(network, rows, loss)
     watch = Diagnostics()
     try:
-        task.run(config, [EarlyStopping(config.patience), watch]).go()
+        task.run(config, [EarlyStopping(config.patience), watch]).run()
     except TrainingDivergedError as error:
         yield Measurement("exploding_loss", float("nan"), note=str(error))
     yield from watch.measurements

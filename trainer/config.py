@@ -20,9 +20,9 @@ from pydantic import (
 from serving.bundle import Name, find_positive_index
 from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
-from trainer.data.read_options import Reading, split_format
+from trainer.data.read_options import ReadOptions, split_format
 from trainer.data.tables import DataError, Task
-from trainer.evaluate.threshold import Aim
+from trainer.evaluate.threshold import ThresholdObjective
 from trainer.nn import (
     ACTIVATIONS,
     INITIALIZERS,
@@ -40,7 +40,7 @@ from trainer.nn import (
     Penalty,
     WeightAverage,
 )
-from trainer.training.update import Update
+from trainer.training.update import UpdateRule
 
 VALUE_LOSSES = ("mse", "mae", "huber", "poisson")
 
@@ -62,7 +62,7 @@ def _one_of(names: Collection[str]) -> AfterValidator:
 
 
 def _an_aim(value: str) -> str:
-    Aim.parse(value)
+    ThresholdObjective.parse(value)
     return value
 
 
@@ -303,10 +303,10 @@ class Config(BaseModel):
             raise ValueError("batch_size: expected at least 2 for batch norm; got 1")
         return self
 
-    def reading(self) -> Reading:
+    def reading(self) -> ReadOptions:
         """How the data are to be read."""
-        asked = {f.name for f in fields(Reading)} & set(Config.model_fields)
-        return Reading(**{name: getattr(self, name) for name in asked})
+        asked = {f.name for f in fields(ReadOptions)} & set(Config.model_fields)
+        return ReadOptions(**{name: getattr(self, name) for name in asked})
 
     def feature_encoding(self) -> Encoding:
         """How columns are to be encoded."""
@@ -383,12 +383,12 @@ class Config(BaseModel):
             )
         return 1 if found is None else found
 
-    def update(self) -> Update:
+    def update(self) -> UpdateRule:
         """What happens to the network between two batches, fresh."""
         options: dict[str, Any] = (
             {"weight_decay": self.weight_decay} if self.optimizer == "adamw" else {}
         )
-        return Update(
+        return UpdateRule(
             OPTIMIZERS[self.optimizer](self.learning_rate, **options),
             schedule=SCHEDULES[self.schedule](),
             penalty=Penalty(self.l1, self.l2) if self.l1 or self.l2 else None,

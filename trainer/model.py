@@ -16,7 +16,7 @@ from trainer.data.preprocess import Encoder, Encoding, Scaler
 from trainer.data.records import Records
 from trainer.data.tables import Table, Task
 from trainer.nn import Embedding, Layer, Loss, Network, embedding_width
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 
 Answers = dict[str, NDArray[Any]]
 
@@ -113,20 +113,20 @@ class Model:
         """Whether a value is the exponential of what the network says."""
         return self.logarithmic or self.loss.link == "exp"
 
-    def rows(self, table: Table, numbers: NDArray[np.int64]) -> Rows:
+    def rows(self, table: Table, numbers: NDArray[np.int64]) -> TrainingRows:
         """Those rows of the table, as the network and the loss take them."""
         features = self.encoder.transform(table.records.take(numbers))
         target = table.target[numbers]
         if self.targets is not None:
-            return Rows(
+            return TrainingRows(
                 features, self.targets.transform(np.log(target) if self.logarithmic else target)
             )
         if self.task == "regression":
-            return Rows(features, target.astype(np.float32))
+            return TrainingRows(features, target.astype(np.float32))
         indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
         if self.task == "binary":
-            return Rows(features, indices.astype(np.float32)[:, None])
-        return Rows(features, indices)
+            return TrainingRows(features, indices.astype(np.float32)[:, None])
+        return TrainingRows(features, indices)
 
     def logits(self, records: Records) -> NDArray[np.float32]:
         """What the network makes of records, before any calibration: `(n, n_outputs)`."""

@@ -18,13 +18,13 @@ SHARE = 0.1  # an example of a number that is less than 1
 BOUNDS = ("greater_than", "less_than")  # how pydantic's types of such errors begin
 
 
-def as_option(name: str) -> str:
+def to_option_name(name: str) -> str:
     """A choice as it is typed on a command line; of data, which is an argument, as help has it."""
     return "DATA" if name == "data" else f"--{name.replace('_', '-')}"
 
 
-def faults(
-    error: ValidationError, model: type[BaseModel], said: Callable[[str], str] = as_option
+def list_option_errors(
+    error: ValidationError, model: type[BaseModel], said: Callable[[str], str] = to_option_name
 ) -> str:
     """What a model of choices refuses.
 
@@ -40,7 +40,7 @@ def faults(
     return "; ".join(_fault(e, model, said) for e in reversed(first.values()))
 
 
-def unknown_key(name: str, known: list[str]) -> str:
+def describe_unknown_key(name: str, known: list[str]) -> str:
     """What to say of a key that is none."""
     return f"expected a key out of {', '.join(known)}; got {name!r}{suggest_name(name, known)}"
 
@@ -52,13 +52,13 @@ def _fault(error: ErrorDetails, model: type[BaseModel], said: Callable[[str], st
         return f"{said(name)}: {rest}" if name in model.model_fields else message
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return unknown_key(name, list(model.model_fields))
+        return describe_unknown_key(name, list(model.model_fields))
     field, schema = model.model_fields[name], model.model_json_schema()["properties"][name]
     text = _refused(error, model, schema)
     _, several, names = text.partition("; got ")[0].partition(" one of ")
     text += suggest_name(str(error["input"]), re.findall(r"[\w@]+", names)) if several else ""
     example = _example(field, schema)
-    shown = f"; for example {said(name)} {example}" if example and said is as_option else ""
+    shown = f"; for example {said(name)} {example}" if example and said is to_option_name else ""
     return f"{said(name)}: {text}{shown}"
 
 

@@ -14,32 +14,34 @@ from numpy.typing import NDArray
 
 from serving.bundle import Bundle, Manifest, TrainingSummary
 from trainer.config import Config
-from trainer.data.memory_budget import room
-from trainer.data.read_options import Reading
-from trainer.data.sources import default_name, load
-from trainer.data.splits import Split, some, split
+from trainer.data.memory_budget import compute_memory_budget
+from trainer.data.read_options import ReadOptions
+from trainer.data.sources import default_name, load_table
+from trainer.data.splits import Split, split_table, subsample
 from trainer.data.tables import DataError, Table
 from trainer.evaluate.calibration import fit_calibration
-from trainer.evaluate.cautions import cautions
+from trainer.evaluate.cautions import list_cautions
 from trainer.evaluate.metric_names import MACRO_AVERAGES
-from trainer.evaluate.threshold import Aim, choose
+from trainer.evaluate.threshold import ThresholdObjective, choose_threshold
 from trainer.export.bundle import export_bundle
 from trainer.export.bundle_files import require_writable
 from trainer.model import Model
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import Callback, Epoch, Run
-from trainer.training.streamed_rows import Streamed
+from trainer.training.loop import Callback, Epoch, TrainingRun
+from trainer.training.streamed_rows import StreamedRows
 
-SETTLED = 100_000  # validation rows that say which temperature and threshold as well as any more
+MAX_SCALING_ROWS = (
+    100_000  # validation rows that say which temperature and threshold as well as any more
+)
 # Logits that a calibration is fitted on: of 1,000 classes and 100,000 rows, each step of it would
 # take 4 GB and ten seconds.
-MOST_LOGITS = 4_000_000
+MAX_CALIBRATION_LOGITS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """A model that has learned nothing yet, and what it is to learn from.
 
     Attributes:
@@ -54,22 +56,22 @@ class Task:
     table: Table
     parts: Split
     model: Model
-    learned: Rows | Streamed
-    validation: Rows
+    learned: TrainingRows | StreamedRows
+    validation: TrainingRows
     order: np.random.Generator
 
-    def examined(self) -> Rows:
+    def examined(self) -> TrainingRows:
         """Rows to examine before training: all there are, or as many as memory holds."""
-        return self.learned if isinstance(self.learned, Rows) else self.learned.sample()
+        return self.learned if isinstance(self.learned, TrainingRows) else self.learned.sample()
 
-    def run(self, config: Config, callbacks: Sequence[Callback]) -> Run:
+    def run(self, config: Config, callbacks: Sequence[Callback]) -> TrainingRun:
         """The training, ready to go.
 
         Raises:
             DataError: the loss asks for other targets.
         """
         try:
-            return Run(
+            return TrainingRun(
                 self.model.network,
                 self.model.loss,
                 config.update(),
@@ -84,11 +86,11 @@ class Task:
             raise DataError(f"{self.table.source}: {error}") from error
 
 
-Announce = Callable[[Table, Split], object]  # what it returns is for its caller
+OnDataLoaded = Callable[[Table, Split], object]  # what it returns is for its caller
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What learning led to.
 
     Attributes:
@@ -108,13 +110,13 @@ class Trained:
     aim_unmet: str | None = None
 
 
-def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+def spawn_generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Where learning draws from, and where exporting does; neither shifts the other."""
     learning, exporting = np.random.default_rng(seed).spawn(2)
     return learning, exporting
 
 
-def read(config: Config, reading: Reading | None = None) -> tuple[Table, Split]:
+def load_and_split(config: Config, reading: ReadOptions | None = None) -> tuple[Table, Split]:
     """Load and split the data.
 
     Args:
@@ -124,11 +126,15 @@ def read(config: Config, reading: Reading | None = None) -> tuple[Table, Split]:
     Raises:
         DataError: the data cannot be trained on.
     """
-    table = load(config.data, config.reading() if reading is None else reading)
-    return table, split(table, validation=config.validation, test=config.test, seed=config.seed)
+    table = load_table(config.data, config.reading() if reading is None else reading)
+    return table, split_table(
+        table, validation=config.validation, test=config.test, seed=config.seed
+    )
 
 
-def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Generator) -> Task:
+def prepare_training(
+    table: Table, parts: Split, config: Config, rng: np.random.Generator
+) -> TrainingTask:
     """Draw the weights of a model for those parts of a table.
 
     Raises:
@@ -154,31 +160,33 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
     if model.classes is not None and table.task == "binary":
         model = replace(model, positive=config.positive_among(model.classes.tolist()))
     fetch = _fetcher(config, table, parts, model)
-    most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
-    learned: Rows | Streamed
+    most = compute_memory_budget() // (4 * model.encoder.width)  # rows that may be kept in memory
+    learned: TrainingRows | StreamedRows
     if len(parts.train) <= most:
         learned = fetch(parts.train)
     else:
         train = np.sort(parts.train)  # files are read forwards
-        learned = Streamed(
+        learned = StreamedRows(
             len(train),
             lambda places: fetch(train[places]),
             config.batch_size,
             row_bytes=4 * model.encoder.width,
         )
-    return Task(table, parts, model, learned, fetch(some(parts.validation, most)), order)
+    return TrainingTask(
+        table, parts, model, learned, fetch(subsample(parts.validation, most)), order
+    )
 
 
 def _fetcher(
     config: Config, table: Table, parts: Split, model: Model
-) -> Callable[[NDArray[np.int64]], Rows]:
+) -> Callable[[NDArray[np.int64]], TrainingRows]:
     """What makes rows for the network, and for the loss their weights, of row numbers."""
     weights = _class_weights(config, table, parts, model)
     if weights is None:
         return lambda numbers: model.rows(table, numbers)
     classes, single = np.asarray(model.classes), weights.astype(np.float32)
 
-    def fetch(numbers: NDArray[np.int64]) -> Rows:
+    def fetch(numbers: NDArray[np.int64]) -> TrainingRows:
         places = np.searchsorted(classes, table.target[numbers])
         return replace(model.rows(table, numbers), weights=single[places])
 
@@ -198,7 +206,7 @@ def _class_weights(
     return np.asarray(weights, np.float64)
 
 
-def settle(model: Model, table: Table, parts: Split, config: Config) -> Settled:
+def fit_output_scaling(model: Model, table: Table, parts: Split, config: Config) -> ScaledModel:
     """Choose, on validation rows, what training does not: the calibration, then the threshold.
 
     Of very many rows, `SETTLED` of them say it as well; of very many classes a calibration takes
@@ -206,10 +214,10 @@ def settle(model: Model, table: Table, parts: Split, config: Config) -> Settled:
     calibration; the threshold is then the positive class's share of the training rows, where the
     weighted network is undecided, unless an aim says otherwise.
     """
-    rows = some(parts.validation, SETTLED)
+    rows = subsample(parts.validation, MAX_SCALING_ROWS)
     if config.calibrate:
         classes = np.asarray(model.classes)
-        taken = some(rows, max(1, MOST_LOGITS // len(classes)))
+        taken = subsample(rows, max(1, MAX_CALIBRATION_LOGITS // len(classes)))
         places = np.searchsorted(classes, table.target[taken])
         logits = model.logits(table.records.take(taken))
         weights = _class_weights(config, table, parts, model)
@@ -227,13 +235,15 @@ def settle(model: Model, table: Table, parts: Split, config: Config) -> Settled:
         positive = table.target[rows] == model.positive_class
         p = model.answers(table.records.take(rows))["probabilities"][:, model.positive]
         try:
-            model = replace(model, threshold=choose(Aim.parse(config.aim), positive, p))
+            model = replace(
+                model, threshold=choose_threshold(ThresholdObjective.parse(config.aim), positive, p)
+            )
         except ValueError as error:
-            return Settled(model, str(error))
-    return Settled(model)
+            return ScaledModel(model, str(error))
+    return ScaledModel(model)
 
 
-class Settled(NamedTuple):
+class ScaledModel(NamedTuple):
     """A model with what was chosen after training.
 
     Attributes:
@@ -246,14 +256,14 @@ class Settled(NamedTuple):
     aim_unmet: str | None = None
 
 
-def learn(
+def train(
     config: Config,
     rng: np.random.Generator,
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
-    announce: Announce | None = None,
-) -> Trained:
+    announce: OnDataLoaded | None = None,
+) -> TrainingResult:
     """Load, split and train.
 
     Args:
@@ -269,15 +279,15 @@ def learn(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    table, parts = read(config)
+    table, parts = load_and_split(config)
     if announce is not None:
         announce(table, parts)
-    trained = learn_on(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
+    trained = train_on_split(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
     seconds = round(time.perf_counter() - started, 3)
     return replace(trained, summary=trained.summary.model_copy(update={"seconds": seconds}))
 
 
-def learn_on(
+def train_on_split(
     table: Table,
     parts: Split,
     config: Config,
@@ -285,25 +295,25 @@ def learn_on(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train on those parts of a table, whose test rows are not looked at; else as `learn`."""
     started = time.perf_counter()
-    task = prepare_on(table, parts, config, rng)
+    task = prepare_training(table, parts, config, rng)
     stopping = EarlyStopping(config.patience)
     kept = _keeping(checkpoint, config, task.table)
-    history = task.run(config, [stopping, *callbacks, *kept]).go()
+    history = task.run(config, [stopping, *callbacks, *kept]).run()
     summary = TrainingSummary(
         config=config.model_dump(mode="json", exclude={"models", "runs"}),
         epochs_run=len(history),
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    model, aim_unmet = settle(task.model, task.table, task.parts, config)
-    return Trained(task.table, task.parts, model, history, summary, aim_unmet)
+    model, aim_unmet = fit_output_scaling(task.model, task.table, task.parts, config)
+    return TrainingResult(task.table, task.parts, model, history, summary, aim_unmet)
 
 
 # Choices that leave no trace in what is learned: a checkpoint goes on whatever they are.
-WITHOUT_TRACE = frozenset(
+OPTIONS_WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
     {"models", "runs", "name", "skip_baselines", "aim", "positive", "calibrate"}
 )
 
@@ -326,7 +336,11 @@ def _identity(saved: str) -> str:
     except (TypeError, ValueError):
         return saved
     chosen = Config(data="any").model_dump(mode="json") | known
-    kept = {name: value for name, value in chosen.items() if name not in WITHOUT_TRACE}
+    kept = {
+        name: value
+        for name, value in chosen.items()
+        if name not in OPTIONS_WITHOUT_EFFECT_ON_WEIGHTS
+    }
     return f"{fingerprint} {json.dumps(kept, sort_keys=True)}"
 
 
@@ -335,9 +349,9 @@ def fit(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
-    announce: Announce | None = None,
+    announce: OnDataLoaded | None = None,
     stage: bool = False,
-) -> tuple[Bundle, Trained]:
+) -> tuple[Bundle, TrainingResult]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
 
     It is kept where the aim could not be met: a run with another aim goes on from there.
@@ -352,14 +366,15 @@ def fit(
     """
     name = config.name or default_name(config.data)
     require_writable(config.models / name)
-    learning, exporting = streams(config.seed)
-    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
+    learning, exporting = spawn_generators(config.seed)
+    trained = train(config, learning, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
     baselines = {}
     if not config.skip_baselines:
-        from trainer.evaluate.baselines import beside  # noqa: PLC0415 - slow to import: scikit-learn
+        # scikit-learn is slow to import.
+        from trainer.evaluate.baselines import fit_baselines  # noqa: PLC0415
 
         positive = trained.model.positive
-        baselines = beside(trained.table, trained.parts, seed=config.seed, positive=positive)
+        baselines = fit_baselines(trained.table, trained.parts, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,
         trained.table,
@@ -380,7 +395,7 @@ def fit(
     return bundle, trained
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
+def summarize_bundle(bundle: Bundle) -> dict[str, Any]:
     """A fresh bundle as `trainer fit --json` prints it."""
     manifest: Manifest = bundle.manifest
     return {
@@ -404,5 +419,5 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
-        "warnings": [asdict(caution) for caution in cautions(manifest)],
+        "warnings": [asdict(caution) for caution in list_cautions(manifest)],
     }

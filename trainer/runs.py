@@ -35,14 +35,14 @@ from numpy.typing import NDArray
 from serving.bundle import Bundle, Manifest, add_path_to_errors, create_folder, list_versions
 from trainer.config import Config
 from trainer.data.records import MISSING, Column, Kind, Records
-from trainer.data.splits import Split, some
+from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
 from trainer.model import Model
 from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
 from trainer.training.diagnostics import FAULTS, Measurement, layer_health
 from trainer.training.loop import Epoch
 
-MOST_TEST_ROWS = 20_000
+MAX_TEST_ROWS = 20_000
 HEALTH_ROWS = 512  # as many as diagnostics look at while it trains
 TARGET = "__target__"
 MICROSECONDS = 1_000_000  # in a second: the unit dates are kept in
@@ -130,7 +130,7 @@ def write_run(
                 _write_text(building / f"{name}.json", f"{text}\n")
             _write_text(building / "history.csv", _lines(history))
             write_arrays(building / "weights.npz", model.network.snapshot())
-            judged = some(parts.test, MOST_TEST_ROWS)
+            judged = subsample(parts.test, MAX_TEST_ROWS)
             rows = _frame(table.records.take(judged), table.target[judged])
             with add_path_to_errors(building / "test.parquet"):
                 pa.parquet.write_table(rows, building / "test.parquet")
@@ -275,7 +275,7 @@ def _processor() -> str:
 
 def _health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
     """Of the network as it is now, on training rows; all rows count alike."""
-    rows = model.rows(table, np.sort(some(parts.train, HEALTH_ROWS)))
+    rows = model.rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
     with np.errstate(all="ignore"):  # what is not finite is told as such
         return layer_health(model.network, rows, model.loss, config.update().penalty)
 

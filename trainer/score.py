@@ -26,13 +26,13 @@ from serving.bundle import (
     write_atomically,
 )
 from serving.runtime import GraphSession, run_in_slices, run_self_test
-from trainer.data.column_names import resolve
-from trainer.data.files.declared_columns import Declared
-from trainer.data.files.numerals import without_fractions
-from trainer.data.files.source import CSV, Source, open_file
-from trainer.data.read_options import Reading
+from trainer.data.column_names import resolve_names
+from trainer.data.files.declared_columns import DeclaredColumns
+from trainer.data.files.numerals import remove_zero_fractions
+from trainer.data.files.source import CSV, FileSource, open_file
+from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
-from trainer.data.tables import DataError, listed
+from trainer.data.tables import DataError, join_names
 
 ROWS_A_RUN = 4096  # what the runtime once took for more, it would keep
 
@@ -87,25 +87,25 @@ def score(
         delimiter = delimiter or _recorded(manifest, "delimiter")
         encoding = encoding or _recorded(manifest, "encoding")
     decimal = decimal or _recorded(manifest, "decimal")
-    said = Reading(missing=None if missing is None else tuple(missing)).missing
+    said = ReadOptions(missing=None if missing is None else tuple(missing)).missing
     opened = partial(open_file, source, delimiter=delimiter, encoding=encoding)
     names = names or _names(source, manifest, opened)
     rows = opened([to_nfc(name) for name in names], said)
-    declared = Declared(manifest.inputs, said)
-    kept = list(dict.fromkeys(resolve([to_nfc(name) for name in keep], rows.columns)))
+    declared = DeclaredColumns(manifest.inputs, said)
+    kept = list(dict.fromkeys(resolve_names([to_nfc(name) for name in keep], rows.columns)))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
-            f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
-            f"{listed(strange)} for --keep{suggest_name(strange[0], rows.columns)}"
+            f"{rows.name}: expected columns to keep out of {join_names(rows.columns)}; got "
+            f"{join_names(strange)} for --keep{suggest_name(strange[0], rows.columns)}"
         )
-    written = kept_names(manifest, kept)
+    written = select_columns(manifest, kept)
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
     with write_atomically(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, declared.columns):
             with _faults_named(rows.name):
-                values = without_fractions(batch, decimal)
+                values = remove_zero_fractions(batch, decimal)
                 records = declared.read(values, done, decimal=decimal, row_names=rows.row_names)
                 answers = _answers(session, records, manifest, done, rows)
                 if watch is not None:
@@ -131,7 +131,7 @@ def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
     return proof.session
 
 
-def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+def _at_least_one(rows: FileSource, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
     """The batches of a file; of one without rows an empty one, so that its columns are written."""
     empty = True
     for batch in rows.batches():
@@ -149,7 +149,7 @@ def _recorded(manifest: Manifest, option: str) -> str | None:
     return said if isinstance(said, str) and said else None
 
 
-def _names(source: Path, manifest: Manifest, opened: Callable[[], Source]) -> list[str]:
+def _names(source: Path, manifest: Manifest, opened: Callable[[], FileSource]) -> list[str]:
     """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
     if not isinstance(names, list) or not source.name.lower().endswith(CSV):
@@ -172,7 +172,7 @@ def _faults_named(source: str) -> Iterator[None]:
 
 
 def _answers(
-    session: GraphSession, records: Records, manifest: Manifest, before: int, rows: Source
+    session: GraphSession, records: Records, manifest: Manifest, before: int, rows: FileSource
 ) -> Arrays:
     names = {column.name: column.input_name for column in manifest.inputs}
     answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)
@@ -194,7 +194,7 @@ def _answered(manifest: Manifest) -> list[str]:
     return ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
 
 
-def kept_names(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
+def select_columns(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
     """Names under which kept columns are written: their own, unless an answer's.
 
     Returns:

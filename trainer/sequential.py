@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trainer import nn
-from trainer.data.precision_loss import warn_of_losses
+from trainer.data.precision_loss import warn_of_precision_losses
 from trainer.nn import (
     LOSSES,
     OPTIMIZERS,
@@ -37,9 +37,9 @@ from trainer.nn import (
 )
 from trainer.nn.lookup import lookup
 from trainer.training.array_file import read_arrays, write_arrays
-from trainer.training.batches import Rows
-from trainer.training.loop import Callback, Run
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, TrainingRun
+from trainer.training.update import UpdateRule
 
 Array = NDArray[Any]
 Inputs = ArrayLike | tuple[ArrayLike, ...]  # one array, or one for each branch
@@ -89,7 +89,7 @@ class History:
     curves: dict[str, list[float]] = field(default_factory=dict)
 
 
-class Network:
+class Sequential:
     """Layers in order, trained together.
 
     Args:
@@ -110,7 +110,7 @@ class Network:
             raise ValueError(f"expected a dtype out of {', '.join(FLOATS)}; got {self.dtype}")
         self._weights, self._order = np.random.default_rng(seed).spawn(2)
         self.core: nn.Network | None = None
-        self._compiled: tuple[Update, Loss, dict[str, Metric]] | None = None
+        self._compiled: tuple[UpdateRule, Loss, dict[str, Metric]] | None = None
 
     def build(self, n_inputs: int) -> nn.Network:
         """Make the weights for rows of so many features; `fit` does it by itself.
@@ -177,7 +177,7 @@ class Network:
         functions = _by_name(metrics, loss)
         if "average" in update:
             update["average"] = _fresh(update["average"])
-        self._compiled = Update(steps, schedule=_fresh(schedule), **update), loss, functions
+        self._compiled = UpdateRule(steps, schedule=_fresh(schedule), **update), loss, functions
 
     def fit(
         self,
@@ -219,7 +219,7 @@ class Network:
         update, loss, metrics = self._require_compiled()
         features = self._features(x)
         core = self.build(features.shape[1])
-        rows = Rows(features, self._targets(y, loss), self._row_weights(sample_weight))
+        rows = TrainingRows(features, self._targets(y, loss), self._row_weights(sample_weight))
         rows.check(loss, core.n_inputs, core.n_outputs, core.dtype)
         if not 0 <= validation_split < 1:
             raise ValueError(f"expected a validation_split in [0, 1); got {validation_split}")
@@ -244,9 +244,9 @@ class Network:
             own = _class_weights(class_weight, learned.targets, loss, core.n_outputs)
             own = own.astype(self.dtype)
             weights = own if learned.weights is None else own * learned.weights
-            learned = Rows(learned.features, learned.targets, weights)
+            learned = TrainingRows(learned.features, learned.targets, weights)
         watch = _Watch(metrics)
-        run = Run(
+        run = TrainingRun(
             core,
             loss,
             update,
@@ -258,7 +258,7 @@ class Network:
             callbacks=[watch, *callbacks],
             shuffle=shuffle,
         )
-        run.go()
+        run.run()
         return watch.history
 
     def evaluate(
@@ -269,7 +269,9 @@ class Network:
         features, targets = self._features(x), self._targets(y, loss)
         weights = self._row_weights(sample_weight)
         core = self.build(features.shape[1])
-        Rows(features, targets, weights).check(loss, core.n_inputs, core.n_outputs, core.dtype)
+        TrainingRows(features, targets, weights).check(
+            loss, core.n_inputs, core.n_outputs, core.dtype
+        )
         logits = core.logits(features)
         answers = loss.answers(logits)
         found = {name: metric(targets, answers) for name, metric in metrics.items()}
@@ -323,7 +325,7 @@ class Network:
             )
         return self.core
 
-    def _require_compiled(self) -> tuple[Update, Loss, dict[str, Metric]]:
+    def _require_compiled(self) -> tuple[UpdateRule, Loss, dict[str, Metric]]:
         if self._compiled is None:
             raise RuntimeError("expected a network that is compiled; call compile(…) first")
         return self._compiled
@@ -340,7 +342,7 @@ class Network:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         if self.dtype == np.float32:
             names = [f"x{place}" for place in range(whole.shape[1])]
-            warn_of_losses(names, whole, REMEDY, stacklevel=3)
+            warn_of_precision_losses(names, whole, REMEDY, stacklevel=3)
         return np.ascontiguousarray(whole, self.dtype)
 
     def _targets(self, y: ArrayLike, loss: Loss) -> Array:
@@ -356,14 +358,14 @@ class Network:
     def _row_weights(self, sample: ArrayLike | None) -> Array | None:
         return None if sample is None else np.asarray(sample, self.dtype)
 
-    def _validation(self, data: Sequence[Any], loss: Loss) -> Rows:
+    def _validation(self, data: Sequence[Any], loss: Loss) -> TrainingRows:
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
             came = f"{len(data)} of them" if isinstance(data, tuple | list) else repr(data)[:80]
             raise ValueError(
                 f"expected validation_data of (x, y) or (x, y, sample_weight); got {came}"
             )
         weights = self._row_weights(data[2]) if len(data) == 3 else None
-        return Rows(self._features(data[0]), self._targets(data[1], loss), weights)
+        return TrainingRows(self._features(data[0]), self._targets(data[1], loss), weights)
 
 
 def _class_weights(
@@ -435,7 +437,7 @@ class _Watch(Callback):
     def reset(self) -> None:
         self.history = History()
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         epoch = run.history[-1]
         found = {"loss": epoch.train_loss}
         if run.validation is not None and epoch.validation_loss is not None:

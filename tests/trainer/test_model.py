@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from trainer.config import Config
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.model import Model
 
 
 def model_of(name, rng, **options):
-    table = load(name)
+    table = load_table(name)
     rows = np.arange(len(table))
     config = Config(data=name, hidden=(8,), **options)
     return table, Model.untrained(

@@ -10,10 +10,10 @@ from trainer.cli import main
 from trainer.estimators import MLPClassifier, MLPRegressor
 from trainer.nn import SGD, CategoricalCrossEntropy, Dense
 from trainer.nn import Network as Core
-from trainer.sequential import Network
-from trainer.training.batches import Rows
-from trainer.training.loop import Run, TrainingDivergedError
-from trainer.training.update import Update
+from trainer.sequential import Sequential
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import TrainingDivergedError, TrainingRun
+from trainer.training.update import UpdateRule
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
@@ -45,7 +45,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_the_familiar_face_names_it(name):
     features, labels, said = BAD[name]
-    network = Network([Dense(4, "relu"), Dense(3)])
+    network = Sequential([Dense(4, "relu"), Dense(3)])
     network.compile()
     with pytest.raises(ValueError, match=said):
         network.fit(features, labels)
@@ -84,14 +84,14 @@ def test_one_class_alone_is_named(tmp_path):
 
 @pytest.mark.parametrize("labels", [Y + 1, Y - 1], ids=["too high", "below 0"])
 def test_labels_outside_the_outputs_are_named(labels):
-    network = Network([Dense(4, "relu"), Dense(3)])
+    network = Sequential([Dense(4, "relu"), Dense(3)])
     network.compile()
     with pytest.raises(ValueError, match="class indices from 0 to 2"):
         network.fit(X, labels)
 
 
 def test_labels_of_another_type_are_named():
-    network = Network([Dense(4, "relu"), Dense(3)])
+    network = Sequential([Dense(4, "relu"), Dense(3)])
     network.compile()
     with pytest.raises(ValueError, match="class indices.*integers"):
         network.fit(X, Y.astype(float))
@@ -99,10 +99,16 @@ def test_labels_of_another_type_are_named():
 
 def test_rows_of_another_dtype_are_named():
     core = Core(4, [Dense(3)], rng=RNG)
-    rows = Rows(X, Y)  # float64 for a float32 network
+    rows = TrainingRows(X, Y)  # float64 for a float32 network
     with pytest.raises(ValueError, match="expected features of float32; got float64"):
-        Run(
-            core, CategoricalCrossEntropy(), Update(SGD(0.1)), rows, epochs=1, batch_size=8, rng=RNG
+        TrainingRun(
+            core,
+            CategoricalCrossEntropy(),
+            UpdateRule(SGD(0.1)),
+            rows,
+            epochs=1,
+            batch_size=8,
+            rng=RNG,
         )
 
 
@@ -113,7 +119,7 @@ def test_a_run_that_diverges_is_named_and_exports_nothing(tmp_path):
     assert "expected a finite training loss; got" in done.stderr
     assert "lower the learning rate" in done.stderr
     assert not list(tmp_path.glob("**/bundle.json"))
-    network = Network([Dense(4, "relu"), Dense(1)])
+    network = Sequential([Dense(4, "relu"), Dense(1)])
     network.compile("sgd", "mse", learning_rate=1e12)
     with pytest.raises(TrainingDivergedError):
         network.fit(X, X[:, :1], epochs=20)

@@ -12,7 +12,7 @@ from trainer.data.tables import DataError
 from trainer.export import bundle, graph, variant
 from trainer.export.parity import ParityError
 from trainer.nn import ACTIVATIONS
-from trainer.pipeline import fit, learn
+from trainer.pipeline import fit, train
 from trainer.training.loop import TrainingDivergedError
 
 
@@ -21,7 +21,7 @@ def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(
     tmp_path, shipped, monkeypatch
 ):
     monkeypatch.setattr(
-        "trainer.evaluate.baselines.beside", lambda *_, **__: {}
+        "trainer.evaluate.baselines.fit_baselines", lambda *_, **__: {}
     )  # no question here
     shipped_bundle = Bundle.open(shipped / "digits" / "1")
     bundle, _ = fit(Config(data="digits", models=tmp_path))
@@ -88,7 +88,7 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
 
 
 def learned(**choices):
-    trained = learn(Config(data="wine", **{"epochs": 40, **choices}), np.random.default_rng(0))
+    trained = train(Config(data="wine", **{"epochs": 40, **choices}), np.random.default_rng(0))
     sizes = [len(p) for p in (trained.parts.train, trained.parts.validation, trained.parts.test)]
     return sizes, set(trained.parts.test), len(trained.history), trained.model.network.parameters
 

@@ -18,7 +18,7 @@ from trainer.nn import (
     Penalty,
     WeightAverage,
 )
-from trainer.sequential import Network
+from trainer.sequential import Sequential
 from trainer.training.callbacks import EarlyStopping, ModelCheckpoint
 
 
@@ -35,7 +35,7 @@ def standard(data):
 
 def test_classes_are_learned_and_the_curves_kept():
     X, y = standard(load_iris)
-    network = Network([Dense(16, "relu"), Dropout(0.1), Dense(3)], seed=1)
+    network = Sequential([Dense(16, "relu"), Dropout(0.1), Dense(3)], seed=1)
     network.compile(Adam(0.02), "categorical_cross_entropy", schedule="cosine")
     history = network.fit(X, y, epochs=40, batch_size=16, validation_split=0.2)
     assert history.epochs == list(range(1, 41))
@@ -56,7 +56,7 @@ def test_classes_are_learned_and_the_curves_kept():
 
 def test_metrics_are_of_the_averaged_weights_that_the_run_would_end_with():
     X, y = standard(load_iris)
-    network = Network([Dense(8, "relu"), Dense(3)])
+    network = Sequential([Dense(8, "relu"), Dense(3)])
     network.compile(learning_rate=0.01, metrics=[log_loss], average=WeightAverage(0.95))
     history = network.fit(X, y, epochs=4, validation_split=0.2)
     np.testing.assert_allclose(
@@ -67,7 +67,7 @@ def test_metrics_are_of_the_averaged_weights_that_the_run_would_end_with():
 def test_values_are_learned():
     X, y = standard(load_diabetes)
     y = (y - y.mean()) / y.std()
-    network = Network([Dense(16, "gelu"), Dense(1)], dtype=np.float64)
+    network = Sequential([Dense(16, "gelu"), Dense(1)], dtype=np.float64)
     network.compile(
         "adamw",
         Huber(),
@@ -86,7 +86,7 @@ def test_values_are_learned():
 def test_a_network_of_two_inputs(rng):
     a, b = rng.normal(size=(500, 3)), rng.normal(size=(500, 2))
     y = (a[:, 0] * b[:, 0] > 0).astype(int)
-    network = Network(
+    network = Sequential(
         [Branches((3, [Dense(12, "tanh")]), (2, [Dense(12, "tanh")])), Dense(24, "tanh"), Dense(1)]
     )
     network.compile("adam", "binary_cross_entropy", learning_rate=0.01)
@@ -99,7 +99,7 @@ def test_a_network_of_two_inputs(rng):
 def test_several_labels_and_their_accuracy(rng):
     X = rng.normal(size=(300, 4))
     Y = (X[:, :2] > 0).astype(int)
-    network = Network([Dense(2)])
+    network = Sequential([Dense(2)])
     network.compile("nadam", "binary_cross_entropy", learning_rate=0.05)
     network.fit(X, Y, epochs=40)
     assert network.evaluate(X, Y)["accuracy"] > 0.97
@@ -107,7 +107,7 @@ def test_several_labels_and_their_accuracy(rng):
 
 def test_fit_goes_on_from_where_it_stands():
     X, y = standard(load_iris)
-    network = Network([Dense(8, "relu"), Dense(3)])
+    network = Sequential([Dense(8, "relu"), Dense(3)])
     network.compile(learning_rate=0.01)
     first = network.fit(X, y, epochs=5).curves["loss"]
     second = network.fit(X, y, epochs=5).curves["loss"]
@@ -118,7 +118,7 @@ def test_the_seed_decides():
     X, y = standard(load_iris)
 
     def p(seed):
-        network = Network([Dense(8), BatchNorm("relu"), Dropout(0.2), Dense(3)], seed=seed)
+        network = Sequential([Dense(8), BatchNorm("relu"), Dropout(0.2), Dense(3)], seed=seed)
         network.compile()
         network.fit(X, y, epochs=3)
         return network.predict(X)
@@ -132,7 +132,7 @@ def test_weights_of_rows_and_classes_are_heeded(rng):
     y = (X[:, 0] + 0.8 * rng.normal(size=600) > 1.7).astype(int)
 
     def recall(**weights):
-        network = Network([Dense(1)])
+        network = Sequential([Dense(1)])
         network.compile("adam", "binary_cross_entropy", learning_rate=0.05)
         network.fit(X, y, epochs=20, **weights)
         return (network.predict(X)[y == 1] >= 0.5).mean()
@@ -144,7 +144,7 @@ def test_weights_of_rows_and_classes_are_heeded(rng):
 
 def test_callbacks_are_called():
     X, y = standard(load_iris)
-    network = Network([Dense(32, "relu"), Dense(3)])
+    network = Sequential([Dense(32, "relu"), Dense(3)])
     network.compile(learning_rate=0.1)
     history = network.fit(X, y, epochs=500, validation_split=0.2, callbacks=[EarlyStopping(3)])
     assert len(history.epochs) < 500
@@ -152,7 +152,7 @@ def test_callbacks_are_called():
 
 def test_what_cannot_be_done_is_named(rng):
     X, y = standard(load_iris)
-    network = Network([Dense(3)])
+    network = Sequential([Dense(3)])
     with pytest.raises(RuntimeError, match=r"call compile\(…\) first"):
         network.fit(X, y)
     with pytest.raises(RuntimeError, match=r"call build\(n_inputs\) or fit first"):
@@ -165,7 +165,7 @@ def test_what_cannot_be_done_is_named(rng):
     ):
         with pytest.raises(ValueError, match=message):
             network.compile(**arguments)
-    sigmoid = Network([Dense(1, "sigmoid")])
+    sigmoid = Sequential([Dense(1, "sigmoid")])
     with pytest.raises(ValueError, match="for classes use binary_cross_entropy"):
         sigmoid.compile(loss="mse")
     network.compile(schedule=Cosine())
@@ -184,7 +184,7 @@ def test_what_cannot_be_done_is_named(rng):
 
 
 def irises():
-    network = Network([Dense(8, "relu"), Dense(3)], seed=2)
+    network = Sequential([Dense(8, "relu"), Dense(3)], seed=2)
     network.compile(learning_rate=0.01)
     return network
 
@@ -234,7 +234,7 @@ def test_a_split_that_takes_a_class_away_is_refused():
 
 
 def compiled(seed=0, **choices):
-    network = Network([Dense(6, "relu"), Dense(3)], seed=seed)
+    network = Sequential([Dense(6, "relu"), Dense(3)], seed=seed)
     network.compile(**{"learning_rate": 0.01} | choices)
     return network
 
@@ -337,12 +337,12 @@ def test_what_fit_cannot_heed_is_refused(choice, message):
 )
 def test_what_compile_cannot_heed_is_refused(choice, message):
     with pytest.raises(ValueError, match=message):
-        Network([Dense(3)]).compile(**choice)
+        Sequential([Dense(3)]).compile(**choice)
 
 
 def test_values_have_no_class_weights_and_a_built_network_keeps_its_inputs(tmp_path):
     X, y = standard(load_diabetes)
-    network = Network([Dense(1)])
+    network = Sequential([Dense(1)])
     network.compile(loss="mse")
     with pytest.raises(ValueError, match="expected classes for class_weight"):
         network.fit(X, y, class_weight="balanced")
@@ -351,14 +351,14 @@ def test_values_have_no_class_weights_and_a_built_network_keeps_its_inputs(tmp_p
     with pytest.raises(ValueError, match=r"\(n, 10\), which the network is built for; got 3"):
         network.load_weights(tmp_path / "w.npz", n_inputs=3)
     with pytest.raises(ValueError, match="a dtype out of float32, float64; got int64"):
-        Network([Dense(1)], dtype=int)
+        Sequential([Dense(1)], dtype=int)
 
 
 def test_networks_may_be_given_the_same_optimizer_schedule_and_average():
     X, y = standard(load_iris)
 
     def trained(**shared):
-        network = Network([Dense(5, "relu"), Dense(3)], seed=4)
+        network = Sequential([Dense(5, "relu"), Dense(3)], seed=4)
         network.compile(**shared)
         network.fit(X, y, epochs=2)
         return network.predict(X)
@@ -367,7 +367,7 @@ def test_networks_may_be_given_the_same_optimizer_schedule_and_average():
         return {"optimizer": Adam(0.05), "schedule": Cosine(), "average": WeightAverage(0.9)}
 
     shared = parts()
-    other = Network([Dense(2, "relu"), Dense(3)], seed=9)
+    other = Sequential([Dense(2, "relu"), Dense(3)], seed=9)
     other.compile(**shared)
     other.fit(X, y)
     np.testing.assert_array_equal(trained(**shared), trained(**parts()))
@@ -403,7 +403,7 @@ def test_evaluate_weighs_the_loss_and_refuses_wrong_weights(rng):
 
 def test_fit_rows_or_weights_of_nothing_are_refused_in_words():
     x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
-    network = Network([Dense(1)])
+    network = Sequential([Dense(1)])
     network.compile("adam", "binary_cross_entropy")
     with pytest.raises(ValueError, match=r"expected rows; got targets of shape \(0,\)"):
         network.fit(x, y, validation_data=(x[:0], y[:0]))

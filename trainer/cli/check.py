@@ -11,8 +11,8 @@ import click
 
 from serving.bundle import pluralize
 from trainer.check import GradientCase, check_library, check_run
-from trainer.cli.data_summary import Announcement
-from trainer.cli.options import SOURCES, choices, configure
+from trainer.cli.data_summary import DataSummary
+from trainer.cli.options import SOURCES, config_options, configure
 from trainer.data.tables import DataError
 from trainer.training.diagnostics import FAULTS, Measurement
 
@@ -20,7 +20,7 @@ LIMITS = {"central": 1e-6, "complex": 1e-11}
 
 
 @click.command(epilog=SOURCES)
-@choices(without=("name", "models", "runs"))
+@config_options(without=("name", "models", "runs"))
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
 def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
@@ -34,7 +34,7 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
         _check_library(as_json)
         return
     chosen = configure(config, options)
-    announce = Announcement(chosen.feature_encoding())
+    announce = DataSummary(chosen.feature_encoding())
     try:
         measurements = list(check_run(chosen, announce))
     except DataError as error:

@@ -13,21 +13,21 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError, CompressionCandidate, CompressionSummary, MetricDrop
 from serving.runtime import GraphError
-from trainer.cli.fit import stage_option, uptake
-from trainer.cli.model_summary import caution_lines
+from trainer.cli.fit import describe_uptake, stage_option
+from trainer.cli.model_summary import format_cautions
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
-from trainer.compress.compression_config import Goal, GoalError
-from trainer.compress.run import Compressed
+from trainer.compress.compression_config import CompressionConfig, CompressionConfigError
+from trainer.compress.run import CompressionResult
 from trainer.compress.run import compress as run_compression
 from trainer.compress.variant_search import Trial
 from trainer.config import Config
 from trainer.data.checks.run import Finding
 from trainer.data.tables import DataError
-from trainer.evaluate.cautions import cautions
-from trainer.evaluate.metric_names import metric_label
+from trainer.evaluate.cautions import list_cautions
+from trainer.evaluate.metric_names import format_metric_name
 from trainer.export.parity import ParityError
-from trainer.option_errors import faults
+from trainer.option_errors import list_option_errors
 from trainer.runs import RunError, copy_run
 from trainer.training.callbacks import ProgressBar
 from trainer.training.loop import TrainingDivergedError
@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
     BundleError,
     DataError,
-    GoalError,
+    CompressionConfigError,
     GraphError,
     OSError,
     ParityError,
@@ -45,7 +45,7 @@ REFUSALS = (
 
 
 def _goals(command: F) -> F:
-    for name, field in reversed(Goal.model_fields.items()):
+    for name, field in reversed(CompressionConfig.model_fields.items()):
         command = option(name, field)(command)
     return command
 
@@ -72,9 +72,9 @@ def compress(
     """
     chosen = {name: value for name, value in options.items() if value is not None}
     try:
-        goal = Goal.model_validate(chosen)
+        goal = CompressionConfig.model_validate(chosen)
     except ValidationError as error:
-        raise click.UsageError(faults(error, Goal)) from error
+        raise click.UsageError(list_option_errors(error, CompressionConfig)) from error
     try:
         dense = Bundle.open(version_folder(bundle))
         done = run_compression(
@@ -117,9 +117,9 @@ def _tell(trial: Trial) -> None:
     )
 
 
-def _summarise(done: Compressed) -> None:
+def _summarise(done: CompressionResult) -> None:
     found = done.compression
-    metric = metric_label(found.metric, done.positive)
+    metric = format_metric_name(found.metric, done.positive)
     click.echo(f"{metric} on the validation rows; it may drop by up to {found.max_drop:g}\n")
     click.echo(_table(found, metric))
     for candidate in found.tried:
@@ -130,20 +130,22 @@ def _summarise(done: Compressed) -> None:
             "int8 and pruned-int8 have weights of 7 bits: sums of products of 8 bits overflow on "
             "processors without VNNI"
         )
-    for line in caution_lines(_cautions(done)):
+    for line in format_cautions(_cautions(done)):
         click.echo(line)
     if done.bundle is None:
         click.echo("no variant holds the budget and saves anything; no version was written")
     else:
-        click.echo(f"bundle {done.bundle.path}; {uptake(done.bundle)}")
+        click.echo(f"bundle {done.bundle.path}; {describe_uptake(done.bundle)}")
 
 
-def _cautions(done: Compressed) -> list[Finding]:
+def _cautions(done: CompressionResult) -> list[Finding]:
     """What should be known of the variants that the new version holds."""
     if done.bundle is None:
         return []
     manifest = done.bundle.manifest
-    return [caution for variant in manifest.variants for caution in cautions(manifest, variant)]
+    return [
+        caution for variant in manifest.variants for caution in list_cautions(manifest, variant)
+    ]
 
 
 def _tested(

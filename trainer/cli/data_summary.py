@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from serving.bundle import DATE_UNITS, ISO8601
-from trainer.data.checks.run import Finding, find
+from trainer.data.checks.run import Finding, check_table
 from trainer.data.preprocess import Encoding
-from trainer.data.read_options import Inferred
+from trainer.data.read_options import ColumnProfile
 from trainer.data.splits import Split, class_codes, class_shares
 from trainer.data.tables import Table
-from trainer.evaluate.metric_names import class_text
-from trainer.export.column_schemas import iso
+from trainer.evaluate.metric_names import format_class
+from trainer.export.column_schemas import format_timestamp
 
 SHOWN = 40  # columns of a file that are listed at most
 
 
-class Announcement:
+class DataSummary:
     """Says what is known of the data before training, and keeps the findings for `--json`.
 
     Args:
@@ -40,14 +40,16 @@ class Announcement:
 
     def __call__(self, table: Table, parts: Split) -> None:
         """Report the columns and the findings of a table on stderr."""
-        self.findings += announce(table, parts, self._encoding)
+        self.findings += print_data_summary(table, parts, self._encoding)
 
     def described(self) -> dict[str, list[dict[str, Any]]]:
         """Return the findings as they stand in a JSON object."""
         return {"findings": [asdict(finding) for finding in self.findings]}
 
 
-def announce(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
+def print_data_summary(
+    table: Table, parts: Split, encoding: Encoding | None = None
+) -> list[Finding]:
     """Say on stderr what was found in a file's columns, and what in the rows needs attention.
 
     Returns:
@@ -57,7 +59,7 @@ def announce(table: Table, parts: Split, encoding: Encoding | None = None) -> li
         # Names are names: neither markup nor emoji.
         console = Console(file=sys.stderr, width=100, highlight=False, markup=False, emoji=False)
         console.print(_columns(table, parts))
-    findings = find(table, parts, encoding)
+    findings = check_table(table, parts, encoding)
     for finding in findings:
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
     return findings
@@ -97,7 +99,7 @@ def _classes(table: Table, parts: Split) -> str:
     found = sorted(
         zip(class_codes(table.target)[0].tolist(), shares, strict=True), key=lambda pair: -pair[1]
     )
-    shown = [f"{class_text(name)} {share:.1%}" for name, share in found[:4]]
+    shown = [f"{format_class(name)} {share:.1%}" for name, share in found[:4]]
     return ", ".join(shown) + (" …" if len(found) > 4 else "")
 
 
@@ -108,7 +110,7 @@ def _written(format: str) -> str:  # noqa: A002
     return f", in {format} since 1970" if format in DATE_UNITS else f", written {format}"
 
 
-def _values(column: Inferred) -> str:
+def _values(column: ColumnProfile) -> str:
     if column.oddity:
         return f"for {column.oddity}"
     if column.texts:
@@ -118,6 +120,8 @@ def _values(column: Inferred) -> str:
     if column.kind == "precise":
         return f"{column.minimum:.15g} to {column.maximum:.15g}"
     if column.kind == "date":
-        first, last = (iso(math.floor(end)) for end in (column.minimum, column.maximum))
+        first, last = (
+            format_timestamp(math.floor(end)) for end in (column.minimum, column.maximum)
+        )
         return f"{first} to {last}{_written(column.format)}"
     return f"{column.minimum:g} to {column.maximum:g}"

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.bundle import Manifest
-from trainer.cli.model_summary import shares_text
-from trainer.evaluate.cautions import never_answered_detail
-from trainer.evaluate.file_evaluation import Evaluation
-from trainer.evaluate.metric_names import MACRO_AVERAGES, class_text, metric_figures
+from trainer.cli.model_summary import format_shares
+from trainer.evaluate.cautions import describe_never_predicted
+from trainer.evaluate.file_evaluation import FileEvaluation
+from trainer.evaluate.metric_names import MACRO_AVERAGES, format_class, format_metrics
 
 
-def evaluation_lines(manifest: Manifest, found: Evaluation) -> Iterator[str]:
+def format_evaluation(manifest: Manifest, found: FileEvaluation) -> Iterator[str]:
     """Give the lines of text, in the words of `trainer fit`."""
     some = "" if found.judged == found.rows else f" of {found.judged:,} rows drawn at random:"
-    facts = {"metrics": f"{some} {metric_figures(found.metrics, manifest.positive_class)}".strip()}
+    facts = {"metrics": f"{some} {format_metrics(found.metrics, manifest.positive_class)}".strip()}
     if found.shares is not None and manifest.classes is not None:
-        facts["classes"] = f"{shares_text(manifest.classes, found.shares)} of these rows"
+        facts["classes"] = f"{format_shares(manifest.classes, found.shares)} of these rows"
         share = max(found.shares)
-        name = class_text(manifest.classes[found.shares.index(share)])
+        name = format_class(manifest.classes[found.shares.index(share)])
         facts["constant"] = (
             f"always answering {name} scores accuracy {share:.4f}; this model "
             f"{found.metrics['accuracy']:.4f}"
@@ -31,7 +31,7 @@ def evaluation_lines(manifest: Manifest, found: Evaluation) -> Iterator[str]:
         yield textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " ")
 
 
-def evaluation_json(manifest: Manifest, found: Evaluation) -> dict[str, Any]:
+def evaluation_to_json(manifest: Manifest, found: FileEvaluation) -> dict[str, Any]:
     """Return the same for `--json`; the metrics have the names they have in a manifest."""
     return {
         "evaluation": {
@@ -48,7 +48,6 @@ def evaluation_json(manifest: Manifest, found: Evaluation) -> dict[str, Any]:
     }
 
 
-def _caution(found: Evaluation) -> str:
-    return (
-        f"class_never_answered: {never_answered_detail(found.never_answered, found.judged, 'row')}"
-    )
+def _caution(found: FileEvaluation) -> str:
+    text = describe_never_predicted(found.never_answered, found.judged, "row")
+    return f"class_never_answered: {text}"

@@ -12,23 +12,23 @@ import click
 
 from serving.bundle import STAGED_PREFIX, Bundle, BundleError, Manifest, pluralize
 from serving.runtime import GraphError
-from trainer.cli.data_summary import Announcement
+from trainer.cli.data_summary import DataSummary
 from trainer.cli.model_summary import (
-    baselines_fact,
-    caution_lines,
-    classes_fact,
-    constant_fact,
-    interval_fact,
-    metrics_fact,
-    positive_text,
+    format_cautions,
+    format_positive_class,
+    summarize_baselines,
+    summarize_classes,
+    summarize_constant_answer,
+    summarize_interval,
+    summarize_metrics,
 )
-from trainer.cli.options import SOURCES, NewFile, choices, configure
+from trainer.cli.options import SOURCES, NewFile, config_options, configure
 from trainer.config import Config
 from trainer.data.tables import DataError
-from trainer.evaluate.cautions import cautions
-from trainer.evaluate.metric_names import biased_logits
+from trainer.evaluate.cautions import list_cautions
+from trainer.evaluate.metric_names import list_biased_logits
 from trainer.export.parity import ParityError
-from trainer.pipeline import Announce, Trained, describe
+from trainer.pipeline import OnDataLoaded, TrainingResult, summarize_bundle
 from trainer.pipeline import fit as fit_recipe
 from trainer.runs import RunError, write_run
 from trainer.training.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
@@ -59,7 +59,7 @@ stage_option = click.option(
 )
 
 
-def following(command: F) -> F:
+def following_options(command: F) -> F:
     """The options by which a run is kept and watched."""
     for option in (
         click.option(
@@ -84,8 +84,8 @@ def following(command: F) -> F:
 
 
 @click.command(epilog=SOURCES)
-@choices()
-@following
+@config_options()
+@following_options
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
 def fit(
     config: Path | None,
@@ -102,7 +102,7 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
-    announce = Announcement(chosen.feature_encoding())
+    announce = DataSummary(chosen.feature_encoding())
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard, announce, stage=stage
@@ -110,9 +110,9 @@ def fit(
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle) | announce.described()))
+        click.echo(json.dumps(summarize_bundle(bundle) | announce.described()))
     else:
-        summarise(bundle, trained)
+        print_summary(bundle, trained)
 
 
 def fit_and_follow(
@@ -120,10 +120,10 @@ def fit_and_follow(
     checkpoint: Path | None,
     log: Path | None,
     tensorboard: Path | None,
-    announce: Announce | None = None,
+    announce: OnDataLoaded | None = None,
     *,
     stage: bool = False,
-) -> tuple[Bundle, Trained]:
+) -> tuple[Bundle, TrainingResult]:
     """Run the recipe with a progress bar, warnings, and the files of `following`; keep the run."""
     callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
     bundle, trained = fit_recipe(
@@ -143,7 +143,7 @@ def _warn(finding: object) -> None:
     click.echo(f"warning: {finding}", err=True)
 
 
-def _keep(config: Config, bundle: Bundle, trained: Trained) -> None:
+def _keep(config: Config, bundle: Bundle, trained: TrainingResult) -> None:
     """Leave the run beside its bundle, which a full disk must not take back."""
     try:
         write_run(
@@ -175,7 +175,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
     if manifest.positive_class is not None:
-        facts["positive"] = positive_text(manifest)
+        facts["positive"] = format_positive_class(manifest)
     if manifest.aim_unmet is not None:
         facts["threshold"] = (
             f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up; the aim "
@@ -194,7 +194,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
     if manifest.logit_bias is not None and manifest.classes is not None:
-        biases = biased_logits(manifest.classes, manifest.logit_bias)
+        biases = list_biased_logits(manifest.classes, manifest.logit_bias)
         shown = ", ".join(f"{bias:+.4f} for {name}" for name, bias in biases[:MOST_BIASES])
         facts["bias"] = shown + " …" * (len(biases) > MOST_BIASES)
     config = manifest.training.config
@@ -210,7 +210,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def uptake(bundle: Bundle) -> str:
+def describe_uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED_PREFIX):
         return f"a running server of {bundle.path.parent.parent} takes it up by itself"
@@ -221,7 +221,7 @@ def uptake(bundle: Bundle) -> str:
     )
 
 
-def summarise(bundle: Bundle, trained: Trained) -> None:
+def print_summary(bundle: Bundle, trained: TrainingResult) -> None:
     """Print the summary of a finished run."""
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
@@ -232,11 +232,11 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
         "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
         "training": f"{pluralize(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
         f"{manifest.training.seconds:.1f} s",
-        **classes_fact(manifest),
-        **metrics_fact(manifest),
-        **interval_fact(manifest),
-        **constant_fact(manifest),
-        **baselines_fact(manifest),
+        **summarize_classes(manifest),
+        **summarize_metrics(manifest),
+        **summarize_interval(manifest),
+        **summarize_constant_answer(manifest),
+        **summarize_baselines(manifest),
         **_settled(manifest),
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
         "bundle": str(bundle.path),
@@ -244,6 +244,6 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
-    for line in caution_lines(cautions(manifest)):
+    for line in format_cautions(list_cautions(manifest)):
         click.echo(textwrap.fill(line, 100, subsequent_indent=12 * " "))
-    click.echo(f"\n{uptake(bundle)}")
+    click.echo(f"\n{describe_uptake(bundle)}")

@@ -7,45 +7,45 @@ from collections.abc import Sequence
 
 from serving.bundle import Manifest, find_positive_index
 from trainer.data.checks.run import Finding
-from trainer.evaluate import MOST_JUDGED, leading
-from trainer.evaluate.baseline_comparison import compare, constant
+from trainer.evaluate import MAX_EVALUATED_ROWS, get_main_metric
+from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
 from trainer.evaluate.metric_names import (
     LABELS_OF_POSITIVE,
-    class_text,
-    metric_figures,
-    metric_label,
+    format_class,
+    format_metric_name,
+    format_metrics,
 )
 
 LISTED = 4  # classes whose shares are printed
 
 
-def metrics_fact(manifest: Manifest) -> dict[str, str]:
+def summarize_metrics(manifest: Manifest) -> dict[str, str]:
     """Return the metrics of each part of the rows."""
     positive = manifest.positive_class
-    return {part: metric_figures(found, positive) for part, found in manifest.metrics.items()}
+    return {part: format_metrics(found, positive) for part, found in manifest.metrics.items()}
 
 
-def classes_fact(manifest: Manifest) -> dict[str, str]:
+def summarize_classes(manifest: Manifest) -> dict[str, str]:
     """Return the share of each class, or of the commonest and the rarest."""
     if manifest.classes is None or manifest.class_shares is None:
         return {}
     return {
-        "classes": f"{shares_text(manifest.classes, manifest.class_shares)} of the training rows"
+        "classes": f"{format_shares(manifest.classes, manifest.class_shares)} of the training rows"
     }
 
 
-def shares_text(classes: Sequence[int] | Sequence[str], shares: Sequence[float]) -> str:
+def format_shares(classes: Sequence[int] | Sequence[str], shares: Sequence[float]) -> str:
     """Return classes with their shares, of many the commonest few and the rarest."""
     ordered = sorted(zip(classes, shares, strict=True), key=lambda pair: -pair[1])
-    shown = [f"{class_text(name)} {share:.1%}" for name, share in ordered[:LISTED]]
+    shown = [f"{format_class(name)} {share:.1%}" for name, share in ordered[:LISTED]]
     text = ", ".join(shown)
     if len(ordered) > LISTED:
         name, share = ordered[-1]
-        text += f" and {len(ordered) - LISTED:,} more, the rarest {class_text(name)} {share:.2%}"
+        text += f" and {len(ordered) - LISTED:,} more, the rarest {format_class(name)} {share:.2%}"
     return text
 
 
-def positive_text(manifest: Manifest) -> str:
+def format_positive_class(manifest: Manifest) -> str:
     """Return which class is the positive one, and how to choose the other if nobody chose."""
     classes = manifest.classes
     text = f"{manifest.positive_class}: roc_auc, pr_auc and the threshold refer to this class"
@@ -57,22 +57,22 @@ def positive_text(manifest: Manifest) -> str:
     return f"{text}, the second by name; --positive {shlex.quote(other)} chooses the other"
 
 
-def interval_fact(manifest: Manifest) -> dict[str, str]:
+def summarize_interval(manifest: Manifest) -> dict[str, str]:
     """Return how far the leading figure, and those of the positive class, can be trusted."""
     positive, test = manifest.positive_class, manifest.metrics["test"]
     found = [
-        f"{metric_label(metric, positive)} {low:.4f} to {high:.4f}"
-        for metric in (leading(manifest.task, test), *LABELS_OF_POSITIVE)
+        f"{format_metric_name(metric, positive)} {low:.4f} to {high:.4f}"
+        for metric in (get_main_metric(manifest.task, test), *LABELS_OF_POSITIVE)
         if (ends := manifest.intervals.get(metric)) is not None
         for low, high in (ends,)
     ]
     if not found:
         return {}
-    rows = min(manifest.data.rows["test"], MOST_JUDGED)
+    rows = min(manifest.data.rows["test"], MAX_EVALUATED_ROWS)
     return {"interval": f"{', '.join(found)}: 95 % of draws of {rows} test rows"}
 
 
-def constant_fact(manifest: Manifest) -> dict[str, str]:
+def summarize_constant_answer(manifest: Manifest) -> dict[str, str]:
     """Return what always giving one answer would score, beside what this network does."""
     own = manifest.metrics["test"]
     if manifest.task == "regression":
@@ -86,21 +86,21 @@ def constant_fact(manifest: Manifest) -> dict[str, str]:
         ]
         theirs, ours = (" and ".join(texts) for texts in zip(*pairs, strict=True))
         return {"constant": f"always answering the mean scores {theirs}; this network {ours}"}
-    found = constant(manifest)
+    found = find_constant_answer(manifest)
     if found is None:
         return {}
     about = "" if found.exact else "about "
     worse = ", which is no better" if own["accuracy"] <= found.accuracy else ""
     return {
-        "constant": f"always answering {class_text(found.answer)} scores accuracy "
+        "constant": f"always answering {format_class(found.answer)} scores accuracy "
         f"{about}{found.accuracy:.4f}; this network {own['accuracy']:.4f}{worse}"
     }
 
 
-def baselines_fact(manifest: Manifest) -> dict[str, str]:
+def summarize_baselines(manifest: Manifest) -> dict[str, str]:
     """Return the baselines' leading figure, and plainly which of them are as good or better."""
-    found = compare(manifest)
-    metric = metric_label(found.metric, manifest.positive_class)
+    found = compare_with_baselines(manifest)
+    metric = format_metric_name(found.metric, manifest.positive_class)
     if not found.others:
         return {}
     shown = ", ".join(f"{name} {value:.4f}" for name, value in found.others.items())
@@ -117,6 +117,6 @@ def baselines_fact(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def caution_lines(found: list[Finding]) -> list[str]:
+def format_cautions(found: list[Finding]) -> list[str]:
     """Return findings as lines of text."""
     return [f"warning: {c.name}: {c.detail}; {c.remedy}" for c in found]

@@ -15,14 +15,14 @@ from pydantic.fields import FieldInfo
 
 from trainer.config import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
-from trainer.option_errors import as_option, faults, unknown_key
+from trainer.option_errors import describe_unknown_key, list_option_errors, to_option_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SOURCES = f"Built in: {', '.join(BUILT_IN)}. Files: {', '.join(SUFFIXES)}."
 
 
-def choices(*, without: Collection[str] = ()) -> Callable[[F], F]:
+def config_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
     """The argument DATA, an option for each choice of `Config`, and `--config`."""
 
     def decorate(command: F) -> F:
@@ -106,7 +106,7 @@ def as_written(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def checked(options: dict[str, str | None]) -> dict[str, Any]:
+def validate_options(options: dict[str, str | None]) -> dict[str, Any]:
     """Options of `as_written`, checked.
 
     Raises:
@@ -115,7 +115,7 @@ def checked(options: dict[str, str | None]) -> dict[str, Any]:
     try:
         config = Config.model_validate({"data": "-", **options})
     except ValidationError as error:
-        raise click.UsageError(faults(error, Config)) from error
+        raise click.UsageError(list_option_errors(error, Config)) from error
     return {name: getattr(config, name) for name in options}
 
 
@@ -138,7 +138,9 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
     keys = {name.replace("-", "_"): name for name in chosen}
     for name, key in keys.items():
         if name not in Config.model_fields:
-            raise click.UsageError(f"{file}: {unknown_key(key, list(Config.model_fields))}")
+            raise click.UsageError(
+                f"{file}: {describe_unknown_key(key, list(Config.model_fields))}"
+            )
     chosen = {name: chosen[key] for name, key in keys.items()}
     typed = {name: value for name, value in options.items() if value is not None}
     chosen |= typed
@@ -150,6 +152,8 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
 
         def said(name: str) -> str:
             written_in_file = name in keys and name not in typed
-            return f"{file}: {keys[name]}" if written_in_file else as_option(name)
+            return f"{file}: {keys[name]}" if written_in_file else to_option_name(name)
 
-        raise click.UsageError(faults(error, Config, said if keys else as_option)) from error
+        raise click.UsageError(
+            list_option_errors(error, Config, said if keys else to_option_name)
+        ) from error

@@ -30,11 +30,11 @@ def report(bundle: Path, output: Path, runs: Path | None) -> None:
     and no script, and prints well. It shows some rows of the test data, if the run was kept;
     without the run it holds what the bundle alone tells.
     """
-    from trainer.report import Evidence, render  # noqa: PLC0415 - plotting loads slowly
-
     place: Path = Config.model_fields["runs"].default if runs is None else runs
+    from trainer.report import ReportInputs, render  # noqa: PLC0415 - plotting loads slowly
+
     try:
-        evidence = Evidence.gather(Bundle.open(version_folder(bundle)), place)
+        evidence = ReportInputs.gather(Bundle.open(version_folder(bundle)), place)
         page = render(evidence)
         with write_atomically(output) as building:
             building.write_text(page, encoding="utf-8")

@@ -13,13 +13,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
-from trainer.cli.evaluation import evaluation_json, evaluation_lines
-from trainer.cli.options import NewFile, as_written, checked
+from trainer.cli.evaluation import evaluation_to_json, format_evaluation
+from trainer.cli.options import NewFile, as_written, validate_options
 from trainer.cli.verify import version_folder
 from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
-from trainer.evaluate.file_evaluation import FileTruth
-from trainer.score import WRITERS, kept_names
+from trainer.evaluate.file_evaluation import FileEvaluator
+from trainer.score import WRITERS, select_columns
 from trainer.score import score as score_file
 
 
@@ -89,7 +89,7 @@ def score(
     task = bar.add_task("", total=None)
     try:
         opened = Bundle.open(version_folder(bundle))
-        truth = FileTruth(opened.manifest) if evaluate else None
+        truth = FileEvaluator(opened.manifest) if evaluate else None
         with bar:
             rows = score_file(
                 opened,
@@ -101,14 +101,14 @@ def score(
                 missing=None if missing is None else _listed([missing]),
                 warn=lambda warning: click.echo(f"warning: {warning}", err=True),
                 watch=None if truth is None else truth.add,
-                **checked(written),
+                **validate_options(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
         found = None if truth is None else truth.result()
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     manifest = opened.manifest
-    for name, own in kept_names(manifest, _listed(keep)).items():
+    for name, own in select_columns(manifest, _listed(keep)).items():
         if own != name:
             click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
     if as_json:
@@ -117,11 +117,13 @@ def score(
             "output": str(output),
             "variant": variant or next(iter(manifest.variants)),
         }
-        click.echo(json.dumps(told | ({} if found is None else evaluation_json(manifest, found))))
+        click.echo(
+            json.dumps(told | ({} if found is None else evaluation_to_json(manifest, found)))
+        )
         return
     click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
     if found is not None:
-        for line in evaluation_lines(manifest, found):
+        for line in format_evaluation(manifest, found):
             click.echo(line)
 
 

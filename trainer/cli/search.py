@@ -13,13 +13,13 @@ import click
 import numpy as np
 
 from serving.bundle import pluralize
-from trainer.cli.data_summary import Announcement
-from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
-from trainer.cli.options import SOURCES, NewFile, choices, configure
+from trainer.cli.data_summary import DataSummary
+from trainer.cli.fit import REFUSALS, fit_and_follow, following_options, print_summary
+from trainer.cli.options import SOURCES, NewFile, config_options, configure
 from trainer.data.sources import default_name
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, metric_label
+from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, format_metric_name
 from trainer.export.bundle_files import require_writable
-from trainer.pipeline import describe
+from trainer.pipeline import summarize_bundle
 from trainer.search import (
     ENGINES,
     Candidate,
@@ -31,22 +31,22 @@ from trainer.search import (
     RefusedError,
     read_grid,
 )
-from trainer.search.candidates import shown
-from trainer.search.grid import Plan
+from trainer.search.candidates import format_choice
+from trainer.search.grid import SearchPlan
 
 if TYPE_CHECKING:
-    from trainer.search.run import Outcome
+    from trainer.search.run import SearchResult
 
 
 PLAN = "; ".join(
     f"{name} ({' '.join(str(field.description).split())})"
-    for name, field in Plan.model_fields.items()
+    for name, field in SearchPlan.model_fields.items()
 )
 
 
 @click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
-@choices()
-@following
+@config_options()
+@following_options
 @click.option(
     "--grid",
     required=True,
@@ -90,7 +90,7 @@ def search(
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
     chosen = configure(config, options)
-    announce = Announcement(chosen.feature_encoding())
+    announce = DataSummary(chosen.feature_encoding())
     name = chosen.name or default_name(chosen.data)
     try:
         asked = read_grid(grid)
@@ -118,27 +118,27 @@ def search(
             "engine": engine,
             **_described(outcome, asked, finished),
             **announce.described(),
-            "fit": describe(bundle),
+            "fit": summarize_bundle(bundle),
         }
         click.echo(json.dumps(report))
     else:
-        summarise(bundle, trained)
+        print_summary(bundle, trained)
 
 
 def _say(fit: Entry) -> None:
     """A line for who waits; silent when stderr is not a terminal, as the progress bar is."""
     if sys.stderr.isatty():
         ended = f"diverged, {fit.failure}" if fit.failure else "done"
-        click.echo(f"{fit.seconds:>8.1f} s   {shown(fit.parameters)}   {ended}", err=True)
+        click.echo(f"{fit.seconds:>8.1f} s   {format_choice(fit.parameters)}   {ended}", err=True)
 
 
-def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
+def _show(outcome: SearchResult, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
-    metric = metric_label(outcome.metric, outcome.positive)
+    metric = format_metric_name(outcome.metric, outcome.positive)
     beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
     if outcome.positive is None:
         beside = []
-    heads = [metric_label(name, outcome.positive) for name in beside]
+    heads = [format_metric_name(name, outcome.positive) for name in beside]
     widths = [len(head) + 3 for head in heads]
     width = max(18, len(metric) + 1)
     more = "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))
@@ -148,10 +148,10 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
         figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
         for name, w in zip(beside, widths, strict=True):
             figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
-        click.echo(f"{figures}   {shown(candidate.parameters)}")
+        click.echo(f"{figures}   {format_choice(candidate.parameters)}")
     winner = outcome.winner
     facts = {
-        "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
+        "winner": f"{format_choice(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
         "journal": f"{journal.path}, {pluralize(journal.added, 'fit')} run, {journal.reused} found "
         "there",
@@ -167,7 +167,7 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     click.echo()
 
 
-def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]:
+def _described(outcome: SearchResult, grid: Grid, journal: Journal) -> dict[str, Any]:
     nested = None
     if outcome.nested is not None:
         nested = {

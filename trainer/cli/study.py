@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from trainer.cli.options import NewFile
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, metric_label
-from trainer.study.experiments import exclusive_or, learning_rates
+from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, format_metric_name
+from trainer.study.experiments import run_exclusive_or, run_learning_rates
 
 TITLES = {
     "xor": "Exclusive or, without and with a hidden layer",
@@ -36,13 +36,15 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
     descent from 20 seeds. moons, circles: 500 points, 80 % to learn from, 2000 steps at learning
     rates from 0.001 to 1, from 5 seeds. Accuracies are on points never seen, but of xor.
     """
-    from trainer.study.plot import draw  # noqa: PLC0415 - plotting loads slowly
-
     seeds = seeds or SEEDS[toy]
-    outcomes = list(exclusive_or(seeds) if toy == "xor" else learning_rates(toy, seeds))
+    from trainer.study.plot import draw_study  # noqa: PLC0415 - plotting loads slowly
+
+    outcomes = list(run_exclusive_or(seeds) if toy == "xor" else run_learning_rates(toy, seeds))
     output = output or Path(f"study-{toy}.png")
     try:
-        draw(outcomes, f"{TITLES[toy]}: medians of {seeds} seeds, the first of them drawn", output)
+        draw_study(
+            outcomes, f"{TITLES[toy]}: medians of {seeds} seeds, the first of them drawn", output
+        )
     except OSError as error:
         raise click.ClickException(f"expected a file to draw to; {error}") from error
     if as_json:
@@ -59,7 +61,7 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
         ]
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
-    of_one = [metric_label(name, 1) for name in LABELS_OF_POSITIVE]
+    of_one = [format_metric_name(name, 1) for name in LABELS_OF_POSITIVE]
     heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss", *of_one)
     widths = (9, 9, 9, 10, 15, *(len(head) + 2 for head in of_one))
     click.echo(f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))

@@ -51,11 +51,11 @@ METRICS = (
 )
 
 
-class GoalError(ValueError):
+class CompressionConfigError(ValueError):
     """The goal is none for this model; the message says why."""
 
 
-class Goal(BaseModel):
+class CompressionConfig(BaseModel):
     """What may be given up, and what is to be tried for it; each is an option of `compress`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,7 +90,7 @@ class Goal(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of rows and their blends")
 
     @model_validator(mode="after")
-    def _something(self) -> Goal:
+    def _something(self) -> CompressionConfig:
         if not self.int8 and self.qat:
             raise ValueError(
                 "qat: expected int8 with qat, which trains it; got no int8; leave one out"

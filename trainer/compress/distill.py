@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from trainer.nn import Adam, Cosine, Loss, Network
 from trainer.nn.losses.loss import Array, require_floats
-from trainer.training.batches import Batch, Rows, Shuffled, Source
-from trainer.training.loop import Callback, Run
-from trainer.training.update import Update
+from trainer.training.batches import Batch, BatchSource, ShuffledBatches, TrainingRows
+from trainer.training.loop import Callback, TrainingRun
+from trainer.training.update import UpdateRule
 
 SOFTENING = 2.0  # the temperature both sides' logits are divided by
 BLENDED = 0.5  # share of the rows
 
 
-class Imitation(Loss):
+class DistillationLoss(Loss):
     """How far logits are from a teacher's, which are the targets, float `(n, k)`.
 
     Of classes, T² times the divergence of softmax(z/T) from the teacher's (of σ for each logit of
@@ -91,7 +91,7 @@ def _log_sigmoid(z: Array) -> Array:
     return found
 
 
-class Questions(Source):
+class DistillationRows(BatchSource):
     """Batches of rows, some of them blended, with what a teacher answers to them.
 
     Args:
@@ -113,7 +113,7 @@ class Questions(Source):
         silenced: float = 0.0,
     ) -> None:
         self.teacher, self.size, self.n_rows, self.silenced = teacher, size, len(x), silenced
-        self._rows = Shuffled(Rows(x, np.zeros((len(x), 0), np.float32)), size)
+        self._rows = ShuffledBatches(TrainingRows(x, np.zeros((len(x), 0), np.float32)), size)
         self._numbers = slice(0, x.shape[1] - whole)
 
     def __len__(self) -> int:
@@ -167,13 +167,13 @@ def distill(
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
-    Run(
+    TrainingRun(
         network,
-        Imitation(link),
-        Update(Adam(learning_rate), schedule=Cosine()),
-        Questions(teacher, x, batch_size, whole=whole, silenced=silenced),
+        DistillationLoss(link),
+        UpdateRule(Adam(learning_rate), schedule=Cosine()),
+        DistillationRows(teacher, x, batch_size, whole=whole, silenced=silenced),
         epochs=epochs,
         batch_size=batch_size,
         rng=rng,
         callbacks=callbacks,
-    ).go()
+    ).run()

@@ -18,7 +18,7 @@ from trainer.model import Model
 from trainer.nn import Dense, IntegerDense, Layer, Network, Quantization
 
 
-def without_scaling(model: Model) -> Model:
+def fold_scaling(model: Model) -> Model:
     """The same model but for rounding, its numbers unscaled where that can be; else itself."""
     encoder = model.encoder
     numbers, scaler = encoder.numbers, encoder.numbers.scaler

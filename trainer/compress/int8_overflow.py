@@ -13,8 +13,8 @@ from onnx import helper
 
 from serving.runtime import GraphSession
 from trainer.export.graph import IR_VERSION, OPSET
-from trainer.export.nodes import FLOAT, Nodes, face
-from trainer.export.quantized_layers import integer_dense
+from trainer.export.nodes import FLOAT, NodeBuilder, create_value_info
+from trainer.export.quantized_layers import add_integer_dense
 from trainer.nn import IntegerDense, Network, Quantization
 
 INPUTS, UNITS = 64, 16
@@ -22,7 +22,7 @@ BATCHES = (1, 7, 64)  # rows; ONNX Runtime has other loops for one row than for 
 
 
 @cache
-def overflows_with_8_bits() -> bool:
+def has_int8_overflow() -> bool:
     """Return whether a layer of the largest bytes is answered wrongly by ONNX Runtime here.
 
     The layer has 64 inputs of byte 255 and weights of 127, so that every pair of products overflows
@@ -45,8 +45,8 @@ def overflows_with_8_bits() -> bool:
 
 def _graph(layer: IntegerDense) -> bytes:
     """Return the layer as a serialized ONNX graph from `x`, `[N, 64]`, to `z`, `[N, 16]`."""
-    graph = Nodes(["x", "z"])
-    output = integer_dense(
+    graph = NodeBuilder(["x", "z"])
+    output = add_integer_dense(
         graph,
         layer,
         "x",
@@ -61,8 +61,8 @@ def _graph(layer: IntegerDense) -> bytes:
         helper.make_graph(
             graph.nodes,
             "bytes",
-            [face("x", FLOAT, INPUTS)],
-            [face("z", FLOAT, UNITS)],
+            [create_value_info("x", FLOAT, INPUTS)],
+            [create_value_info("z", FLOAT, UNITS)],
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -24,24 +24,24 @@ from serving.bundle import (
     Manifest,
     NumberColumn,
 )
-from trainer.compress.to_dense import dense_layers, plain
+from trainer.compress.to_dense import dense_layers, to_dense
 from trainer.config import Config
 from trainer.data.files.source import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.graph import build_graph
-from trainer.export.preprocessing import inputs
+from trainer.export.preprocessing import create_graph_inputs
 from trainer.model import Model
 from trainer.nn import Embedding
-from trainer.option_errors import faults
-from trainer.pipeline import prepare_on, read
+from trainer.option_errors import list_option_errors
+from trainer.pipeline import load_and_split, prepare_training
 
 DENSE = "fp32"  # the variant that was trained
 BEFORE = ", as is needed where it has texts that earlier versions read in another spelling"
 
 
 @dataclass(frozen=True)
-class Reopened:
+class TrainedModel:
     """A trained model with what it was trained on.
 
     Attributes:
@@ -59,7 +59,7 @@ class Reopened:
     model: Model
 
 
-def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
+def load_trained(bundle: Bundle, data: str | None = None) -> TrainedModel:
     """The model of a bundle, ready to be changed.
 
     Args:
@@ -90,7 +90,8 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         config = Config.model_validate(chosen)
     except ValidationError as error:
         raise BundleError(
-            f"{bundle.path}: expected the choices of a training run; {faults(error, Config, str)}"
+            f"{bundle.path}: expected the choices of a training run; "
+            f"{list_option_errors(error, Config, str)}"
         ) from error
     try:
         table, parts = _read(config, manifest)
@@ -105,10 +106,10 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"others from {config.data}; name the file with --data, or train again"
             f"{BEFORE if manifest.schema_version == 1 else ''}"
         )
-    untrained = prepare_on(table, parts, config, np.random.default_rng(0)).model
+    untrained = prepare_training(table, parts, config, np.random.default_rng(0)).model
     model = replace(
         untrained,
-        network=plain(untrained.network),
+        network=to_dense(untrained.network),
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
         logit_bias=(
@@ -122,7 +123,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"{bundle.path}: expected the graph that this version of forwardpass makes of the "
             f"model; got another; train the model again"
         )
-    return Reopened(bundle, config, table, parts, model)
+    return TrainedModel(bundle, config, table, parts, model)
 
 
 def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
@@ -133,14 +134,14 @@ def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     """
     unread = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
     reading = replace(config.reading(), unread=unread)
-    table, parts = read(config, reading)
+    table, parts = load_and_split(config, reading)
     single = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"
     }
     coarser = [column.name for column in table.records.of_kind("precise") if column.name in single]
     if not coarser:
         return table, parts
-    return read(config, replace(reading, number=(*reading.number, *coarser)))
+    return load_and_split(config, replace(reading, number=(*reading.number, *coarser)))
 
 
 def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
@@ -155,7 +156,7 @@ def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
 
 def _restore(model: Model, constants: dict[str, NDArray[np.float32]]) -> None:
     """Put the numbers of a graph into the network; what does not fit, its graph will tell."""
-    taken = {value.name for value in inputs(model.encoder.columns)}
+    taken = {value.name for value in create_graph_inputs(model.encoder.columns)}
 
     def put(name: str, into: NDArray[np.float32]) -> None:
         while name in taken:  # as `Nodes` names what an input has the name of

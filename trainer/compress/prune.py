@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compress.to_dense import assembled, dense_layers
-from trainer.nn import Dense, Embedding, Loss, Network, Select
+from trainer.compress.to_dense import build_dense_network, dense_layers
+from trainer.nn import Dense, Embedding, FeatureSelect, Loss, Network
 
 Floats = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Importances(NamedTuple):
     taylor: list[Vector]
 
 
-def without_idle(network: Network, x: Floats) -> Network:
+def remove_idle_units(network: Network, x: Floats) -> Network:
     """The same answers on `x` but for rounding, without what adds nothing to them.
 
     Inputs and units that are constant on `x`, dead ones among them, leave their mean in the next
@@ -81,7 +81,9 @@ def without_idle(network: Network, x: Floats) -> Network:
     return _reduced(network, weights, biases, means, kept)
 
 
-def importances(network: Network, x: Floats, targets: NDArray[Any], loss: Loss) -> Importances:
+def compute_importances(
+    network: Network, x: Floats, targets: NDArray[Any], loss: Loss
+) -> Importances:
     """What every hidden unit and every input of the first dense layer is worth.
 
     With a its output, what is lost with it is δ = a − mean(a), since the mean stays.
@@ -151,14 +153,14 @@ def prune(
     Raises:
         ValueError: no network of so few parameters can be made, or the network is not plain.
     """
-    network = without_idle(network, x)
+    network = remove_idle_units(network, x)
     if _n_parameters(_widths(network)) <= parameters:
         return network
     candidates = []
     for estimate in Importances._fields:
         pruned = network
         while (size := _n_parameters(_widths(pruned))) > parameters:
-            scores = getattr(importances(pruned, x, targets, loss), estimate)
+            scores = getattr(compute_importances(pruned, x, targets, loss), estimate)
             pruned = _most_important(pruned, x, scores, max(parameters, int(STEP * size)))
         candidates.append(pruned)
     return min(candidates, key=lambda pruned: loss.value(pruned.logits(x), targets))
@@ -177,7 +179,7 @@ def _most_important(
     return _reduced(network, *_parameters(network), _means(fed), kept)
 
 
-def fewest(network: Network) -> int:
+def count_fewest_parameters(network: Network) -> int:
     """Weights and biases of dense layers that `prune` can leave a plain network with, at least.
 
     It may be fewer where what is idle leaves a hidden layer with less than it keeps otherwise.
@@ -315,7 +317,7 @@ def _reduced(
         kept: places in that, ascending.
     """
     lookup = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
-    select = next((layer for layer in network.layers if isinstance(layer, Select)), None)
+    select = next((layer for layer in network.layers if isinstance(layer, FeatureSelect)), None)
     columns = kept[0] if select is None else select.columns[kept[0]]
     outputs, parts = [*kept[1:], np.arange(network.n_outputs)], []
     for layer, W, b, mean, rows, units in zip(
@@ -330,4 +332,4 @@ def _reduced(
                 layer.activation,
             )
         )
-    return assembled(network.n_inputs, lookup, columns, parts)
+    return build_dense_network(network.n_inputs, lookup, columns, parts)

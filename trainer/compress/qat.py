@@ -160,7 +160,7 @@ class QuantizedDense(Dense):
         return f"QuantizedDense({self.units}, {self.activation.name!r}, bits={self.bits})"
 
 
-def rounding(network: Network, bits: Sequence[int]) -> Network:
+def insert_quantization(network: Network, bits: Sequence[int]) -> Network:
     """A copy that rounds; its ranges are not known yet.
 
     Args:
@@ -192,7 +192,7 @@ def _rounding(layer: Dense, bits: int, rounds: bool) -> Layer:
     return QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=bits)
 
 
-def whole_numbers(network: Network) -> Network:
+def quantize_weights(network: Network) -> Network:
     """The network that answers in whole numbers as `network`, which rounds, does in floats."""
     layers = network.layers
     made = [

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.compress.calibrate import CALIBRATIONS, calibrate
-from trainer.compress.qat import FLOAT, rounding, whole_numbers
+from trainer.compress.qat import FLOAT, insert_quantization, quantize_weights
 from trainer.compress.to_dense import dense_layers
 from trainer.nn import Network
 
@@ -21,7 +21,9 @@ Score = Callable[[Network], float]
 WORTH = 0.01  # share of the loss that a last layer in float32 has to save
 
 
-def quantized(network: Network, x: NDArray[np.float32], score: Score, *, bits: int) -> Network:
+def quantize_network(
+    network: Network, x: NDArray[np.float32], score: Score, *, bits: int
+) -> Network:
     """A plain network as one that rounds, by the calibration that serves it best.
 
     Args:
@@ -40,9 +42,9 @@ def quantized(network: Network, x: NDArray[np.float32], score: Score, *, bits: i
         if set(widths) == {FLOAT}:  # nothing would be in bytes
             continue
         for method in CALIBRATIONS:
-            rounds = rounding(network, widths)
+            rounds = insert_quantization(network, widths)
             calibrate(rounds, x, method)
-            loss = score(whole_numbers(rounds))
+            loss = score(quantize_weights(rounds))
             candidates.append((loss + WORTH * abs(loss) * (last == FLOAT), rounds))
     return min(candidates, key=lambda candidate: candidate[0])[1]
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.bundle import Bundle, CompressionSummary, MetricDrop
-from trainer.compress.compression_config import Goal, GoalError
-from trainer.compress.int8_overflow import overflows_with_8_bits
-from trainer.compress.load_trained import DENSE, reopen
-from trainer.compress.variant_search import SPARSE, Budget, Tell, Trial
+from trainer.compress.compression_config import CompressionConfig, CompressionConfigError
+from trainer.compress.int8_overflow import has_int8_overflow
+from trainer.compress.load_trained import DENSE, load_trained
+from trainer.compress.variant_search import SPARSE, Tell, Trial, VariantSearch
 from trainer.export.bundle import export_variants
 from trainer.export.bundle_files import require_writable
 from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import Graph
+from trainer.export.variant import ExportedGraph
 from trainer.model import Model
 from trainer.training.loop import Callback
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressionResult:
     """What came of it.
 
     Attributes:
@@ -43,13 +43,13 @@ class Compressed:
 
 def compress(
     dense: Bundle,
-    goal: Goal,
+    goal: CompressionConfig,
     *,
     data: str | None = None,
     callbacks: Sequence[Callback] = (),
     tell: Tell,
     stage: bool = False,
-) -> Compressed:
+) -> CompressionResult:
     """Make a model smaller and faster, and write a version that holds what kept within the budget.
 
     Args:
@@ -69,15 +69,15 @@ def compress(
     """
     require_writable(dense.path.parent)
     _require_processor(goal)
-    reopened = reopen(dense, data)
-    budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
+    reopened = load_trained(dense, data)
+    budget = VariantSearch(reopened, goal, callbacks=callbacks, tell=tell)
     found, times = budget.search(), budget.race()
     drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(3)
     table, parts = reopened.table, reopened.parts
     synthetic = synthetic_records(reopened.model, drawing)
 
-    def graph_of(trial: Trial) -> Graph:
-        return Graph.of(trial.model, table, parts, synthetic, trial.bits)
+    def graph_of(trial: Trial) -> ExportedGraph:
+        return ExportedGraph.of(trial.model, table, parts, synthetic, trial.bits)
 
     kept = {budget.dense: graph_of(budget.dense)}
     tested: dict[Trial, MetricDrop] = {}
@@ -99,7 +99,7 @@ def compress(
     references = {t.name: t.model for t in kept}
     positive = dense.manifest.positive_class
     if len(kept) == 1:
-        return Compressed(None, compression, references, positive)
+        return CompressionResult(None, compression, references, positive)
     bundle = export_variants(
         dense,
         references,
@@ -108,12 +108,12 @@ def compress(
         stage=stage,
         rng=golden,
     )
-    return Compressed(bundle, compression, references, positive)
+    return CompressionResult(bundle, compression, references, positive)
 
 
-def _require_processor(goal: Goal) -> None:
-    if goal.int8 and goal.reduce_range is False and overflows_with_8_bits():
-        raise GoalError(
+def _require_processor(goal: CompressionConfig) -> None:
+    if goal.int8 and goal.reduce_range is False and has_int8_overflow():
+        raise CompressionConfigError(
             "expected --reduce-range on this processor, where sums of products of weights of "
             "8 bits overflow and no such variant can be proved; got --no-reduce-range; leave it out"
         )
@@ -128,7 +128,9 @@ def _beats(other: Trial, trial: Trial) -> bool:
     return trial.name != SPARSE and not smaller
 
 
-def _drop(dense: Graph, graph: Graph, metric: str, rng: np.random.Generator) -> MetricDrop:
+def _drop(
+    dense: ExportedGraph, graph: ExportedGraph, metric: str, rng: np.random.Generator
+) -> MetricDrop:
     """What a variant loses on the test rows."""
     before, after = (g.tested.metrics()[metric] for g in (dense, graph))
     interval = dense.tested.interval_of_drop(graph.tested, metric, rng)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.nn import Network
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 
-def sparsified(network: Network, share: float) -> Network:
+def sparsify(network: Network, share: float) -> Network:
     """A copy whose smallest weights are 0.
 
     The smallest |w| of each dense layer by itself, of equal ones the first: a layer whose weights
@@ -45,7 +45,7 @@ class KeepZeros(Callback):
     def __init__(self) -> None:
         self._zeros: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Find the zeros, biases left out."""
         network = run.network
         # Gradients lie as the parameters do, and are written anew by every step.
@@ -54,7 +54,7 @@ class KeepZeros(Callback):
             np.equal(value, 0, out=gradient, casting="unsafe")
         self._zeros = np.flatnonzero(network.gradients)
 
-    def on_step(self, run: Run) -> None:
+    def on_step(self, run: TrainingRun) -> None:
         """Set them back: an optimizer moves all weights, and the average has followed."""
         run.network.parameters[self._zeros] = 0
         if run.update.averaged is not None:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.export.folding import Affine, Fork, Lookup, Matrix, Scale, fold
-from trainer.nn import Activation, Dense, Embedding, IntegerDense, Layer, Network, Select
+from trainer.export.folding import Affine, Fork, Lookup, Matrix, Scale, fold_network
+from trainer.nn import Activation, Dense, Embedding, FeatureSelect, IntegerDense, Layer, Network
 
 Part = tuple[Matrix, Matrix, Activation]  # W (n_in, n_out), b (n_out,) and f of a = f(x W + b)
 
 
-def plain(network: Network) -> Network:
+def to_dense(network: Network) -> Network:
     """A network that answers as this one does but for rounding, with weights of its own.
 
     Its layers are an `Embedding` if there is one, a `Select` if not all inputs are looked at, and
@@ -31,11 +31,11 @@ def plain(network: Network) -> Network:
     lookup = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
     columns: NDArray[np.int64] | None = None
     parts: list[Part] = []
-    for place, operation in enumerate(fold(network.layers)):
+    for place, operation in enumerate(fold_network(network.layers)):
         match operation:
             case Affine(W, b, activation):
                 parts.append((W, b, activation))
-            case Select() if not parts and columns is None:
+            case FeatureSelect() if not parts and columns is None:
                 columns = operation.columns
             case Lookup() if place == 0:
                 pass
@@ -45,16 +45,16 @@ def plain(network: Network) -> Network:
                 raise _refusal("a batch normalisation that follows no dense layer", network)
             case IntegerDense():
                 raise _refusal("whole numbers; compress the network they were made of", network)
-            case Select():
+            case FeatureSelect():
                 raise _refusal("a selection behind another layer", network)
             case Lookup():
                 raise _refusal("an embedding behind another layer", network)
     if not parts:
         raise _refusal("no dense layer", network)
-    return assembled(network.n_inputs, lookup, columns, parts)
+    return build_dense_network(network.n_inputs, lookup, columns, parts)
 
 
-def assembled(
+def build_dense_network(
     n_inputs: int,
     lookup: Embedding | None,
     columns: NDArray[np.int64] | None,
@@ -75,7 +75,7 @@ def assembled(
     layers: list[Layer] = [] if lookup is None else [copy.deepcopy(lookup)]
     width = n_inputs if lookup is None else lookup.outputs(n_inputs)
     if columns is not None and len(columns) < width:
-        layers.append(Select(columns))
+        layers.append(FeatureSelect(columns))
     layers += [Dense(W.shape[1], copy.deepcopy(activation)) for W, _, activation in parts]
     network = Network(
         n_inputs, layers, rng=np.random.default_rng(0)
@@ -99,7 +99,7 @@ def dense_layers(network: Network) -> list[Dense]:
         ValueError: it has layers that a plain one has not.
     """
     for layer in network.layers:
-        if not isinstance(layer, Dense | Embedding | Select):
+        if not isinstance(layer, Dense | Embedding | FeatureSelect):
             raise ValueError(f"expected a plain network; got {layer!r} in one; make it by plain()")
     return [layer for layer in network.layers if isinstance(layer, Dense)]
 

@@ -16,25 +16,25 @@ import numpy as np
 
 from serving.bundle import CompressionCandidate, MetricDrop
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, measure_latencies
-from trainer.compress.compression_config import METRICS, Goal, GoalError
+from trainer.compress.compression_config import METRICS, CompressionConfig, CompressionConfigError
 from trainer.compress.distill import distill
-from trainer.compress.fold_scaling import without_scaling
-from trainer.compress.int8_overflow import overflows_with_8_bits
-from trainer.compress.load_trained import DENSE, Reopened
-from trainer.compress.prune import fewest, prune
-from trainer.compress.qat import whole_numbers
-from trainer.compress.quantize import quantized
-from trainer.compress.sparsify import KeepZeros, sparsified
+from trainer.compress.fold_scaling import fold_scaling
+from trainer.compress.int8_overflow import has_int8_overflow
+from trainer.compress.load_trained import DENSE, TrainedModel
+from trainer.compress.prune import count_fewest_parameters, prune
+from trainer.compress.qat import quantize_weights
+from trainer.compress.quantize import quantize_network
+from trainer.compress.sparsify import KeepZeros, sparsify
 from trainer.compress.to_dense import dense_layers
-from trainer.data.memory_budget import room
-from trainer.data.splits import some
+from trainer.data.memory_budget import compute_memory_budget
+from trainer.data.splits import subsample
 from trainer.data.tables import DataError
-from trainer.evaluate import Judgement, leading
+from trainer.evaluate import Evaluation, get_main_metric
 from trainer.export.graph import build_graph
 from trainer.model import Model
-from trainer.nn import Dense, IntegerDense, Network, Select
-from trainer.pipeline import settle
-from trainer.training.batches import Rows
+from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
+from trainer.pipeline import fit_output_scaling
+from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback
 
 Bits = Literal[4, 7, 8, 32]
@@ -102,7 +102,7 @@ class Trial:
 Tell = Callable[[Trial], None]
 
 
-class Budget:
+class VariantSearch:
     """Tries variants of a model, and says of each whether it holds the budget.
 
     Args:
@@ -124,22 +124,25 @@ class Budget:
     """
 
     def __init__(
-        self, reopened: Reopened, goal: Goal, *, callbacks: Sequence[Callback] = (), tell: Tell
+        self,
+        reopened: TrainedModel,
+        goal: CompressionConfig,
+        *,
+        callbacks: Sequence[Callback] = (),
+        tell: Tell,
     ) -> None:
         self.goal, self.callbacks, self.tell = goal, callbacks, tell
-        self.reduces_range = (
-            overflows_with_8_bits() if goal.reduce_range is None else goal.reduce_range
-        )
+        self.reduces_range = has_int8_overflow() if goal.reduce_range is None else goal.reduce_range
         self.table, self.parts = reopened.table, reopened.parts
         self.config = reopened.config
         if reopened.bundle.manifest.aim_unmet is not None:  # the threshold stays the dense one's
             self.config = self.config.model_copy(update={"aim": None})
         model = reopened.model
-        most = room() // (4 * model.encoder.width)
-        self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
-        self.sample = model.rows(self.table, some(self.parts.train, min(LOOKED_AT, most)))
-        self.validation = model.rows(self.table, some(self.parts.validation, most))
-        self.judged = Judgement.of(model, self.table, self.parts.validation)
+        most = compute_memory_budget() // (4 * model.encoder.width)
+        self.rows = model.rows(self.table, np.sort(subsample(self.parts.train, most)))
+        self.sample = model.rows(self.table, subsample(self.parts.train, min(LOOKED_AT, most)))
+        self.validation = model.rows(self.table, subsample(self.parts.validation, most))
+        self.judged = Evaluation.of(model, self.table, self.parts.validation)
         known = self.judged.metrics()
         self.metric = self._metric_of(model, known)
         self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
@@ -185,7 +188,7 @@ class Budget:
     def race(self) -> dict[Trial, dict[int, float]]:
         """Median µs of one run by batch size, of all that was tried, in one race."""
         sessions = {str(i): GraphSession(trial.content) for i, trial in enumerate(self.trials)}
-        records = self.table.records.take(some(self.parts.validation, max(TIMED_BATCH_SIZES)))
+        records = self.table.records.take(subsample(self.parts.validation, max(TIMED_BATCH_SIZES)))
         times = measure_latencies(sessions, records.inputs())
         return {trial: times[str(i)] for i, trial in enumerate(self.trials)}
 
@@ -193,7 +196,9 @@ class Budget:
         """Halve until nothing holds, then try once between the last two."""
         share = STEP
         # However few are needed: some networks cannot be made as small as that.
-        while share * self.removable > max(FEWEST_WEIGHTS, fewest(self.dense.model.network)):
+        while share * self.removable > max(
+            FEWEST_WEIGHTS, count_fewest_parameters(self.dense.model.network)
+        ):
             smaller = self._pruned(network, share)
             if not self._level(smaller):
                 self._level(self._pruned(network, share / math.sqrt(STEP)))
@@ -221,7 +226,7 @@ class Budget:
         return smaller
 
     def _sparse(self, network: Network, share: float) -> Trial:
-        sparse = sparsified(network, share)
+        sparse = sparsify(network, share)
         self._learn(sparse, callbacks=[KeepZeros()])
         return self._try(SPARSE, sparse, 32)
 
@@ -231,12 +236,12 @@ class Budget:
         """In whole numbers; trained with its rounding if that may help and it does not hold."""
         if bits == 8 and self.reduces_range:
             bits = 7
-        rounding = quantized(network, self.sample.features, self._score, bits=bits)
-        trial = self._try(name, whole_numbers(rounding), bits)
+        rounding = quantize_network(network, self.sample.features, self._score, bits=bits)
+        trial = self._try(name, quantize_weights(rounding), bits)
         if not (self.goal.qat or (trains and not self.holds(trial))):
             return trial
         self._learn(rounding, GENTLY)
-        return self._try(name, whole_numbers(rounding), bits, qat=True)
+        return self._try(name, quantize_weights(rounding), bits, qat=True)
 
     def _learn(
         self, network: Network, share: float = 1, callbacks: Sequence[Callback] = ()
@@ -260,13 +265,13 @@ class Budget:
 
     def _try(self, name: str, network: Network, bits: Bits, *, qat: bool = False) -> Trial:
         """Judge a network in the dense one's place, with a temperature and threshold of its own."""
-        model = without_scaling(replace(self.dense.model, network=network))
+        model = fold_scaling(replace(self.dense.model, network=network))
         value = error = 0.0
         try:
-            model, unmet = settle(model, self.table, self.parts, self.config)
+            model, unmet = fit_output_scaling(model, self.table, self.parts, self.config)
             if unmet is not None:
                 raise DataError(unmet)
-            judged = Judgement.of(model, self.table, self.parts.validation)
+            judged = Evaluation.of(model, self.table, self.parts.validation)
             value = judged.metrics()[self.metric]
             error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))
         except DataError:  # no threshold meets the aim any more, or an answer overflows
@@ -284,27 +289,27 @@ class Budget:
 
     def _metric_of(self, model: Model, validation: Mapping[str, float]) -> str:
         """That which must not drop: one that validation and test rows both have."""
-        test = Judgement.of(model, self.table, self.parts.test).metrics()
+        test = Evaluation.of(model, self.table, self.parts.test).metrics()
         known = {name: value for name, value in validation.items() if name in test}
-        metric = self.goal.metric or leading(model.task, known)
+        metric = self.goal.metric or get_main_metric(model.task, known)
         if metric not in known:
-            raise GoalError(
+            raise CompressionConfigError(
                 f"expected a metric of this task, out of "
                 f"{', '.join(name for name in METRICS if name in known)}; got {metric}"
             )
         return metric
 
     def _require_room(self, network: Network, share: float) -> None:
-        least = fewest(network)
+        least = count_fewest_parameters(network)
         if math.floor((1 - share) * self.removable) < least:
             most = math.floor(1000 * (1 - least / self.removable)) / 1000
-            raise GoalError(
+            raise CompressionConfigError(
                 f"expected a share of the weights to remove of up to {most:g}, from a network of "
                 f"{self.removable} that needs {least}; got {share:g}"
             )
 
     def _score(self, network: Network) -> float:
-        rows: Rows = self.validation
+        rows: TrainingRows = self.validation
         loss = self.dense.model.loss
         return loss.value(network.logits(rows.features), rows.targets, rows.weights)
 
@@ -326,6 +331,6 @@ def _parameters(network: Network) -> int:
 
 def _inputs(network: Network) -> int:
     """Numbers of a row that are looked at."""
-    found = [layer.n_out for layer in network.layers if isinstance(layer, Select)]
-    first = next(layer for layer in network.layers if not isinstance(layer, Select))
+    found = [layer.n_out for layer in network.layers if isinstance(layer, FeatureSelect)]
+    first = next(layer for layer in network.layers if not isinstance(layer, FeatureSelect))
     return found[0] if found else first.n_in

@@ -29,7 +29,7 @@ def column_option(option: str, names: Sequence[str]) -> str:
     return f"--{option} {shlex.quote(text)}"
 
 
-def resolve(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+def resolve_names(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
     """Return names with those put together again that a comma inside a column's name parted.
 
     Names that are columns stay as they are if all are; else neighbours that together are a column's

@@ -11,7 +11,7 @@ SHARE = 16  # of what the process may have, the part that one copy of the data m
 GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a group of processes may have
 
 
-def room() -> int:
+def compute_memory_budget() -> int:
     """Bytes that an array of all rows may take: a share of what this process may have.
 
     That is the machine's memory, or less where a control group, such as a container's, or a

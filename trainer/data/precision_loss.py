@@ -210,7 +210,7 @@ def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return found
 
 
-def losses_of(names: Sequence[str], rows: NDArray[Any]) -> dict[str, PrecisionLoss]:
+def measure_precision_losses(names: Sequence[str], rows: NDArray[Any]) -> dict[str, PrecisionLoss]:
     """Return what float32 would make of the columns of `rows`, `(n, len(names))`.
 
     Only columns that lose a value are in it: of arrays in float32 and of short integers none is.
@@ -228,7 +228,9 @@ def losses_of(names: Sequence[str], rows: NDArray[Any]) -> dict[str, PrecisionLo
     return found
 
 
-def warn_of_losses(names: Sequence[str], rows: NDArray[Any], remedy: str, stacklevel: int) -> None:
+def warn_of_precision_losses(
+    names: Sequence[str], rows: NDArray[Any], remedy: str, stacklevel: int
+) -> None:
     """Warn of columns whose different values a network of float32 takes for the same.
 
     Args:
@@ -243,7 +245,7 @@ def warn_of_losses(names: Sequence[str], rows: NDArray[Any], remedy: str, stackl
     low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
     with np.errstate(invalid="ignore"):
         close = np.flatnonzero((high - low) * CLOSE < np.maximum(np.abs(low), np.abs(high)))
-    found = losses_of([names[int(place)] for place in close], rows[:, close])
+    found = measure_precision_losses([names[int(place)] for place in close], rows[:, close])
     lossy = [loss for loss in found.values() if loss.needs_float64]
     if lossy:
         more = f" and {len(lossy) - NAMED} more" if len(lossy) > NAMED else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from serving.bundle import ISO8601, canonicalize_text, require_date_format, to_nfc
-from trainer.data.column_names import resolve
+from trainer.data.column_names import resolve_names
 from trainer.data.precision_loss import PrecisionLoss
 from trainer.data.records import Kind
 
@@ -15,7 +15,7 @@ LISTS = ("drop", "number", "precise", "boolean", "category", "date")  # of names
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How a file is to be read; each name is one of its columns.
 
     Attributes:
@@ -77,9 +77,11 @@ class Reading:
             words = dict.fromkeys(canonicalize_text(word.lower()) for word in self.missing)
             object.__setattr__(self, "missing", tuple(filter(None, words)))
 
-    def resolved(self, columns: Sequence[str]) -> Reading:
+    def resolved(self, columns: Sequence[str]) -> ReadOptions:
         """Return the reading with columns whose names hold commas as the file spells them."""
-        lists: dict[str, Any] = {name: resolve(getattr(self, name), columns) for name in LISTS}
+        lists: dict[str, Any] = {
+            name: resolve_names(getattr(self, name), columns) for name in LISTS
+        }
         return replace(self, **lists)
 
     def columns_of_kinds(self) -> dict[Kind, tuple[str, ...]]:
@@ -142,7 +144,7 @@ def split_format(entry: str) -> tuple[str | None, str]:
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class SuspectedType:
     """What says that a column of texts is meant for numbers or dates.
 
     Attributes:
@@ -157,7 +159,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Inferred:
+class ColumnProfile:
     """What one look at all rows found in a column.
 
     Attributes:
@@ -202,4 +204,4 @@ class Inferred:
     loss: PrecisionLoss | None = None
     looks_like: str = ""
     zero_padded: str = ""
-    suspicion: Suspicion | None = None
+    suspicion: SuspectedType | None = None

@@ -16,24 +16,24 @@ from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, rea
 from trainer.data.files.read import read_file
 from trainer.data.files.source import SUFFIXES as ROWS
 from trainer.data.packages import PACKAGED, load_packaged
-from trainer.data.read_options import Reading
+from trainer.data.read_options import ReadOptions
 from trainer.data.records import Records
 from trainer.data.tables import DataError, Table, make_table
 from trainer.data.toys import TOYS
 
-__all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "Reading", "default_name", "load"]
+__all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "ReadOptions", "default_name", "load_table"]
 
 # All of these lie inside scikit-learn: nothing is downloaded.
 REAL = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 # Likewise nothing is downloaded for any of these; the packaged ones ask for their package.
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
 SUFFIXES = (*ROWS, ".npz", *IDX_SUFFIXES)
-WHATEVER = Reading()
+WHATEVER = ReadOptions()
 MOST_LISTED = 10_000  # files of a folder that are looked at for a name that may have been meant
 MOST_MEANT = 3
 
 
-def load(data: str, reading: Reading = WHATEVER) -> Table:
+def load_table(data: str, reading: ReadOptions = WHATEVER) -> Table:
     """Read `data` into a table.
 
     Args:
@@ -106,7 +106,7 @@ def _stem(name: str) -> str:
     return name.split(".", 1)[0].lower()
 
 
-def _refuse_columns(data: str, reading: Reading, taken: Collection[str] = ()) -> None:
+def _refuse_columns(data: str, reading: ReadOptions, taken: Collection[str] = ()) -> None:
     for field in fields(reading):
         said = getattr(reading, field.name)
         if field.name in ("delimiter", "decimal", "encoding") and said is not None:

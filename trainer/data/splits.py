@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize
-from trainer.data.tables import SLICE, DataError, Table
+from trainer.data.tables import SLICE_BYTES, DataError, Table
 
 # Ways to share out groups that are tried, the fewer the more there is to count in each.
 MOST_TRIES, FEWEST_TRIES = 200, 10
-COUNTED = 20_000_000
+MAX_COUNTED_CELLS = 20_000_000
 
 Rows = NDArray[np.int64]
 
@@ -27,14 +27,14 @@ class Split:
     test: Rows
 
 
-def some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def subsample(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Those rows, or so many of them, evenly spaced and in ascending order, as files are read."""
     if len(rows) <= most:
         return rows
     return np.sort(rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)])
 
 
-def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
+def split_table(table: Table, *, validation: float, test: float, seed: int) -> Split:
     """Split at random, with the classes in the same proportions in each part.
 
     Where the table has groups, each is in one part as a whole, and shares and proportions are as
@@ -86,11 +86,11 @@ def class_codes(target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
 
     As `numpy.unique` with `return_inverse`, but it never sorts or copies all of the texts.
     """
-    slices = range(0, len(target), SLICE)
-    classes = np.unique(np.concatenate([np.unique(target[at : at + SLICE]) for at in slices]))
+    slices = range(0, len(target), SLICE_BYTES)
+    classes = np.unique(np.concatenate([np.unique(target[at : at + SLICE_BYTES]) for at in slices]))
     codes = np.empty(len(target), np.int32)
     for at in slices:
-        codes[at : at + SLICE] = np.searchsorted(classes, target[at : at + SLICE])
+        codes[at : at + SLICE_BYTES] = np.searchsorted(classes, target[at : at + SLICE_BYTES])
     return classes, codes
 
 
@@ -279,7 +279,7 @@ def _whole_groups(
     rng = np.random.default_rng(seed)
     best: NDArray[np.bool_] | None = None
     least = np.inf
-    for _ in range(min(MOST_TRIES, max(FEWEST_TRIES, COUNTED // len(tally.rows)))):
+    for _ in range(min(MOST_TRIES, max(FEWEST_TRIES, MAX_COUNTED_CELLS // len(tally.rows)))):
         order = rng.permutation(len(sizes))
         reached = np.cumsum(sizes[order])[: len(sizes) - leave]
         tried = np.zeros(len(sizes), dtype=np.bool_)

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from serving.bundle import canonicalize_text, pluralize, to_nfc
 from trainer.data.precision_loss import PrecisionLoss
-from trainer.data.read_options import Inferred
+from trainer.data.read_options import ColumnProfile
 from trainer.data.records import Column, Records, concatenate
 
 Task = Literal["binary", "multiclass", "regression"]
 
 # Integers with more distinct values than this are taken for quantities, not for classes.
-MOST_INTEGER_CLASSES = 20
+MAX_INTEGER_CLASSES = 20
 # From here on not every whole number is a float64, and JSON readers begin to round.
-LARGEST_CLASS = 2.0**53
+MAX_CLASS_NUMBER = 2.0**53
 # A spread of fewer float32 steps would be rounded away in the answers.
 FEWEST_STEPS = 100
-LARGEST_PRECISE = 1e150  # of a number in float64, whose square a standard deviation needs
-SLICE = 2**20  # bytes of rows looked at in one go
-SHOWN = 20  # names that an error lists at most
+MAX_PRECISE_NUMBER = 1e150  # of a number in float64, whose square a standard deviation needs
+SLICE_BYTES = 2**20  # bytes of rows looked at in one go
+MAX_LISTED_NAMES = 20  # names that an error lists at most
 
 
 class DataError(ValueError):
@@ -65,7 +65,7 @@ class Table:
     judged: int = 0
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
-    inferred: tuple[Inferred, ...] = ()
+    inferred: tuple[ColumnProfile, ...] = ()
     losses: tuple[PrecisionLoss, ...] = ()
     gaps: tuple[str, ...] | None = None
     has_nulls: bool = False
@@ -79,10 +79,10 @@ class Table:
         digest = hashlib.sha256()
         digest.update(repr((self.records.columns, self.target_names, self.task)).encode())
         for array in self.records.arrays:
-            for part in slices(array):
+            for part in iter_slices(array):
                 digest.update(np.ascontiguousarray(part).tobytes())
         separator = b""
-        for part in slices(self.target):
+        for part in iter_slices(self.target):
             if part.dtype.kind == "U":
                 digest.update(separator + "\0".join(part.tolist()).encode())
                 separator = b"\0"
@@ -100,7 +100,7 @@ def make_table(
     task: str | None = None,
     groups: NDArray[np.int64] | None = None,
     times: NDArray[np.float64] | None = None,
-    inferred: tuple[Inferred, ...] = (),
+    inferred: tuple[ColumnProfile, ...] = (),
     losses: tuple[PrecisionLoss, ...] = (),
     index: tuple[str, ...] = (),
 ) -> Table:
@@ -153,23 +153,23 @@ def make_table(
     )
 
 
-def slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def iter_slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The rows of an array, about `SLICE` bytes at a time; mapped files are let go of again."""
     base: object = array.base
-    rows = max(1, SLICE // max(1, array[:1].nbytes))
+    rows = max(1, SLICE_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         yield array[start : start + rows]
         if isinstance(base, mmap.mmap):
             base.madvise(mmap.MADV_DONTNEED)
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Names as an error shows them: the first `SHOWN`, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
+    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
+    return ", ".join(map(repr, names[:MAX_LISTED_NAMES])) + more
 
 
-def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
+def match_column_names(source: str, written: Sequence[str]) -> tuple[str, ...]:
     """The columns' names of a file in Unicode's form NFC.
 
     Raises:
@@ -196,17 +196,24 @@ def check_names(source: str, names: Sequence[str]) -> None:
     """
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
-        raise DataError(f"{source}: expected distinct column names; got {listed(repeated)} twice")
+        raise DataError(
+            f"{source}: expected distinct column names; got {join_names(repeated)} twice"
+        )
     unnamed = [str(place) for place, name in enumerate(names, 1) if not name]
     if len(unnamed) > 1:
-        more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
+        more = (
+            f" and {len(unnamed) - MAX_LISTED_NAMES} more"
+            if len(unnamed) > MAX_LISTED_NAMES
+            else ""
+        )
         raise DataError(
             f"{source}: expected a name for every column; got none for columns "
-            f"{', '.join(unnamed[:SHOWN])}{more}; name them in the header, or remove them"
+            f"{', '.join(unnamed[:MAX_LISTED_NAMES])}{more}; name them in "
+            f"the header, or remove them"
         )
 
 
-def join(source: str, train: Table, test: Table) -> Table:
+def join_tables(source: str, train: Table, test: Table) -> Table:
     """One table of rows to learn from and rows to be judged on.
 
     Raises:
@@ -241,20 +248,20 @@ def _check_records(records: Records) -> None:
     if repeated:
         raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
     _check_numbers(records.of_kind("number", "boolean"), records.numbers, np.inf, "float32")
-    _check_numbers(records.of_kind("precise"), records.precise, LARGEST_PRECISE, "float64")
+    _check_numbers(records.of_kind("precise"), records.precise, MAX_PRECISE_NUMBER, "float64")
 
 
 def _check_numbers(columns: Sequence[Column], rows: NDArray[Any], limit: float, dtype: str) -> None:
     """Refuse columns `(n, len(columns))` without a value, or with one of `limit` or more."""
     infinite = np.zeros(rows.shape[1], np.int64)
     values = np.zeros_like(infinite)
-    for part in slices(rows):
+    for part in iter_slices(rows):
         infinite += (np.abs(part) >= limit).sum(axis=0)
         values += (~np.isnan(part)).sum(axis=0)
     if not values.all():
         empty = [columns[int(i)].name for i in np.flatnonzero(values == 0)]
         raise DataError(
-            f"expected values in every column; got none at all in {listed(empty)}; drop them"
+            f"expected values in every column; got none at all in {join_names(empty)}; drop them"
         )
     if infinite.any():
         places = ", ".join(
@@ -275,7 +282,7 @@ def _is_classification(target: NDArray[Any], task: str | None) -> bool:
     if target.ndim == 2 and target.shape[1] > 1:
         return False
     if target.dtype.kind in "iu":
-        return len(_counts(target, most=MOST_INTEGER_CLASSES)) <= MOST_INTEGER_CLASSES
+        return len(_counts(target, most=MAX_INTEGER_CLASSES)) <= MAX_INTEGER_CLASSES
     return target.dtype.kind != "f"
 
 
@@ -305,7 +312,7 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
         )
     text = target.dtype.kind == "U"
     if not text:
-        if (np.abs(classes.astype(np.float64)) > LARGEST_CLASS).any():
+        if (np.abs(classes.astype(np.float64)) > MAX_CLASS_NUMBER).any():
             raise DataError(
                 f"expected whole numbers up to 2^53 as classes in {name}; got larger ones; "
                 f"write them as text"
@@ -333,7 +340,7 @@ def _spelled_alike(target: NDArray[Any]) -> NDArray[Any]:
 def _counts(target: NDArray[Any], most: int | None = None) -> dict[Any, int]:
     """How often each value is there, in no order; of more than `most` values only some."""
     found: Counter[Any] = Counter()
-    for part in slices(target):
+    for part in iter_slices(target):
         values, counts = np.unique(part, return_counts=True)
         found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if most is not None and len(found) > most:
@@ -348,7 +355,8 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
     limits = np.finfo(np.float32)
     # NaN among them; near the largest float32, answers that miss the target a little overflow.
     bad = sum(
-        np.count_nonzero(~(np.abs(part) <= limits.max / 16).all(axis=1)) for part in slices(values)
+        np.count_nonzero(~(np.abs(part) <= limits.max / 16).all(axis=1))
+        for part in iter_slices(values)
     )
     if bad:
         raise DataError(

@@ -17,8 +17,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from trainer.data.precision_loss import warn_of_losses
-from trainer.estimators.parameters import check_choices
+from trainer.data.precision_loss import warn_of_precision_losses
+from trainer.estimators.parameters import check_parameters
 from trainer.estimators.sparse_rows import SparseRows
 from trainer.nn import (
     SCHEDULES,
@@ -44,9 +44,9 @@ from trainer.nn import (
     Schedule,
     WeightAverage,
 )
-from trainer.training.batches import Rows
-from trainer.training.loop import Callback, Run
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, TrainingRun
+from trainer.training.update import UpdateRule
 
 Array = NDArray[Any]
 
@@ -96,7 +96,7 @@ class _Watch(Callback):
         self.converged = False
         self._kept: dict[str, Array] | None = None
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         estimator, loss = self.estimator, run.history[-1].train_loss
         value = -loss
         if self.validation is not None:
@@ -115,7 +115,7 @@ class _Watch(Callback):
         if self.waited > estimator.n_iter_no_change:
             self.converged = run.stop = True
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         if self._kept is not None:
             run.network.restore(self._kept)
 
@@ -158,7 +158,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     # its schedule has seen.
     _built_of: dict[str, Any]
     _made_of: dict[str, Any] | None
-    _update: Update
+    _update: UpdateRule
     _steps: int
 
     # What the two do differently.
@@ -211,7 +211,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         incremental: bool = False,
         classes: ArrayLike | None = None,
     ) -> Self:
-        check_choices(self.get_params(deep=False), incremental=incremental)
+        check_parameters(self.get_params(deep=False), incremental=incremental)
         if not fresh:
             self._require_same_network()
         dtypes = (np.float64, np.float32) if fresh else self.network_.dtype
@@ -241,7 +241,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         given, weights = weights, self._weights(y, weights)
         rng = check_random_state(self.random_state)
-        learned, held_out, watch = Rows(X, targets, weights), None, _Watch(self, None)
+        learned, held_out, watch = TrainingRows(X, targets, weights), None, _Watch(self, None)
         if self.early_stopping:
             parts = train_test_split(
                 np.arange(len(X)),
@@ -264,7 +264,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         network, loss, epochs = self.network_, self._loss, 1 if incremental else self.max_iter
         batch = self._batch_rows(len(learned))
         self._update.penalty = self._penalty(learned, batch)
-        run = Run(
+        run = TrainingRun(
             network,
             loss,
             self._update,
@@ -279,7 +279,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         )
         kept = network.snapshot()
         try:
-            run.go()
+            run.run()
         except ArithmeticError:
             network.restore(kept)
             self._made_of = None  # nor does the optimizer go on with what went wrong
@@ -319,7 +319,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             return
         self._made_of = chosen
         self._steps = 0
-        self._update = Update(
+        self._update = UpdateRule(
             self._optimizer(),
             schedule=self._schedule(),
             clip_norm=self.clip_norm,
@@ -387,7 +387,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             case name:
                 return SCHEDULES[name]()
 
-    def _penalty(self, rows: Rows, batch: int) -> Penalty | None:
+    def _penalty(self, rows: TrainingRows, batch: int) -> Penalty | None:
         """scikit-learn's: alpha/2 Σw² over the weight of a batch; adamw decays by itself."""
         weight = len(rows) if rows.weights is None else float(rows.weights.sum())
         of_batch = max(weight * batch / len(rows), 1e-12)
@@ -404,7 +404,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         return min(self.batch_size, n)
 
-    def _remember(self, run: Run, watch: _Watch, *, anew: bool, rows: int) -> None:
+    def _remember(self, run: TrainingRun, watch: _Watch, *, anew: bool, rows: int) -> None:
         if anew:
             self.loss_curve_: list[float] = []
             self.n_iter_ = self.t_ = 0
@@ -447,7 +447,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             return
         rows = np.asarray(X)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(rows.shape[1])])
-        warn_of_losses(list(names), rows, LOSSY, stacklevel=4)
+        warn_of_precision_losses(list(names), rows, LOSSY, stacklevel=4)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -455,8 +455,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _part(rows: Rows, places: NDArray[np.int64]) -> Rows:
+def _part(rows: TrainingRows, places: NDArray[np.int64]) -> TrainingRows:
     X: Any = rows.features
     features: Any = X.part(places) if isinstance(X, SparseRows) else X[places]
     weights = None if rows.weights is None else rows.weights[places]
-    return Rows(features, rows.targets[places], weights)
+    return TrainingRows(features, rows.targets[places], weights)

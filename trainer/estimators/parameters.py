@@ -35,7 +35,7 @@ RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
 )
 
 
-def check_choices(choices: dict[str, Any], *, incremental: bool) -> None:
+def check_parameters(choices: dict[str, Any], *, incremental: bool) -> None:
     """Refuse by name what an estimator cannot be trained with.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving.bundle import Manifest
-from trainer.evaluate.metrics import leading
+from trainer.evaluate.metrics import get_main_metric
 
 DECIMALS = 4  # figures that are printed alike are called equal
 
@@ -31,10 +31,10 @@ class BaselineComparison:
     equal: list[str]
 
 
-def compare(manifest: Manifest) -> BaselineComparison:
+def compare_with_baselines(manifest: Manifest) -> BaselineComparison:
     """Compare a network with its baselines."""
     test = manifest.metrics["test"]
-    metric = leading(manifest.task, test)
+    metric = get_main_metric(manifest.task, test)
     own = test[metric]
     others = {
         name: baseline.metrics[metric]
@@ -66,7 +66,7 @@ class ConstantAnswer:
     exact: bool
 
 
-def constant(manifest: Manifest) -> ConstantAnswer | None:
+def find_constant_answer(manifest: Manifest) -> ConstantAnswer | None:
     """Return what the commonest class alone would score; None for regression or if not known."""
     if manifest.classes is None or manifest.class_shares is None:
         return None

@@ -22,24 +22,26 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from serving.bundle import Baseline
-from trainer.data.memory_budget import room
+from trainer.data.memory_budget import compute_memory_budget
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
-from trainer.data.splits import Split, some
+from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
-from trainer.evaluate.evaluation import MOST_JUDGED
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
+from trainer.evaluate.metrics import compute_metrics
 from trainer.model import Answers
 
 # A baseline is not worth minutes. Beyond so many rows × features × classes they learn from fewer of
 # the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
-LARGEST = 20_000_000
+MAX_NUMBERS = 20_000_000
 LONGEST = 300_000
 COPIES = 12  # bytes that learning and answering take for a number: as float64, and copies of it
 MOST_PLACES = 10_000  # of a category, for lines
 
 
-def beside(table: Table, parts: Split, *, seed: int, positive: int = 1) -> dict[str, Baseline]:
+def fit_baselines(
+    table: Table, parts: Split, *, seed: int, positive: int = 1
+) -> dict[str, Baseline]:
     """Train the baselines on the training rows and judge them on the test rows.
 
     Args:
@@ -55,13 +57,17 @@ def beside(table: Table, parts: Split, *, seed: int, positive: int = 1) -> dict[
     classes = None if table.task == "regression" else np.unique(table.target)
     work = len(table.records.columns) * (1 if classes is None else len(classes))
     rows = parts.train
-    if len(rows) * work > LARGEST:
-        rows = np.random.default_rng(seed).choice(rows, max(LARGEST // work, 1000), replace=False)
+    if len(rows) * work > MAX_NUMBERS:
+        rows = np.random.default_rng(seed).choice(
+            rows, max(MAX_NUMBERS // work, 1000), replace=False
+        )
     # Of its own, with no category embedded: lines cannot look anything up.
     encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
-    most = max(1000, room() // (COPIES * max(encoder.width, len(table.records.columns))))
+    most = max(
+        1000, compute_memory_budget() // (COPIES * max(encoder.width, len(table.records.columns)))
+    )
     rows = rows[:most]
-    test = some(parts.test, MOST_JUDGED)  # the very rows the network is judged on
+    test = subsample(parts.test, MAX_EVALUATED_ROWS)  # the very rows the network is judged on
     target, truth = table.target[rows], table.target[test]
     found = {}
     for name, estimator in _estimators(table, work, seed).items():
@@ -72,7 +78,7 @@ def beside(table: Table, parts: Split, *, seed: int, positive: int = 1) -> dict[
             estimator.fit(take(table.records.take(rows)).astype(np.float64), target)
         slices = (test[start : start + most] for start in range(0, len(test), most))
         answers = _answers(estimator, (take(table.records.take(s)) for s in slices), classes)
-        metrics = measure(table.task, truth, answers, classes, positive)
+        metrics = compute_metrics(table.task, truth, answers, classes, positive)
         found[name] = Baseline(metrics=metrics, rows=len(rows))
     return found
 

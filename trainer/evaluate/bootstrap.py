@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.tables import Task
-from trainer.evaluate.resampled_metrics import Counts, recount
+from trainer.evaluate.resampled_metrics import Counts, create_resampled_metrics
 from trainer.model import Answers
 
 LEVEL = 0.95
@@ -20,7 +20,7 @@ LONGEST = 1_200_000_000
 RESAMPLES, FEWEST = 1000, 200
 
 
-def intervals(
+def compute_intervals(
     task: Task,
     truth: NDArray[Any],
     answers: Answers,
@@ -57,18 +57,18 @@ def intervals(
     """
     resamples = _feasible(resamples, len(truth), classes)
     counts = _resamples(len(truth), resamples, groups, rng)
-    metrics_of = recount(task, truth, answers, classes, positive)
+    metrics_of = create_resampled_metrics(task, truth, answers, classes, positive)
     parts = [metrics_of(drawn) for drawn in counts]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     there = {name: values[np.isfinite(values)] for name, values in found.items()}
     return {
-        name: interval(values)
+        name: compute_interval(values)
         for name, values in there.items()
         if len(values) > resamples // 10 and values.min() < values.max()
     }
 
 
-def drops(
+def compute_drops(
     task: Task,
     truth: NDArray[Any],
     answers: tuple[Answers, Answers],
@@ -87,7 +87,9 @@ def drops(
     Arguments else as of `intervals`.
     """
     resamples = _feasible(resamples, len(truth), classes)
-    before, after = (recount(task, truth, given, classes, positive) for given in answers)
+    before, after = (
+        create_resampled_metrics(task, truth, given, classes, positive) for given in answers
+    )
     found = [
         before(drawn)[metric] - after(drawn)[metric]
         for drawn in _resamples(len(truth), resamples, groups, rng)
@@ -96,7 +98,7 @@ def drops(
     return values[np.isfinite(values)]
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def compute_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Where 95 % of resampled values lie, its lower and upper end."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

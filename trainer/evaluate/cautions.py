@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from serving.bundle import Manifest, pluralize
 from trainer.data.checks.run import Finding
-from trainer.evaluate.evaluation import MOST_JUDGED
-from trainer.evaluate.metric_names import class_text
+from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
+from trainer.evaluate.metric_names import format_class
 
 LISTED = 10  # classes named in one sentence
 
 
-def cautions(manifest: Manifest, variant: str = "fp32") -> list[Finding]:
+def list_cautions(manifest: Manifest, variant: str = "fp32") -> list[Finding]:
     """Return what should be known of a variant's figures on the test rows; most often nothing.
 
     Args:
@@ -23,7 +23,7 @@ def cautions(manifest: Manifest, variant: str = "fp32") -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def never_answered_detail(lost: list[int] | list[str], rows: int, what: str = "test row") -> str:
+def describe_never_predicted(lost: list[int] | list[str], rows: int, what: str = "test row") -> str:
     """Return the sentence that says which classes no row was answered as.
 
     Args:
@@ -31,7 +31,7 @@ def never_answered_detail(lost: list[int] | list[str], rows: int, what: str = "t
         rows: How many rows were answered.
         what: Noun for one of them.
     """
-    names = ", ".join(map(class_text, lost[:LISTED]))
+    names = ", ".join(map(format_class, lost[:LISTED]))
     more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
     them = "it" if len(lost) == 1 else "them"
     return (
@@ -44,8 +44,8 @@ def _never_answered(manifest: Manifest, variant: str) -> Finding | None:
     described = manifest.variants[variant]
     if not described.never_answered:
         return None
-    rows = min(manifest.data.rows["test"], MOST_JUDGED)
-    detail = never_answered_detail(described.never_answered, rows)
+    rows = min(manifest.data.rows["test"], MAX_EVALUATED_ROWS)
+    detail = describe_never_predicted(described.never_answered, rows)
     first = next(iter(manifest.variants))
     if variant != first:
         detail = f"by {variant}, {detail}"

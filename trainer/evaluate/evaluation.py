@@ -8,18 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.splits import some
+from trainer.data.splits import subsample
 from trainer.data.tables import DataError, Table, Task
-from trainer.evaluate.bootstrap import FEWEST, RESAMPLES, drops, interval, intervals
-from trainer.evaluate.metrics import measure, never_answered
+from trainer.evaluate.bootstrap import (
+    FEWEST,
+    RESAMPLES,
+    compute_drops,
+    compute_interval,
+    compute_intervals,
+)
+from trainer.evaluate.metrics import compute_metrics, find_never_predicted
 from trainer.model import SLICE, Answers, Model
 
 # More rows tell no more: of so many, the accuracy is known to 0.2 %, whatever it is.
-MOST_JUDGED = 200_000
+MAX_EVALUATED_ROWS = 200_000
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Answers beside the truth.
 
     Attributes:
@@ -39,13 +45,13 @@ class Judgement:
     positive: int = 1
 
     @classmethod
-    def of(cls, model: Model, table: Table, rows: NDArray[np.int64]) -> Judgement:
+    def of(cls, model: Model, table: Table, rows: NDArray[np.int64]) -> Evaluation:
         """The model's answers to those rows of the table, of very many to some.
 
         Raises:
             DataError: an answer overflows float32.
         """
-        rows = some(rows, MOST_JUDGED)
+        rows = subsample(rows, MAX_EVALUATED_ROWS)
         parts = [
             model.answers(table.records.take(rows[start : start + SLICE]))
             for start in range(0, max(len(rows), 1), SLICE)
@@ -66,17 +72,17 @@ class Judgement:
 
     def metrics(self) -> dict[str, float]:
         """As of `measure`."""
-        return measure(self.task, self.truth, self.answers, self.classes, self.positive)
+        return compute_metrics(self.task, self.truth, self.answers, self.classes, self.positive)
 
     def never_answered(self) -> list[Any]:
         """Return the classes that rows are of and that no row is answered as; none of values."""
         if self.classes is None:
             return []
-        return never_answered(self.truth, self.answers["label"], self.classes)
+        return find_never_predicted(self.truth, self.answers["label"], self.classes)
 
     def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Where each metric would lie in 95 % of other draws of as many rows."""
-        return intervals(
+        return compute_intervals(
             self.task,
             self.truth,
             self.answers,
@@ -87,19 +93,19 @@ class Judgement:
         )
 
     def interval_of_drop(
-        self, other: Judgement, metric: str, rng: np.random.Generator
+        self, other: Evaluation, metric: str, rng: np.random.Generator
     ) -> tuple[float, float]:
         """Where the metric's fall from these answers to others of the same rows would lie."""
-        return interval(self._drops(other, metric, rng, RESAMPLES))
+        return compute_interval(self._drops(other, metric, rng, RESAMPLES))
 
-    def error_of_drop(self, other: Judgement, metric: str, rng: np.random.Generator) -> float:
+    def error_of_drop(self, other: Evaluation, metric: str, rng: np.random.Generator) -> float:
         """The standard error of the metric's fall from these answers to others of the same rows."""
         return float(self._drops(other, metric, rng, FEWEST).std())
 
     def _drops(
-        self, other: Judgement, metric: str, rng: np.random.Generator, resamples: int
+        self, other: Evaluation, metric: str, rng: np.random.Generator, resamples: int
     ) -> NDArray[np.float64]:
-        return drops(
+        return compute_drops(
             self.task,
             self.truth,
             (self.answers, other.answers),

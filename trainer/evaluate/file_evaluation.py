@@ -27,14 +27,14 @@ from serving.bundle import (
     pluralize,
 )
 from trainer.data.files import cells
-from trainer.data.files.columnar import counted_rows
+from trainer.data.files.columnar import check_row_count
 from trainer.data.files.ingest import RowNames
-from trainer.data.tables import DataError, listed
-from trainer.evaluate.evaluation import MOST_JUDGED
-from trainer.evaluate.metric_names import class_text
-from trainer.evaluate.metrics import measure, never_answered
+from trainer.data.tables import DataError, join_names
+from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
+from trainer.evaluate.metric_names import format_class
+from trainer.evaluate.metrics import compute_metrics, find_never_predicted
 
-MOST_NUMBERS = 20_000_000  # probabilities that are kept, 80 MB
+MAX_KEPT_NUMBERS = 20_000_000  # probabilities that are kept, 80 MB
 SEED = 0  # the same file, the same rows
 LISTED = 10  # unknown classes that a refusal names
 
@@ -42,7 +42,7 @@ Reader = Callable[[pa.Array], NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class FileEvaluation:
     """What the truth in a file says of the answers.
 
     Attributes:
@@ -61,7 +61,7 @@ class Evaluation:
     never_answered: list[Any]
 
 
-class FileTruth:
+class FileEvaluator:
     """Takes in the batches of a file with their answers, and measures them in the end.
 
     Args:
@@ -69,11 +69,11 @@ class FileTruth:
         most: Rows kept at most.
     """
 
-    def __init__(self, manifest: Manifest, *, most: int = MOST_JUDGED) -> None:
+    def __init__(self, manifest: Manifest, *, most: int = MAX_EVALUATED_ROWS) -> None:
         self._manifest = manifest
         classes = manifest.classes
         self._labels = None if classes is None else _Labels(classes, manifest.data.target[0])
-        self._most = max(1, min(most, MOST_NUMBERS // len(classes or [0])))
+        self._most = max(1, min(most, MAX_KEPT_NUMBERS // len(classes or [0])))
         self._rng = np.random.default_rng(SEED)
         self._kept: list[tuple[NDArray[Any], ...]] = []  # keys, truth and answers of rows
         self._held = self._rows = 0
@@ -84,7 +84,7 @@ class FileTruth:
         answers: Arrays,
         *,
         decimal: str | None = None,
-        row_names: RowNames = counted_rows,
+        row_names: RowNames = check_row_count,
     ) -> None:
         """Take in the next rows.
 
@@ -110,7 +110,7 @@ class FileTruth:
         if self._held > 2 * self._most:
             self._thin()
 
-    def result(self) -> Evaluation:
+    def result(self) -> FileEvaluation:
         """Measure what was taken in.
 
         Raises:
@@ -122,12 +122,12 @@ class FileTruth:
         _, truth, *answered = self._kept[0]
         manifest = self._manifest
         if manifest.classes is None:
-            metrics = measure(manifest.task, truth, {"value": answered[0]}, None)
-            return Evaluation(self._rows, len(truth), metrics, None, [])
+            metrics = compute_metrics(manifest.task, truth, {"value": answered[0]}, None)
+            return FileEvaluation(self._rows, len(truth), metrics, None, [])
         label, probabilities = answered
         places = np.arange(len(manifest.classes))
         positive = manifest.positive_class
-        metrics = measure(
+        metrics = compute_metrics(
             manifest.task,
             truth,
             {"label": label, "probabilities": probabilities},
@@ -135,8 +135,8 @@ class FileTruth:
             1 if positive is None else [*manifest.classes].index(positive),
         )
         shares = np.bincount(truth, minlength=len(places)) / len(truth)
-        lost = [manifest.classes[place] for place in never_answered(truth, label, places)]
-        return Evaluation(self._rows, len(truth), metrics, shares.tolist(), lost)
+        lost = [manifest.classes[place] for place in find_never_predicted(truth, label, places)]
+        return FileEvaluation(self._rows, len(truth), metrics, shares.tolist(), lost)
 
     def _thin(self) -> None:
         """Join what is kept; of too many rows keep those of the smallest keys, in their order."""
@@ -156,8 +156,8 @@ class FileTruth:
         names = [there.get(unicodedata.normalize("NFC", name)) for name in targets]
         if lacking := [t for t, name in zip(targets, names, strict=True) if name is None]:
             raise DataError(
-                f"expected the target {listed(lacking)} among the columns, to evaluate the answers "
-                f"by; got {listed(batch.schema.names)}; add it, or leave out --evaluate"
+                f"expected the target {join_names(lacking)} among the columns, to evaluate the "
+                f"answers by; got {join_names(batch.schema.names)}; add it, or leave out --evaluate"
             )
         columns = [batch[name] for name in names]
         if self._labels is not None:
@@ -236,7 +236,7 @@ class _Labels:
         counts = Counter(encoded.dictionary[int(i)].as_py() for i in indices[rows])
         named = ", ".join(f"{text!r} ({n:,})" for text, n in counts.most_common(LISTED))
         more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        known = ", ".join(map(class_text, self._names[:LISTED]))
+        known = ", ".join(map(format_class, self._names[:LISTED]))
         beyond = f" and {len(self._names) - LISTED} more" if len(self._names) > LISTED else ""
         raise DataError(
             f"expected the classes that the model knows, {known}{beyond}, in the target "

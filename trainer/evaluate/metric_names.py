@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.evaluate.metrics import OF_POSITIVE
+from trainer.evaluate.metrics import POSITIVE_CLASS_METRICS
 
 # Means over the classes, each of which counts alike; of two classes, easily read as the rare one's.
 MACRO_AVERAGES = ("precision", "recall", "f1")
@@ -14,7 +14,7 @@ LABELS_OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
 LONGEST_CLASS = 24  # characters of a class that a name of a metric shows
 
 
-def class_text(name: object, most: int = LONGEST_CLASS) -> str:
+def format_class(name: object, most: int = LONGEST_CLASS) -> str:
     """Return a class as a line of text shows it: printable, not too long, quoted if not one word.
 
     Args:
@@ -26,7 +26,7 @@ def class_text(name: object, most: int = LONGEST_CLASS) -> str:
     return text if text and all(c.isalnum() or c in "_-.…" for c in text) else f"“{text}”"
 
 
-def metric_label(metric: str, positive: object = None) -> str:
+def format_metric_name(metric: str, positive: object = None) -> str:
     """Return a metric's name with what it is of: `recall of fraud`, `macro recall`.
 
     Args:
@@ -35,12 +35,12 @@ def metric_label(metric: str, positive: object = None) -> str:
     """
     if metric in MACRO_AVERAGES:
         return f"macro {metric}"
-    if metric in OF_POSITIVE and positive is not None:
-        return f"{metric.removeprefix('positive_')} of {class_text(positive)}"
+    if metric in POSITIVE_CLASS_METRICS and positive is not None:
+        return f"{metric.removeprefix('positive_')} of {format_class(positive)}"
     return metric
 
 
-def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str:
+def format_metrics(metrics: Mapping[str, float], positive: object = None) -> str:
     """Return metrics in one line, each with its name, those of the positive class before means.
 
     Args:
@@ -48,10 +48,12 @@ def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str
         positive: Name of the positive class, see `metric_label`.
     """
     ordered = sorted(metrics, key=lambda metric: _ORDER.get(metric, 1))
-    return ", ".join(f"{metric_label(name, positive)} {metrics[name]:.4f}" for name in ordered)
+    return ", ".join(
+        f"{format_metric_name(name, positive)} {metrics[name]:.4f}" for name in ordered
+    )
 
 
-def biased_logits(
+def list_biased_logits(
     classes: Sequence[int] | Sequence[str], bias: Sequence[float]
 ) -> list[tuple[str, float]]:
     """Return the class whose logit each bias of a calibration is added to, with the bias.
@@ -64,7 +66,7 @@ def biased_logits(
     if not bias:
         return []
     named = classes[1:] if len(bias) == 1 else classes
-    return [(class_text(name), number) for name, number in zip(named, bias, strict=True)]
+    return [(format_class(name), number) for name, number in zip(named, bias, strict=True)]
 
 
 _ORDER: dict[str, Any] = {

@@ -11,13 +11,13 @@ from trainer.data.tables import Task
 from trainer.model import Answers
 
 # With two classes, of the positive one alone.
-OF_POSITIVE = frozenset(
+POSITIVE_CLASS_METRICS = frozenset(
     {"roc_auc", "pr_auc", "positive_precision", "positive_recall", "positive_f1"}
 )
-BINS = 15  # of confidence, for the calibration error
+CALIBRATION_BINS = 15  # of confidence, for the calibration error
 
 
-def measure(
+def compute_metrics(
     task: Task,
     truth: NDArray[Any],
     answers: Answers,
@@ -51,7 +51,9 @@ def measure(
     return _classification(true, label, probabilities, np.arange(len(classes)), positive)
 
 
-def measure_positive(truth: NDArray[np.bool_], answered: NDArray[np.bool_]) -> dict[str, float]:
+def compute_positive_metrics(
+    truth: NDArray[np.bool_], answered: NDArray[np.bool_]
+) -> dict[str, float]:
     """Return precision, recall and F1 of the positive class alone.
 
     Args:
@@ -72,13 +74,15 @@ def measure_positive(truth: NDArray[np.bool_], answered: NDArray[np.bool_]) -> d
     }
 
 
-def never_answered(truth: NDArray[Any], label: NDArray[Any], classes: NDArray[Any]) -> list[Any]:
+def find_never_predicted(
+    truth: NDArray[Any], label: NDArray[Any], classes: NDArray[Any]
+) -> list[Any]:
     """Return the classes that some row is of and no row is answered as, in their order."""
     lost: list[Any] = classes[np.isin(classes, truth) & ~np.isin(classes, label)].tolist()
     return lost
 
 
-def leading(task: Task, found: dict[str, float]) -> str:
+def get_main_metric(task: Task, found: dict[str, float]) -> str:
     """The metric that decides between models; higher is better."""
     if task == "regression":
         return "r2"
@@ -113,7 +117,7 @@ def _classification(
     )
     if len(classes) == 2:
         found["brier"] /= 2  # as of the one probability
-        found |= measure_positive(truth == positive, label == positive)
+        found |= compute_positive_metrics(truth == positive, label == positive)
     if len(present) == len(classes):
         is_class = truth[:, None] == classes
         columns = [positive] if len(classes) == 2 else range(len(classes))
@@ -133,8 +137,8 @@ def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]
     class, of each one's probability, as Kull et al. 2019, https://arxiv.org/abs/1910.12656: what is
     said of a rare class is in no confidence, which is that of the class found likeliest.
     """
-    number = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(number, confidence - right, minlength=BINS)
+    number = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.bincount(number, confidence - right, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 
 

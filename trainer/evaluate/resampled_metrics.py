@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.tables import Task
-from trainer.evaluate.metrics import BINS
+from trainer.evaluate.metrics import CALIBRATION_BINS
 from trainer.model import Answers
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Recount = Callable[[Counts], dict[str, Floats]]
 
 
-def recount(
+def create_resampled_metrics(
     task: Task,
     truth: NDArray[Any],
     answers: Answers,
@@ -69,7 +69,7 @@ class _Classification:
         rows = np.arange(len(actual))
         hits = np.flatnonzero(actual == label)
         confidence = p.max(axis=1)
-        numbers = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+        numbers = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
         gaps = confidence - (p.argmax(axis=1) == actual)
         epsilon = np.finfo(np.float64).eps  # as scikit-learn
         losses = -np.log(np.clip(p[rows, actual], epsilon, 1 - epsilon))
@@ -82,11 +82,13 @@ class _Classification:
             (k + label, rows, ones),
             (2 * k + actual[hits], hits, ones[hits]),
             (3 * k + numbers, rows, gaps),
-            (np.full(len(rows), 3 * k + BINS), rows, losses),
-            (np.full(len(rows), 3 * k + BINS + 1), rows, brier),
+            (np.full(len(rows), 3 * k + CALIBRATION_BINS), rows, losses),
+            (np.full(len(rows), 3 * k + CALIBRATION_BINS + 1), rows, brier),
         ]
         places, of, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return sparse.csr_array((values, (places, of)), shape=(3 * k + BINS + 2, len(rows)))
+        return sparse.csr_array(
+            (values, (places, of)), shape=(3 * k + CALIBRATION_BINS + 2, len(rows))
+        )
 
     def __call__(self, counts: Counts) -> dict[str, Floats]:
         n = counts.sum(axis=0, dtype=np.float64)
@@ -129,11 +131,13 @@ def _gaps_by_class(p: Floats, actual: NDArray[np.intp]) -> sparse.csr_array:
     from scipy import sparse  # noqa: PLC0415 - slow to import
 
     n, k = p.shape
-    first = BINS * np.arange(k, dtype=np.int32)
-    numbers = np.minimum((p * BINS).astype(np.int32), BINS - 1) + first
+    first = CALIBRATION_BINS * np.arange(k, dtype=np.int32)
+    numbers = np.minimum((p * CALIBRATION_BINS).astype(np.int32), CALIBRATION_BINS - 1) + first
     gaps = p - (actual[:, None] == np.arange(k))
     starts = np.arange(0, n * k + 1, k)
-    by_row = sparse.csr_array((gaps.ravel(), numbers.ravel(), starts), shape=(n, k * BINS))
+    by_row = sparse.csr_array(
+        (gaps.ravel(), numbers.ravel(), starts), shape=(n, k * CALIBRATION_BINS)
+    )
     return by_row.T.tocsr()
 
 

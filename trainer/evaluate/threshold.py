@@ -22,7 +22,7 @@ KNOWN = f"{', '.join(PLAIN)}, recall@precision=0.9, precision@recall=0.8 or cost
 
 
 @dataclass(frozen=True)
-class Aim:
+class ThresholdObjective:
     """What a threshold is chosen for.
 
     Attributes:
@@ -37,7 +37,7 @@ class Aim:
     numbers: tuple[float, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Aim:
+    def parse(cls, text: str) -> ThresholdObjective:
         """The aim that is written so: a name alone, `recall@precision=0.9` or `cost=1:5`.
 
         Raises:
@@ -65,7 +65,9 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d*)?(e[+-]?\d+)?|\.\d+", text, re.ASCII) is not None
 
 
-def choose(aim: Aim, positive: NDArray[np.bool_], p: NDArray[np.float32]) -> float:
+def choose_threshold(
+    aim: ThresholdObjective, positive: NDArray[np.bool_], p: NDArray[np.float32]
+) -> float:
     """The threshold t that meets the aim best on these rows; yes is answered where p ≥ t.
 
     Every way to part the rows is looked at, with t midway between the neighbouring p. Of ways that
@@ -126,7 +128,7 @@ def _candidates(
     )
 
 
-def _merits(aim: Aim, counts: _Counts) -> tuple[Floats, Floats]:
+def _merits(aim: ThresholdObjective, counts: _Counts) -> tuple[Floats, Floats]:
     """How good each candidate is, and what decides between those that are as good.
 
     Raises:

@@ -14,15 +14,15 @@ import numpy as np
 
 from serving import bundle
 from serving.runtime import run_self_test
-from trainer.data.splits import Split, class_shares, some
+from trainer.data.splits import Split, class_shares, subsample
 from trainer.data.tables import Table
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.export.bundle_files import write_bundle
 from trainer.export.column_schemas import describe_columns, example
-from trainer.export.drift_reference import drift_reference
+from trainer.export.drift_reference import compute_drift_reference
 from trainer.export.parity import ParityError
 from trainer.export.selftest_rows import golden_selftest, synthetic_records
-from trainer.export.variant import Graph, latency, sha256
+from trainer.export.variant import ExportedGraph, latency, sha256
 from trainer.model import Model
 
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
@@ -66,17 +66,17 @@ def export_bundle(
         ParityError: the graph does not answer as NumPy does, or the bundle does not prove itself;
             no version is left behind.
     """
-    known = table.records.take(some(parts.train, STATISTICS))
-    graph = Graph.of(model, table, parts, synthetic_records(model, rng))
+    known = table.records.take(subsample(parts.train, STATISTICS))
+    graph = ExportedGraph.of(model, table, parts, synthetic_records(model, rng))
     variant = graph.described("model.onnx", latency(graph, table, parts))
     metrics = {
-        "validation": Judgement.of(model, table, parts.validation).metrics(),
+        "validation": Evaluation.of(model, table, parts.validation).metrics(),
         "test": variant.metrics,
     }
     intervals = graph.tested.intervals(rng)
     files = {
         bundle.SELFTEST_FILE: golden_selftest({"fp32": model}, rng).to_bytes(),
-        bundle.REFERENCE_FILE: json.dumps(drift_reference(model, known)).encode(),
+        bundle.REFERENCE_FILE: json.dumps(compute_drift_reference(model, known)).encode(),
     }
 
     def manifest(number: int) -> bundle.Manifest:
@@ -128,7 +128,7 @@ def export_bundle(
 def export_variants(
     dense: bundle.Bundle,
     references: Mapping[str, Model],
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[str, ExportedGraph],
     compression: bundle.CompressionSummary,
     *,
     stage: bool = False,

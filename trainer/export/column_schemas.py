@@ -87,8 +87,8 @@ def describe_columns(
                     DateColumn(
                         **said,
                         type="date",
-                        minimum=iso(low),
-                        maximum=iso(high),
+                        minimum=format_timestamp(low),
+                        maximum=format_timestamp(high),
                         format=column.format,
                     )
                 )
@@ -128,7 +128,7 @@ def _middle(column: Column, values: NDArray[Any]) -> JsonValue:
     if column.kind == "boolean":
         return middle >= 0.5
     if column.kind == "date":
-        return iso(middle - middle % DAY)
+        return format_timestamp(middle - middle % DAY)
     rounded = _rounded(middle, numbers) if column.kind == "precise" else float(f"{middle:.2g}")
     whole = bool((numbers == np.floor(numbers)).all()) and abs(rounded) < 2**53
     return round(rounded) if whole else rounded
@@ -145,7 +145,7 @@ def _short(number: float) -> float:
     return float(str(np.float32(number)))
 
 
-def iso(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """Seconds since 1970 in ISO 8601: a date, or date and time where it is not midnight."""
     moment = datetime.fromtimestamp(float(seconds), UTC)
     return moment.date().isoformat() if seconds % DAY == 0 else moment.isoformat()

@@ -14,7 +14,7 @@ from trainer.model import Model
 BINS = 10
 
 
-def drift_reference(model: Model, records: Records) -> dict[str, Any]:
+def compute_drift_reference(model: Model, records: Records) -> dict[str, Any]:
     """What later traffic is compared with; `records` are training rows.
 
     Returns:

@@ -19,9 +19,9 @@ from trainer.nn import (
     Dense,
     Dropout,
     Embedding,
+    FeatureSelect,
     IntegerDense,
     Layer,
-    Select,
 )
 
 Matrix = NDArray[np.float32]
@@ -82,10 +82,10 @@ class Lookup:
 
 
 # A selection and whole numbers only answer: they are what they are.
-Operation = Affine | Scale | Fork | Lookup | Select | IntegerDense
+Operation = Affine | Scale | Fork | Lookup | FeatureSelect | IntegerDense
 
 
-def fold(layers: Sequence[Layer]) -> list[Operation]:
+def fold_network(layers: Sequence[Layer]) -> list[Operation]:
     """The operations that answer as these layers do, but for rounding.
 
     Raises:
@@ -105,7 +105,7 @@ def fold(layers: Sequence[Layer]) -> list[Operation]:
                 else:
                     scale, shift = _scale_and_shift(layer)
                     folded.append(Scale(_single(scale), _single(shift), layer.activation))
-            case Select() | IntegerDense():
+            case FeatureSelect() | IntegerDense():
                 folded.append(layer)
             case Embedding():
                 tables = [parameter.value for parameter in layer.parameters()]
@@ -133,7 +133,7 @@ def _scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.f
 def _parts(branches: Branches) -> list[tuple[slice, list[Operation]]]:
     parts, start = [], 0
     for width, chain in zip(branches.widths, branches.chains, strict=True):
-        parts.append((slice(start, start + width), fold(chain.layers)))
+        parts.append((slice(start, start + width), fold_network(chain.layers)))
         start += width
     return parts
 

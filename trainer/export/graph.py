@@ -17,10 +17,10 @@ import onnx
 from onnx import helper
 
 from serving.bundle import OUTPUT_NAMES
-from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
-from trainer.export.nodes import FLOAT, INT64, STRING, Nodes, face
-from trainer.export.preprocessing import ML_OPSET, encode, inputs
-from trainer.export.quantized_layers import integer_dense
+from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold_network
+from trainer.export.nodes import FLOAT, INT64, STRING, NodeBuilder, create_value_info
+from trainer.export.preprocessing import ML_OPSET, add_encoder_nodes, create_graph_inputs
+from trainer.export.quantized_layers import add_integer_dense
 from trainer.export.weight_layout import weights
 from trainer.model import Model
 from trainer.nn import (
@@ -28,11 +28,11 @@ from trainer.nn import (
     GELU,
     SELU,
     Activation,
+    FeatureSelect,
     Identity,
     IntegerDense,
     LeakyReLU,
     ReLU,
-    Select,
     Sigmoid,
     Softplus,
     Swish,
@@ -51,10 +51,12 @@ def build_graph(model: Model) -> bytes:
     Raises:
         onnx.checker.ValidationError: the graph is malformed.
     """
-    faces = inputs(model.encoder.columns)
+    faces = create_graph_inputs(model.encoder.columns)
     names = {value.name for value in faces}
-    graph = Nodes(names.union(OUTPUT_NAMES))
-    logits = _operations(graph, fold(model.network.layers), encode(graph, model.encoder), "")
+    graph = NodeBuilder(names.union(OUTPUT_NAMES))
+    logits = _operations(
+        graph, fold_network(model.network.layers), add_encoder_nodes(graph, model.encoder), ""
+    )
     if model.temperature != 1:
         temperature = graph.constant("temperature", np.asarray(model.temperature, np.float32))
         logits = graph.node("Div", [logits, temperature], "cooled")
@@ -81,9 +83,9 @@ def build_graph(model: Model) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _operations(graph: Nodes, operations: list[Operation], value: str, branch: str) -> str:
+def _operations(graph: NodeBuilder, operations: list[Operation], value: str, branch: str) -> str:
     """Add operations one after the other; names of values end in `branch` and a number."""
-    looked_at: Select | None = None  # by the operation that comes next
+    looked_at: FeatureSelect | None = None  # by the operation that comes next
     quantized = False
     for i, operation in enumerate(operations, start=1):
         at = f"{branch}{i}"
@@ -94,22 +96,22 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
             and operation.target == after.source
         )
         match operation:
-            case Select(columns=columns) if not isinstance(after, Affine | IntegerDense):
+            case FeatureSelect(columns=columns) if not isinstance(after, Affine | IntegerDense):
                 places = graph.constant(f"columns{at}", columns)
                 value = graph.node("Gather", [value, places], f"x{at}", axis=1)
-            case Select():
+            case FeatureSelect():
                 looked_at = operation
                 continue
             case Affine(W, b, activation):
                 inputs = [value, weights(graph, at, W, looked_at), graph.constant(f"b{at}", b)]
                 value = _activate(graph, activation, graph.node("Gemm", inputs, f"z{at}"), at)
             case IntegerDense():
-                before = [o for o in operations[: i - 1] if not isinstance(o, Select)]
+                before = [o for o in operations[: i - 1] if not isinstance(o, FeatureSelect)]
                 if before and isinstance(before[-1], Affine | IntegerDense) and not quantized:
                     # What is in floats between bytes and bytes the runtime would round to bytes
                     # itself, as it thinks best; it does not look past a Max, of one value here.
                     value = graph.node("Max", [value], f"x{at}_real")
-                value = integer_dense(
+                value = add_integer_dense(
                     graph,
                     operation,
                     value,
@@ -133,7 +135,9 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
     return value
 
 
-def _fork(graph: Nodes, parts: list[tuple[slice, list[Operation]]], value: str, at: str) -> str:
+def _fork(
+    graph: NodeBuilder, parts: list[tuple[slice, list[Operation]]], value: str, at: str
+) -> str:
     widths = graph.constant(f"widths{at}", np.array([p.stop - p.start for p, _ in parts]))
     inputs = graph.split(
         "Split", [value, widths], [f"x{at}_{n}_0" for n in range(len(parts))], axis=1
@@ -145,7 +149,7 @@ def _fork(graph: Nodes, parts: list[tuple[slice, list[Operation]]], value: str, 
     return graph.node("Concat", ends, f"joined{at}", axis=1)
 
 
-def _lookup(graph: Nodes, passed: int, tables: list[Matrix], value: str, at: str) -> str:
+def _lookup(graph: NodeBuilder, passed: int, tables: list[Matrix], value: str, at: str) -> str:
     sizes = [passed] * bool(passed) + [1] * len(tables)
     widths = graph.constant(f"widths{at}", np.array(sizes))
     taken = graph.split("Split", [value, widths], [f"x{at}_{n}" for n in range(len(sizes))], axis=1)
@@ -158,7 +162,7 @@ def _lookup(graph: Nodes, passed: int, tables: list[Matrix], value: str, at: str
 
 
 def _activate(  # noqa: PLR0911  one form each
-    graph: Nodes, activation: Activation, z: str, at: str
+    graph: NodeBuilder, activation: Activation, z: str, at: str
 ) -> str:
     """Each activation's ONNX form; what has no operator at this opset is put together."""
     a, kind = f"a{at}", type(activation)
@@ -189,7 +193,7 @@ def _activate(  # noqa: PLR0911  one form each
             raise TypeError(f"expected an activation with an ONNX form; got {activation!r}")
 
 
-def _binary(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInfoProto]:
+def _binary(graph: NodeBuilder, model: Model, logits: str) -> tuple[str, onnx.ValueInfoProto]:
     # The softmax of 0 and z is σ(−z) and σ(z), to the last digit even of small ones; the runtime's
     # Sigmoid keeps absolute precision only.
     sides = graph.constant("sides", np.array([[0, 1]], np.float32))
@@ -203,26 +207,26 @@ def _binary(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInf
     if not model.positive:  # the label is then the first class where p is above
         above = graph.node("Not", [above], "below")
     choice = graph.node("Cast", [above], "choice", to=INT64)
-    return choice, face("probabilities", FLOAT, 2)
+    return choice, create_value_info("probabilities", FLOAT, 2)
 
 
-def _multiclass(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInfoProto]:
+def _multiclass(graph: NodeBuilder, model: Model, logits: str) -> tuple[str, onnx.ValueInfoProto]:
     graph.answer("Softmax", [logits], "probabilities", axis=1)
     choice = graph.node("ArgMax", ["probabilities"], "choice", axis=1, keepdims=0)
-    return choice, face("probabilities", FLOAT, model.network.n_outputs)
+    return choice, create_value_info("probabilities", FLOAT, model.network.n_outputs)
 
 
-def _label(graph: Nodes, model: Model, choice: str) -> onnx.ValueInfoProto:
+def _label(graph: NodeBuilder, model: Model, choice: str) -> onnx.ValueInfoProto:
     classes = np.asarray(model.classes)
     text = classes.dtype.kind == "U"
     table = graph.constant("classes", classes.astype(object) if text else classes)
     graph.answer("Gather", [table, choice], "label")
     kind = STRING if text else INT64
-    return face("label", kind)
+    return create_value_info("label", kind)
 
 
-def _value(graph: Nodes, model: Model, outputs: str) -> onnx.ValueInfoProto:
-    value = face("value", FLOAT, model.network.n_outputs)
+def _value(graph: NodeBuilder, model: Model, outputs: str) -> onnx.ValueInfoProto:
+    value = create_value_info("value", FLOAT, model.network.n_outputs)
     if model.loss.link == "exp":
         graph.answer("Exp", [outputs], "value")
         return value

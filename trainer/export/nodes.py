@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 
-class Nodes:
+class NodeBuilder:
     """Nodes and constants as they are added, each value under the name of what it holds.
 
     Args:
@@ -74,7 +74,7 @@ class Nodes:
         return name
 
 
-def face(name: str, kind: int, *columns: int) -> onnx.ValueInfoProto:
+def create_value_info(name: str, kind: int, *columns: int) -> onnx.ValueInfoProto:
     """An input or output: any number of rows, and so many columns."""
     return helper.make_tensor_value_info(name, kind, ["N", *columns])
 

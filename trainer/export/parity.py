@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from serving.bundle import Arrays, Parity
 from serving.runtime import GraphSession, OutputDifference, compare_outputs, run_in_slices
 from trainer.data.records import Records
-from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold
+from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
 from trainer.model import Model
-from trainer.nn import Activation, IntegerDense, Quantization, Select
+from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 from trainer.nn.layers.integer_dense import LARGEST
 
 EXP_TOLERANCE = 1e-6  # of the exp and the division behind a probability, on either side
@@ -72,8 +72,8 @@ def check_parity(
 def _compare_in_batches(
     model: Model, session: GraphSession, rows: Records
 ) -> list[OutputDifference]:
-    expected, allowed = model.answers(rows), tolerances(model, rows)
-    firm = np.True_ if model.classes is None else decided(model, rows)
+    expected, allowed = model.answers(rows), compute_tolerances(model, rows)
+    firm = np.True_ if model.classes is None else find_decided_rows(model, rows)
     inputs, found = rows.inputs(), []
     for size in BATCHES:
         got = run_in_slices(session, inputs, size)
@@ -92,7 +92,7 @@ def _compare_in_batches(
     return found
 
 
-def tolerances(model: Model, records: Records) -> Arrays:
+def compute_tolerances(model: Model, records: Records) -> Arrays:
     """The largest |Δ| that float32 explains in each float output: float32, of its shape."""
     answers = model.answers(records)
     rounding = _logit_rounding(model, records)
@@ -113,7 +113,7 @@ def tolerances(model: Model, records: Records) -> Arrays:
     return {"probabilities": (EXP_TOLERANCE + p * (1 - p) * largest).astype(np.float32)}
 
 
-def decided(model: Model, records: Records) -> NDArray[np.bool_]:
+def find_decided_rows(model: Model, records: Records) -> NDArray[np.bool_]:
     """Rows of a classifier whose label no rounding can change, bool `(n,)`.
 
     The others are ties, as far as float32 can tell: either label is right.
@@ -124,7 +124,9 @@ def decided(model: Model, records: Records) -> NDArray[np.bool_]:
     else:
         first = np.partition(p, -2, axis=1)
         lead = first[:, -1] - first[:, -2]
-    firm: NDArray[np.bool_] = lead > 2 * tolerances(model, records)["probabilities"].max(axis=1)
+    firm: NDArray[np.bool_] = lead > 2 * compute_tolerances(model, records)["probabilities"].max(
+        axis=1
+    )
     return firm
 
 
@@ -148,7 +150,9 @@ def _excusable(
 def _logit_rounding(model: Model, records: Records) -> NDArray[np.float64]:
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
     a = model.encoder.transform(records).astype(np.float64)
-    _, error = _through(fold(model.network.layers), a, EPSILON * (np.abs(a) + model.encoder.span))
+    _, error = _through(
+        fold_network(model.network.layers), a, EPSILON * (np.abs(a) + model.encoder.span)
+    )
     error = error / model.temperature
     if model.logit_bias is not None:
         error = error + EPSILON * np.abs(model.logit_bias)
@@ -174,7 +178,7 @@ def _through(
             case Fork(parts):
                 ends = [_through(inner, a[:, part], error[:, part]) for part, inner in parts]
                 a, error = (np.concatenate(joined, axis=1) for joined in zip(*ends, strict=True))
-            case Select():
+            case FeatureSelect():
                 a, error = a[:, operation.columns], error[:, operation.columns]
             case IntegerDense():
                 a, error = _through_integers(operation, a, error)

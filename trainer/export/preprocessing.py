@@ -16,21 +16,21 @@ from serving.bundle import FEATURES_INPUT
 from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Precise, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
 from trainer.data.records import Column, input_names
-from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, Nodes, face
+from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, NodeBuilder, create_value_info
 
 ML_OPSET = 3  # of ai.onnx.ml, for the LabelEncoder
 KINDS = {"number": FLOAT, "precise": DOUBLE, "boolean": FLOAT, "date": DOUBLE, "category": STRING}
 
 
-def inputs(columns: tuple[Column, ...]) -> list[onnx.ValueInfoProto]:
+def create_graph_inputs(columns: tuple[Column, ...]) -> list[onnx.ValueInfoProto]:
     """The graph's face: one matrix where all columns are numbers, else one input a column."""
     if all(column.kind in ("number", "boolean") for column in columns):
-        return [face(FEATURES_INPUT, FLOAT, len(columns))]
+        return [create_value_info(FEATURES_INPUT, FLOAT, len(columns))]
     names = input_names(columns)
-    return [face(names[column.name], KINDS[column.kind], 1) for column in columns]
+    return [create_value_info(names[column.name], KINDS[column.kind], 1) for column in columns]
 
 
-def encode(graph: Nodes, encoder: Encoder) -> str:
+def add_encoder_nodes(graph: NodeBuilder, encoder: Encoder) -> str:
     """Add the nodes that make of the graph's inputs what the encoder makes of records."""
     names = input_names(encoder.columns)
     columns = [names[c.name] for c in encoder.columns if c.kind in ("number", "boolean")]
@@ -47,7 +47,7 @@ def encode(graph: Nodes, encoder: Encoder) -> str:
     return graph.joined(parts, "encoded")
 
 
-def _numbers(graph: Nodes, numbers: Numbers, rows: str) -> str:
+def _numbers(graph: NodeBuilder, numbers: Numbers, rows: str) -> str:
     missing = ""
     if numbers.fills:
         missing = graph.node("IsNaN", [rows], "missing")
@@ -64,7 +64,7 @@ def _numbers(graph: Nodes, numbers: Numbers, rows: str) -> str:
     return graph.joined([scaled, graph.node("Cast", [flagged], "flags", to=FLOAT)], "numbers_flags")
 
 
-def _scaled(graph: Nodes, scaler: Scaler, rows: str) -> str:
+def _scaled(graph: NodeBuilder, scaler: Scaler, rows: str) -> str:
     if not scaler.offset.any() and (scaler.scale == 1).all():
         return rows
     # In two nodes, as NumPy does it: folded into the first weights, columns of large mean and
@@ -73,7 +73,7 @@ def _scaled(graph: Nodes, scaler: Scaler, rows: str) -> str:
     return graph.node("Div", [moved, graph.constant("scale", scaler.scale)], "scaled_features")
 
 
-def _quantiles(graph: Nodes, quantiles: Quantiles, rows: str) -> str:
+def _quantiles(graph: NodeBuilder, quantiles: Quantiles, rows: str) -> str:
     last = graph.constant("last_axis", np.array([2]))
     column = graph.node("Unsqueeze", [rows, last], "unsqueezed")
     past = graph.node("Sub", [column, graph.constant("knots", quantiles.knots)], "past_knot")
@@ -88,7 +88,7 @@ def _quantiles(graph: Nodes, quantiles: Quantiles, rows: str) -> str:
     return graph.node("Add", [height, graph.constant("start", quantiles.start)], "scaled_features")
 
 
-def _precise(graph: Nodes, precise: Precise, at: str) -> str:
+def _precise(graph: NodeBuilder, precise: Precise, at: str) -> str:
     def number(name: str, value: float) -> str:
         return graph.constant(f"{at}_{name}", np.array(value, np.float64))
 
@@ -107,7 +107,7 @@ def _precise(graph: Nodes, precise: Precise, at: str) -> str:
     return graph.joined(parts, f"{at}_encoded")
 
 
-def _date(graph: Nodes, dates: Dates, at: str) -> str:
+def _date(graph: NodeBuilder, dates: Dates, at: str) -> str:
     def number(name: str, value: float) -> str:
         return graph.constant(f"{at}_{name}", np.array(value, np.float64))
 
@@ -124,7 +124,7 @@ def _date(graph: Nodes, dates: Dates, at: str) -> str:
     return graph.joined(parts, f"{at}_encoded")
 
 
-def _since_year_one(graph: Nodes, at: str, seconds: str) -> str:
+def _since_year_one(graph: NodeBuilder, at: str, seconds: str) -> str:
     """Whole seconds since 0001-01-01, never below 0: ONNX divides towards 0, calendars do not."""
     unknown = graph.node("IsNaN", [seconds], f"{at}_unknown")
     epoch, first, last = (
@@ -139,7 +139,7 @@ def _since_year_one(graph: Nodes, at: str, seconds: str) -> str:
     )
 
 
-def _calendar(graph: Nodes, at: str, seconds: str, *, hours: bool) -> list[str]:
+def _calendar(graph: NodeBuilder, at: str, seconds: str, *, hours: bool) -> list[str]:
     """Day of the month, month, weekday and, if wanted, hour.
 
     The civil calendar in whole numbers: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
@@ -186,7 +186,7 @@ def _calendar(graph: Nodes, at: str, seconds: str, *, hours: bool) -> list[str]:
     return parts
 
 
-def _category(graph: Nodes, categories: Categories, at: str) -> str:
+def _category(graph: NodeBuilder, categories: Categories, at: str) -> str:
     words = ["", *categories.words]
     place = graph.node(
         "LabelEncoder",

@@ -13,21 +13,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.export.nodes import Nodes
+from trainer.export.nodes import NodeBuilder
 from trainer.export.weight_layout import weights
-from trainer.nn import Activation, IntegerDense, Quantization, Select
+from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 
-Activate = Callable[[Nodes, Activation, str, str], str]
+Activate = Callable[[NodeBuilder, Activation, str, str], str]
 
 
-def integer_dense(
-    graph: Nodes,
+def add_integer_dense(
+    graph: NodeBuilder,
     layer: IntegerDense,
     value: str,
     at: str,
     *,
     quantized: bool,
-    looked_at: Select | None,
+    looked_at: FeatureSelect | None,
     feeds_bytes: bool,
     activate: Activate,
 ) -> str:
@@ -75,7 +75,7 @@ def integer_dense(
     return graph.node("DequantizeLinear", [rounded, *target], f"r{at}_real")
 
 
-def _quantization(graph: Nodes, quantization: Quantization, at: str) -> list[str]:
+def _quantization(graph: NodeBuilder, quantization: Quantization, at: str) -> list[str]:
     scale, zero_point = quantization
     return [
         graph.constant(f"s{at}", np.array(scale, np.float32)),

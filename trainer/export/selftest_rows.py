@@ -15,7 +15,7 @@ from serving.bundle import MIN_GOLDEN_ROWS, Arrays, ExpectedAnswers, SelfTest
 from trainer.data.preprocess import Dates, Precise
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Records
-from trainer.export.parity import ParityError, decided, tolerances
+from trainer.export.parity import ParityError, compute_tolerances, find_decided_rows
 from trainer.model import Model
 
 SPREADS = (1, 1, 3, 30)  # in standard deviations: ordinary rows, outliers, far outliers
@@ -53,7 +53,7 @@ def synthetic_records(model: Model, rng: np.random.Generator) -> Records:
     )
     if model.classes is None:
         return records
-    return records.take(np.flatnonzero(decided(model, records)))
+    return records.take(np.flatnonzero(find_decided_rows(model, records)))
 
 
 def _numbers(
@@ -116,7 +116,7 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
     records = synthetic_records(first, rng)
     for model in others:
         if model.classes is not None:
-            records = records.take(np.flatnonzero(decided(model, records)))
+            records = records.take(np.flatnonzero(find_decided_rows(model, records)))
     if len(records) < MIN_GOLDEN_ROWS:
         raise ParityError(
             f"expected a model that prefers one class; got one that is undecided on all but "
@@ -126,7 +126,7 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
         inputs=_plain(records.inputs()),
         expected={
             name: ExpectedAnswers(
-                outputs=model.answers(records), tolerances=tolerances(model, records)
+                outputs=model.answers(records), tolerances=compute_tolerances(model, records)
             )
             for name, model in variants.items()
         },

@@ -10,9 +10,9 @@ from typing import Literal
 from serving import bundle
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, measure_latencies
 from trainer.data.records import Records
-from trainer.data.splits import Split, some
+from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity
 from trainer.model import Model
@@ -21,7 +21,7 @@ COMPARED = 20_000  # held-out rows on which parity is checked, at most
 
 
 @dataclass(frozen=True)
-class Graph:
+class ExportedGraph:
     """A model as a file, and what the manifest says of it but for its speed.
 
     Attributes:
@@ -36,7 +36,7 @@ class Graph:
     content: bytes
     session: GraphSession
     parity: bundle.Parity
-    tested: Judgement
+    tested: Evaluation
     threshold: float | None
     bits: Literal[4, 7, 8, 32] = 32
 
@@ -48,7 +48,7 @@ class Graph:
         parts: Split,
         synthetic: Records,
         bits: Literal[4, 7, 8, 32] = 32,
-    ) -> Graph:
+    ) -> ExportedGraph:
         """Build it, hold it to the model, judge the model.
 
         Raises:
@@ -56,9 +56,9 @@ class Graph:
         """
         content = build_graph(model)
         session = GraphSession(content)
-        held_out = table.records.take(some(parts.test, COMPARED))
+        held_out = table.records.take(subsample(parts.test, COMPARED))
         parity = check_parity(model, session, held_out, synthetic)
-        tested = Judgement.of(model, table, parts.test)
+        tested = Evaluation.of(model, table, parts.test)
         threshold = model.threshold if model.task == "binary" else None
         return cls(content, session, parity, tested, threshold, bits)
 
@@ -77,7 +77,7 @@ class Graph:
         )
 
 
-def latency(graph: Graph, table: Table, parts: Split) -> dict[str, float]:
+def latency(graph: ExportedGraph, table: Table, parts: Split) -> dict[str, float]:
     """Median µs of one run, by batch size."""
     inputs = table.records.take(parts.test[: max(TIMED_BATCH_SIZES)]).inputs()
     return {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from trainer.export.nodes import INT8, INT64, Nodes
-from trainer.nn import Select
+from trainer.export.nodes import INT8, INT64, NodeBuilder
+from trainer.nn import FeatureSelect
 
 # Bytes that the nodes of an unpacking take in the file, roughly; to save fewer is to save none.
 NODES = 512
@@ -22,7 +22,12 @@ SIXTEEN, EIGHT = 16, 8  # values of half a byte; and what makes −7 … 7 of 1 
 
 
 def weights(
-    graph: Nodes, at: str, W: NDArray[Any], looked_at: Select | None = None, *, bits: int = 8
+    graph: NodeBuilder,
+    at: str,
+    W: NDArray[Any],
+    looked_at: FeatureSelect | None = None,
+    *,
+    bits: int = 8,
 ) -> str:
     """Add a matrix of weights.
 
@@ -56,7 +61,7 @@ def _axis(W: NDArray[Any], bits: int) -> int | None:
     return next((axis for axis, size in enumerate(W.shape) if size % 2 == 0), None)
 
 
-def _unpacked(graph: Nodes, at: str, W: NDArray[np.int8], axis: int) -> str:
+def _unpacked(graph: NodeBuilder, at: str, W: NDArray[np.int8], axis: int) -> str:
     """Whole weights of 4 bits: one half of them in the lower half of each byte, the other above."""
     low, high = np.split((W + EIGHT).astype(np.uint8), 2, axis)
     packed = graph.constant(f"W{at}_packed", low + SIXTEEN * high)
@@ -70,7 +75,9 @@ def _unpacked(graph: Nodes, at: str, W: NDArray[np.int8], axis: int) -> str:
     return graph.node("Sub", [signed, eight], f"W{at}")
 
 
-def _spread(graph: Nodes, at: str, value: str, W: NDArray[Any], looked_at: Select) -> str:
+def _spread(
+    graph: NodeBuilder, at: str, value: str, W: NDArray[Any], looked_at: FeatureSelect
+) -> str:
     """A row for every input, of zeros for those that are not looked at.
 
     To gather the inputs instead would take the runtime longer than to multiply them by zeros.

@@ -60,7 +60,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """Rows under a head.
 
     Attributes:
@@ -95,7 +95,7 @@ class Tiles:
     items: Sequence[tuple[str, str, str]]
 
 
-Block = Paragraph | Figures | Table | Facts | Tiles
+Block = Paragraph | Figures | TableBlock | Facts | Tiles
 
 
 # By the anchors of the sections.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.records import MISSING, Column
-from trainer.evaluate.metrics import OF_POSITIVE
+from trainer.evaluate.metrics import POSITIVE_CLASS_METRICS
 
 METRICS = {
     "accuracy": "accuracy",
@@ -67,7 +67,7 @@ def metric_name(key: str, positive: int | str | None = None) -> str:
     name = METRICS.get(key, key.replace("_", " "))
     if positive is None and key.startswith("positive_"):
         return f"{name} of the positive class"
-    if positive is None or key not in OF_POSITIVE:
+    if positive is None or key not in POSITIVE_CLASS_METRICS:
         return name
     return f"{name} of “{short(str(positive), 16)}”"
 

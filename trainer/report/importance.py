@@ -14,15 +14,15 @@ from sklearn import metrics
 
 from serving.bundle import Arrays
 from trainer.data.records import input_names
-from trainer.evaluate import leading
-from trainer.report.inputs import Judged
+from trainer.evaluate import get_main_metric
+from trainer.report.inputs import EvaluatedRows
 
 MOST_ROWS = 2000
 REPEATS = 5
 
 
 @dataclass(frozen=True)
-class Importance:
+class PermutationImportance:
     """What one column is worth.
 
     Attributes:
@@ -37,7 +37,7 @@ class Importance:
 
 
 @dataclass(frozen=True)
-class Importances:
+class PermutationImportances:
     """What every column is worth.
 
     Attributes:
@@ -50,10 +50,10 @@ class Importances:
     metric: str
     base: float
     rows: int
-    columns: list[Importance]
+    columns: list[PermutationImportance]
 
 
-def importances(judged: Judged, rng: np.random.Generator) -> Importances:
+def compute_importances(judged: EvaluatedRows, rng: np.random.Generator) -> PermutationImportances:
     """Shuffle each column by itself, `REPEATS` times, and ask the graph again.
 
     Args:
@@ -63,7 +63,7 @@ def importances(judged: Judged, rng: np.random.Generator) -> Importances:
     if len(judged) > MOST_ROWS:
         judged = judged.take(rng.choice(len(judged), MOST_ROWS, replace=False))
     both = judged.classes is not None and len(np.unique(judged.truth)) == len(judged.classes)
-    metric = leading(judged.task, {"roc_auc": 0.0} if both else {})
+    metric = get_main_metric(judged.task, {"roc_auc": 0.0} if both else {})
     score = SCORES[metric]
     base = score(judged, judged.answers)
     orders = [rng.permutation(len(judged)) for _ in range(REPEATS)]
@@ -83,24 +83,24 @@ def importances(judged: Judged, rng: np.random.Generator) -> Importances:
             view[:] = held[order]
             drops.append(base - score(judged, judged.session.run(inputs)))
         view[:] = held
-        found.append(Importance(name, float(np.mean(drops)), float(np.std(drops))))
+        found.append(PermutationImportance(name, float(np.mean(drops)), float(np.std(drops))))
     found.sort(key=lambda importance: -importance.drop)
-    return Importances(metric, base, len(judged), found)
+    return PermutationImportances(metric, base, len(judged), found)
 
 
-Score = Callable[[Judged, Arrays], float]
+Score = Callable[[EvaluatedRows, Arrays], float]
 
 
-def _accuracy(judged: Judged, answers: Arrays) -> float:
+def _accuracy(judged: EvaluatedRows, answers: Arrays) -> float:
     return float(metrics.accuracy_score(judged.truth, answers["label"]))
 
 
-def _roc_auc(judged: Judged, answers: Arrays) -> float:
+def _roc_auc(judged: EvaluatedRows, answers: Arrays) -> float:
     positive = judged.truth == judged.known[judged.positive]
     return float(metrics.roc_auc_score(positive, answers["probabilities"][:, judged.positive]))
 
 
-def _r2(judged: Judged, answers: Arrays) -> float:
+def _r2(judged: EvaluatedRows, answers: Arrays) -> float:
     return float(metrics.r2_score(judged.truth, answers["value"]))
 
 

@@ -19,7 +19,7 @@ REFERENCE = "fp32"  # the variant whose answers are looked at
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRows:
     """Rows the model has never seen, their truth, and what its graph answers to them.
 
     Attributes:
@@ -75,10 +75,10 @@ class Judged:
         found: NDArray[np.float64] = self.answers["value"].astype(np.float64) - self.truth
         return found
 
-    def take(self, rows: NDArray[np.int64]) -> Judged:
+    def take(self, rows: NDArray[np.int64]) -> EvaluatedRows:
         """Those rows alone."""
         answers = {name: array[rows] for name, array in self.answers.items()}
-        return Judged(
+        return EvaluatedRows(
             self.session,
             self.task,
             self.records.take(rows),
@@ -91,7 +91,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportInputs:
     """What there is to look at.
 
     Attributes:
@@ -106,7 +106,7 @@ class Evidence:
     bundle: Bundle
     proofs: tuple[SelfTestResult, ...]
     run: RunFolder | None
-    judged: Judged | None
+    judged: EvaluatedRows | None
     absent: str = ""
 
     @property
@@ -115,7 +115,7 @@ class Evidence:
         return self.bundle.manifest
 
     @classmethod
-    def gather(cls, bundle: Bundle, runs: Path) -> Evidence:
+    def gather(cls, bundle: Bundle, runs: Path) -> ReportInputs:
         """Prove the bundle here, look for its run, and ask the graph.
 
         Args:
@@ -136,10 +136,10 @@ class Evidence:
         return cls(bundle, proofs, run, _judged(run, manifest, session))
 
 
-def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> Judged:
+def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> EvaluatedRows:
     positive = manifest.positive_class
     place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
-    return Judged(
+    return EvaluatedRows(
         session,
         manifest.task,
         run.records,

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainer.report import blocks
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 from trainer.report.sections import sections
 
 _ENVIRONMENT = Environment(
@@ -20,7 +20,7 @@ _ENVIRONMENT = Environment(
 )
 
 
-def render(evidence: Evidence) -> str:
+def render(evidence: ReportInputs) -> str:
     """The page of a bundle.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
 from trainer.report.formatting import moment, number, precise, short
-from trainer.report.inputs import Judged
+from trainer.report.inputs import EvaluatedRows
 
 FEWEST_ROWS = 50  # fewer tell little
 Z = 1.959964  # of the normal distribution, beyond which 2.5 % lie
@@ -40,7 +40,7 @@ class Slice:
     high: float
 
 
-def slices(judged: Judged) -> list[Slice]:
+def find_slices(judged: EvaluatedRows) -> list[Slice]:
     """Every value of a category, and every quarter of a number or date; the worst first.
 
     Those of fewer than `FEWEST_ROWS` rows are left out, as are those of all rows.
@@ -56,7 +56,7 @@ def slices(judged: Judged) -> list[Slice]:
     return sorted(found, key=lambda part: sign * part.figure)
 
 
-def row_scores(judged: Judged) -> NDArray[np.float64]:
+def row_scores(judged: EvaluatedRows) -> NDArray[np.float64]:
     """What is averaged over a slice: of classes 1 where right, of values the absolute error.
 
     Of several targets the mean of their errors, each in standard deviations of its truth.
@@ -71,7 +71,7 @@ def row_scores(judged: Judged) -> NDArray[np.float64]:
     return found
 
 
-def interval(judged: Judged, scores: NDArray[np.float64]) -> tuple[float, float, float]:
+def interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float, float, float]:
     """The mean and its 95 % interval.
 
     Of shares by Wilson 1927, which holds for shares of 0 and 1 too; of errors by the normal

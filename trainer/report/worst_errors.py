@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.report.formatting import number, percent, short, value
-from trainer.report.inputs import Judged
+from trainer.report.inputs import EvaluatedRows
 from trainer.report.slices import row_scores
 
 MOST = 10
@@ -30,7 +30,7 @@ class Case:
     row: int
 
 
-def hardest(judged: Judged) -> list[Case]:
+def find_worst_errors(judged: EvaluatedRows) -> list[Case]:
     """At most `MOST` cases, the worst first.
 
     Of classes those answered wrongly, by how probable the wrong answer was said to be; of values
@@ -55,13 +55,13 @@ def hardest(judged: Judged) -> list[Case]:
     ]
 
 
-def _value_case(judged: Judged, row: int, score: float) -> Case:
+def _value_case(judged: EvaluatedRows, row: int, score: float) -> Case:
     truth = ", ".join(number(v) for v in judged.truth[row].tolist())
     answer = ", ".join(number(v) for v in judged.answers["value"][row].tolist())
     return Case(truth, answer, number(score, 3), row)
 
 
-def held(judged: Judged, row: int, columns: list[str]) -> list[str]:
+def format_row(judged: EvaluatedRows, row: int, columns: list[str]) -> list[str]:
     """What some columns hold in a row, in words."""
     by_name = {column.name: column for column in judged.records.columns}
     return [value(by_name[name], judged.records.column(name), row) for name in columns]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from trainer.config import Config
 from trainer.data.tables import DataError, Task
-from trainer.option_errors import faults
+from trainer.option_errors import list_option_errors
 
 
 class RefusedError(ValueError):
@@ -38,7 +38,7 @@ class Candidate:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def shown(parameters: Mapping[str, Any]) -> str:
+def format_choice(parameters: Mapping[str, Any]) -> str:
     """Parameters in a line: `hidden=64,32 learning_rate=0.01`."""
     return " ".join(f"{name}={_value(value)}" for name, value in parameters.items())
 
@@ -58,8 +58,8 @@ def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(config.model_dump() | dict(parameters))
     except ValidationError as error:
-        found = faults(error, Config, str)
-        raise RefusedError(f"candidate {shown(parameters)}: {found}") from error
+        found = list_option_errors(error, Config, str)
+        raise RefusedError(f"candidate {format_choice(parameters)}: {found}") from error
 
 
 def require_fitting(
@@ -85,4 +85,4 @@ def require_fitting(
         if task == "binary" and classes is not None:
             tried.positive_among(classes)
     except DataError as error:
-        raise DataError(f"candidate {shown(parameters)}: {error}") from error
+        raise DataError(f"candidate {format_choice(parameters)}: {error}") from error

@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator
 from trainer.config import Config
 from trainer.data.splits import Split, hold_out
 from trainer.data.tables import DataError, Table
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.model import Model
-from trainer.pipeline import learn_on, streams
-from trainer.search.candidates import chosen, shown
+from trainer.pipeline import spawn_generators, train_on_split
+from trainer.search.candidates import chosen, format_choice
 from trainer.search.grid import SEARCHED
 from trainer.search.journal import Entry, Fit, Journal, digest_of_choices, digest_of_rows
 from trainer.search.scoring import sign
@@ -27,7 +27,7 @@ NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
-class Bench:
+class SearchContext:
     """What all candidates of a search share.
 
     Attributes:
@@ -64,7 +64,7 @@ class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
     model_: Model | None
     _failure: str | None
 
-    def __init__(self, bench: Bench, **parameters: Any) -> None:
+    def __init__(self, bench: SearchContext, **parameters: Any) -> None:
         self.bench = bench
         self.parameters: dict[str, Any] = {}
         self.config = bench.config
@@ -131,15 +131,15 @@ class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
         config, table = self.config, self.bench.table
         started = time.perf_counter()
         self._pending, self._failure = False, None
-        learning, _ = streams(config.seed)
+        learning, _ = spawn_generators(config.seed)
         try:
             known, held = hold_out(table, self._rows, share=config.validation, seed=config.seed)
             parts = Split(train=known, validation=held, test=NO_ROWS)
-            self.model_ = learn_on(table, parts, config, learning).model
+            self.model_ = train_on_split(table, parts, config, learning).model
         except TrainingDivergedError as error:
             self._failure = str(error)
         except DataError as error:
-            raise DataError(f"candidate {shown(self.parameters)}: {error}") from error
+            raise DataError(f"candidate {format_choice(self.parameters)}: {error}") from error
         self._seconds = time.perf_counter() - started
 
     def _measure(self, rows: NDArray[np.int64]) -> Entry:
@@ -149,7 +149,7 @@ class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
         scores: dict[str, float] = {}
         if self.model_ is not None:
             try:
-                scores = Judgement.of(self.model_, self.bench.table, rows).metrics()
+                scores = Evaluation.of(self.model_, self.bench.table, rows).metrics()
             except DataError as error:  # an answer overflows: this candidate is none, others may be
                 self._failure = str(error)
         entry = Entry(

@@ -14,20 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from serving.bundle import suggest_name
 from trainer.config import Config
-from trainer.data.read_options import Reading
-from trainer.option_errors import faults
+from trainer.data.read_options import ReadOptions
+from trainer.option_errors import list_option_errors
 from trainer.search.candidates import RefusedError
 
 # What the data are, which rows the model is judged on, and where things are written is not
 # searched for.
 FIXED = {
-    *(field.name for field in fields_of(Reading)),
+    *(field.name for field in fields_of(ReadOptions)),
     *("data", "name", "models", "runs", "test", "seed", "positive", "skip_baselines"),
 }
 SEARCHED = tuple(name for name in Config.model_fields if name not in FIXED)
 
 
-class Plan(BaseModel):
+class SearchPlan(BaseModel):
     """The table `[search]` of the file: how the candidates are gone through."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class Plan(BaseModel):
     metric: str | None = Field(None, description="what is best by [the leading one of the task]")
 
     @model_validator(mode="after")
-    def _fitting(self) -> Plan:
+    def _fitting(self) -> SearchPlan:
         for name, method in (("trials", "random"), ("factor", "halving")):
             if getattr(self, name) is not None and self.method != method:
                 raise ValueError(
@@ -99,7 +99,7 @@ class Grid:
         values: by choice, the values it may take, or from where to where.
     """
 
-    plan: Plan
+    plan: SearchPlan
     values: Mapping[str, list[Any] | Range]
 
     def candidates(self, seed: int) -> list[dict[str, Any]]:
@@ -133,9 +133,11 @@ def read_grid(path: Path) -> Grid:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RefusedError(f"{path}: expected a TOML file; {error}") from error
     try:
-        plan = Plan.model_validate(content.pop("search", {}))
+        plan = SearchPlan.model_validate(content.pop("search", {}))
     except ValidationError as error:
-        raise RefusedError(f"{path}, [search]: {faults(error, Plan, str)}") from error
+        raise RefusedError(
+            f"{path}, [search]: {list_option_errors(error, SearchPlan, str)}"
+        ) from error
     content = {name.replace("-", "_"): value for name, value in content.items()}
     for name in content:
         if name not in SEARCHED:
@@ -154,7 +156,7 @@ def read_grid(path: Path) -> Grid:
     return Grid(plan, values)
 
 
-def _values(where: str, plan: Plan, value: Any) -> list[Any] | Range:
+def _values(where: str, plan: SearchPlan, value: Any) -> list[Any] | Range:
     if isinstance(value, dict):
         if plan.method != "random":
             raise RefusedError(

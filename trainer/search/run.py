@@ -22,9 +22,9 @@ from sklearn.model_selection import (
 
 from serving.bundle import suggest_name
 from trainer.config import Config
-from trainer.pipeline import Announce, read
+from trainer.pipeline import OnDataLoaded, load_and_split
 from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
-from trainer.search.estimator import Bench, ConfiguredModel
+from trainer.search.estimator import ConfiguredModel, SearchContext
 from trainer.search.folds import Folds, Pair
 from trainer.search.grid import Grid
 from trainer.search.journal import Fit, Journal, digest_of_choices, digest_of_rows
@@ -33,7 +33,7 @@ from trainer.training.loop import TrainingDivergedError
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     """What a search led to.
 
     Attributes:
@@ -64,8 +64,8 @@ def search(
     folds: int,
     journal: Journal,
     nested: bool = False,
-    announce: Announce | None = None,
-) -> Outcome:
+    announce: OnDataLoaded | None = None,
+) -> SearchResult:
     """Score every candidate by cross-validation on the training and validation rows.
 
     The test rows of `config` are not looked at: the winner can be judged on them.
@@ -86,7 +86,7 @@ def search(
     tried = grid.candidates(config.seed)
     for parameters in tried:
         chosen(config, parameters)
-    table, parts = read(config)
+    table, parts = load_and_split(config)
     if announce is not None:
         announce(table, parts)
     classes = np.unique(table.target).tolist() if table.task == "binary" else None
@@ -98,7 +98,7 @@ def search(
             f"[search], metric: expected one of {', '.join(metrics_of(table.task))} for a "
             f"{table.task} task; got {metric!r}{suggest_name(metric, metrics_of(table.task))}"
         )
-    bench = Bench(table, table.fingerprint(), config, metric, journal)
+    bench = SearchContext(table, table.fingerprint(), config, metric, journal)
     # In order, so that a fold is the same whatever share of the rows validates.
     rows = np.sort(np.concatenate([parts.train, parts.validation]))[:, None]
     splitter = Folds(table, folds, config.seed)
@@ -119,11 +119,11 @@ def search(
     outer = _nested(bench, grid, splitter, rows) if nested else None
     winner = chosen(config, candidates[0].parameters)
     positive = None if classes is None else classes[winner.positive_among(classes)]
-    return Outcome(metric, candidates, winner, outer, positive)
+    return SearchResult(metric, candidates, winner, outer, positive)
 
 
 def _means(
-    bench: Bench, candidate: Candidate, rows: NDArray[np.int64], pairs: Sequence[Pair]
+    bench: SearchContext, candidate: Candidate, rows: NDArray[np.int64], pairs: Sequence[Pair]
 ) -> dict[str, float]:
     """The mean of each metric over the folds, of which the journal knows all by now."""
     own = candidate.parameters
@@ -141,7 +141,7 @@ def _means(
     return {name: float(np.mean([scores[name] for scores in found])) for name in shared}
 
 
-def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
+def _searcher(bench: SearchContext, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
     estimator, seed, plan = ConfiguredModel(bench), bench.config.seed, grid.plan
     options: dict[str, Any] = {"cv": splitter, "refit": refit, "error_score": "raise"}
     values = dict(grid.values)
@@ -163,7 +163,7 @@ def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
 
 
 def _nested(
-    bench: Bench, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
+    bench: SearchContext, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
 ) -> tuple[float, ...]:
     searcher = _searcher(bench, grid, splitter, refit=True)
     with _quiet():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from trainer.data.tables import Task
-from trainer.evaluate import leading
+from trainer.evaluate import get_main_metric
 from trainer.evaluate.metric_names import LABELS_OF_POSITIVE
 
-# Of `trainer.evaluate.measure`.
+# Of `trainer.evaluate.compute_metrics`.
 OF_CLASSES = (
     "accuracy",
     "balanced_accuracy",
@@ -46,7 +46,7 @@ def metrics_of(task: Task) -> tuple[str, ...]:
 
 def default_metric(task: Task) -> str:
     """The leading metric of the task."""
-    return leading(task, dict.fromkeys(metrics_of(task), 0.0))
+    return get_main_metric(task, dict.fromkeys(metrics_of(task), 0.0))
 
 
 def sign(metric: str) -> int:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess import Scaler
 from trainer.data.toys import circles, moons, xor
-from trainer.evaluate.metrics import measure_positive
+from trainer.evaluate.metrics import compute_positive_metrics
 from trainer.nn import SGD, BinaryCrossEntropy, Dense, Network
-from trainer.training.batches import Rows
-from trainer.training.loop import Run
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import TrainingRun
+from trainer.training.update import UpdateRule
 
 RATES = (0.001, 0.01, 0.1, 0.5, 1.0)
 HIDDEN = (16, 8)
@@ -30,7 +30,7 @@ Rows2D = NDArray[np.float64]
 
 
 @dataclass
-class Outcome:
+class ExperimentResult:
     """One setting, from every seed.
 
     Attributes:
@@ -69,7 +69,7 @@ class Outcome:
         return answers
 
 
-def learning_rates(toy: str, seeds: int) -> Iterator[Outcome]:
+def run_learning_rates(toy: str, seeds: int) -> Iterator[ExperimentResult]:
     """`[2, 16, 8, 1]`, relu, sigmoid, on moons or circles: 500 rows, 80 % to learn from.
 
     Standardised, full batch, plain gradient descent, 2000 epochs, at each of `RATES`.
@@ -89,7 +89,7 @@ def learning_rates(toy: str, seeds: int) -> Iterator[Outcome]:
         yield _joined(f"learning rate {rate:g}", runs, generate(seed=0))
 
 
-def exclusive_or(seeds: int) -> Iterator[Outcome]:
+def run_exclusive_or(seeds: int) -> Iterator[ExperimentResult]:
     """The four rows of exclusive or, without a hidden layer and with `[2, 4, 1]`.
 
     Four tanh units, full batch, plain gradient descent at a rate of 1, 2000 epochs.
@@ -123,27 +123,29 @@ def _run(
     scaler = Scaler.fit(X)
     network = Network(2, [*hidden, Dense(1)], rng=rng)
     loss = BinaryCrossEntropy()
-    rows = Rows(scaler.transform(X), y.astype(np.float32)[:, None])
-    history = Run(
+    rows = TrainingRows(scaler.transform(X), y.astype(np.float32)[:, None])
+    history = TrainingRun(
         network,
         loss,
-        Update(SGD(rate)),
+        UpdateRule(SGD(rate)),
         rows,
         epochs=EPOCHS,
         batch_size=len(X),
         rng=rng,
         shuffle=False,
-    ).go()
+    ).run()
     answers = loss.answers(network.logits(scaler.transform(held_out[0])))[:, 0] >= 0.5
     accuracy = float(np.mean(answers == held_out[1]))
-    of_one = measure_positive(held_out[1] == 1, answers)
+    of_one = compute_positive_metrics(held_out[1] == 1, answers)
     return _Finished(accuracy, of_one, [epoch.train_loss for epoch in history], scaler, network)
 
 
 def _joined(
     setting: str, runs: Sequence[_Finished], rows: tuple[Rows2D, NDArray[np.int64]]
-) -> Outcome:
+) -> ExperimentResult:
     first = runs[0]
     accuracies = [run.accuracy for run in runs]
     of_one = {name: [run.of_one[name] for run in runs] for name in first.of_one}
-    return Outcome(setting, accuracies, of_one, first.losses, rows, first.scaler, first.network)
+    return ExperimentResult(
+        setting, accuracies, of_one, first.losses, rows, first.scaler, first.network
+    )

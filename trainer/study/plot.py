@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from serving.bundle import write_atomically
-from trainer.study.experiments import Outcome
+from trainer.study.experiments import ExperimentResult
 
 CLASSES = ("#d55e00", "#0072b2")  # told apart by all eyes (Okabe and Ito 2008)
 GRID = 200  # points a side
 
 
-def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
+def draw_study(outcomes: Sequence[ExperimentResult], title: str, path: Path) -> None:
     """Write a picture: above a plane for each setting, below the losses of all.
 
     Args:
@@ -39,7 +39,7 @@ def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
         figure.savefig(building, dpi=120)
 
 
-def _plane(axes: Axes, outcome: Outcome) -> None:
+def _plane(axes: Axes, outcome: ExperimentResult) -> None:
     X, y = outcome.rows
     margin = 0.15 * np.ptp(X, axis=0).max()
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
@@ -68,7 +68,7 @@ def _plane(axes: Axes, outcome: Outcome) -> None:
     axes.set(title=f"{outcome.setting}\n{outcome.median:.1%}", aspect="equal", xticks=[], yticks=[])
 
 
-def _losses(axes: Axes, outcomes: Sequence[Outcome]) -> None:
+def _losses(axes: Axes, outcomes: Sequence[ExperimentResult]) -> None:
     for outcome in outcomes:
         axes.plot(range(1, len(outcome.losses) + 1), outcome.losses, label=outcome.setting)
     axes.axhline(np.log(2), color="grey", linestyle=":", label="even odds, ln 2")

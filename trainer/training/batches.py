@@ -17,7 +17,7 @@ Batch = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """Rows in the form the network takes; arrays in memory or mapped from a file.
 
     Attributes:
@@ -33,10 +33,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, part: slice) -> Rows:
+    def __getitem__(self, part: slice) -> TrainingRows:
         """Neighbouring rows, as views."""
         weights = None if self.weights is None else self.weights[part]
-        return Rows(self.features[part], self.targets[part], weights)
+        return TrainingRows(self.features[part], self.targets[part], weights)
 
     def check(self, loss: Loss, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
         """Refuse what the network cannot learn from, by name.
@@ -72,7 +72,7 @@ class Rows:
 
 
 # A source that is read anew in each epoch, in an order of its own.
-Stream = Callable[[], Iterable[Batch]]
+BatchIterable = Callable[[], Iterable[Batch]]
 
 
 def require_finite(name: str, array: NDArray[Any]) -> None:
@@ -89,7 +89,7 @@ def require_finite(name: str, array: NDArray[Any]) -> None:
             raise ValueError(f"expected finite {name}; got NaN or infinity in row {row}")
 
 
-class Source(ABC):
+class BatchSource(ABC):
     """Batches that can be asked for epoch after epoch, always as many.
 
     Attributes:
@@ -109,7 +109,7 @@ class Source(ABC):
         """The batches of one epoch from number `skip` on, valid until the next is asked for."""
 
 
-class Shuffled(Source):
+class ShuffledBatches(BatchSource):
     """Batches of rows, gathered into the same buffers again and again.
 
     Args:
@@ -119,7 +119,7 @@ class Shuffled(Source):
         shuffle: draw a new order for each epoch.
     """
 
-    def __init__(self, rows: Rows, size: int, *, shuffle: bool = True) -> None:
+    def __init__(self, rows: TrainingRows, size: int, *, shuffle: bool = True) -> None:
         self.rows, self.size, self.shuffle = rows, size, shuffle
         self.n_rows = n = len(rows)
         starts = list(range(0, n, size))

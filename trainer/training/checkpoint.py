@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
-from trainer.training.batches import Shuffled
-from trainer.training.loop import Callback, Epoch, Run
+from trainer.training.batches import ShuffledBatches
+from trainer.training.loop import Callback, Epoch, TrainingRun
 
 SECONDS = 10.0  # between two saves within an epoch
 
@@ -64,7 +64,7 @@ class Checkpoint(Callback):
         """Count the time to the next save from now."""
         self._saved_at = time.monotonic()
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Go on from the file, if it is there and not of a run that is over."""
         self.reset()
         self._start = None if self.identity or run.steps else _digest(run)
@@ -74,7 +74,7 @@ class Checkpoint(Callback):
             restore(run, self.path, self.identity, self.normalize, start=self._start)
         self._ended = False
 
-    def on_step(self, run: Run) -> None:
+    def on_step(self, run: TrainingRun) -> None:
         """Save if it is time."""
         if self.every is None:
             due = time.monotonic() - self._saved_at >= SECONDS
@@ -83,20 +83,20 @@ class Checkpoint(Callback):
         if due:
             self._save(run)
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Save."""
         self._save(run)
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Note whether the run is over, or was killed and may go on."""
         self._ended = run.stop or len(run.history) >= run.epochs
 
-    def _save(self, run: Run) -> None:
+    def _save(self, run: TrainingRun) -> None:
         write_arrays(self.path, content(run, self.identity, self._start))
         self._saved_at = time.monotonic()
 
 
-def content(run: Run, identity: str, start: int | None = None) -> Arrays:
+def content(run: TrainingRun, identity: str, start: int | None = None) -> Arrays:
     """All that `restore` needs."""
     arrays: Arrays = {f"network/{k}": v for k, v in run.network.snapshot().items()}
     arrays |= {f"update/{k}": v for k, v in run.update.state().items()}
@@ -120,7 +120,7 @@ def content(run: Run, identity: str, start: int | None = None) -> Arrays:
 
 
 def restore(
-    run: Run,
+    run: TrainingRun,
     path: Path,
     identity: str,
     normalize: Callable[[str], str] = str,
@@ -168,10 +168,10 @@ def restore(
         generator.bit_generator.state = stream
 
 
-def _digest(run: Run) -> int:
+def _digest(run: TrainingRun) -> int:
     """Of the first weights, and of the rows if they are in memory."""
     arrays = [run.network.parameters]
-    if isinstance(run.source, Shuffled):
+    if isinstance(run.source, ShuffledBatches):
         arrays += [run.source.rows.features, run.source.rows.targets]
     found = 0
     for array in arrays:
@@ -180,7 +180,7 @@ def _digest(run: Run) -> int:
     return found
 
 
-def _remembering(run: Run) -> list[Callback]:
+def _remembering(run: TrainingRun) -> list[Callback]:
     """The callbacks that have something to remember; others may come and go between two runs."""
     return [c for c in run.callbacks if type(c).state is not Callback.state]
 
@@ -190,7 +190,7 @@ def _under(name: str, arrays: Arrays) -> Arrays:
     return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
 
-def _description(run: Run) -> list[str]:
+def _description(run: TrainingRun) -> list[str]:
     """What must be equal for a run to go on from another's place."""
     kinds = [type(callback).__name__ for callback in _remembering(run)]
     full = run.update.full_rate

@@ -14,8 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.nn import Constant, Loss, Network, ReduceOnPlateau, check_pairing
-from trainer.training.batches import Batch, Rows, Shuffled, Source, Stream
-from trainer.training.update import Update
+from trainer.training.batches import (
+    Batch,
+    BatchIterable,
+    BatchSource,
+    ShuffledBatches,
+    TrainingRows,
+)
+from trainer.training.update import UpdateRule
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -50,7 +56,7 @@ class Callback:
     def reset(self) -> None:
         """Forget what an earlier run left, as if just made."""
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Before the first epoch: begin anew, unless the run goes on from a checkpoint.
 
         One that comes after this brings back what it must; one that came before has made the steps
@@ -59,13 +65,13 @@ class Callback:
         if run.steps == 0:
             self.reset()
 
-    def on_step(self, run: Run) -> None:
+    def on_step(self, run: TrainingRun) -> None:
         """After each step; `run.batch` and `run.batch_loss` are of it."""
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """After each epoch; `run.history[-1]` is its result."""
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """After the last epoch, however the run ended, an error included."""
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -76,7 +82,7 @@ class Callback:
         """Take back what `state` gave."""
 
 
-class Run:
+class TrainingRun:
     """A training run: where it stands, and what it needs to go on.
 
     Args:
@@ -109,13 +115,13 @@ class Run:
         self,
         network: Network,
         loss: Loss,
-        update: Update,
-        rows: Rows | Source | Stream,
+        update: UpdateRule,
+        rows: TrainingRows | BatchSource | BatchIterable,
         *,
         epochs: int,
         batch_size: int,
         rng: np.random.Generator,
-        validation: Rows | None = None,
+        validation: TrainingRows | None = None,
         callbacks: Sequence[Callback] = (),
         shuffle: bool = True,
         steps_per_epoch: int | None = None,
@@ -134,13 +140,15 @@ class Run:
         self.epochs, self.rng, self.validation = epochs, rng, validation
         self.callbacks = list(callbacks)
         for part in (rows, validation):
-            if isinstance(part, Rows):
+            if isinstance(part, TrainingRows):
                 part.check(loss, network.n_inputs, network.n_outputs, network.dtype)
         self.source = (
-            Shuffled(rows, batch_size, shuffle=shuffle) if isinstance(rows, Rows) else rows
+            ShuffledBatches(rows, batch_size, shuffle=shuffle)
+            if isinstance(rows, TrainingRows)
+            else rows
         )
         self.steps_per_epoch = steps_per_epoch or 0
-        if isinstance(self.source, Source):
+        if isinstance(self.source, BatchSource):
             self.steps_per_epoch = len(self.source)
         elif not self.steps_per_epoch and not isinstance(
             update.schedule, Constant | ReduceOnPlateau
@@ -159,7 +167,7 @@ class Run:
         self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
         self.order_state: dict[str, Any] | None = None
 
-    def go(self) -> list[Epoch]:
+    def run(self) -> list[Epoch]:
         """Train from where the run stands to its end.
 
         Returns:
@@ -210,7 +218,7 @@ class Run:
     def source_size(self) -> tuple[int, int] | None:
         """Rows and rows per step; None of a stream."""
         source = self.source
-        return (source.n_rows, source.size) if isinstance(source, Source) else None
+        return (source.n_rows, source.size) if isinstance(source, BatchSource) else None
 
     def steps_planned(self) -> int:
         """Steps of the whole run; 0 of a stream whose length no one has said."""
@@ -220,8 +228,8 @@ class Run:
         number, planned = len(self.history) + 1, self.steps_planned()
         for batch in self._batches():
             features, targets, weights = batch
-            if not isinstance(self.source, Source):
-                Rows(*batch).check(
+            if not isinstance(self.source, BatchSource):
+                TrainingRows(*batch).check(
                     self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
                 )
             self.batch_loss = self.update.step(
@@ -256,7 +264,7 @@ class Run:
         self.order_state = None
 
     def _batches(self) -> Iterable[Batch]:
-        if not isinstance(self.source, Source):
+        if not isinstance(self.source, BatchSource):
             return itertools.islice(self.source(), self.batches_done, None)
         if self.order_state is None:
             self.order_state = dict(self.rng.bit_generator.state)
@@ -264,7 +272,7 @@ class Run:
             self.rng.bit_generator.state = self.order_state
         return self.source.epoch(self.rng, skip=self.batches_done)
 
-    def _validate(self, rows: Rows) -> float:
+    def _validate(self, rows: TrainingRows) -> float:
         with self.as_ended():
             return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
 

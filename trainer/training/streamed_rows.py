@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.training.batches import Batch, Rows, Shuffled, Source
+from trainer.training.batches import Batch, BatchSource, ShuffledBatches, TrainingRows
 
 BLOCK = 1024  # neighbouring rows that are read together
 BUFFER = 2**24  # bytes of features held at a time
 
 
-class Streamed(Source):
+class StreamedRows(BatchSource):
     """Rows made when they are needed: blocks of neighbours, in a new order, mixed some at a time.
 
     Rows of one block always meet in one buffer, but blocks from everywhere meet there with them:
@@ -29,7 +29,7 @@ class Streamed(Source):
     def __init__(
         self,
         n_rows: int,
-        fetch: Callable[[NDArray[np.int64]], Rows],
+        fetch: Callable[[NDArray[np.int64]], TrainingRows],
         size: int,
         *,
         row_bytes: int,
@@ -42,7 +42,7 @@ class Streamed(Source):
         full, rest = divmod(self.n_rows, self._buffer)
         return full * _batches(self._buffer, self.size) + _batches(rest, self.size)
 
-    def sample(self) -> Rows:
+    def sample(self) -> TrainingRows:
         """As many rows as a buffer holds, from all over."""
         count = min(self.n_rows, self._buffer)
         return self._fetch(np.linspace(0, self.n_rows - 1, count).astype(np.int64))
@@ -61,7 +61,7 @@ class Streamed(Source):
             if skip >= batches:
                 skip -= batches
                 continue
-            mixed = Shuffled(self._fetch(places), self.size)
+            mixed = ShuffledBatches(self._fetch(places), self.size)
             yield from mixed.epoch(np.random.default_rng(seed), skip=skip)
             skip = 0
 

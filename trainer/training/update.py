@@ -23,7 +23,7 @@ from trainer.nn import (
 )
 
 
-class Update:
+class UpdateRule:
     """Gradients, clipping, the optimizer's step, the bounds on the weights, their average.
 
     Args:

@@ -11,7 +11,7 @@ from serving.errors import NotFiniteAnswerError
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
 from tests.repositories import load_repository
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def test_predictor_text_classes_have_probabilities_in_their_order(models):
 
 
 def test_predictor_binary_classifier_has_two_probabilities(models):
-    table = load("breast_cancer")
+    table = load_table("breast_cancer")
     found = predict(models.find_model("tumours"), table.records.numbers[:20].tolist())
     assert np.shape(found["probabilities"]) == (20, 2)
     np.testing.assert_allclose(np.sum(found["probabilities"], axis=1), 1, rtol=1e-6)
@@ -70,11 +70,13 @@ def test_predictor_binary_classifier_has_two_probabilities(models):
 
 
 def test_predictor_regressor_returns_original_units(models):
-    table = load("diabetes")
+    table = load_table("diabetes")
     found = predict(models.find_model("progress"), table.records.numbers[:50].tolist())
     assert set(found) == {"model", "version", "predictions"}
     assert 25 < np.median(found["predictions"]) < 346
-    several = predict(models.find_model("physique"), load("linnerud").records.numbers[:5].tolist())
+    several = predict(
+        models.find_model("physique"), load_table("linnerud").records.numbers[:5].tolist()
+    )
     assert np.shape(several["predictions"]) == (5, 3)
 
 

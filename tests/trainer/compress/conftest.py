@@ -13,9 +13,9 @@ import pytest
 from sklearn import config_context
 
 from serving.bundle import Bundle
-from trainer.compress.load_trained import Reopened, reopen
+from trainer.compress.load_trained import TrainedModel, load_trained
 from trainer.config import Config
-from trainer.pipeline import Trained, fit
+from trainer.pipeline import TrainingResult, fit
 
 RACES = "serving.runtime.latency_profile.MAX_TIMED_RUNS"  # how fast a graph is, no test here asks
 KINDS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ class Made:
     """A bundle with the model that it is of."""
 
     bundle: Bundle
-    trained: Trained
+    trained: TrainingResult
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,13 +88,13 @@ def made(tmp_path_factory) -> Callable[..., Made]:
 
 
 @pytest.fixture(scope="session")
-def reopened(made) -> Callable[[str], Reopened]:
+def reopened(made) -> Callable[[str], TrainedModel]:
     """Reopens a bundle of a kind, once."""
-    known: dict[str, Reopened] = {}
+    known: dict[str, TrainedModel] = {}
 
-    def get(kind: str) -> Reopened:
+    def get(kind: str) -> TrainedModel:
         if kind not in known:
-            known[kind] = reopen(made(kind).bundle)
+            known[kind] = load_trained(made(kind).bundle)
         return known[kind]
 
     return get

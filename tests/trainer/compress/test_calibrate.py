@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import entropy as divergence
 
 from trainer.compress.calibrate import CALIBRATIONS, calibrate, entropy, min_max, percentile
-from trainer.compress.qat import QuantizedDense, rounding
-from trainer.nn import Dense, Embedding, Network, Quantization, Select
+from trainer.compress.qat import QuantizedDense, insert_quantization
+from trainer.nn import Dense, Embedding, FeatureSelect, Network, Quantization
 
 
 def values(rng, n=100_000):
@@ -76,10 +76,12 @@ def test_what_is_always_the_same_has_a_byte(constant, method):
 
 def test_each_layer_is_calibrated_on_what_the_rounded_ones_before_it_make(rng):
     network = Network(
-        4, [Embedding([5], [2]), Select(np.array([0, 2, 4])), Dense(5, "relu"), Dense(2)], rng=rng
+        4,
+        [Embedding([5], [2]), FeatureSelect(np.array([0, 2, 4])), Dense(5, "relu"), Dense(2)],
+        rng=rng,
     )
     x = np.column_stack([rng.normal(size=(300, 3)), rng.integers(0, 5, 300)]).astype(np.float32)
-    rounds = rounding(network, [4, 8])
+    rounds = insert_quantization(network, [4, 8])
     calibrate(rounds, x, "min-max")
     first, second = (layer for layer in rounds.layers if isinstance(layer, QuantizedDense))
     vectors = network.layers[0].tables[0][x[:, 3].astype(int)]

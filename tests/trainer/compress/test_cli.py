@@ -18,8 +18,8 @@ from serving.bundle import (
 from tests.manifests import make_manifest
 from trainer.cli import main
 from trainer.cli.compress import _summarise
-from trainer.compress.compression_config import Goal
-from trainer.compress.run import Compressed
+from trainer.compress.compression_config import CompressionConfig
+from trainer.compress.run import CompressionResult
 
 QUICK = ("--epochs", 1, "--batch-size", 64)
 
@@ -75,7 +75,7 @@ def test_summary_a_drop_has_one_sign_and_one_word(capsys):
     )
     made = make_manifest({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
     bundle = SimpleNamespace(path=Path("models/made/2"), manifest=made)
-    _summarise(Compressed(bundle, found, {}, positive=1))
+    _summarise(CompressionResult(bundle, found, {}, positive=1))
     told = capsys.readouterr().out
     first, _, head, dense, int8, pruned, both, *rest = told.splitlines()
     assert first == "recall of 1 on the validation rows; it may drop by up to 0.02"
@@ -194,7 +194,7 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "refuted"]
     monkeypatch.setattr(
-        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+        "trainer.compress.variant_search.VariantSearch.holds", lambda _, t: t.name == "fp32"
     )
     done = trainer(
         "compress",
@@ -217,7 +217,7 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
 def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, monkeypatch):
     folder = copied("digits").path.parent
     monkeypatch.setattr(
-        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+        "trainer.compress.variant_search.VariantSearch.holds", lambda _, t: t.name == "fp32"
     )
     done = trainer("compress", folder, *QUICK, "--prune", 0.9, "--max-drop", 0)
     assert done.exit_code == 0, done.output
@@ -308,7 +308,7 @@ def test_a_wrong_question_ends_with_status_2_and_the_reason(arguments, message, 
 
 def test_every_choice_is_an_option_with_its_default(trainer):
     text = " ".join(trainer("compress", "--help").stdout.split())
-    for name, field in Goal.model_fields.items():
+    for name, field in CompressionConfig.model_fields.items():
         assert f"--{name.replace('_', '-')}" in text
         assert field.description
         assert " ".join(field.description.split())[:30] in text

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit, softmax
 from scipy.stats import entropy
 
-from trainer.compress.distill import Imitation, Questions, distill
+from trainer.compress.distill import DistillationLoss, DistillationRows, distill
 from trainer.nn import Dense, Embedding, Network
 from trainer.training.loop import Callback
 
@@ -29,13 +29,13 @@ def by_scipy(link, mine, theirs):
 @pytest.mark.parametrize("link, k", LINKS)
 def test_its_value_is_the_divergence_from_the_teacher(link, k, rng):
     mine, theirs = logits(rng, k=k)
-    assert Imitation(link).value(mine, theirs) == pytest.approx(by_scipy(link, mine, theirs))
+    assert DistillationLoss(link).value(mine, theirs) == pytest.approx(by_scipy(link, mine, theirs))
 
 
 @pytest.mark.parametrize("link, k", LINKS)
 def test_its_gradient_is_that_of_its_value(link, k, rng):
     mine, theirs = logits(rng, k=k)
-    out, loss, h = np.empty_like(mine), Imitation(link), 1e-5
+    out, loss, h = np.empty_like(mine), DistillationLoss(link), 1e-5
     loss.value_and_gradient(mine, theirs, out)
     for at in np.ndindex(mine.shape):
         step = np.zeros_like(mine)
@@ -47,7 +47,7 @@ def test_its_gradient_is_that_of_its_value(link, k, rng):
 @pytest.mark.parametrize("link, k", LINKS)
 def test_it_is_least_where_the_teacher_is(link, k, rng):
     mine, theirs = logits(rng, k=k)
-    loss, out = Imitation(link), np.ones_like(mine)
+    loss, out = DistillationLoss(link), np.ones_like(mine)
     assert loss.value_and_gradient(theirs, theirs, out) == 0
     np.testing.assert_array_equal(out, 0)
     assert loss.lowest(theirs, k) == 0
@@ -60,16 +60,16 @@ def test_logits_of_any_size_are_compared_in_float32(link, k):
     theirs = -mine
     theirs[:, 0] = 0
     out = np.empty_like(mine)
-    assert np.isfinite(Imitation(link).value_and_gradient(mine, theirs, out))
+    assert np.isfinite(DistillationLoss(link).value_and_gradient(mine, theirs, out))
     assert np.isfinite(out).all()
 
 
 def test_what_is_no_teachers_logits_is_refused(rng):
     mine, theirs = logits(rng)
     with pytest.raises(ValueError, match="expected floats of shape"):
-        Imitation("softmax").check_targets(np.arange(6), 4)
+        DistillationLoss("softmax").check_targets(np.arange(6), 4)
     with pytest.raises(ValueError, match="expected rows that count alike; got weights"):
-        Imitation("softmax").value(mine, theirs, np.ones(6))
+        DistillationLoss("softmax").value(mine, theirs, np.ones(6))
 
 
 def questions(rng, n=40, size=8, whole=1):
@@ -77,7 +77,7 @@ def questions(rng, n=40, size=8, whole=1):
     x = np.zeros((n, n + 1), np.float32)
     x[np.arange(n), np.arange(n)], x[:, n] = np.arange(1, n + 1), np.arange(n)
     teacher = Network(n + 1, [Dense(4, "relu"), Dense(3)], rng=np.random.default_rng(7))
-    return x, teacher, Questions(teacher, x, size, whole=whole)
+    return x, teacher, DistillationRows(teacher, x, size, whole=whole)
 
 
 def all_batches(source, seed, skip=0):
@@ -160,7 +160,7 @@ def test_a_smaller_network_learns_what_its_teacher_answers(link, k, rng):
 
     def learned(seed):
         student = Network(6, [Dense(12, "tanh"), Dense(k)], rng=np.random.default_rng(1))
-        before = Imitation(link).value(student.logits(x), teacher.logits(x))
+        before = DistillationLoss(link).value(student.logits(x), teacher.logits(x))
         watch = Count()
         distill(
             student,
@@ -175,7 +175,7 @@ def test_a_smaller_network_learns_what_its_teacher_answers(link, k, rng):
             callbacks=[watch],
         )
         assert watch.epochs == 15
-        assert Imitation(link).value(student.logits(x), teacher.logits(x)) < 0.2 * before
+        assert DistillationLoss(link).value(student.logits(x), teacher.logits(x)) < 0.2 * before
         return student.parameters
 
     np.testing.assert_array_equal(learned(0), learned(0))
@@ -188,7 +188,7 @@ def test_categories_that_are_looked_up_stay_whole_while_it_learns(rng):
     student = teacher.astype(np.float32)
     student.parameters[...] += rng.normal(0, 0.1, student.n_parameters)
     x = np.column_stack([rng.normal(size=(200, 3)), rng.integers(0, 5, 200)]).astype(np.float32)
-    before = Imitation("softmax").value(student.logits(x), teacher.logits(x))
+    before = DistillationLoss("softmax").value(student.logits(x), teacher.logits(x))
     distill(
         student,
         teacher,
@@ -200,7 +200,7 @@ def test_categories_that_are_looked_up_stay_whole_while_it_learns(rng):
         whole=1,
         rng=rng,
     )
-    assert Imitation("softmax").value(student.logits(x), teacher.logits(x)) < 0.3 * before
+    assert DistillationLoss("softmax").value(student.logits(x), teacher.logits(x)) < 0.3 * before
 
 
 def test_the_teacher_sees_what_its_pupil_does_not(rng):
@@ -211,7 +211,7 @@ def test_the_teacher_sees_what_its_pupil_does_not(rng):
 
     x = rng.uniform(1, 2, (400, 10)).astype(np.float32)
     teacher = Teacher()
-    source = Questions(teacher, x, 400, whole=2, silenced=0.3)
+    source = DistillationRows(teacher, x, 400, whole=2, silenced=0.3)
     ((seen, _, _),) = source.epoch(rng)
     assert (teacher.saw >= 1).all()
     silent = seen == 0

@@ -6,10 +6,10 @@ import pytest
 
 from serving.runtime import GraphSession
 from trainer.compress.calibrate import calibrate
-from trainer.compress.fold_scaling import without_scaling
-from trainer.compress.int8_overflow import overflows_with_8_bits
-from trainer.compress.qat import rounding, whole_numbers
-from trainer.compress.to_dense import assembled
+from trainer.compress.fold_scaling import fold_scaling
+from trainer.compress.int8_overflow import has_int8_overflow
+from trainer.compress.qat import insert_quantization, quantize_weights
+from trainer.compress.to_dense import build_dense_network
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
@@ -60,7 +60,7 @@ def operators(model):
 
 def looking_at(network, columns):
     first, second = network.layers
-    return assembled(
+    return build_dense_network(
         PIXELS,
         None,
         columns,
@@ -69,10 +69,10 @@ def looking_at(network, columns):
 
 
 def in_bytes(model, records):
-    bits = 7 if overflows_with_8_bits() else 8  # what ONNX Runtime answers rightly here
-    rounds = rounding(model.network, [bits, bits])
+    bits = 7 if has_int8_overflow() else 8  # what ONNX Runtime answers rightly here
+    rounds = insert_quantization(model.network, [bits, bits])
     calibrate(rounds, model.encoder.transform(records), "min-max")
-    return replace(model, network=whole_numbers(rounds))
+    return replace(model, network=quantize_weights(rounds))
 
 
 @pytest.mark.parametrize("columns", [None, np.array([1, 4, 5, 19])], ids=["all", "some"])
@@ -82,7 +82,7 @@ def test_one_scale_without_an_offset_goes_into_the_weights(columns, rng):
         model = replace(model, network=looking_at(model.network, columns))
     assert {"Sub", "Div"} <= operators(model)
     before = model.network.parameters.copy()
-    found = without_scaling(model)
+    found = fold_scaling(model)
     assert not {"Sub", "Div"} & operators(found)
     np.testing.assert_allclose(found.logits(records), model.logits(records), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(model.network.parameters, before)
@@ -99,7 +99,7 @@ def test_of_whole_numbers_it_goes_into_the_step_of_the_bytes(columns, rng):
     if columns is not None:
         model = replace(model, network=looking_at(model.network, columns))
     model = in_bytes(model, records)
-    found = without_scaling(model)
+    found = fold_scaling(model)
     assert not {"Sub", "Div"} & operators(found)
     for ours, theirs in zip(
         found.network.layers[-2:], model.network.layers[-2:], strict=True
@@ -120,12 +120,12 @@ def test_columns_of_different_scales_keep_them_though_none_has_an_offset(rng):
     scale[3] *= 2
     numbers = replace(numbers, scaler=replace(scaler, scale=scale))
     model = replace(model, encoder=replace(model.encoder, numbers=numbers))
-    assert without_scaling(model) is model
+    assert fold_scaling(model) is model
 
 
 def test_gaps_that_are_flagged_keep_their_scaling(rng):
     model, _ = a_model(rng, gaps=True)
-    assert without_scaling(model) is model
+    assert fold_scaling(model) is model
 
 
 NUMBERS = tuple(Column(f"p{place}") for place in range(PIXELS))
@@ -145,4 +145,4 @@ NUMBERS = tuple(Column(f"p{place}") for place in range(PIXELS))
 )
 def test_other_scalings_and_columns_stay_as_they_are(choices, rng):
     model, _ = a_model(rng, **choices)
-    assert without_scaling(model) is model
+    assert fold_scaling(model) is model

@@ -7,8 +7,8 @@ import pytest
 
 from serving.bundle import Bundle, BundleError
 from tests.variants import compute_sha256
-from trainer.compress.load_trained import DENSE, reopen
-from trainer.compress.to_dense import dense_layers, plain
+from trainer.compress.load_trained import DENSE, load_trained
+from trainer.compress.to_dense import dense_layers, to_dense
 from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.export.graph import build_graph
@@ -40,7 +40,7 @@ def write_words(path, columns, rng, n=150):
 def same_model(opened, trained):
     """Whether it is the model that was trained: number by number, and in what it answers."""
     mine, theirs = opened.model, trained.model
-    wanted = plain(theirs.network)
+    wanted = to_dense(theirs.network)
     np.testing.assert_array_equal(mine.network.parameters, wanted.parameters)
     assert [layer.activation.name for layer in dense_layers(mine.network)] == [
         layer.activation.name for layer in dense_layers(wanted)
@@ -84,7 +84,7 @@ def test_threshold_and_temperature_are_those_that_were_chosen(reopened):
 )
 def test_whatever_it_was_trained_with_it_comes_back(data, choices, tmp_path):
     bundle, trained = fit(Config(data=data, models=tmp_path, **(QUICK | choices)))
-    assert same_model(reopen(bundle), trained)
+    assert same_model(load_trained(bundle), trained)
 
 
 @pytest.mark.parametrize("write", [write_numbers, write_words])
@@ -92,7 +92,7 @@ def test_whatever_it_was_trained_with_it_comes_back(data, choices, tmp_path):
 def test_columns_may_have_the_names_of_weights(columns, write, tmp_path, rng):
     data = write(tmp_path / "t.csv", columns, rng)
     bundle, trained = fit(Config(data=data, models=tmp_path / "m", one_hot=3, **QUICK))
-    assert same_model(reopen(bundle), trained)
+    assert same_model(load_trained(bundle), trained)
 
 
 @pytest.fixture
@@ -108,12 +108,12 @@ def a_file(tmp_path, rng, monkeypatch):
 
 def test_from_another_folder_the_data_have_to_be_named(a_file, tmp_path, monkeypatch):
     data, bundle, trained = a_file
-    assert same_model(reopen(bundle), trained)
+    assert same_model(load_trained(bundle), trained)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"t\.csv.*--data"):
-        reopen(bundle)
-    assert same_model(reopen(bundle, str(data)), trained)
+        load_trained(bundle)
+    assert same_model(load_trained(bundle, str(data)), trained)
 
 
 def test_other_data_are_refused(a_file):
@@ -124,16 +124,16 @@ def test_other_data_are_refused(a_file):
         with pytest.raises(
             BundleError, match=r"data it was trained on.*others from t\.csv; .*--data"
         ):
-            reopen(bundle)
+            load_trained(bundle)
     data.write_text(text.replace("pos", "pro", 1))  # which cannot even be trained on
     with pytest.raises(DataError, match=r"data it was trained on, .*; .* fewer of pro; .*--data"):
-        reopen(bundle)
+        load_trained(bundle)
 
 
 def test_data_of_another_kind_are_refused(a_file):
     _, bundle, _ = a_file
     with pytest.raises(BundleError, match="got others from iris"):
-        reopen(bundle, "iris")
+        load_trained(bundle, "iris")
 
 
 def changed(bundle, folder, change):
@@ -169,14 +169,14 @@ def of_another_shape(proto):
 def test_a_graph_of_another_make_is_refused(change, made, tmp_path):
     bundle = changed(made("iris").bundle, tmp_path, change)
     with pytest.raises(BundleError, match="this version of forwardpass makes.*train the model ag"):
-        reopen(bundle)
+        load_trained(bundle)
 
 
 def test_a_graph_that_is_damaged_is_refused(copied):
     bundle = copied("iris")
     (bundle.path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(BundleError, match=r"model\.onnx was altered after export"):
-        reopen(bundle)
+        load_trained(bundle)
 
 
 def test_choices_that_no_one_knows_are_refused(copied):
@@ -185,7 +185,7 @@ def test_choices_that_no_one_knows_are_refused(copied):
     told = training.model_copy(update={"config": training.config | {"colour": "red"}})
     other = replace(bundle, manifest=bundle.manifest.model_copy(update={"training": told}))
     with pytest.raises(BundleError, match="expected the choices of a training run.*colour"):
-        reopen(other)
+        load_trained(other)
 
 
 def test_a_bundle_without_what_was_trained_is_refused(copied):
@@ -193,10 +193,10 @@ def test_a_bundle_without_what_was_trained_is_refused(copied):
     variants = {"int8": bundle.manifest.variants["fp32"]}
     other = replace(bundle, manifest=bundle.manifest.model_copy(update={"variants": variants}))
     with pytest.raises(BundleError, match="expected a variant fp32, as it was trained; got int8"):
-        reopen(other)
+        load_trained(other)
 
 
 def test_a_graph_that_is_none_is_refused(copied, monkeypatch):
     monkeypatch.setattr(Bundle, "read_graph", lambda *_: b"no graph at all")
     with pytest.raises(BundleError, match="expected an ONNX graph in fp32; .*; train the model"):
-        reopen(copied("iris"))
+        load_trained(copied("iris"))

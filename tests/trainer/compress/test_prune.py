@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from serving.runtime import GraphSession
-from trainer.compress.prune import importances, prune, without_idle
-from trainer.compress.to_dense import assembled, dense_layers, plain
+from trainer.compress.prune import compute_importances, prune, remove_idle_units
+from trainer.compress.to_dense import build_dense_network, dense_layers, to_dense
 from trainer.config import Config
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity
 from trainer.export.selftest_rows import synthetic_records
@@ -20,18 +20,18 @@ from trainer.nn import (
     Dense,
     Dropout,
     Embedding,
+    FeatureSelect,
     Identity,
     LeakyReLU,
     MeanSquaredError,
     Network,
     ReLU,
-    Select,
     Sigmoid,
     Tanh,
 )
-from trainer.training.batches import Rows
-from trainer.training.loop import Run
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import TrainingRun
+from trainer.training.update import UpdateRule
 
 CLASSES = CategoricalCrossEntropy()
 
@@ -50,7 +50,7 @@ def drawn(n_inputs, widths, activation, rng, *, lookup=None, columns=None):
         )
         for i, (n_in, n_out) in enumerate(zip(sizes, widths, strict=False), start=1)
     ]
-    return assembled(n_inputs, lookup, columns, parts)
+    return build_dense_network(n_inputs, lookup, columns, parts)
 
 
 def widths(network):
@@ -64,7 +64,7 @@ def size(network):
 
 def columns(network):
     """The inputs of the first dense layer, as places in what it could look at."""
-    select = next((layer for layer in network.layers if isinstance(layer, Select)), None)
+    select = next((layer for layer in network.layers if isinstance(layer, FeatureSelect)), None)
     return list(range(dense_layers(network)[0].n_in)) if select is None else list(select.columns)
 
 
@@ -77,7 +77,7 @@ def normal(rng, n, width):
 
 def test_a_network_with_nothing_idle_stays(rng):
     network = drawn(6, [9, 7, 3], Tanh, rng)
-    found = without_idle(network, normal(rng, 300, 6))
+    found = remove_idle_units(network, normal(rng, 300, 6))
     assert widths(found) == [6, 9, 7, 3]
     np.testing.assert_array_equal(found.parameters, network.parameters)
 
@@ -97,7 +97,7 @@ def test_planted_idle_inputs_and_units_are_exactly_what_goes(activation, rng):
     first.W[:, 6], first.b[6] = first.W[:, 1], first.b[1]  # unit 1 again
     factor = 3 if activation in (ReLU, LeakyReLU, Identity) else 1
     second.W[:, 5], second.b[5] = factor * second.W[:, 0], factor * second.b[0]
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert columns(found) == [1, 2, 3, 5]
     left = dense_layers(found)
     np.testing.assert_array_equal(left[0].W, first.W[np.ix_([1, 2, 3, 5], [0, 1, 4, 5, 7, 8])])
@@ -111,7 +111,7 @@ def test_a_unit_that_mirrors_another_is_one_with_it(activation, rng):
     network = drawn(5, [6, 2], activation, rng)
     first = dense_layers(network)[0]
     first.W[:, 4], first.b[4] = -first.W[:, 1], -first.b[1]
-    found = without_idle(network, normal(rng, 300, 5))
+    found = remove_idle_units(network, normal(rng, 300, 5))
     assert widths(found) == [5, 5, 2]
     rows = normal(rng, 50, 5)
     np.testing.assert_allclose(found.logits(rows), network.logits(rows), atol=1e-5)
@@ -122,7 +122,7 @@ def test_a_unit_with_other_outputs_is_no_duplicate(activation, factor, rng):
     network = drawn(5, [6, 2], activation, rng)
     first = dense_layers(network)[0]
     first.W[:, 4], first.b[4] = factor * first.W[:, 1], factor * first.b[1]
-    assert widths(without_idle(network, normal(rng, 300, 5))) == [5, 6, 2]
+    assert widths(remove_idle_units(network, normal(rng, 300, 5))) == [5, 6, 2]
 
 
 def test_duplicates_of_duplicates_are_one_unit(rng):
@@ -130,7 +130,7 @@ def test_duplicates_of_duplicates_are_one_unit(rng):
     first = dense_layers(network)[0]
     for place, factor in ((3, 2), (5, 0.5), (7, 7)):
         first.W[:, place], first.b[place] = factor * first.W[:, 2], factor * first.b[2]
-    found = without_idle(network, normal(rng, 300, 5))
+    found = remove_idle_units(network, normal(rng, 300, 5))
     assert widths(found) == [5, 5, 2]
     rows = normal(rng, 50, 5)
     np.testing.assert_allclose(found.logits(rows), network.logits(rows), atol=1e-5)
@@ -141,7 +141,7 @@ def test_almost_alike_is_not_alike(rng):
     first = dense_layers(network)[0]
     first.W[:, 4], first.b[4] = first.W[:, 1], first.b[1]
     first.W[0, 4] += 1e-3
-    assert widths(without_idle(network, normal(rng, 300, 5))) == [5, 6, 2]
+    assert widths(remove_idle_units(network, normal(rng, 300, 5))) == [5, 6, 2]
 
 
 def test_what_is_alike_to_a_follower_only_stays(rng):
@@ -150,7 +150,7 @@ def test_what_is_alike_to_a_follower_only_stays(rng):
     first.W[:, 0] = [1, 0, 0, 0, 0]
     for unit, apart in ((2, 3e-6), (4, 6e-6)):  # 4e-6 is alike: 0 and 2 are, 2 and 4, not 0 and 4
         first.W[:, unit] = [1, apart, 0, 0, 0]
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert widths(found) == [5, 5, 2]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-4)
 
@@ -159,7 +159,7 @@ def test_what_only_rounding_moves_is_constant(rng):
     network = drawn(5, [6, 2], Tanh, rng)
     x = normal(rng, 300, 5)
     x[:, 3] = np.nextafter(np.float32(1), rng.integers(0, 3, size=300), dtype=np.float32)
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert columns(found) == [0, 1, 2, 4]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
@@ -170,7 +170,7 @@ def test_a_constant_unit_follows_none_whatever_its_rounding_says(rng):
     first.W[...], first.b[...] = [[1, 0.1]], [0, 1e6]  # float32 knows 1/16ths there
     x = rng.integers(0, 3, size=(60, 1)).astype(np.float32)
     assert np.ptp(first.forward(x, training=False)[:, 1]) > 0.1
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert widths(found) == [1, 1, 2]
     np.testing.assert_array_equal(dense_layers(found)[1].W[0], last.W[0])
 
@@ -179,13 +179,13 @@ def test_inputs_that_say_the_same_both_stay(rng):
     network = drawn(5, [6, 2], Tanh, rng)
     x = normal(rng, 300, 5)
     x[:, 3] = x[:, 1]
-    assert widths(without_idle(network, x)) == [5, 6, 2]
+    assert widths(remove_idle_units(network, x)) == [5, 6, 2]
 
 
 def test_one_unit_and_one_input_remain_where_all_are_idle(rng):
     network = drawn(4, [5, 6, 3], ReLU, rng)
     x = np.tile(normal(rng, 1, 4), (20, 1))
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert widths(found) == [1, 1, 1, 3]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
@@ -194,7 +194,7 @@ def test_a_network_without_hidden_layers_loses_idle_inputs_only(rng):
     network = drawn(4, [2], Tanh, rng)
     x = normal(rng, 30, 4)
     x[:, 2] = 7
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert columns(found) == [0, 1, 3]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
@@ -203,7 +203,7 @@ def test_a_selection_is_narrowed(rng):
     network = drawn(6, [5, 2], Tanh, rng, columns=np.array([0, 2, 3, 5]))
     x = normal(rng, 30, 6)
     x[:, 3] = 1
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert columns(found) == [0, 2, 5]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
@@ -232,7 +232,7 @@ def taken_apart(network):
 def test_importances_are_those_of_finite_differences_and_of_the_formula(rng):
     network = drawn(6, [5, 4, 3], Tanh, rng)
     x, y = normal(rng, 40, 6), rng.integers(0, 3, 40)
-    found, parts, h = importances(network, x, y, CLASSES), taken_apart(network), 1e-5
+    found, parts, h = compute_importances(network, x, y, CLASSES), taken_apart(network), 1e-5
     for level, (magnitude, taylor) in enumerate(zip(*found, strict=True)):
         a = forward(parts[:level], x.astype(float))
         moved = np.zeros(a.shape[1])
@@ -254,7 +254,7 @@ def test_importances_are_those_of_finite_differences_and_of_the_formula(rng):
 def taught():
     """Digits, and a network that knows them."""
     rng = np.random.default_rng(0)
-    table = load("digits")
+    table = load_table("digits")
     config = Config(data="digits", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
     everything = np.arange(len(table))
     model = Model.untrained(
@@ -266,19 +266,29 @@ def taught():
         encoding=config.feature_encoding(),
     )
     rows = model.rows(table, everything)
-    known = Rows(rows.features[:1200], rows.targets[:1200])
-    Run(model.network, model.loss, config.update(), known, epochs=15, batch_size=64, rng=rng).go()
-    return table, replace(model, network=plain(model.network)), rows
+    known = TrainingRows(rows.features[:1200], rows.targets[:1200])
+    TrainingRun(
+        model.network, model.loss, config.update(), known, epochs=15, batch_size=64, rng=rng
+    ).run()
+    return table, replace(model, network=to_dense(model.network)), rows
 
 
 def test_importances_rank_as_removals_do(taught, rng):
     x, y = taught[2].features, taught[2].targets
     network = Network(64, [Dense(24, "relu"), Dense(12, "relu"), Dense(10)], rng=rng)
-    Run(network, CLASSES, Update(Adam(0.005)), Rows(x, y), epochs=10, batch_size=64, rng=rng).go()
-    network = without_idle(network, x)
+    TrainingRun(
+        network,
+        CLASSES,
+        UpdateRule(Adam(0.005)),
+        TrainingRows(x, y),
+        epochs=10,
+        batch_size=64,
+        rng=rng,
+    ).run()
+    network = remove_idle_units(network, x)
     parts, inputs = taken_apart(network), x[:, columns(network)].astype(float)
     before = row_losses(forward(parts, inputs), y).mean()
-    for level, scores in enumerate(zip(*importances(network, x, y, CLASSES), strict=True)):
+    for level, scores in enumerate(zip(*compute_importances(network, x, y, CLASSES), strict=True)):
         a = forward(parts[:level], inputs)
         growth = []
         for unit in range(a.shape[1]):
@@ -294,7 +304,9 @@ def test_other_losses_have_importances(loss, rng):
     network = drawn(6, [5, 3], Tanh, rng)
     x = normal(rng, 40, 6)
     targets = (rng.random((40, 3)) > 0.5).astype(np.float32)
-    for level in (level for kind in importances(network, x, targets, loss) for level in kind):
+    for level in (
+        level for kind in compute_importances(network, x, targets, loss) for level in kind
+    ):
         assert np.isfinite(level).all()
         assert (level > 0).all()
 
@@ -320,12 +332,12 @@ def test_the_estimate_that_leads_to_the_lower_loss_decides(wrong, taught, monkey
     x, y = rows.features, rows.targets
 
     def one_misled(*arguments):
-        found = importances(*arguments)
+        found = compute_importances(*arguments)
         # the most important are the first to go
         return found._replace(**{wrong: [1 / (level + 1e-9) for level in getattr(found, wrong)]})
 
     before = CLASSES.value(prune(model.network, x, y, CLASSES, parameters=3000).logits(x), y)
-    monkeypatch.setattr("trainer.compress.prune.importances", one_misled)
+    monkeypatch.setattr("trainer.compress.prune.compute_importances", one_misled)
     found = prune(model.network, x, y, CLASSES, parameters=3000)
     assert CLASSES.value(found.logits(x), y) < 3 * before
 
@@ -449,7 +461,7 @@ def test_a_category_that_says_nothing_goes_and_its_table_stays(rng):
         table[...] = rng.normal(size=table.shape)
     x = normal(rng, 200, 5)
     x[:, 3], x[:, 4] = rng.integers(0, 4, size=200), 2  # the last is always the same
-    found = without_idle(network, x)
+    found = remove_idle_units(network, x)
     assert columns(found) == [0, 1, 2, 3, 4, 5]
     assert found.layers[0].sizes == [4, 3]
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
@@ -463,17 +475,17 @@ def test_networks_that_are_not_plain_are_refused(rng):
 
 def test_a_pruned_network_learns_on(taught):
     _, model, rows = taught
-    known = Rows(rows.features[:1200], rows.targets[:1200])
+    known = TrainingRows(rows.features[:1200], rows.targets[:1200])
     found = prune(model.network, known.features, known.targets, CLASSES, parameters=2000)
-    history = Run(
+    history = TrainingRun(
         found,
         CLASSES,
-        Update(Adam(0.005)),
+        UpdateRule(Adam(0.005)),
         known,
         epochs=5,
         batch_size=64,
         rng=np.random.default_rng(1),
-    ).go()
+    ).run()
     right = np.mean(found.logits(rows.features[1200:]).argmax(axis=1) == rows.targets[1200:])
     assert history[-1].train_loss < 0.1
     assert right > 0.88
@@ -482,7 +494,7 @@ def test_a_pruned_network_learns_on(taught):
 def test_a_pruned_network_is_exported_proves_itself_and_is_smaller(taught, rng):
     table, model, rows = taught
     network = prune(model.network, rows.features, rows.targets, CLASSES, parameters=3000)
-    assert isinstance(network.layers[0], Select)
+    assert isinstance(network.layers[0], FeatureSelect)
     small = replace(model, network=network)
     graph = build_graph(small)
     records = table.records.take(np.arange(300))

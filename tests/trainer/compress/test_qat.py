@@ -9,13 +9,21 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from trainer.compress.calibrate import calibrate
-from trainer.compress.distill import Imitation, distill
-from trainer.compress.qat import CUTS, FLOAT, QuantizedDense, rounding, whole_numbers
-from trainer.compress.quantize import quantized
-from trainer.compress.to_dense import plain
+from trainer.compress.distill import DistillationLoss, distill
+from trainer.compress.qat import CUTS, FLOAT, QuantizedDense, insert_quantization, quantize_weights
+from trainer.compress.quantize import quantize_network
+from trainer.compress.to_dense import to_dense
 from trainer.export.graph import build_graph
 from trainer.model import Model
-from trainer.nn import BatchNorm, Dense, Embedding, IntegerDense, MeanSquaredError, Network, Select
+from trainer.nn import (
+    BatchNorm,
+    Dense,
+    Embedding,
+    FeatureSelect,
+    IntegerDense,
+    MeanSquaredError,
+    Network,
+)
 
 BENDS = {
     "identity": lambda z: z,
@@ -68,7 +76,7 @@ def slow_rounding(layer):
 @pytest.mark.parametrize("activation", BENDS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
 def test_it_answers_as_a_slow_rounding_in_python_does(bits, activation, rng):
-    network = rounding(a_network(rng, activation=activation), [bits, 8])
+    network = insert_quantization(a_network(rng, activation=activation), [bits, 8])
     x = rows(rng)
     set_ranges(network, x, 0.7)  # so that some inputs are cut off
     values = x.astype(np.float64)
@@ -83,7 +91,7 @@ def test_it_answers_as_a_slow_rounding_in_python_does(bits, activation, rng):
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
 def test_rounding_is_that_of_the_standard(bits, rng):
-    network = rounding(a_network(rng, widths=(6, 3)), [bits])
+    network = insert_quantization(a_network(rng, widths=(6, 3)), [bits])
     x, (layer,) = rows(rng), network.layers
     layer.range[...] = -1.3, 0.9
     source, most = layer.source, 2 ** (bits - 1) - 1
@@ -119,7 +127,7 @@ def test_rounding_is_that_of_the_standard(bits, rng):
 def test_gradients_are_those_of_a_network_without_rounding_at_that_point(bits, activation, rng):
     # Whatever rounding added is a constant; what was cut off does not move at all.
     network = a_network(rng, activation=activation, widths=(20, 8, 3))
-    network = rounding(network, [min(bits, 8), bits]).astype(np.float64)
+    network = insert_quantization(network, [min(bits, 8), bits]).astype(np.float64)
     x, targets = rng.normal(size=(40, 20)), rng.normal(size=(40, 3))
     set_ranges(network, x, 0.6)
     network.loss_and_gradients(x, targets, MeanSquaredError())
@@ -156,7 +164,7 @@ def test_gradients_are_those_of_a_network_without_rounding_at_that_point(bits, a
 
 
 def test_what_is_cut_off_has_no_slope_and_what_has_a_byte_has_one(rng):
-    network = rounding(a_network(rng, widths=(1, 2)), [8])
+    network = insert_quantization(a_network(rng, widths=(1, 2)), [8])
     (layer,) = network.layers
     for low, high, x, there in [
         (-1, 1, [-1.5, -0.9, 0, 0.9, 1.5], [0, 1, 1, 1, 0]),
@@ -184,7 +192,7 @@ def test_ranges_follow_the_batches(rng):
 
 
 def test_cuts_are_where_the_squared_error_is_least(rng):
-    network = rounding(a_network(rng, widths=(40, 12, 3)), [4, 8])
+    network = insert_quantization(a_network(rng, widths=(40, 12, 3)), [4, 8])
     first, second = network.layers
     for unit in range(12):
         w = first.W[:, unit].astype(np.float64)
@@ -198,7 +206,7 @@ def test_cuts_are_where_the_squared_error_is_least(rng):
 
 
 def test_cuts_are_looked_for_again_as_weights_learn(rng):
-    network = rounding(a_network(rng, widths=(40, 12)), [4])
+    network = insert_quantization(a_network(rng, widths=(40, 12)), [4])
     (layer,) = network.layers
     layer.cuts[...] = 0.5
     x = rows(rng, width=40)
@@ -210,23 +218,23 @@ def test_cuts_are_looked_for_again_as_weights_learn(rng):
 
 
 def test_a_unit_without_weights_and_a_layer_without_inputs_are_answered(rng):
-    network = rounding(a_network(rng), [4, 8])
+    network = insert_quantization(a_network(rng), [4, 8])
     network.layers[0].W[:, 2] = 0
     x = np.zeros((5, 6), np.float32)
     set_ranges(network, x)
-    for made in (network, whole_numbers(network)):
+    for made in (network, quantize_weights(network)):
         assert np.isfinite(made.logits(x)).all()
     assert not network.layers[0].whole_weights()[:, 2].any()
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
 def test_one_layer_in_whole_numbers_is_the_same_but_for_its_biases_rounding(bits, rng):
-    network = rounding(a_network(rng, widths=(6, 5)), [bits])
+    network = insert_quantization(a_network(rng, widths=(6, 5)), [bits])
     x, (layer,) = rows(rng, 300), network.layers
     set_ranges(network, x, 0.8)
-    (whole,) = whole_numbers(network).layers
+    (whole,) = quantize_weights(network).layers
     assert isinstance(whole, IntegerDense)
-    delta = np.abs(whole_numbers(network).logits(x) - network.logits(x))
+    delta = np.abs(quantize_weights(network).logits(x) - network.logits(x))
     step = float(layer.source.scale) * layer.scales()
     assert (delta <= 0.5 * step + 1e-5).all()
     np.testing.assert_array_equal(whole.scales, layer.scales())
@@ -237,10 +245,10 @@ def test_one_layer_in_whole_numbers_is_the_same_but_for_its_biases_rounding(bits
 @pytest.mark.parametrize("activation", ["relu", "tanh", "swish"])
 @pytest.mark.parametrize("last", [8, FLOAT])
 def test_layers_in_whole_numbers_are_the_same_within_a_byte(last, activation, rng):
-    network = rounding(a_network(rng, activation=activation), [8, last])
+    network = insert_quantization(a_network(rng, activation=activation), [8, last])
     x, (_, second) = rows(rng, 300), network.layers
     set_ranges(network, x)
-    whole = whole_numbers(network)
+    whole = quantize_weights(network)
     assert [type(layer) for layer in whole.layers] == [
         IntegerDense,
         Dense if last == FLOAT else IntegerDense,
@@ -266,9 +274,9 @@ def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, activat
     layers = [*(Dense(7, activation) for activation in activations), Dense(3)]
     network = Network(6, layers, rng=rng)
     network.parameters[...] = rng.normal(0, 0.5, network.n_parameters)
-    rounds, x = rounding(network, bits), rows(rng, 200)
+    rounds, x = insert_quantization(network, bits), rows(rng, 200)
     calibrate(rounds, x, "min-max")
-    whole = whole_numbers(rounds)
+    whole = quantize_weights(rounds)
     delta = np.abs(whole.logits(x) - rounds.logits(x))
     assert np.median(delta) < 2e-3 * np.abs(rounds.logits(x)).max()
     assert [isinstance(layer, IntegerDense) for layer in whole.layers] == [b != FLOAT for b in bits]
@@ -280,13 +288,15 @@ def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, activat
 
 def test_what_is_not_dense_stays(rng):
     network = Network(
-        4, [Embedding([5], [2]), Select(np.array([0, 2, 4])), Dense(3, "relu"), Dense(2)], rng=rng
+        4,
+        [Embedding([5], [2]), FeatureSelect(np.array([0, 2, 4])), Dense(3, "relu"), Dense(2)],
+        rng=rng,
     )
     network.parameters[...] = rng.normal(size=network.n_parameters)
-    rounds = rounding(network, [8, 8])
+    rounds = insert_quantization(network, [8, 8])
     x = np.column_stack([rows(rng, 60, 3), rng.integers(0, 5, 60)]).astype(np.float32)
     calibrate(rounds, x, "min-max")
-    whole = whole_numbers(rounds)
+    whole = quantize_weights(rounds)
     np.testing.assert_array_equal(whole.layers[0].tables[0], network.layers[0].tables[0])
     np.testing.assert_array_equal(whole.layers[1].columns, [0, 2, 4])
     for made in (rounds, whole):
@@ -298,19 +308,19 @@ def test_batch_normalisation_is_part_of_the_weights_before_they_are_rounded(rng)
     for layer in network.layers:
         for array in layer.state().values():
             array[...] = rng.uniform(0.5, 2, size=array.shape)
-    rounds, x = rounding(plain(network), [8, 8]), rows(rng, 200)
+    rounds, x = insert_quantization(to_dense(network), [8, 8]), rows(rng, 200)
     calibrate(rounds, x, "min-max")
     largest = np.abs(network.logits(x)).max()
-    assert np.abs(whole_numbers(rounds).logits(x) - network.logits(x)).max() < 0.03 * largest
+    assert np.abs(quantize_weights(rounds).logits(x) - network.logits(x)).max() < 0.03 * largest
 
 
 def test_copies_and_snapshots_keep_ranges_and_cuts(rng):
-    network = rounding(a_network(rng), [4, 8])
+    network = insert_quantization(a_network(rng), [4, 8])
     x = rows(rng)
     set_ranges(network, x, 0.9)
     expected, before = network.logits(x), network.snapshot()
     copies = [network.astype(np.float32), copy.deepcopy(network)]
-    fresh = rounding(a_network(np.random.default_rng(9)), [4, 8])
+    fresh = insert_quantization(a_network(np.random.default_rng(9)), [4, 8])
     fresh.restore(before)
     network.training_loss(100 * x, np.zeros((50, 3), np.float32), MeanSquaredError())
     network.layers[0].cuts[...] = 0.4
@@ -326,10 +336,10 @@ def few_bits(reopened):
     """Digits in 4 bits: the network that rounds, before and after it learned with its rounding."""
     opened = reopened("digits")
     model, rows = opened.model, opened.model.rows(opened.table, opened.parts.train)
-    before = quantized(
+    before = quantize_network(
         model.network,
         rows.features,
-        lambda network: Imitation("softmax").value(
+        lambda network: DistillationLoss("softmax").value(
             network.logits(rows.features), model.network.logits(rows.features)
         ),
         bits=4,
@@ -355,8 +365,8 @@ def test_who_learns_with_4_bits_answers_better_with_4_bits(few_bits, reopened):
     teacher = opened.model.network.logits(held_out.features)
     off, right = [], []
     for network in few_bits:
-        logits = whole_numbers(network).logits(held_out.features)
-        off.append(Imitation("softmax").value(logits, teacher))
+        logits = quantize_weights(network).logits(held_out.features)
+        off.append(DistillationLoss("softmax").value(logits, teacher))
         right.append(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
     assert off[1] < 0.6 * off[0]
     assert right[1] > right[0]
@@ -364,7 +374,7 @@ def test_who_learns_with_4_bits_answers_better_with_4_bits(few_bits, reopened):
 
 def test_the_file_has_the_very_scales_that_were_learned_with(few_bits, reopened):
     network = few_bits[1]
-    made = Model(**{**vars(reopened("digits").model), "network": whole_numbers(network)})
+    made = Model(**{**vars(reopened("digits").model), "network": quantize_weights(network)})
     graph = onnx.load_from_string(build_graph(made)).graph
     constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
@@ -392,8 +402,8 @@ def test_a_bias_is_kept_however_small_the_weights_are(size, rng):
     network = Network(3, [Dense(2)], rng=rng)
     network.layers[0].W[...] = size * np.array([[1, -1], [0.5, 0.25], [0, 1]])
     network.layers[0].b[...] = [5, -7]
-    rounds = rounding(network, [8])
+    rounds = insert_quantization(network, [8])
     x = rng.normal(size=(50, 3)).astype(np.float32)
     calibrate(rounds, x, "min-max")
-    found, wanted = whole_numbers(rounds).logits(x), network.logits(x)
+    found, wanted = quantize_weights(rounds).logits(x), network.logits(x)
     np.testing.assert_allclose(found, wanted, atol=0.05 * size + 1e-6)

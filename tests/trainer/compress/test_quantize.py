@@ -3,8 +3,8 @@ import pytest
 
 from trainer.compress import quantize
 from trainer.compress.calibrate import CALIBRATIONS, calibrate
-from trainer.compress.qat import FLOAT, QuantizedDense, rounding, whole_numbers
-from trainer.compress.quantize import quantized
+from trainer.compress.qat import FLOAT, QuantizedDense, insert_quantization, quantize_weights
+from trainer.compress.quantize import quantize_network
 from trainer.nn import Dense, IntegerDense, Network
 
 
@@ -32,14 +32,14 @@ def test_what_it_returns_is_the_best_of_every_calibration(rng):
     score, scores = off(network, x), {}
     for last in (8, FLOAT):
         for method in CALIBRATIONS:
-            rounds = rounding(network, [8, 8, last])
+            rounds = insert_quantization(network, [8, 8, last])
             calibrate(rounds, x, method)
-            scores[method, last] = score(whole_numbers(rounds)) * (1.01 if last == FLOAT else 1)
+            scores[method, last] = score(quantize_weights(rounds)) * (1.01 if last == FLOAT else 1)
     assert len(set(scores.values())) == 6
-    found = quantized(network, x, score, bits=8)
+    found = quantize_network(network, x, score, bits=8)
     best = min(scores, key=scores.__getitem__)
     assert bits_of(found) == [8, 8, best[1]]
-    reached = score(whole_numbers(found)) * (1.01 if best[1] == FLOAT else 1)
+    reached = score(quantize_weights(found)) * (1.01 if best[1] == FLOAT else 1)
     assert reached == pytest.approx(scores[best])
 
 
@@ -51,15 +51,17 @@ def test_a_last_layer_in_floats_has_to_be_worth_it(saved, last, rng):
         in_floats = isinstance(whole.layers[-1], Dense)
         return 2 - 0.02 * saved * in_floats
 
-    assert bits_of(quantized(network, x, score, bits=8))[-1] == last
+    assert bits_of(quantize_network(network, x, score, bits=8))[-1] == last
 
 
 @pytest.mark.parametrize("bits, last", [(4, 7), (7, 7), (8, 8)])
 def test_the_last_layer_has_7_bits_at_least(bits, last, rng):
     network, x = a_network(rng), rows(rng)
-    found = quantized(network, x, lambda whole: isinstance(whole.layers[-1], Dense), bits=bits)
+    found = quantize_network(
+        network, x, lambda whole: isinstance(whole.layers[-1], Dense), bits=bits
+    )
     assert bits_of(found) == [bits, bits, last]
-    whole = whole_numbers(found).layers
+    whole = quantize_weights(found).layers
     assert all(isinstance(layer, IntegerDense) for layer in whole)
     most = [np.abs(layer.W.astype(int)).max() for layer in whole]
     assert most == [2 ** (b - 1) - 1 for b in (bits, bits, last)]
@@ -67,14 +69,14 @@ def test_the_last_layer_has_7_bits_at_least(bits, last, rng):
 
 def test_a_hidden_layer_that_does_not_bend_stays_in_floats(rng):
     network, x = a_network(rng, "identity"), rows(rng)
-    found = quantized(network, x, off(network, x), bits=8)
+    found = quantize_network(network, x, off(network, x), bits=8)
     assert bits_of(found) == [FLOAT, FLOAT, 8]
-    assert [type(layer) for layer in whole_numbers(found).layers] == [Dense, Dense, IntegerDense]
+    assert [type(layer) for layer in quantize_weights(found).layers] == [Dense, Dense, IntegerDense]
 
 
 def test_a_single_layer_is_in_bytes_however_exact_floats_would_be(rng):
     network, x = a_network(rng, hidden=()), rows(rng)
-    found = quantized(network, x, off(network, x), bits=8)
+    found = quantize_network(network, x, off(network, x), bits=8)
     assert bits_of(found) == [8]
 
 
@@ -82,5 +84,5 @@ def test_the_network_is_left_as_it_is(rng, monkeypatch):
     network, x = a_network(rng), rows(rng)
     before = network.parameters.copy()
     monkeypatch.setattr(quantize, "CALIBRATIONS", {"min-max": None})
-    quantized(network, x, off(network, x), bits=4)
+    quantize_network(network, x, off(network, x), bits=4)
     np.testing.assert_array_equal(network.parameters, before)

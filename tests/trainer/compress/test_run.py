@@ -12,10 +12,10 @@ from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphSession, run_self_test
 from tests.repositories import load_repository
 from trainer.compress import run
-from trainer.compress.compression_config import Goal, GoalError
+from trainer.compress.compression_config import CompressionConfig, CompressionConfigError
 from trainer.compress.run import compress
 from trainer.config import Config
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.export.parity import ParityError
 from trainer.pipeline import fit
 
@@ -31,7 +31,7 @@ GOALS = {  # what all of these kinds keep every variant with
 def done(bundle, **choices):
     """A compression, and the trials it told of."""
     told = []
-    return compress(bundle, Goal(**(QUICK | choices)), tell=told.append), told
+    return compress(bundle, CompressionConfig(**(QUICK | choices)), tell=told.append), told
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_every_variant_proves_itself_and_is_told_of_as_it_answers(kind, compress
         assert run_self_test(found.bundle, name).passed
         answers = GraphSession(found.bundle.read_graph(name)).run(records.inputs())
         model = reopened(kind).model
-        judged = Judgement(model.task, truth, answers, model.classes).metrics()
+        judged = Evaluation(model.task, truth, answers, model.classes).metrics()
         assert variant.metrics == pytest.approx(judged, abs=1e-4)
 
 
@@ -213,7 +213,7 @@ def test_a_seed_decides_every_file_but_the_manifest(copied):
 def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
     bundle = copied("digits")
     monkeypatch.setattr(
-        "trainer.compress.variant_search.Budget.holds", lambda _, t: t.name == "fp32"
+        "trainer.compress.variant_search.VariantSearch.holds", lambda _, t: t.name == "fp32"
     )
     before = sorted(bundle.path.parent.rglob("*"))
     found, told = done(bundle, prune=0.9)
@@ -225,7 +225,7 @@ def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
 
 @pytest.mark.parametrize("low, kept", [(0.3, False), (0.1, True)])
 def test_what_test_rows_refute_is_left_out(low, kept, copied, monkeypatch):
-    monkeypatch.setattr(Judgement, "interval_of_drop", lambda *_: (low, 0.4))
+    monkeypatch.setattr(Evaluation, "interval_of_drop", lambda *_: (low, 0.4))
     found, _ = done(copied("digits"), prune="none", max_drop=0.2)
     assert (found.bundle is not None) == kept
     candidate = found.compression.tried[1]
@@ -265,7 +265,7 @@ def test_options_show_in_what_is_written(compressed, copied):
 def test_compress_no_reduce_range_where_8_bits_overflow_refused(copied, monkeypatch):
     monkeypatch.setattr(run, "overflows_with_8_bits", lambda: True)
     monkeypatch.setattr(run, "reopen", None)
-    with pytest.raises(GoalError, match="leave it out"):
+    with pytest.raises(CompressionConfigError, match="leave it out"):
         done(copied("iris"), reduce_range=False)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.compress.sparsify import KeepZeros, sparsified
+from trainer.compress.sparsify import KeepZeros, sparsify
 from trainer.nn import (
     Adam,
     BatchNorm,
@@ -13,9 +13,9 @@ from trainer.nn import (
     Network,
     WeightAverage,
 )
-from trainer.training.batches import Rows
-from trainer.training.loop import Callback, Run
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, TrainingRun
+from trainer.training.update import UpdateRule
 
 
 def a_network(rng):
@@ -30,7 +30,7 @@ def all_weights(network):
 def test_the_smallest_weights_of_each_layer_become_zero(share, rng):
     network = a_network(rng)
     for (before, _), (after, _) in zip(
-        network.weights(), sparsified(network, share).weights(), strict=True
+        network.weights(), sparsify(network, share).weights(), strict=True
     ):
         gone = after == 0
         assert gone.sum() == round(share * before.size)
@@ -42,7 +42,7 @@ def test_nothing_else_changes(rng):
     network = a_network(rng)
     network.parameters[...] = rng.normal(size=network.n_parameters)
     before = network.snapshot()
-    sparse = sparsified(network, 0.9)
+    sparse = sparsify(network, 0.9)
     np.testing.assert_array_equal(network.parameters, before["parameters"])
     for ours, theirs in zip(sparse.layers, network.layers, strict=True):
         for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -54,7 +54,7 @@ def test_weights_within_branches_count_and_vectors_of_categories_do_not(rng):
     network = Network(
         4, [Embedding([3], [2]), Branches((2, [Dense(4, "relu")]), (3, [])), Dense(1)], rng=rng
     )
-    sparse = sparsified(network, 0.5)
+    sparse = sparsify(network, 0.5)
     assert (all_weights(sparse) == 0).sum() == 8  # half of 2 × 4 + 7, rounded
     np.testing.assert_array_equal(sparse.layers[0].tables[0], network.layers[0].tables[0])
 
@@ -62,7 +62,7 @@ def test_weights_within_branches_count_and_vectors_of_categories_do_not(rng):
 @pytest.mark.parametrize("share", [-0.1, 1, float("nan")])
 def test_an_impossible_share_is_refused(share, rng):
     with pytest.raises(ValueError, match=r"share of zeros in \[0, 1\); got"):
-        sparsified(a_network(rng), share)
+        sparsify(a_network(rng), share)
 
 
 class Watch(Callback):
@@ -79,14 +79,14 @@ class Watch(Callback):
 
 @pytest.mark.parametrize("average", [None, 0.9])
 def test_zeros_outlast_training_and_the_rest_learns(average, rng):
-    network = sparsified(a_network(rng), 0.7)
+    network = sparsify(a_network(rng), 0.7)
     zeros = all_weights(network) == 0
     network.gradients.fill(1)  # as an earlier run may have left them
-    update = Update(Adam(0.01), average=None if average is None else WeightAverage(average))
+    update = UpdateRule(Adam(0.01), average=None if average is None else WeightAverage(average))
     x = rng.normal(size=(64, 6)).astype(np.float32)
-    rows = Rows(x, x[:, :3] ** 2)
+    rows = TrainingRows(x, x[:, :3] ** 2)
     watch = Watch(zeros)
-    run = Run(
+    run = TrainingRun(
         network,
         MeanSquaredError(),
         update,
@@ -96,7 +96,7 @@ def test_zeros_outlast_training_and_the_rest_learns(average, rng):
         rng=rng,
         callbacks=[KeepZeros(), watch],
     )
-    history = run.go()
+    history = run.run()
     assert all(watch.seen)
     assert len(watch.seen) == 2 * 20
     np.testing.assert_array_equal(all_weights(network) == 0, zeros)
@@ -105,16 +105,16 @@ def test_zeros_outlast_training_and_the_rest_learns(average, rng):
 
 
 def test_without_it_the_zeros_go(rng):
-    network = sparsified(a_network(rng), 0.7)
+    network = sparsify(a_network(rng), 0.7)
     x = rng.normal(size=(64, 6)).astype(np.float32)
-    run = Run(
+    run = TrainingRun(
         network,
         MeanSquaredError(),
-        Update(Adam(0.01)),
-        Rows(x, x[:, :3]),
+        UpdateRule(Adam(0.01)),
+        TrainingRows(x, x[:, :3]),
         epochs=1,
         batch_size=16,
         rng=rng,
     )
-    run.go()
+    run.run()
     assert (all_weights(network) != 0).mean() > 0.9

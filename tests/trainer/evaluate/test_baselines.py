@@ -3,16 +3,16 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
-from trainer.data.sources import load
-from trainer.data.splits import split
+from trainer.data.sources import load_table
+from trainer.data.splits import split_table
 from trainer.evaluate import baselines
-from trainer.evaluate.baselines import beside
+from trainer.evaluate.baselines import fit_baselines
 
 
 def judged(name):
-    table = load(name)
-    parts = split(table, validation=0.1, test=0.2, seed=0)
-    return table, parts, beside(table, parts, seed=0)
+    table = load_table(name)
+    parts = split_table(table, validation=0.1, test=0.2, seed=0)
+    return table, parts, fit_baselines(table, parts, seed=0)
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ from sklearn.metrics import r2_score
 
 from tests.growth import assert_linear
 from trainer.evaluate import bootstrap
-from trainer.evaluate.bootstrap import drops, interval, intervals
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.bootstrap import compute_drops, compute_interval, compute_intervals
+from trainer.evaluate.metrics import compute_metrics
 
 
 def interval_of_drop(*given, **choices):
-    return interval(drops(*given, **choices))
+    return compute_interval(compute_drops(*given, **choices))
 
 
 def answered(rng, n, k):
@@ -24,8 +24,8 @@ def answered(rng, n, k):
 @pytest.mark.parametrize("k", [2, 4])
 def test_every_metric_of_classes_has_an_interval_around_it(k, rng):
     truth, answers = answered(rng, 500, k)
-    found = measure("multiclass", truth, answers, np.arange(k))
-    between = intervals("multiclass", truth, answers, np.arange(k), rng=rng)
+    found = compute_metrics("multiclass", truth, answers, np.arange(k))
+    between = compute_intervals("multiclass", truth, answers, np.arange(k), rng=rng)
     assert list(between) == list(found)
     for name, (low, high) in between.items():
         # A resample is never better calibrated than a calibrated model.
@@ -36,8 +36,8 @@ def test_every_metric_of_classes_has_an_interval_around_it(k, rng):
 def test_every_metric_of_values_has_an_interval_around_it(rng):
     truth = rng.normal(size=(400, 2))
     answers = {"value": truth + 0.5 * rng.normal(size=truth.shape)}
-    found = measure("regression", truth, answers, None)
-    between = intervals("regression", truth, answers, None, rng=rng)
+    found = compute_metrics("regression", truth, answers, None)
+    between = compute_intervals("regression", truth, answers, None, rng=rng)
     assert list(between) == list(found)
     assert all(low < found[name] < high for name, (low, high) in between.items())
 
@@ -45,7 +45,7 @@ def test_every_metric_of_values_has_an_interval_around_it(rng):
 def test_of_a_mean_it_is_the_textbooks(rng):
     truth = np.zeros((2000, 1))
     errors = rng.exponential(size=truth.shape)
-    low, high = intervals("regression", truth, {"value": errors}, None, rng=rng)["mae"]
+    low, high = compute_intervals("regression", truth, {"value": errors}, None, rng=rng)["mae"]
     margin = 1.96 * errors.std() / np.sqrt(2000)
     assert low == pytest.approx(errors.mean() - margin, abs=0.1 * margin)
     assert high == pytest.approx(errors.mean() + margin, abs=0.1 * margin)
@@ -59,7 +59,7 @@ def test_nineteen_in_twenty_hold_the_truth(rng):
         truth = rng.integers(0, 2, 300)
         label = np.where(rng.random(300) < 0.8, truth, 1 - truth)
         answers = {"label": label, "probabilities": np.eye(2)[label] * 0.6 + 0.2}
-        between = intervals("binary", truth, answers, np.arange(2), rng=rng, resamples=300)
+        between = compute_intervals("binary", truth, answers, np.arange(2), rng=rng, resamples=300)
         low, high = between["accuracy"]
         held += low <= 0.8 <= high
     assert 0.90 <= held / 200 <= 0.99
@@ -78,7 +78,7 @@ def test_a_seed_decides_it(rng):
 
     def once(seed):
         rng = np.random.default_rng(seed)
-        return intervals("multiclass", truth, answers, np.arange(3), rng=rng, resamples=250)
+        return compute_intervals("multiclass", truth, answers, np.arange(3), rng=rng, resamples=250)
 
     assert once(1) == once(1) != once(2)
 
@@ -86,21 +86,21 @@ def test_a_seed_decides_it(rng):
 def test_a_rare_class_leaves_out_resamples_and_an_absent_one_the_metric(rng):
     truth, answers = answered(rng, 60, 2)
     truth[:] = 0
-    between = intervals("binary", truth, answers, np.arange(2), rng=rng)
-    found = measure("binary", truth, answers, np.arange(2))
+    between = compute_intervals("binary", truth, answers, np.arange(2), rng=rng)
+    found = compute_metrics("binary", truth, answers, np.arange(2))
     assert found["precision"] == 0.5  # 1 of the one class and 0 of the other, in every resample
     assert set(between) == set(found) - {"precision"}
     assert "roc_auc" not in between
     truth[7] = 1  # which every third resample lacks
-    low, high = intervals("binary", truth, answers, np.arange(2), rng=rng)["roc_auc"]
+    low, high = compute_intervals("binary", truth, answers, np.arange(2), rng=rng)["roc_auc"]
     assert 0 <= low <= high <= 1
 
 
 def test_intervals_metric_that_no_resample_changes_has_none(rng):
     truth = np.repeat([0, 1], [55, 5])
     answers = {"label": np.zeros(60, int), "probabilities": np.tile([0.8, 0.2], (60, 1))}
-    found = measure("binary", truth, answers, np.arange(2))
-    between = intervals("binary", truth, answers, np.arange(2), rng=rng)
+    found = compute_metrics("binary", truth, answers, np.arange(2))
+    between = compute_intervals("binary", truth, answers, np.arange(2), rng=rng)
     assert found["positive_recall"] == found["positive_f1"] == 0  # and so in every resample
     assert not between.keys() & {"positive_precision", "positive_recall", "positive_f1", "roc_auc"}
     assert between["accuracy"][0] < found["accuracy"] < between["accuracy"][1]
@@ -111,12 +111,14 @@ def test_intervals_metric_that_no_resample_changes_has_none(rng):
 def test_many_rows_take_seconds_and_some_megabytes(n, k, rng):
     def estimate(rows):
         truth, answers = answered(rng, rows, k)
-        return lambda: intervals("multiclass", truth, answers, np.arange(k), rng=rng, resamples=60)
+        return lambda: compute_intervals(
+            "multiclass", truth, answers, np.arange(k), rng=rng, resamples=60
+        )
 
     assert_linear(estimate, n // 2)
     truth, answers = answered(rng, n, k)
     tracemalloc.start()
-    intervals("multiclass", truth, answers, np.arange(k), rng=rng, resamples=60)
+    compute_intervals("multiclass", truth, answers, np.arange(k), rng=rng, resamples=60)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50_000_000
@@ -135,7 +137,7 @@ def test_more_rows_have_fewer_resamples_but_never_fewer_than_200(rng, monkeypatc
     for longest, expected in ((10**9, 1000), (50 * 6 * 400, 400), (1, 200)):
         monkeypatch.setattr(bootstrap, "LONGEST", longest)
         drawn.clear()
-        intervals("binary", truth, answers, np.arange(2), rng=rng)
+        compute_intervals("binary", truth, answers, np.arange(2), rng=rng)
         assert sum(drawn) == expected
 
 
@@ -147,8 +149,10 @@ def test_rows_of_one_group_tell_less_than_as_many_of_their_own(rng):
     p = np.where(label == 1, 0.8, 0.2)
     answers = {"label": label, "probabilities": np.column_stack([1 - p, p]).astype(np.float32)}
     classes = np.array([0, 1])
-    alone = intervals("binary", truth, answers, classes, rng=rng)["accuracy"]
-    grouped = intervals("binary", truth, answers, classes, rng=rng, groups=groups)["accuracy"]
+    alone = compute_intervals("binary", truth, answers, classes, rng=rng)["accuracy"]
+    grouped = compute_intervals("binary", truth, answers, classes, rng=rng, groups=groups)[
+        "accuracy"
+    ]
     assert alone[1] - alone[0] < 0.07
     # 1.96 standard errors of 20 draws with chance 0.7, to either side.
     assert grouped[1] - grouped[0] == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 20), rel=0.15)
@@ -181,7 +185,7 @@ def test_rows_are_drawn_in_pairs_so_that_a_fall_is_known_better_than_its_ends(rn
     truth, (first, second) = a_pair(rng)
     classes = np.arange(2)
     low, high = interval_of_drop("binary", truth, (first, second), classes, "accuracy", rng=rng)
-    alone = intervals("binary", truth, first, classes, rng=rng)["accuracy"]
+    alone = compute_intervals("binary", truth, first, classes, rng=rng)["accuracy"]
     assert high - low < 0.7 * (alone[1] - alone[0])
     assert low <= np.mean(first["label"] == truth) - np.mean(second["label"] == truth) <= high
 

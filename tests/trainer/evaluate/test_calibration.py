@@ -4,7 +4,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from trainer.evaluate.calibration import SPREAD, Calibration, fit_calibration
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.metrics import compute_metrics
 
 
 def multiclass(rng, n=20_000, k=4, scale=1.0, shift=0.0):
@@ -75,7 +75,7 @@ def test_no_others_are_likelier(task, rng):
 def judged(logits, truth, found):
     p = softmax(logits / found.temperature + found.bias, axis=1)
     answers = {"label": p.argmax(axis=1), "probabilities": p}
-    return measure("multiclass", truth, answers, np.arange(p.shape[1]))
+    return compute_metrics("multiclass", truth, answers, np.arange(p.shape[1]))
 
 
 def test_it_mends_the_calibration_error_of_each_class(rng):

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.data.tables import DataError
 from trainer.evaluate import evaluation
-from trainer.evaluate.evaluation import Judgement
+from trainer.evaluate.evaluation import Evaluation
 
 
 def doubling(asked, limit=np.inf):
@@ -23,32 +23,32 @@ def doubling(asked, limit=np.inf):
 
 def test_rows_are_answered_in_slices_that_do_not_show(monkeypatch):
     monkeypatch.setattr(evaluation, "SLICE", 10)
-    table, rows, asked = load("diabetes"), np.arange(100, 125)[::-1].copy(), []
-    found = Judgement.of(doubling(asked), table, rows)
+    table, rows, asked = load_table("diabetes"), np.arange(100, 125)[::-1].copy(), []
+    found = Evaluation.of(doubling(asked), table, rows)
     assert asked == [10, 10, 5]
     np.testing.assert_array_equal(found.answers["value"], 2 * table.records.numbers[rows, :1])
     np.testing.assert_array_equal(found.truth, table.target[rows])
     assert found.groups is None
     asked.clear()
-    assert len(Judgement.of(doubling(asked), table, rows[:20]).truth) == sum(asked) == 20
+    assert len(Evaluation.of(doubling(asked), table, rows[:20]).truth) == sum(asked) == 20
 
 
 def test_groups_are_those_of_the_rows():
-    table = load("diabetes")
+    table = load_table("diabetes")
     table = replace(table, groups=np.arange(len(table)) // 2)
-    found = Judgement.of(doubling([]), table, np.array([7, 2, 3]))
+    found = Evaluation.of(doubling([]), table, np.array([7, 2, 3]))
     assert found.groups.tolist() == [3, 1, 1]
 
 
 def test_of_more_rows_than_tell_more_some_are_judged(monkeypatch):
     monkeypatch.setattr(evaluation, "MOST_JUDGED", 30)
-    assert len(Judgement.of(doubling([]), load("diabetes"), np.arange(31)).truth) == 30
-    assert len(Judgement.of(doubling([]), load("diabetes"), np.arange(30)).truth) == 30
+    assert len(Evaluation.of(doubling([]), load_table("diabetes"), np.arange(31)).truth) == 30
+    assert len(Evaluation.of(doubling([]), load_table("diabetes"), np.arange(30)).truth) == 30
 
 
 def test_an_answer_that_overflows_names_the_row_of_the_table():
-    table, rows = load("diabetes"), np.arange(50, 60)
+    table, rows = load_table("diabetes"), np.arange(50, 60)
     largest = int(rows[table.records.numbers[rows, 0].argmax()])
     limit = table.records.numbers[largest, 0]
     with pytest.raises(DataError, match=f"got row {largest + 1}, whose answer overflows"):
-        Judgement.of(doubling([], limit), table, rows)
+        Evaluation.of(doubling([], limit), table, rows)

@@ -7,8 +7,8 @@ from sklearn import metrics
 
 from tests.manifests import make_manifest
 from trainer.data.tables import DataError
-from trainer.evaluate.file_evaluation import FileTruth
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.file_evaluation import FileEvaluator
+from trainer.evaluate.metrics import compute_metrics
 
 
 def batch(target, name="y"):
@@ -28,7 +28,7 @@ def truth_of(target, classes=(0, 1)):
     known = list(classes)
     out = []
     for row in range(len(target)):
-        truth = FileTruth(make_manifest({"accuracy": 1}, classes=known))
+        truth = FileEvaluator(make_manifest({"accuracy": 1}, classes=known))
         truth.add(batch(target).slice(row, 1), answers(known, [known[1]]))
         out.append(truth.result().metrics["accuracy"] == 1)
     return out
@@ -37,12 +37,12 @@ def truth_of(target, classes=(0, 1)):
 def test_metrics_are_those_of_measure_whatever_the_batches(rng):
     truth, label = rng.integers(0, 2, 90), rng.integers(0, 2, 90)
     answered = answers([0, 1], label, rng)
-    found = FileTruth(make_manifest({"accuracy": 1}))
+    found = FileEvaluator(make_manifest({"accuracy": 1}))
     for start in (0, 40, 60):
         rows = slice(start, {0: 40, 40: 60, 60: 90}[start])
         found.add(batch(truth[rows]), {name: a[rows] for name, a in answered.items()})
     result = found.result()
-    assert result.metrics == measure("binary", truth, answered, np.array([0, 1]))
+    assert result.metrics == compute_metrics("binary", truth, answered, np.array([0, 1]))
     assert result.metrics["positive_recall"] == metrics.recall_score(truth, label)
     assert (result.rows, result.judged) == (90, 90)
     assert result.shares == pytest.approx([1 - truth.mean(), truth.mean()])
@@ -51,7 +51,7 @@ def test_metrics_are_those_of_measure_whatever_the_batches(rng):
 def test_metrics_speak_of_the_positive_class_of_the_manifest(rng):
     truth, label = rng.choice(["bad", "good"], 50), rng.choice(["bad", "good"], 50)
     made = make_manifest({"accuracy": 1}, classes=("bad", "good"), positive="bad")
-    found = FileTruth(made)
+    found = FileEvaluator(made)
     found.add(batch(truth), answers(["bad", "good"], label))
     expected = metrics.recall_score(truth, label, pos_label="bad")
     assert found.result().metrics["positive_recall"] == expected
@@ -85,7 +85,7 @@ def test_classes_are_read_however_they_are_spelled(classes, target):
 
 @pytest.mark.parametrize("target", [pa.array([1, 2]), pa.array(["1", "x"]), pa.array(["1", "YES"])])
 def test_a_class_the_model_does_not_know_is_named_with_its_row(target):
-    found = FileTruth(make_manifest({"accuracy": 1}))
+    found = FileEvaluator(make_manifest({"accuracy": 1}))
     found.add(batch([0, 1]), answers([0, 1], [0, 1]))
     with pytest.raises(
         DataError,
@@ -98,24 +98,24 @@ def test_a_class_the_model_does_not_know_is_named_with_its_row(target):
     "target", [pa.array([1, None]), pa.array(["1", " "]), pa.array(["1", "NA"])]
 )
 def test_a_gap_in_the_target_is_refused_with_its_row(target):
-    found = FileTruth(make_manifest({"accuracy": 1}))
+    found = FileEvaluator(make_manifest({"accuracy": 1}))
     with pytest.raises(DataError, match="got 1 gap, the first in row 2; fill"):
         found.add(batch(target), answers([0, 1], [0, 1]))
 
 
 def test_a_file_without_the_target_is_refused_with_its_columns():
-    found = FileTruth(make_manifest({"accuracy": 1}))
+    found = FileEvaluator(make_manifest({"accuracy": 1}))
     with pytest.raises(DataError, match="expected the target 'y' among the columns.*got 'x'; add"):
         found.add(batch([0, 1], "x"), answers([0, 1], [0, 1]))
 
 
 def test_a_file_without_rows_is_refused():
     with pytest.raises(DataError, match="expected rows"):
-        FileTruth(make_manifest({"accuracy": 1})).result()
+        FileEvaluator(make_manifest({"accuracy": 1})).result()
 
 
 def test_a_class_never_answered_is_listed():
-    found = FileTruth(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
+    found = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
     found.add(batch(["a", "b", "a"]), answers(["a", "b", "c"], ["a", "c", "c"]))
     assert found.result().never_answered == ["b"]
 
@@ -125,7 +125,7 @@ def test_of_more_rows_than_are_kept_a_fair_sample_is_measured(rng):
     most, n = 500, 20_000
     truth = np.arange(n) % 2
     answered = answers([0, 1], np.zeros(n, int), rng)
-    found = FileTruth(make_manifest({"accuracy": 1}), most=most)
+    found = FileEvaluator(make_manifest({"accuracy": 1}), most=most)
     held = 0
     for start in range(0, n, 250):
         rows = slice(start, start + 250)
@@ -138,8 +138,8 @@ def test_of_more_rows_than_are_kept_a_fair_sample_is_measured(rng):
 
 
 def test_of_very_many_classes_fewer_rows_are_kept(monkeypatch):
-    monkeypatch.setattr("trainer.evaluate.file_evaluation.MOST_NUMBERS", 30)
-    found = FileTruth(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
+    monkeypatch.setattr("trainer.evaluate.file_evaluation.MAX_KEPT_NUMBERS", 30)
+    found = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
     for _ in range(5):
         found.add(batch(["a", "b", "c"] * 3), answers(["a", "b", "c"], ["a", "b", "c"] * 3))
     assert found.result().judged == 10
@@ -159,7 +159,7 @@ def regression(targets=("y",)):
 def test_values_are_measured_in_their_own_units(spelled, rng):
     truth = rng.normal(size=40) * 1e6 + 1e7
     value = (truth + rng.normal(size=40)).astype(np.float32)
-    found = FileTruth(regression())
+    found = FileEvaluator(regression())
     found.add(batch(spelled(truth.tolist())), {"value": value[:, None]})
     told = found.result().metrics
     assert told["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
@@ -168,7 +168,7 @@ def test_values_are_measured_in_their_own_units(spelled, rng):
 
 def test_several_targets_are_found_by_their_names(rng):
     truth = rng.normal(size=(20, 2))
-    found = FileTruth(regression(("a", "b")))
+    found = FileEvaluator(regression(("a", "b")))
     rows = pa.RecordBatch.from_arrays([pa.array(truth[:, 1]), pa.array(truth[:, 0])], ["b", "a"])
     found.add(rows, {"value": truth})
     assert found.result().metrics["mae"] == 0
@@ -184,4 +184,4 @@ def test_several_targets_are_found_by_their_names(rng):
 )
 def test_values_that_are_none_are_refused_with_their_row(target, said):
     with pytest.raises(DataError, match=said):
-        FileTruth(regression()).add(batch(target), {"value": np.zeros((2, 1))})
+        FileEvaluator(regression()).add(batch(target), {"value": np.zeros((2, 1))})

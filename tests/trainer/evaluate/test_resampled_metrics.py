@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from trainer.evaluate.metrics import measure
-from trainer.evaluate.resampled_metrics import recount
+from trainer.evaluate.metrics import compute_metrics
+from trainer.evaluate.resampled_metrics import create_resampled_metrics
 
 
 def answered(rng, n, k, names=None, *, ties=False):
@@ -29,9 +29,9 @@ def repeated(count, truth, answers):
 
 
 def assert_as_repeated(task, truth, answers, classes, counts, positive=1):
-    found = recount(task, truth, answers, classes, positive)(counts)
+    found = create_resampled_metrics(task, truth, answers, classes, positive)(counts)
     for i, count in enumerate(counts.T):
-        expected = measure(task, *repeated(count, truth, answers), classes, positive)
+        expected = compute_metrics(task, *repeated(count, truth, answers), classes, positive)
         for name, value in expected.items():
             assert found[name][i] == pytest.approx(value, rel=1e-10, abs=1e-10), name
         missing = [name for name in found if name not in expected]
@@ -61,7 +61,7 @@ def test_areas_are_scikit_learns_with_weights(rng):
     truth, answers, classes = answered(rng, 60, 2, ties=True)
     counts, score = drawn(rng, 60, 12), answers["probabilities"][:, 1].astype(np.float64)
     score /= answers["probabilities"].astype(np.float64).sum(axis=1)
-    found = recount("binary", truth, answers, classes)(counts)
+    found = create_resampled_metrics("binary", truth, answers, classes)(counts)
     for i, count in enumerate(counts.T):
         for name, function in (
             ("roc_auc", metrics.roc_auc_score),
@@ -80,7 +80,9 @@ def test_a_resample_that_lost_a_class_has_the_metrics_of_its_rows_but_no_areas(r
     counts[4, 2] = 30  # one row alone
     for one in range(3):
         assert_as_repeated("multiclass", truth, answers, classes, counts[:, [one]])
-    areas = recount("multiclass", truth, answers, classes)(counts[:, [0]])["roc_auc"]
+    areas = create_resampled_metrics("multiclass", truth, answers, classes)(counts[:, [0]])[
+        "roc_auc"
+    ]
     assert np.isnan(areas).all()
 
 
@@ -99,7 +101,7 @@ def test_metrics_of_values_are_those_of_the_repeated_rows(targets, offset, rng):
     answers = {"value": (truth + rng.normal(size=truth.shape)).astype(np.float32)}
     counts = drawn(rng, 70, 12)
     assert_as_repeated("regression", truth, answers, None, counts)
-    found = recount("regression", truth, answers, None)(counts)
+    found = create_resampled_metrics("regression", truth, answers, None)(counts)
     expected = metrics.r2_score(truth, answers["value"], sample_weight=counts[:, 0])
     assert found["r2"][0] == pytest.approx(expected, abs=1e-10)
 
@@ -108,5 +110,5 @@ def test_metrics_of_values_are_those_of_the_repeated_rows(targets, offset, rng):
 def test_values_all_alike_are_explained_or_not_as_scikit_learn_says(miss, r2):
     truth = np.array([[0.5]] * 4 + [[3.0]])
     counts = np.array([[2, 1, 1, 1, 0]], np.int32).T
-    found = recount("regression", truth, {"value": truth + miss}, None)(counts)
+    found = create_resampled_metrics("regression", truth, {"value": truth + miss}, None)(counts)
     assert found["r2"][0] == metrics.r2_score(truth[:4], truth[:4] + miss) == r2

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 from serving.runtime import GraphSession
-from trainer.compress.int8_overflow import overflows_with_8_bits
+from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.config import Config
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.data.tables import Table
 from trainer.export.graph import build_graph
 from trainer.model import Model
@@ -21,14 +21,14 @@ from trainer.nn import (
     ACTIVATIONS,
     Dense,
     Embedding,
+    FeatureSelect,
     IntegerDense,
     Layer,
     Network,
     Quantization,
-    Select,
     largest_weight,
 )
-from trainer.training.loop import Run
+from trainer.training.loop import TrainingRun
 
 KINDS = {  # data, choices
     "multiclass": ("digits", {"hidden": (32,)}),
@@ -60,19 +60,19 @@ def export(tmp_path_factory):
         if kind not in made:
             data, choices = KINDS[kind]
             if data == "flowers":
-                iris = load("iris")
+                iris = load_table("iris")
                 path = tmp_path_factory.mktemp("data") / "flowers.npz"
                 names = {"setosa": "a", "versicolor": "ü", "virginica": "é è"}
                 np.savez(path, X=iris.records.numbers, y=np.array([names[c] for c in iris.target]))
                 data = str(path)
             if data == "tumours":
-                tumours = load("breast_cancer")
+                tumours = load_table("breast_cancer")
                 path = tmp_path_factory.mktemp("data") / "tumours.npz"
                 np.savez(
                     path, X=tumours.records.numbers, y=(tumours.target == "malignant").astype(int)
                 )
                 data = str(path)
-            table = load(data)
+            table = load_table(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
             config = Config(data=data, learning_rate=0.01, **choices)
             model = Model.untrained(
@@ -83,7 +83,7 @@ def export(tmp_path_factory):
                 rng=rng,
                 encoding=config.feature_encoding(),
             )
-            Run(
+            TrainingRun(
                 model.network,
                 model.loss,
                 config.update(),
@@ -91,7 +91,7 @@ def export(tmp_path_factory):
                 epochs=10,
                 batch_size=32,
                 rng=rng,
-            ).go()
+            ).run()
             graph = build_graph(model)
             made[kind] = Exported(table, model, graph, GraphSession(graph))
         return made[kind]
@@ -126,14 +126,14 @@ def _in_bytes(
         runs_here: Whether ONNX Runtime runs the model on this processor. Where that answers weights
             of 8 bits wrongly, they then have 7.
     """
-    if runs_here and bits == 8 and overflows_with_8_bits():
+    if runs_here and bits == 8 and has_int8_overflow():
         bits = 7
     x, layers = model.encoder.transform(records), list[Layer]()
     if isinstance(model.network.layers[0], Embedding):
         layers.append(copy.deepcopy(model.network.layers[0]))
         x = model.network.layers[0].forward(x, training=False)
     if columns is not None:
-        layers.append(Select(columns))
+        layers.append(FeatureSelect(columns))
         x = x[:, columns]
     source = Quantization.over(x.min(), x.max())
     whole = [(units, activation) for units in hidden]

@@ -11,18 +11,18 @@ from serving.bundle import (
     TrainingSummary,
 )
 from serving.runtime import run_self_test
-from trainer.data.splits import split
+from trainer.data.splits import split_table
 from trainer.export.bundle import export_bundle, export_variants
 from trainer.export.parity import ParityError
 from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import Graph
+from trainer.export.variant import ExportedGraph
 
 TRAINING = TrainingSummary(config={}, epochs_run=1, best_epoch=1, seconds=0.1)
 
 
 @pytest.fixture
 def parts(export):
-    return split(export("multiclass").table, validation=0.1, test=0.2, seed=0)
+    return split_table(export("multiclass").table, validation=0.1, test=0.2, seed=0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def variants(export, in_bytes, parts):
     synthetic = synthetic_records(exported.model, rng)
     bits = {"fp32": 32, "int8": 8, "pruned-int4": 4}
     return models, {
-        name: Graph.of(model, exported.table, parts, synthetic, bits[name])
+        name: ExportedGraph.of(model, exported.table, parts, synthetic, bits[name])
         for name, model in models.items()
     }
 

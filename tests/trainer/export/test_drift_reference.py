@@ -3,12 +3,12 @@ import json
 import numpy as np
 
 from trainer.data.records import Records
-from trainer.export.drift_reference import drift_reference
+from trainer.export.drift_reference import compute_drift_reference
 
 
 def test_every_row_is_counted_once_in_every_histogram(export):
     exported = export("multiclass")
-    found = drift_reference(exported.model, exported.table.records)
+    found = compute_drift_reference(exported.model, exported.table.records)
     n = len(exported.table)
     assert found["rows"] == n
     assert list(found["features"]) == list(exported.table.records.names)
@@ -23,7 +23,7 @@ def test_every_row_is_counted_once_in_every_histogram(export):
 
 def test_quantile_bins_weigh_the_same(export):
     exported = export("regression")
-    found = drift_reference(exported.model, exported.table.records)
+    found = compute_drift_reference(exported.model, exported.table.records)
     counts = np.array(found["outputs"]["value"][0]["counts"])
     assert abs(counts - 44.2).max() <= 3
 
@@ -31,7 +31,7 @@ def test_quantile_bins_weigh_the_same(export):
 def test_edges_keep_their_digits(export, rng):
     exported = export("several targets")
     stamps = (1.6e9 + rng.integers(0, 30_000, size=(20, 3))).astype(np.float32)
-    found = drift_reference(exported.model, Records.of_numbers("abc", stamps))
+    found = compute_drift_reference(exported.model, Records.of_numbers("abc", stamps))
     for histogram in found["features"].values():
         edges = np.array(histogram["edges"], np.float32)
         assert (np.diff(edges) > 0).all()
@@ -40,5 +40,5 @@ def test_edges_keep_their_digits(export, rng):
 
 def test_a_constant_feature_has_one_bin(export):
     exported = export("multiclass")  # the first pixel of every digit is blank
-    found = drift_reference(exported.model, exported.table.records)
+    found = compute_drift_reference(exported.model, exported.table.records)
     assert found["features"]["pixel_0_0"]["counts"] == [1797]

@@ -10,7 +10,7 @@ from serving.runtime import GraphSession
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Column, Records
 from trainer.export.graph import IR_VERSION, OPSET, build_graph
-from trainer.export.parity import tolerances
+from trainer.export.parity import compute_tolerances
 from trainer.nn import (
     ACTIVATIONS,
     ELU,
@@ -46,7 +46,7 @@ def test_onnx_runtime_answers_as_numpy_does(kind, size, export):
     got = dict(zip(names, session.run(None, records.inputs()), strict=True))
     expected = exported.model.answers(records)
     assert set(names) == set(expected)
-    for name, tolerance in tolerances(exported.model, records).items():
+    for name, tolerance in compute_tolerances(exported.model, records).items():
         assert got[name].shape == expected[name].shape
         assert got[name].dtype == np.float32
         assert (np.abs(got[name] - expected[name]) <= tolerance).all()
@@ -123,7 +123,7 @@ def answered_alike(model, layers, rng, rows=200):
         model.answers(Records(columns, x)),
     )
     delta = np.abs(got["probabilities"] - expected["probabilities"])
-    assert (delta <= tolerances(model, Records(columns, x))["probabilities"]).all()
+    assert (delta <= compute_tolerances(model, Records(columns, x))["probabilities"]).all()
     return delta.max()
 
 

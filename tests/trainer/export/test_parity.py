@@ -10,7 +10,7 @@ from serving.runtime import GraphError, GraphSession, compare_outputs
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
 from trainer.export.graph import build_graph
-from trainer.export.parity import ParityError, check_parity, tolerances
+from trainer.export.parity import ParityError, check_parity, compute_tolerances
 from trainer.export.selftest_rows import golden_selftest, synthetic_records
 from trainer.nn import Dense, IntegerDense, Network, Quantization
 
@@ -294,14 +294,14 @@ def test_rounding_stays_within_the_tolerance(seed, export):
     rows = rng.normal(scaler.offset, spread * scaler.scale, size=(200, width))
     records = Records(model.encoder.columns, rows.astype(np.float32))
     got, expected = GraphSession(build_graph(model)).run(records.inputs()), model.answers(records)
-    for name, tolerance in tolerances(model, records).items():
+    for name, tolerance in compute_tolerances(model, records).items():
         assert (np.abs(got[name] - expected[name]) <= tolerance).all()
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary"])
 def test_ordinary_rows_have_tight_tolerances(kind, export):
     exported = export(kind)
-    allowed = tolerances(exported.model, exported.table.records)["probabilities"]
+    allowed = compute_tolerances(exported.model, exported.table.records)["probabilities"]
     assert np.median(allowed) < 5e-6
     assert allowed.max() < 2e-5
 
@@ -341,7 +341,7 @@ def test_whole_numbers_are_exact_where_none_lies_between_two_bytes(
     model = in_bytes(exported.model, rows, rng, bits=bits)
     clear = from_the_middle(model, rows) > 1e-3
     assert clear.mean() > 0.5
-    allowed = tolerances(model, rows)["probabilities"][clear]
+    allowed = compute_tolerances(model, rows)["probabilities"][clear]
     assert np.median(allowed) < 5e-6  # of what the logits and the softmax round
     assert allowed.max() < 2e-5
 
@@ -370,7 +370,7 @@ def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
     x[:, 0] = 4, 4.25, 254.4, -9, 3, 2.5, 5, 400  # the last one is cut to 255
     records = Records(model.encoder.columns, x)
     values = model.answers(records)["value"][:, 0]
-    allowed = tolerances(model, records)["value"][:, 0]
+    allowed = compute_tolerances(model, records)["value"][:, 0]
     scale, offset = model.targets.scale[0], model.targets.offset[0]
     np.testing.assert_allclose((values - offset) / scale, [4, 4, 254, 0, 4, 2, 4, 256], atol=1e-5)
     step = 2 * scale
@@ -483,7 +483,7 @@ def test_a_step_is_followed_through_narrow_layers(seed, activation, export, in_b
         side = x.copy()
         side[rows, places] *= np.float32(by)
         values.append(model.answers(Records(columns, side))["value"])
-    allowed = tolerances(model, Records(columns, x))["value"]
+    allowed = compute_tolerances(model, Records(columns, x))["value"]
     assert np.mean(values[0] != values[1]) > 0.1
     assert (np.abs(values[0] - values[1]) <= allowed).all()
 
@@ -507,4 +507,4 @@ def test_one_step_before_a_layer_may_be_many_behind_it(b, export):
     records = Records(model.encoder.columns, x)
     values = model.answers(records)["value"]
     assert abs(values[1] - values[2]) / model.targets.scale == pytest.approx(127 + b, rel=1e-4)
-    assert tolerances(model, records)["value"][0] >= abs(values[1] - values[2])
+    assert compute_tolerances(model, records)["value"][0] >= abs(values[1] - values[2])

@@ -11,7 +11,7 @@ from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import Column, Records, input_names
 from trainer.data.tables import make_table
 from trainer.export.graph import build_graph
-from trainer.export.parity import check_parity, tolerances
+from trainer.export.parity import check_parity, compute_tolerances
 from trainer.model import Model
 from trainer.nn import BinaryCrossEntropy, Dense
 
@@ -141,7 +141,7 @@ def test_dates_beyond_the_calendar_are_answered_as_its_ends(rng):
     far = records(rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1)))
     got, expected = GraphSession(build_graph(model)).run(far.inputs()), model.answers(far)
     delta = np.abs(got["probabilities"] - expected["probabilities"])
-    assert (delta <= tolerances(model, far)["probabilities"]).all()
+    assert (delta <= compute_tolerances(model, far)["probabilities"]).all()
 
 
 def test_a_gap_that_is_filled_in_no_column_is_no_answer_and_never_a_wrong_one(rng):

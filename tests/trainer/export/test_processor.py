@@ -3,9 +3,9 @@
 import numpy as np
 
 from serving.runtime import GraphSession
-from trainer.compress.int8_overflow import overflows_with_8_bits
+from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.export.graph import build_graph
-from trainer.export.parity import tolerances
+from trainer.export.parity import compute_tolerances
 
 
 def test_overflows_with_8_bits_layers_of_large_bytes_answered_alike_only_if_not(export, in_bytes):
@@ -20,5 +20,5 @@ def test_overflows_with_8_bits_layers_of_large_bytes_answered_alike_only_if_not(
             model.answers(records),
         )
         delta = np.abs(got["probabilities"] - expected["probabilities"])
-        agrees.append(bool((delta <= tolerances(model, records)["probabilities"]).all()))
-    assert all(agrees) is not overflows_with_8_bits()
+        agrees.append(bool((delta <= compute_tolerances(model, records)["probabilities"]).all()))
+    assert all(agrees) is not has_int8_overflow()

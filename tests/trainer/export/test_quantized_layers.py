@@ -11,7 +11,7 @@ from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
 from trainer.export.graph import build_graph
-from trainer.export.parity import check_parity, tolerances
+from trainer.export.parity import check_parity, compute_tolerances
 from trainer.export.selftest_rows import synthetic_records
 from trainer.model import Model
 from trainer.nn import (
@@ -21,10 +21,10 @@ from trainer.nn import (
     CategoricalCrossEntropy,
     Dense,
     Dropout,
+    FeatureSelect,
     IntegerDense,
     Network,
     Quantization,
-    Select,
 )
 
 KINDS = {"multiclass": "digits", "binary": "tumours", "regression": "diabetes"}
@@ -201,17 +201,30 @@ def unrounded(layer):
         lambda a, b, c: [a],
         lambda a, b, c: [a, coarser(b), c],
         lambda a, b, c: [unrounded(a), b, c],
-        lambda a, b, c: [a, b, Select(np.arange(2, 12)), Dense(10)],
+        lambda a, b, c: [a, b, FeatureSelect(np.arange(2, 12)), Dense(10)],
         lambda a, b, c: [a, Dropout(0.5), b, c],
-        lambda a, b, c: [Dense(80), Select(np.arange(9, 73)), a, b, c],
-        lambda a, b, c: [Select(np.arange(9, 64)), Select(np.arange(3, 53)), Dense(64), a, b, c],
-        lambda a, b, c: [Select(np.arange(40)), BatchNorm("relu"), Dense(64), a, b, c],
-        lambda a, b, c: [Select(np.arange(40)), Branches((30, []), (10, [Dense(34)])), a, b, c],
-        lambda a, b, c: [a, Select(np.arange(3, 23)), Dense(13, "relu"), c],
-        lambda a, b, c: [a, b, c, Select(np.arange(10))],
+        lambda a, b, c: [Dense(80), FeatureSelect(np.arange(9, 73)), a, b, c],
+        lambda a, b, c: [
+            FeatureSelect(np.arange(9, 64)),
+            FeatureSelect(np.arange(3, 53)),
+            Dense(64),
+            a,
+            b,
+            c,
+        ],
+        lambda a, b, c: [FeatureSelect(np.arange(40)), BatchNorm("relu"), Dense(64), a, b, c],
+        lambda a, b, c: [
+            FeatureSelect(np.arange(40)),
+            Branches((30, []), (10, [Dense(34)])),
+            a,
+            b,
+            c,
+        ],
+        lambda a, b, c: [a, FeatureSelect(np.arange(3, 23)), Dense(13, "relu"), c],
+        lambda a, b, c: [a, b, c, FeatureSelect(np.arange(10))],
         lambda a, b, c: [a, Dense(13), c],
         lambda a, b, c: [a, Dense(13, "relu"), c],
-        lambda a, b, c: [a, Dense(20, "relu"), Select(np.arange(3, 16)), c],
+        lambda a, b, c: [a, Dense(20, "relu"), FeatureSelect(np.arange(3, 16)), c],
     ],
     ids=[
         "dense first",
@@ -283,7 +296,7 @@ def test_other_networks_answer_within_what_rounding_explains(
     model = in_bytes(exported.model, exported.table.records, rng, activation=activation)
     rows = crowd(model, rng, 5000)
     got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
-    ((name, allowed),) = tolerances(model, rows).items()
+    ((name, allowed),) = compute_tolerances(model, rows).items()
     delta = np.abs(got[name] - expected[name])
     assert (delta <= allowed).all()
     # And hardly a value lies between two bytes, where that is a step.

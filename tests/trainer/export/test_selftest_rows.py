@@ -5,7 +5,7 @@ import pytest
 
 from serving.bundle import SelfTest
 from serving.runtime import compare_outputs
-from trainer.export.parity import ParityError, decided
+from trainer.export.parity import ParityError, find_decided_rows
 from trainer.export.selftest_rows import golden_selftest, synthetic_records
 from trainer.nn import Network
 
@@ -81,7 +81,7 @@ def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, expor
         for output, array in model.answers(records).items():
             np.testing.assert_array_equal(found.expected[name].outputs[output], array)
         if model.classes is not None:
-            assert decided(model, records).all()
+            assert find_decided_rows(model, records).all()
     tolerances = [found.expected[name].tolerances for name in models]
     assert all(set(t) == {"value" if kind == "regression" else "probabilities"} for t in tolerances)
 

@@ -7,9 +7,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from trainer.export.graph import IR_VERSION, OPSET, build_graph
-from trainer.export.nodes import Nodes
+from trainer.export.nodes import NodeBuilder
 from trainer.export.weight_layout import weights
-from trainer.nn import Dense, Network, Select
+from trainer.nn import Dense, FeatureSelect, Network
 
 DTYPES = [("int8", 4), ("int8", 8), ("float32", 8)]
 UNPACKING = {
@@ -36,7 +36,7 @@ def drawn(rng, shape, dtype, bits):
 
 def laid_out(W, looked_at=None, bits=8):
     """A graph that answers with the matrix and nothing else, as a file."""
-    graph = Nodes(["answer"])
+    graph = NodeBuilder(["answer"])
     name = weights(graph, "1", W, looked_at, bits=bits)
     graph.answer("Identity", [name], "answer")
     kind = helper.np_dtype_to_tensor_dtype(W.dtype)
@@ -63,7 +63,7 @@ def as_the_runtime_takes_it(proto):
 
 
 def looking_at(columns, n_in):
-    layer = Select(np.asarray(columns))
+    layer = FeatureSelect(np.asarray(columns))
     Network(n_in, [layer], rng=np.random.default_rng(0))
     return layer
 
@@ -180,7 +180,7 @@ def test_it_is_unpacked_once_when_the_graph_is_loaded(some, bits, export, in_byt
 def test_layers_in_floats_look_at_some_inputs_only_too(export, optimized, rng):
     exported = export("multiclass")
     columns = np.sort(rng.permutation(64)[:20])
-    network = Network(64, [Select(columns), Dense(50, "relu"), Dense(10)], rng=rng)
+    network = Network(64, [FeatureSelect(columns), Dense(50, "relu"), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
     graph, records = build_graph(model), exported.table.records
     after = [node.op_type for node in optimized(graph).graph.node]

@@ -8,11 +8,11 @@ from onnx.reference import ReferenceEvaluator
 
 from trainer.nn import (
     Dense,
+    FeatureSelect,
     IntegerDense,
     MeanSquaredError,
     Network,
     Quantization,
-    Select,
     largest_weight,
 )
 
@@ -359,7 +359,7 @@ def test_it_cannot_learn(rng):
 def test_a_copy_answers_alike_and_apart(way, rng):
     middle = Quantization.over(-1, 3)
     hidden = made(rng, 12, 6, target=middle, activation="swish", bits=4)
-    layers = [Select(np.arange(3, 15)), hidden, made(rng, 6, 3, source=middle)]
+    layers = [FeatureSelect(np.arange(3, 15)), hidden, made(rng, 6, 3, source=middle)]
     net, x = Network(20, layers, rng=rng), rows(rng)
     kept = net.logits(x)
     other = way(net)

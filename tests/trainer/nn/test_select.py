@@ -9,8 +9,8 @@ from trainer.nn import (
     Branches,
     CategoricalCrossEntropy,
     Dense,
+    FeatureSelect,
     Network,
-    Select,
     check_gradients,
 )
 
@@ -19,7 +19,7 @@ N_IN = 7
 
 
 def bound(rng, columns=COLUMNS, dtype=np.float64):
-    layer = Select(columns)
+    layer = FeatureSelect(columns)
     Network(N_IN, [layer, Dense(1)], rng=rng, dtype=dtype)
     return layer
 
@@ -68,10 +68,19 @@ def test_a_backward_pass_before_any_forward_pass_is_refused(rng):
 @pytest.mark.parametrize(
     "layers",
     [
-        lambda: [Select(COLUMNS), Dense(5, "tanh"), Dense(3)],
-        lambda: [Dense(8, "tanh"), Select(COLUMNS), Dense(3)],
-        lambda: [Dense(8), BatchNorm("tanh"), Select(COLUMNS), Select(np.array([0, 2])), Dense(3)],
-        lambda: [Branches((3, [Dense(4, "tanh"), Select(np.array([1, 3]))]), (4, [])), Dense(3)],
+        lambda: [FeatureSelect(COLUMNS), Dense(5, "tanh"), Dense(3)],
+        lambda: [Dense(8, "tanh"), FeatureSelect(COLUMNS), Dense(3)],
+        lambda: [
+            Dense(8),
+            BatchNorm("tanh"),
+            FeatureSelect(COLUMNS),
+            FeatureSelect(np.array([0, 2])),
+            Dense(3),
+        ],
+        lambda: [
+            Branches((3, [Dense(4, "tanh"), FeatureSelect(np.array([1, 3]))]), (4, [])),
+            Dense(3),
+        ],
     ],
     ids=["first", "in the middle", "twice", "in a branch"],
 )
@@ -84,7 +93,7 @@ def test_gradients_through_it_are_right(layers, method, limit, rng):
 
 
 def test_what_is_not_selected_says_nothing(rng):
-    net = Network(N_IN, [Select(COLUMNS), Dense(4, "relu"), Dense(2)], rng=rng)
+    net = Network(N_IN, [FeatureSelect(COLUMNS), Dense(4, "relu"), Dense(2)], rng=rng)
     x = rng.normal(size=(9, N_IN)).astype(np.float32)
     other = np.full_like(x, np.nan)
     other[:, COLUMNS] = x[:, COLUMNS]
@@ -102,7 +111,7 @@ def test_what_is_not_selected_says_nothing(rng):
     ids=["deepcopy", "pickle", "astype"],
 )
 def test_a_copy_selects_alike_and_apart(way, rng):
-    net = Network(N_IN, [Select(COLUMNS.copy()), Dense(2)], rng=rng, dtype=np.float64)
+    net = Network(N_IN, [FeatureSelect(COLUMNS.copy()), Dense(2)], rng=rng, dtype=np.float64)
     x = rng.normal(size=(9, N_IN))
     other = way(net)
     np.testing.assert_array_equal(other.logits(x), net.logits(x))
@@ -114,7 +123,7 @@ def test_a_copy_selects_alike_and_apart(way, rng):
 
 
 def test_it_keeps_the_dtype_it_is_given(rng):
-    net = Network(N_IN, [Select(COLUMNS), Dense(2)], rng=rng)
+    net = Network(N_IN, [FeatureSelect(COLUMNS), Dense(2)], rng=rng)
     assert net.layers[0].forward(np.ones((2, N_IN), np.float32), training=True).dtype == np.float32
     single = net.astype(np.float64).astype(np.float32)
     x = rng.normal(size=(9, N_IN)).astype(np.float32)
@@ -126,9 +135,9 @@ def test_it_keeps_the_dtype_it_is_given(rng):
 )
 def test_columns_that_are_no_selection_are_refused(columns):
     with pytest.raises(ValueError, match="places of columns, ascending, none twice; got"):
-        Select(np.array(columns, np.int64))
+        FeatureSelect(np.array(columns, np.int64))
 
 
 def test_columns_that_are_not_there_are_refused(rng):
     with pytest.raises(ValueError, match="at least 6 inputs to select from; got 5"):
-        Network(5, [Select(COLUMNS)], rng=rng)
+        Network(5, [FeatureSelect(COLUMNS)], rng=rng)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from trainer.compress.compression_config import Goal
+from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.run import compress
 from trainer.config import Config
-from trainer.pipeline import Trained, fit
-from trainer.report import Evidence, render
+from trainer.pipeline import TrainingResult, fit
+from trainer.report import ReportInputs, render
 from trainer.runs import write_run
 
 EVIL = "<script>alert('no')</script>"
@@ -76,10 +76,10 @@ def evil() -> str:
 @dataclass
 class Made:
     bundle: Bundle
-    trained: Trained
+    trained: TrainingResult
     config: Config
     run: Path
-    evidence: Evidence
+    evidence: ReportInputs
 
     @cached_property
     def page(self) -> str:
@@ -111,7 +111,7 @@ def made(tmp_path_factory):
                 parts=trained.parts,
                 history=trained.history,
             )
-            evidence = Evidence.gather(bundle, config.runs)
+            evidence = ReportInputs.gather(bundle, config.runs)
             found[kind] = Made(bundle, trained, config, run, evidence)
         return found[kind]
 
@@ -128,9 +128,9 @@ def compressed(made, tmp_path_factory):
         patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
         done = compress(
             Bundle.open(models / "digits" / "1"),
-            Goal(epochs=2, max_drop=0.042, sparse=0.5),
+            CompressionConfig(epochs=2, max_drop=0.042, sparse=0.5),
             tell=lambda _: None,
         )
     assert done.bundle is not None
-    evidence = Evidence.gather(done.bundle, dense.config.runs)
+    evidence = ReportInputs.gather(done.bundle, dense.config.runs)
     return Made(done.bundle, dense.trained, dense.config, dense.run, evidence)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
-from trainer.compress.int8_overflow import overflows_with_8_bits
-from trainer.report.blocks import Cell, Figures, Paragraph, Table
+from trainer.compress.int8_overflow import has_int8_overflow
+from trainer.report.blocks import Cell, Figures, Paragraph, TableBlock
 from trainer.report.sections.compression import FEW, compression
 from trainer.report.sections.graph import variants
 
@@ -65,7 +65,7 @@ def words(section):
 @pytest.mark.slow
 def test_kept_variants_have_the_figures_of_their_files(compressed):
     bundle = compressed.bundle
-    table = of(compression(compressed.evidence), Table)[0]
+    table = of(compression(compressed.evidence), TableBlock)[0]
     content = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
     rows = {text(row[0]): [*map(text, row)] for row in table.rows}
     assert set(rows) == set(content)
@@ -87,7 +87,7 @@ def test_kept_variants_have_the_figures_of_their_files(compressed):
 @pytest.mark.slow
 def test_every_trial_is_a_row_and_stands_out_as_it_fared(compressed):
     found = compressed.bundle.manifest.compression
-    first, rest, _ = of(compression(compressed.evidence), Table)
+    first, rest, _ = of(compression(compressed.evidence), TableBlock)
     assert len(found.tried) > FEW
     assert first.folded == ""
     assert rest.folded == f"{len(rest.rows)} more that were tried"
@@ -112,7 +112,7 @@ def test_few_trials_are_one_table_in_their_order(told):
         candidate("int8", kept=False, drop=0.01),
         candidate(),
     )
-    (table,) = of(told(*tried), Table)
+    (table,) = of(told(*tried), TableBlock)
     assert [text(row[0]) for row in table.rows] == ["fp32", "pruned", "int8", "int8"]
     assert [text(row[-1]) for row in table.rows] == ["kept", "fails", "holds", "kept"]
     assert set(tones(table.rows[2])) == {""}
@@ -164,7 +164,7 @@ def test_the_test_rows_have_a_say(told):
         candidate(tested=MetricDrop(drop=-0.001, interval=(-0.004, 0.01))),
         candidate("pruned-int8", kept=False, tested=MetricDrop(drop=0.2, interval=(0.1, 0.3))),
     )
-    table = of(section, Table)[-1]
+    table = of(section, TableBlock)[-1]
     assert [[*map(text, row)][2:] for row in table.rows] == [
         ["0.0050", "−0.0100 to 0.0500", "perhaps", "kept"],
         ["−0.0010", "−0.0040 to 0.0100", "surely", "kept"],
@@ -191,7 +191,7 @@ def test_what_was_not_timed_is_not_said_to_be_fast(told):
     section = told(candidate(latency_us={}))
     assert "none is faster at batch 64" in words(section)
     assert len(of(section, Figures)[0].figures) == 1
-    row = of(section, Table)[0].rows[1]
+    row = of(section, TableBlock)[0].rows[1]
     assert [*map(text, row)][7:10] == ["–"] * 3
 
 
@@ -208,8 +208,8 @@ def test_without_a_compression_it_says_what_makes_one(made):
 
 
 def test_variants_are_listed_with_the_bits_of_their_weights(compressed):
-    table = of(variants(compressed.evidence), Table)[0]
+    table = of(variants(compressed.evidence), TableBlock)[0]
     assert table.head[2] == "bits"
     expected = {name: str(v.bits) for name, v in compressed.bundle.manifest.variants.items()}
     assert {row[0]: row[2] for row in table.rows} == expected
-    assert {"32", "7" if overflows_with_8_bits() else "8"} <= set(expected.values())
+    assert {"32", "7" if has_int8_overflow() else "8"} <= set(expected.values())

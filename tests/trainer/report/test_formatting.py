@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.data.records import Column
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.metrics import compute_metrics
 from trainer.report.formatting import (
     METRICS,
     count,
@@ -60,8 +60,8 @@ def test_words_fit_their_numbers():
 def test_every_metric_has_a_name():
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     classes = np.array([0, 1])
-    found = measure("binary", classes, {"label": classes, "probabilities": p}, classes)
-    values = measure("regression", p, {"value": p}, None)
+    found = compute_metrics("binary", classes, {"label": classes, "probabilities": p}, classes)
+    values = compute_metrics("regression", p, {"value": p}, None)
     assert set(found) | set(values) == set(METRICS)
 
 

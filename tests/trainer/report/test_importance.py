@@ -6,7 +6,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 
 from trainer.report import importance
-from trainer.report.importance import SCORES, importances
+from trainer.report.importance import SCORES, compute_importances
 
 
 class Face:
@@ -27,7 +27,7 @@ class Face:
 def test_drops_are_those_of_scikit_learn_but_for_the_draws(made, monkeypatch):
     judged = made("diabetes").evidence.judged
     monkeypatch.setattr(importance, "REPEATS", 80)
-    found = importances(judged, np.random.default_rng(0))
+    found = compute_importances(judged, np.random.default_rng(0))
     theirs = permutation_importance(
         Face(judged), judged.records.numbers, judged.truth, n_repeats=80, random_state=0
     )
@@ -46,7 +46,7 @@ def test_drops_are_those_of_scikit_learn_but_for_the_draws(made, monkeypatch):
 @pytest.mark.parametrize("kind", ["tumours", "diabetes", "digits", "mixed", "physique"])
 def test_the_leading_metric_is_that_of_the_manifest(made, kind):
     judged = made(kind).evidence.judged
-    found = importances(judged, np.random.default_rng(0))
+    found = compute_importances(judged, np.random.default_rng(0))
     manifest = made(kind).bundle.manifest
     assert found.base == pytest.approx(manifest.metrics["test"][found.metric], abs=1e-5)
     assert found.base == SCORES[found.metric](judged, judged.answers)
@@ -55,7 +55,7 @@ def test_the_leading_metric_is_that_of_the_manifest(made, kind):
 
 
 def test_a_column_that_decides_is_told_from_one_that_does_not(made):
-    found = importances(made("mixed").evidence.judged, np.random.default_rng(0))
+    found = compute_importances(made("mixed").evidence.judged, np.random.default_rng(0))
     names = [i.column for i in found.columns]
     assert set(names[:2]) == {"age", "a & <b>b</b>"}
     assert names[-1] == "joined"  # drawn apart from all else
@@ -69,7 +69,7 @@ def test_a_column_of_one_value_is_worth_nothing_and_rows_are_left_as_they_were(m
     records = replace(judged.records, numbers=numbers)
     flat = replace(judged, records=records, answers=judged.session.run(records.inputs()))
     before = numbers.copy()
-    found = importances(flat, np.random.default_rng(0))
+    found = compute_importances(flat, np.random.default_rng(0))
     by_name = {i.column: i for i in found.columns}
     worthless = by_name[judged.records.names[3]]
     assert (worthless.drop, worthless.spread) == (0, 0)
@@ -79,4 +79,4 @@ def test_a_column_of_one_value_is_worth_nothing_and_rows_are_left_as_they_were(m
 @pytest.mark.slow
 def test_of_many_rows_some_are_taken(made, monkeypatch):
     monkeypatch.setattr(importance, "MOST_ROWS", 40)
-    assert importances(made("tumours").evidence.judged, np.random.default_rng(0)).rows == 40
+    assert compute_importances(made("tumours").evidence.judged, np.random.default_rng(0)).rows == 40

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from serving.bundle import CompressionCandidate, CompressionSummary
 from trainer.cli import main
-from trainer.compress.run import Compressed
-from trainer.report import Evidence
+from trainer.compress.run import CompressionResult
+from trainer.report import ReportInputs
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def rename(runs, number, to, graph=None):
 
 
 def test_the_run_of_a_compressed_version_is_that_of_the_version_it_came_from(compressed, runs):
-    evidence = Evidence.gather(compressed.bundle, runs)
+    evidence = ReportInputs.gather(compressed.bundle, runs)
     assert compressed.bundle.manifest.version == 2
     assert evidence.run.path == runs / "digits" / "1"
     assert evidence.absent == ""
@@ -38,25 +38,25 @@ def test_the_run_of_a_compressed_version_is_that_of_the_version_it_came_from(com
 
 def test_a_run_of_its_own_is_taken_first(compressed, runs):
     shutil.copytree(runs / "digits" / "1", runs / "digits" / "2")
-    assert Evidence.gather(compressed.bundle, runs).run.path == runs / "digits" / "2"
+    assert ReportInputs.gather(compressed.bundle, runs).run.path == runs / "digits" / "2"
 
 
 def test_what_lies_under_its_number_may_be_of_another(compressed, runs):
     shutil.copytree(runs / "digits" / "1", runs / "digits" / "0")
     rename(runs, 0, 2, graph="of another")
-    assert Evidence.gather(compressed.bundle, runs).run.path == runs / "digits" / "1"
+    assert ReportInputs.gather(compressed.bundle, runs).run.path == runs / "digits" / "1"
 
 
 def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
     rename(runs, 1, 1, graph="of another")
-    evidence = Evidence.gather(compressed.bundle, runs)
+    evidence = ReportInputs.gather(compressed.bundle, runs)
     assert evidence.run is None
     assert f"{runs}/digits/2, which is none" in evidence.absent
 
 
 def test_a_later_run_is_none_of_its(compressed, runs):
     rename(runs, 1, 3)
-    assert Evidence.gather(compressed.bundle, runs).run is None
+    assert ReportInputs.gather(compressed.bundle, runs).run is None
 
 
 def compress(*arguments):
@@ -81,7 +81,7 @@ def next_version(made, monkeypatch):
         drop=0,
         kept=True,
     )
-    done = Compressed(
+    done = CompressionResult(
         replace(dense, manifest=manifest),
         CompressionSummary(metric="accuracy", max_drop=0.1, tried=[candidate]),
         {},
@@ -96,7 +96,7 @@ def test_compress_keeps_the_run_for_its_version_where_it_is_told_to(next_version
     done = compress(made("digits").bundle.path, "--runs", runs, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     shutil.rmtree(runs / "digits" / "1")
-    evidence = Evidence.gather(next_version, runs)
+    evidence = ReportInputs.gather(next_version, runs)
     assert evidence.run.path == runs / "digits" / "2"
     assert not list((runs / "digits").glob(".*"))
 

@@ -7,7 +7,7 @@ import pytest
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from tests.manifests import make_manifest
 from trainer.cli.fit import _settled
-from trainer.report.importance import Importance, Importances
+from trainer.report.importance import PermutationImportance, PermutationImportances
 from trainer.report.sections.calibration import _sentence
 from trainer.report.sections.compression import compression
 from trainer.report.sections.importance_and_errors import importance
@@ -41,8 +41,8 @@ def test_compression_names_the_positive_class_of_its_metric():
 
 
 def test_importance_names_the_positive_class_of_its_metric():
-    columns = [Importance("x", 0.1, 0.01)]
-    page = repr(importance(Importances("roc_auc", 0.9, 10, columns), "fraud"))
+    columns = [PermutationImportance("x", 0.1, 0.01)]
+    page = repr(importance(PermutationImportances("roc_auc", 0.9, 10, columns), "fraud"))
     assert "ROC AUC of “fraud” is 0.9" in page
     assert "ROC AUC of “fraud” lost" in page
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from sklearn import metrics
 
 from trainer.cli import main
-from trainer.report import Evidence, render
+from trainer.report import ReportInputs, render
 
 COMMON = ["verdict", "data", "learning"]
 ENDING = ["importance", "cases", "slices", "health", "parity", "variants", "compression", "origin"]
@@ -169,7 +169,7 @@ def test_everything_the_bundle_is_known_by_is_there(made):
 
 def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
     for kind, sections in (("mixed", CLASSES), ("diabetes", VALUES)):
-        evidence = Evidence.gather(made(kind).bundle, tmp_path)
+        evidence = ReportInputs.gather(made(kind).bundle, tmp_path)
         page = Page(render(evidence))
         assert page.sections == sections
         words = "".join(page.words)
@@ -182,7 +182,7 @@ def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
 def test_a_run_of_another_bundle_is_not_taken_for_its_own(made, tmp_path):
     (tmp_path / "tumours").mkdir()
     (tmp_path / "tumours" / "1").symlink_to(made("digits").run)
-    evidence = Evidence.gather(made("tumours").bundle, tmp_path)
+    evidence = ReportInputs.gather(made("tumours").bundle, tmp_path)
     assert evidence.run is None
     assert "expected the run that led to the graph" in evidence.absent
 

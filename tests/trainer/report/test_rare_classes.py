@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from tests.manifests import make_manifest
-from trainer.report.blocks import Paragraph, Table, Tiles
+from trainer.report.blocks import Paragraph, TableBlock, Tiles
 from trainer.report.formatting import decimal, metric_name, shorts
 from trainer.report.sections.confusion import confusion
 from trainer.report.sections.verdict import verdict
@@ -23,7 +23,7 @@ def texts(section):
 
 
 def tables(section):
-    return [block for block in section.blocks if isinstance(block, Table)]
+    return [block for block in section.blocks if isinstance(block, TableBlock)]
 
 
 def cell(found):

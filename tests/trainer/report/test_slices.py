@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from trainer.data.records import Column, Records
-from trainer.report.slices import FEWEST_ROWS, interval, slices
+from trainer.report.slices import FEWEST_ROWS, find_slices, interval
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def judged(made, rng):
 
 
 def test_slices_are_the_categories_the_quarters_and_the_gaps_worst_first(judged):
-    found = slices(judged)
+    found = find_slices(judged)
     by_name = {(s.column, s.held): s for s in found}
     assert by_name["kind", "a"].rows == 100
     assert by_name["kind", "b"].rows == 80
@@ -82,5 +82,5 @@ def test_of_values_the_largest_error_comes_first(made, rng):
         truth=np.zeros((n, 1)),
         answers={"value": value},
     )
-    found = slices(judged)
+    found = find_slices(judged)
     assert [(s.held, s.figure) for s in found] == [("true", 5.0), ("false", 0.5)]

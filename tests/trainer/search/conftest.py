@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from trainer.config import Config
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.search import Grid, Journal
-from trainer.search.estimator import Bench
-from trainer.search.grid import Plan
+from trainer.search.estimator import SearchContext
+from trainer.search.grid import SearchPlan
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def journal(tmp_path):
 @pytest.fixture
 def grid():
     def make(values, **plan):
-        return Grid(Plan(**plan), values)
+        return Grid(SearchPlan(**plan), values)
 
     return make
 
@@ -35,8 +35,8 @@ def grid():
 @pytest.fixture
 def bench(config, journal):
     def make(table=None, metric="accuracy", **choices):
-        table = load("iris") if table is None else table
-        return Bench(table, table.fingerprint(), config(**choices), metric, journal)
+        table = load_table("iris") if table is None else table
+        return SearchContext(table, table.fingerprint(), config(**choices), metric, journal)
 
     return make
 

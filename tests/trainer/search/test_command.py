@@ -9,8 +9,8 @@ from serving.bundle import MANIFEST_FILE, Bundle
 from serving.runtime import run_self_test
 from tests.killed import every_moment, restore
 from trainer.cli import main
-from trainer.data.sources import load
-from trainer.data.splits import split
+from trainer.data.sources import load_table
+from trainer.data.splits import split_table
 
 QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
 
@@ -147,8 +147,8 @@ def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
 
 def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
     report = json.loads(trainer("iris", *QUICK, "--json", "--seed", "3").stdout)
-    table = load("iris")
-    parts = split(table, validation=0.1, test=0.2, seed=3)
+    table = load_table("iris")
+    parts = split_table(table, validation=0.1, test=0.2, seed=3)
     bundle = Bundle.open(tmp_path / report["fit"]["bundle"])
     session = run_self_test(bundle, "fp32").session
     label = session.run(table.records.take(parts.test).inputs())["label"]

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
 from trainer.data.records import Records
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.data.tables import DataError, make_table
 from trainer.search import RefusedError
 from trainer.search.estimator import ConfiguredModel
@@ -22,7 +22,7 @@ def offset(model):
 
 
 def test_it_learns_from_the_rows_it_is_given_and_from_no_others(bench, rows, poisoned):
-    table = load("iris")
+    table = load_table("iris")
     known, scored = rows[:90], rows[90:]
     model = ConfiguredModel(bench(table)).fit(known)
     other = ConfiguredModel(bench(poisoned(table, scored[:, 0]))).fit(known)
@@ -33,7 +33,7 @@ def test_it_learns_from_the_rows_it_is_given_and_from_no_others(bench, rows, poi
 
 
 def test_rows_held_out_to_stop_by_give_no_statistics_either(bench, poisoned, rows):
-    table = load("iris")
+    table = load_table("iris")
     first = offset(ConfiguredModel(bench(table)).fit(rows))
     moved = [
         not np.array_equal(
@@ -45,7 +45,7 @@ def test_rows_held_out_to_stop_by_give_no_statistics_either(bench, poisoned, row
 
 
 def test_the_score_is_scikit_learns(bench, rows):
-    table = load("iris")
+    table = load_table("iris")
     known, scored = rows[:90], rows[90:]
     model = ConfiguredModel(bench(table)).fit(known)
     answers = model.model_.answers(table.records.take(scored[:, 0]))
@@ -87,12 +87,12 @@ def test_what_the_journal_knows_is_not_learned_again(bench, rows):
 
 def test_other_data_are_other_fits(bench, rows, poisoned):
     ConfiguredModel(bench()).fit(rows[:90]).score(rows[90:])
-    other = ConfiguredModel(bench(poisoned(load("iris"), [149]))).fit(rows[:90])
+    other = ConfiguredModel(bench(poisoned(load_table("iris"), [149]))).fit(rows[:90])
     assert other.model_ is not None
 
 
 def test_training_that_diverges_has_no_score(bench, rows):
-    table = load("diabetes")
+    table = load_table("diabetes")
     shared = bench(table, "r2", optimizer="sgd", learning_rate=1e9)
     model = ConfiguredModel(shared).fit(rows[:90])
     assert model.model_ is None

@@ -6,7 +6,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, check_cv
 
-from trainer.data.sources import load
+from trainer.data.sources import load_table
 from trainer.data.tables import DataError
 from trainer.search.folds import Folds
 
@@ -18,7 +18,7 @@ def parted(table, rows, count=3, seed=0):
 
 @pytest.mark.parametrize("data", ["iris", "diabetes"])
 def test_each_row_is_scored_once_by_what_was_learned_from_the_others(data, rows):
-    table = load(data)
+    table = load_table(data)
     pairs = parted(table, rows)
     assert sorted(np.concatenate([scored for _, scored in pairs])) == sorted(rows[:, 0])
     for known, scored in pairs:
@@ -26,7 +26,7 @@ def test_each_row_is_scored_once_by_what_was_learned_from_the_others(data, rows)
 
 
 def test_classes_have_the_same_share_in_each_fold(rows):
-    table = load("iris")
+    table = load_table("iris")
     expected = StratifiedKFold(3, shuffle=True, random_state=5).split(
         rows, table.target[rows[:, 0]]
     )
@@ -36,7 +36,7 @@ def test_classes_have_the_same_share_in_each_fold(rows):
 
 
 def test_groups_do_not_part(rows):
-    table = replace(load("iris"), groups=np.arange(150) // 4)
+    table = replace(load_table("iris"), groups=np.arange(150) // 4)
     for known, scored in parted(table, rows):
         assert len(known)
         assert len(scored)
@@ -45,7 +45,7 @@ def test_groups_do_not_part(rows):
 
 def test_rows_are_scored_by_what_was_learned_from_earlier_ones(rows):
     times = np.random.default_rng(0).integers(0, 40, 150).astype(float)
-    table = replace(load("iris"), times=times)
+    table = replace(load_table("iris"), times=times)
     pairs = parted(table, rows)
     for known, scored in pairs:
         assert times[known].max() < times[scored].min()
@@ -53,7 +53,7 @@ def test_rows_are_scored_by_what_was_learned_from_earlier_ones(rows):
 
 
 def test_the_same_seed_gives_the_same_folds(rows):
-    table = load("iris")
+    table = load_table("iris")
 
     def scored(seed):
         return np.concatenate([pair[1] for pair in parted(table, rows, seed=seed)]).tolist()
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_folds(rows):
 
 
 def test_a_splitter_is_taken_as_it_is():
-    folds = Folds(load("iris"), 3, 0)
+    folds = Folds(load_table("iris"), 3, 0)
     assert clone(folds) is folds
     assert check_cv(folds) is folds
     assert folds.get_n_splits() == 3
@@ -78,13 +78,13 @@ def test_a_splitter_is_taken_as_it_is():
     ],
 )
 def test_folds_that_cannot_be_are_named(change, n, message, rows):
-    table = replace(load("iris"), **change)
+    table = replace(load_table("iris"), **change)
     with pytest.raises(DataError, match=message):
         parted(table, np.sort(rows, axis=0)[:n])
 
 
 def test_a_class_of_fewer_rows_than_folds_is_in_some_of_them(rows):
-    table = load("iris")
+    table = load_table("iris")
     target = table.target.copy()
     setosa = rows[target[rows[:, 0]] == "setosa", 0]
     target[setosa[2:]] = "versicolor"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import ParameterSampler
 
-from trainer.data.sources import load
-from trainer.evaluate import Judgement
+from trainer.data.sources import load_table
+from trainer.evaluate import Evaluation
 from trainer.search import RefusedError, read_grid
 from trainer.search.estimator import ConfiguredModel
 from trainer.search.grid import Range
@@ -106,19 +106,21 @@ def test_a_file_that_is_no_grid_is_refused(text, message, written):
 
 @pytest.mark.parametrize("data", ["iris", "breast_cancer", "diabetes"])
 def test_the_metrics_are_those_that_are_measured(data, bench):
-    table = load(data)
+    table = load_table(data)
     rows = np.arange(len(table))
     model = ConfiguredModel(bench(table, epochs=1)).fit(rows[:, None]).model_
-    assert set(Judgement.of(model, table, rows).metrics()) == set(metrics_of(table.task))
+    assert set(Evaluation.of(model, table, rows).metrics()) == set(metrics_of(table.task))
     assert default_metric(table.task) in metrics_of(table.task)
 
 
 def test_better_is_the_right_way_up(bench):
     # A model that has learned more is better by every metric that says which way is up.
-    table = load("breast_cancer")
+    table = load_table("breast_cancer")
     rows = np.arange(len(table))
     worse, better = (
-        Judgement.of(ConfiguredModel(bench(table, epochs=n)).fit(rows[:, None]).model_, table, rows)
+        Evaluation.of(
+            ConfiguredModel(bench(table, epochs=n)).fit(rows[:, None]).model_, table, rows
+        )
         for n in (1, 20)
     )
     for metric in ("accuracy", "f1", "log_loss", "brier", "roc_auc", "pr_auc"):

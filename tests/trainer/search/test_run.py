@@ -6,10 +6,10 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
-from trainer.data.sources import load
-from trainer.data.splits import Split, hold_out, split
+from trainer.data.sources import load_table
+from trainer.data.splits import Split, hold_out, split_table
 from trainer.data.tables import DataError
-from trainer.pipeline import learn_on, streams
+from trainer.pipeline import spawn_generators, train_on_split
 from trainer.search import Journal, RefusedError, run
 from trainer.search.run import search
 from trainer.training.loop import TrainingDivergedError
@@ -25,7 +25,7 @@ def combinations(values):
 def score_by_hand(config, table, known, scored):
     learned, held = hold_out(table, known, share=config.validation, seed=config.seed)
     parts = Split(learned, held, np.empty(0, np.int64))
-    model = learn_on(table, parts, config, streams(config.seed)[0]).model
+    model = train_on_split(table, parts, config, spawn_generators(config.seed)[0]).model
     answers = model.answers(table.records.take(scored))
     return accuracy_score(table.target[scored], answers["label"])
 
@@ -37,7 +37,7 @@ def folds_by_hand(table, rows, seed=0):
 
 
 def searched_rows(config, table):
-    parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
+    parts = split_table(table, validation=config.validation, test=config.test, seed=config.seed)
     return np.sort([*parts.train, *parts.validation]), parts.test
 
 
@@ -54,7 +54,7 @@ def by_hand(config, table, rows, values):
 
 @pytest.mark.slow
 def test_scores_are_those_of_a_loop_over_the_same_folds(config, grid, journal):
-    table = load("iris")
+    table = load_table("iris")
     rows, _ = searched_rows(config(), table)
     outcome = search(config(), grid(VALUES), folds=3, journal=journal)
     found = {str(c.parameters): c for c in outcome.candidates}
@@ -74,7 +74,7 @@ def test_scores_are_those_of_a_loop_over_the_same_folds(config, grid, journal):
 
 @pytest.mark.slow
 def test_nested_scores_are_of_winners_on_rows_they_have_not_seen(config, grid, journal):
-    table = load("iris")
+    table = load_table("iris")
     rows, _ = searched_rows(config(), table)
     outcome = search(config(), grid(FEWER), folds=3, journal=journal, nested=True)
     expected = []
@@ -87,7 +87,7 @@ def test_nested_scores_are_of_winners_on_rows_they_have_not_seen(config, grid, j
 
 @pytest.mark.slow
 def test_the_test_rows_are_not_looked_at(config, grid, tmp_path, monkeypatch, poisoned):
-    table = load("iris")
+    table = load_table("iris")
     _, test = searched_rows(config(), table)
     spoiled = poisoned(table, test)
     target = spoiled.target.copy()
@@ -99,13 +99,13 @@ def test_the_test_rows_are_not_looked_at(config, grid, tmp_path, monkeypatch, po
         return search(config(), grid(FEWER), folds=2, journal=journal, nested=True)
 
     clean = outcome("clean")
-    parts = split(table, validation=0.1, test=0.2, seed=0)
+    parts = split_table(table, validation=0.1, test=0.2, seed=0)
     monkeypatch.setattr(run, "read", lambda _: (spoiled, parts))
     assert outcome("spoiled") == clean
 
 
 def test_the_share_of_validation_can_be_searched_without_touching_the_test_rows(config):
-    table = load("iris")
+    table = load_table("iris")
     rows, test = searched_rows(config(), table)
     for share in (0.05, 0.3):
         others, same = searched_rows(config(validation=share), table)

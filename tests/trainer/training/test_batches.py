@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from trainer.nn import CategoricalCrossEntropy, MeanSquaredError
-from trainer.training.batches import Rows, Shuffled
+from trainer.training.batches import ShuffledBatches, TrainingRows
 
 
 def rows(n=10, weights=None):
     x = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
-    return Rows(x, np.arange(n), weights)
+    return TrainingRows(x, np.arange(n), weights)
 
 
 def members(batches):
@@ -19,7 +19,7 @@ def members(batches):
 def test_every_row_is_in_one_batch_with_its_target_and_weight(rng):
     given = rows(11, np.arange(11, dtype=np.float32))
     seen = []
-    for x, y, w in Shuffled(given, 4).epoch(rng):
+    for x, y, w in ShuffledBatches(given, 4).epoch(rng):
         np.testing.assert_array_equal(x, given.features[y])
         np.testing.assert_array_equal(w, y)
         seen += y.tolist()
@@ -31,20 +31,20 @@ def test_every_row_is_in_one_batch_with_its_target_and_weight(rng):
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 2]), (5, 9, [5])],
 )
 def test_no_row_is_left_alone(n, size, expected, rng):
-    batches = Shuffled(rows(n), size)
+    batches = ShuffledBatches(rows(n), size)
     assert [len(b) for b in members(batches.epoch(rng))] == expected
     assert len(batches) == len(expected)
 
 
 def test_skipping_leaves_the_rest_as_it_would_have_been():
-    batches = Shuffled(rows(20), 3)
+    batches = ShuffledBatches(rows(20), 3)
     whole = members(batches.epoch(np.random.default_rng(1)))
     assert members(batches.epoch(np.random.default_rng(1), skip=4)) == whole[4:]
 
 
 def test_unshuffled_rows_come_in_order_and_uncopied(rng):
     given = rows(10)
-    batches = list(Shuffled(given, 4, shuffle=False).epoch(rng))
+    batches = list(ShuffledBatches(given, 4, shuffle=False).epoch(rng))
     assert list(chain(*(y.tolist() for _, y, _ in batches))) == list(range(10))
     assert all(np.shares_memory(x, given.features) for x, _, _ in batches)
 
@@ -52,14 +52,14 @@ def test_unshuffled_rows_come_in_order_and_uncopied(rng):
 def test_rows_may_lie_in_a_file(tmp_path, rng):
     np.save(tmp_path / "x.npy", rows(100).features)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    batches = Shuffled(Rows(mapped, np.arange(100)), 7)
+    batches = ShuffledBatches(TrainingRows(mapped, np.arange(100)), 7)
     for x, y, _ in batches.epoch(rng):
         assert not isinstance(x, np.memmap)
         np.testing.assert_array_equal(x[:, 0], 2 * y)
 
 
 def check(x, y, w=None, loss=None):
-    Rows(x, y, w).check(loss or CategoricalCrossEntropy(), 2, 3, np.float32)
+    TrainingRows(x, y, w).check(loss or CategoricalCrossEntropy(), 2, 3, np.float32)
 
 
 def test_what_cannot_be_learned_from_is_named():

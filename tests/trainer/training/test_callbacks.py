@@ -27,16 +27,16 @@ from trainer.training.callbacks import (
     TensorBoard,
 )
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import Callback, Epoch, Rows, Run
-from trainer.training.update import Update
+from trainer.training.loop import Callback, Epoch, Rows, TrainingRun
+from trainer.training.update import UpdateRule
 
 
 def a_run(epochs, rng):
     rows = Rows(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
-    return Run(
+    return TrainingRun(
         Network(1, [Dense(1)], rng=rng),
         MeanSquaredError(),
-        Update(SGD(1)),
+        UpdateRule(SGD(1)),
         rows,
         epochs=epochs,
         batch_size=1,
@@ -132,10 +132,10 @@ def moons_run(callbacks, epochs=3):
     x, y = make_moons(100, noise=0.2, random_state=0)
     rows = Rows(x.astype(np.float32), y.astype(np.int64))
     network = Network(2, [Dense(4, "tanh"), Dense(2)], rng=np.random.default_rng(0))
-    return Run(
+    return TrainingRun(
         network,
         CategoricalCrossEntropy(),
-        Update(SGD(0.1), schedule=Exponential()),
+        UpdateRule(SGD(0.1), schedule=Exponential()),
         rows,
         epochs=epochs,
         batch_size=25,
@@ -178,7 +178,7 @@ def test_a_resumed_model_checkpoint_remembers_its_best(rng, tmp_path):
 def test_the_logs_hold_what_each_epoch_led_to(tmp_path):
     table, lines = tmp_path / "run.csv", tmp_path / "run.jsonl"
     run = moons_run([CSVLog(table), JSONLog(lines)])
-    run.go()
+    run.run()
     read = pandas.read_csv(table)
     assert list(read.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
     objects = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -191,7 +191,7 @@ def test_the_logs_hold_what_each_epoch_led_to(tmp_path):
 def test_a_log_without_validation_rows_leaves_them_out(rng, tmp_path):
     run = a_run(1, rng)
     run.callbacks = [CSVLog(tmp_path / "run.csv"), JSONLog(tmp_path / "run.jsonl")]
-    run.go()
+    run.run()
     assert (tmp_path / "run.csv").read_text().splitlines()[1].split(",")[2] == ""
     assert json.loads((tmp_path / "run.jsonl").read_text())["validation_loss"] is None
 
@@ -205,21 +205,21 @@ def test_the_log_of_a_resumed_run_is_whole(tmp_path):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        moons_run([*callbacks(), StopAfterOne()]).go()
-    moons_run(callbacks()).go()
+        moons_run([*callbacks(), StopAfterOne()]).run()
+    moons_run(callbacks()).run()
     assert pandas.read_csv(tmp_path / "run.csv")["epoch"].tolist() == [1, 2, 3]
 
 
 def test_the_log_of_a_second_run_begins_anew(tmp_path):
     log = CSVLog(tmp_path / "run.csv")
     for _ in range(2):
-        moons_run([log], epochs=2).go()
+        moons_run([log], epochs=2).run()
     assert pandas.read_csv(tmp_path / "run.csv")["epoch"].tolist() == [1, 2]
 
 
 def test_tensorboard_gets_the_curves(tmp_path):
     run = moons_run([TensorBoard(tmp_path)])
-    run.go()
+    run.run()
     (file,) = tmp_path.iterdir()
     assert file.name.startswith("events.out.tfevents.")
     points = {}

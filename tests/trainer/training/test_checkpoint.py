@@ -24,8 +24,8 @@ from trainer.nn import (
 from trainer.training.array_file import read_arrays, write_arrays
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.checkpoint import Checkpoint, CheckpointError, content
-from trainer.training.loop import Callback, Rows, Run
-from trainer.training.update import Update
+from trainer.training.loop import Callback, Rows, TrainingRun
+from trainer.training.update import UpdateRule
 
 N, BATCH, EPOCHS = 50, 16, 4
 STEPS = 4 * EPOCHS
@@ -38,16 +38,16 @@ def data(seed=0):
 
 
 UPDATES = {
-    "nadam, cosine": lambda: Update(Nadam(0.01), schedule=Cosine()),
-    "momentum, plateau": lambda: Update(Momentum(0.05), schedule=ReduceOnPlateau(1, 0.5)),
-    "sgd, average": lambda: Update(SGD(0.05), average=WeightAverage(0.9)),
+    "nadam, cosine": lambda: UpdateRule(Nadam(0.01), schedule=Cosine()),
+    "momentum, plateau": lambda: UpdateRule(Momentum(0.05), schedule=ReduceOnPlateau(1, 0.5)),
+    "sgd, average": lambda: UpdateRule(SGD(0.05), average=WeightAverage(0.9)),
 }
 
 
 def a_run(update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, **options):
     rng = np.random.default_rng(5)
     layers = [Dense(8), BatchNorm("relu"), Dropout(0.3), Dense(2)]
-    return Run(
+    return TrainingRun(
         Network(3, layers, rng=rng),
         CategoricalCrossEntropy(),
         UPDATES[update](),
@@ -84,14 +84,14 @@ def outcome(run):
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(update, every, tmp_path):
     whole = a_run(update, [EarlyStopping(2)])
-    whole.go()
+    whole.run()
     for step in range(1, whole.steps + 1):
         path = tmp_path / f"{step}.npz"
         killed = a_run(update, [EarlyStopping(2), Checkpoint(path, every=every), KillAt(step)])
         with pytest.raises(KilledError):
-            killed.go()
+            killed.run()
         resumed = a_run(update, [EarlyStopping(2), Checkpoint(path, every=every)])
-        resumed.go()
+        resumed.run()
         for got, expected in zip(outcome(resumed), outcome(whole), strict=True):
             np.testing.assert_equal(got, expected)
 
@@ -103,21 +103,21 @@ def test_a_stream_is_resumed_too(tmp_path):
             yield rows.features[start : start + 10], rows.targets[start : start + 10], None
 
     whole = a_run(rows=stream, steps_per_epoch=5)
-    whole.go()
+    whole.run()
     for step in (1, 7, 10):
         path = tmp_path / f"{step}.npz"
         with pytest.raises(KilledError):
             a_run(
                 rows=stream, callbacks=[Checkpoint(path, every=1), KillAt(step)], steps_per_epoch=5
-            ).go()
+            ).run()
         resumed = a_run(rows=stream, callbacks=[Checkpoint(path)], steps_per_epoch=5)
-        resumed.go()
+        resumed.run()
         np.testing.assert_array_equal(resumed.network.parameters, whole.network.parameters)
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.npz"
-    a_run(callbacks=[Checkpoint(path)]).go()
+    a_run(callbacks=[Checkpoint(path)]).run()
     for other in (
         a_run("sgd, average", [Checkpoint(path)]),
         a_run(callbacks=[Checkpoint(path, identity="other data")]),
@@ -125,7 +125,7 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         a_run(callbacks=[Checkpoint(path)], epochs=EPOCHS + 1),
     ):
         with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
-            other.go()
+            other.run()
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
@@ -139,12 +139,12 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     for damaged in (b"", b"no zip", saved[: len(saved) // 2], bytes(flipped), pickled.getvalue()):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="damaged file; delete it to begin anew"):
-            a_run(callbacks=[Checkpoint(path)]).go()
+            a_run(callbacks=[Checkpoint(path)]).run()
 
 
 def test_a_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "run.npz"
-    a_run(callbacks=[Checkpoint(path)]).go()
+    a_run(callbacks=[Checkpoint(path)]).run()
     before = path.read_bytes()
 
     def fail(handle):
@@ -159,7 +159,7 @@ def test_a_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
-    a_run(callbacks=[Checkpoint(tmp_path / "run.npz")]).go()
+    a_run(callbacks=[Checkpoint(tmp_path / "run.npz")]).run()
     assert saved == [4, 8, 12, 16]  # after each epoch only
     with pytest.raises(ValueError, match="at least 1 step"):
         Checkpoint(tmp_path / "run.npz", every=0)
@@ -168,7 +168,7 @@ def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
 def test_saves_are_as_many_steps_apart_as_was_said(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
-    a_run(callbacks=[Checkpoint(tmp_path / "run.npz", every=3)]).go()
+    a_run(callbacks=[Checkpoint(tmp_path / "run.npz", every=3)]).run()
     assert saved == [3, 4, 6, 8, 9, 12, 12, 15, 16]  # and after each epoch of four
 
 

@@ -30,12 +30,12 @@ from trainer.training.diagnostics import (
     Diagnostics,
     Measurement,
     check_backpropagation,
-    check_start,
-    check_tiny,
+    check_initial_state,
+    check_overfitting,
     layer_health,
 )
-from trainer.training.loop import Rows, Run, TrainingDivergedError
-from trainer.training.update import Update
+from trainer.training.loop import Rows, TrainingDivergedError, TrainingRun
+from trainer.training.update import UpdateRule
 
 INPUTS, CLASSES = 10, 3
 
@@ -59,16 +59,16 @@ def network(*layers, n_outputs=CLASSES):
 
 
 def start(rows, net=None, loss=None):
-    return check_start(net or network(), rows, loss or CategoricalCrossEntropy())
+    return check_initial_state(net or network(), rows, loss or CategoricalCrossEntropy())
 
 
 def watched(net=None, rows=None, loss=None, optimizer=None, epochs=8, diverges=False):
     """The findings of a run that is watched."""
     watch = Diagnostics()
-    run = Run(
+    run = TrainingRun(
         net or network(),
         loss or CategoricalCrossEntropy(),
-        Update(optimizer or Adam(0.005)),
+        UpdateRule(optimizer or Adam(0.005)),
         rows or classes(),
         epochs=epochs,
         batch_size=20,
@@ -77,9 +77,9 @@ def watched(net=None, rows=None, loss=None, optimizer=None, epochs=8, diverges=F
     )
     if diverges:
         with pytest.raises(TrainingDivergedError):
-            run.go()
+            run.run()
     else:
-        run.go()
+        run.run()
     return watch.findings
 
 
@@ -133,7 +133,7 @@ def wrong_gradient():
 
 def cannot_overfit():
     deep = network(*(Dense(8, "sigmoid") for _ in range(10)), Dense(CLASSES))
-    return [check_tiny(deep, classes(), CategoricalCrossEntropy())]
+    return [check_overfitting(deep, classes(), CategoricalCrossEntropy())]
 
 
 def exploding_loss():
@@ -253,16 +253,16 @@ def test_the_findings_of_a_run_are_reported_once_as_they_come():
     net = network(Dense(32, "relu"), Dense(32, "relu"), Dense(CLASSES))
     net.layers[1].b[:20] = -100
     watch = Diagnostics(told.append)
-    Run(
+    TrainingRun(
         net,
         CategoricalCrossEntropy(),
-        Update(Adam(0.005)),
+        UpdateRule(Adam(0.005)),
         classes(),
         epochs=8,
         batch_size=20,
         rng=np.random.default_rng(0),
         callbacks=[watch],
-    ).go()
+    ).run()
     assert told == watch.findings
     assert [m.fault for m in told] == ["dead_relu"]
 
@@ -270,16 +270,16 @@ def test_the_findings_of_a_run_are_reported_once_as_they_come():
 def test_a_watched_run_ends_in_the_same_bits():
     def outcome(callbacks):
         net = network(Dense(16), BatchNorm("relu"), Dropout(0.3), Dense(CLASSES))
-        Run(
+        TrainingRun(
             net,
             CategoricalCrossEntropy(),
-            Update(Adam(0.01)),
+            UpdateRule(Adam(0.01)),
             classes(),
             epochs=5,
             batch_size=20,
             rng=np.random.default_rng(0),
             callbacks=callbacks,
-        ).go()
+        ).run()
         return net.snapshot()
 
     np.testing.assert_equal(outcome([Diagnostics()]), outcome([]))
@@ -295,16 +295,16 @@ def test_a_stream_is_watched_too():
     net = network(Dense(32, "relu"), Dense(CLASSES))
     net.layers[0].b[:] = -100
     watch = Diagnostics()
-    Run(
+    TrainingRun(
         net,
         CategoricalCrossEntropy(),
-        Update(Adam(0.005)),
+        UpdateRule(Adam(0.005)),
         stream,
         epochs=2,
         batch_size=20,
         rng=np.random.default_rng(0),
         callbacks=[watch],
-    ).go()
+    ).run()
     assert "dead_relu" in [m.fault for m in watch.findings]
 
 
@@ -330,7 +330,7 @@ def test_counts_and_two_labels_at_once_have_a_start_too():
     for rows, loss, k in ((counts, Poisson(), 1), (both, BinaryCrossEntropy(0.1), 2)):
         net = network(n_outputs=k)
         assert all(m.healthy for m in start(rows, net, loss))
-        assert check_tiny(net, rows, loss).healthy
+        assert check_overfitting(net, rows, loss).healthy
 
 
 def test_a_measure_that_is_no_number_is_not_healthy():
@@ -401,16 +401,16 @@ def test_a_stream_of_small_batches_raises_no_alarm(size):
             yield rows.features[i : i + size], rows.targets[i : i + size], None
 
     watch = Diagnostics()
-    Run(
+    TrainingRun(
         network(),
         CategoricalCrossEntropy(),
-        Update(Adam(0.002)),
+        UpdateRule(Adam(0.002)),
         stream,
         epochs=8,
         batch_size=size,
         rng=np.random.default_rng(0),
         callbacks=[watch],
-    ).go()
+    ).run()
     assert watch.findings == []
 
 
@@ -419,31 +419,31 @@ def test_a_second_run_is_watched_afresh():
     for factor in (1, 100):
         rows = values()
         rows = Rows(rows.features, rows.targets * factor / 20)
-        Run(
+        TrainingRun(
             network(n_outputs=1),
             MeanSquaredError(),
-            Update(Adam(0.005)),
+            UpdateRule(Adam(0.005)),
             rows,
             epochs=4,
             batch_size=20,
             rng=np.random.default_rng(0),
             callbacks=[watch],
-        ).go()
+        ).run()
         assert watch.findings == []
 
 
 def test_long_runs_are_remembered_in_short():
     watch = Diagnostics()
-    Run(
+    TrainingRun(
         network(),
         CategoricalCrossEntropy(),
-        Update(SGD(0.1)),
+        UpdateRule(SGD(0.1)),
         classes(),
         epochs=600,
         batch_size=200,
         rng=np.random.default_rng(0),
         callbacks=[watch],
-    ).go()
+    ).run()
     assert len(watch.measurements) < 200
 
 

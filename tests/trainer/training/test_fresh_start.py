@@ -45,8 +45,8 @@ from trainer.training.callbacks import (
 )
 from trainer.training.checkpoint import Checkpoint, CheckpointError
 from trainer.training.diagnostics import Diagnostics
-from trainer.training.loop import Callback, Rows, Run
-from trainer.training.update import Update
+from trainer.training.loop import Callback, Rows, TrainingRun
+from trainer.training.update import UpdateRule
 
 PATIENT = SimpleNamespace(tol=1e-4, verbose=False, n_iter_no_change=9)
 MAKERS = {
@@ -87,10 +87,10 @@ def a_run(seed, callbacks=(), update=None, epochs=4, loss=None):
     rng = np.random.default_rng(seed)
     network = Network(3, [Dense(6), BatchNorm("relu"), Dropout(0.2), Dense(2)], rng=rng)
     rate = 0.1 if seed == 1 else 1e-4
-    return Run(
+    return TrainingRun(
         network,
         loss or CategoricalCrossEntropy(),
-        update or Update(SGD(rate)),
+        update or UpdateRule(SGD(rate)),
         rows(seed),
         epochs=epochs,
         batch_size=16,
@@ -124,10 +124,10 @@ def test_a_callback_that_was_used_ends_a_second_run_as_a_new_one_does(kind, tmp_
     for folder in folders:
         folder.mkdir()
     used, new = (MAKERS[kind](folder) for folder in folders)
-    a_run(1, [used]).go()
+    a_run(1, [used]).run()
     second, expected = a_run(2, [used]), a_run(2, [new])
-    second.go()
-    expected.go()
+    second.run()
+    expected.run()
     assert len(second.history) == len(expected.history) == 4
     np.testing.assert_equal(second.network.snapshot(), expected.network.snapshot())
     np.testing.assert_equal(plain(used), plain(new))
@@ -143,9 +143,9 @@ def test_a_callback_that_was_used_ends_a_second_run_as_a_new_one_does(kind, tmp_
 def test_callback_new_or_used_can_be_copied_as_clone_and_processes_do(kind, tmp_path):
     callback = ProgressBar() if kind is ProgressBar else MAKERS[kind](tmp_path)
     copy.deepcopy(callback)
-    a_run(1, [callback]).go()
+    a_run(1, [callback]).run()
     copied = pickle.loads(pickle.dumps(callback))  # noqa: S301 - its own, as joblib's workers do
-    a_run(2, [copied]).go()
+    a_run(2, [copied]).run()
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
@@ -165,11 +165,11 @@ def test_a_resumed_run_keeps_what_its_callbacks_knew_wherever_the_checkpoint_sta
         return found if order == "last" else found[::-1]
 
     whole, resumed, seen = EarlyStopping(9), EarlyStopping(9), []
-    a_run(1, [whole]).go()
+    a_run(1, [whole]).run()
     with pytest.raises(KilledError):
-        a_run(1, [*callbacks(EarlyStopping(9)), Kill()]).go()
+        a_run(1, [*callbacks(EarlyStopping(9)), Kill()]).run()
     resumed.on_step = lambda run: seen.append(resumed.best_epoch)
-    a_run(1, callbacks(resumed)).go()
+    a_run(1, callbacks(resumed)).run()
     assert seen[0] == 2  # of the two epochs before the kill
     assert resumed.best_epoch == whole.best_epoch
     np.testing.assert_equal(resumed._best, whole._best)
@@ -178,27 +178,27 @@ def test_a_resumed_run_keeps_what_its_callbacks_knew_wherever_the_checkpoint_sta
 def test_the_checkpoint_of_a_run_that_is_over_is_not_taken_for_that_of_another_network(tmp_path):
     path = tmp_path / "run.npz"
     first = a_run(1, [Checkpoint(path)])
-    first.go()
+    first.run()
     same = a_run(1, [Checkpoint(path)])
-    same.go()
+    same.run()
     np.testing.assert_equal(same.network.snapshot(), first.network.snapshot())
     same_weights, same_rows = a_run(1, [Checkpoint(path)]), a_run(1, [Checkpoint(path)])
     same_weights.source.rows.features[0] += 1
     same_rows.network.parameters[0] += 1
     for other in (same_weights, same_rows):
         with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
-            other.go()
+            other.run()
 
 
 UPDATES = {
-    **{name: lambda kind=kind: Update(kind(0.01)) for name, kind in OPTIMIZERS.items()},
+    **{name: lambda kind=kind: UpdateRule(kind(0.01)) for name, kind in OPTIMIZERS.items()},
     **{
-        name: lambda kind=kind: Update(SGD(0.01), schedule=kind())
+        name: lambda kind=kind: UpdateRule(SGD(0.01), schedule=kind())
         for name, kind in SCHEDULES.items()
     },
-    "plateau at once": lambda: Update(SGD(1.0), schedule=ReduceOnPlateau(1, 0.1, threshold=1)),
-    "average": lambda: Update(Adam(0.01), average=WeightAverage(0.999)),
-    "regularizers": lambda: Update(
+    "plateau at once": lambda: UpdateRule(SGD(1.0), schedule=ReduceOnPlateau(1, 0.1, threshold=1)),
+    "average": lambda: UpdateRule(Adam(0.01), average=WeightAverage(0.999)),
+    "regularizers": lambda: UpdateRule(
         Adam(), penalty=Penalty(0.1, 0.1), max_norm=MaxNorm(1), clip_norm=1, clip_value=1
     ),
 }
@@ -207,27 +207,27 @@ UPDATES = {
 @pytest.mark.parametrize("name", UPDATES)
 def test_an_update_and_a_loss_that_another_network_used_begin_anew(name):
     used, loss = UPDATES[name](), CategoricalCrossEntropy(0.1)
-    a_run(1, update=used, loss=loss).go()
+    a_run(1, update=used, loss=loss).run()
     second = a_run(2, update=used, loss=loss)
     expected = a_run(2, update=UPDATES[name](), loss=CategoricalCrossEntropy(0.1))
-    second.go()
-    expected.go()
+    second.run()
+    expected.run()
     np.testing.assert_equal(second.network.snapshot(), expected.network.snapshot())
     assert second.history == expected.history
 
 
 def test_an_optimizer_has_its_full_rate_again_after_a_schedule():
     optimizer = SGD(0.5)
-    a_run(1, update=Update(optimizer, schedule=Cosine())).go()
+    a_run(1, update=UpdateRule(optimizer, schedule=Cosine())).run()
     assert optimizer.learning_rate == 0.5
 
 
 def test_the_same_network_goes_on_with_what_its_optimizer_knows():
-    update = Update(Adam(0.01))
+    update = UpdateRule(Adam(0.01))
     first = a_run(1, update=update)
-    first.go()
+    first.run()
     steps = update.optimizer.steps
-    Run(
+    TrainingRun(
         first.network,
         first.loss,
         update,
@@ -235,16 +235,16 @@ def test_the_same_network_goes_on_with_what_its_optimizer_knows():
         epochs=1,
         batch_size=16,
         rng=np.random.default_rng(0),
-    ).go()
+    ).run()
     assert update.optimizer.steps == steps + 4
 
 
 def test_an_average_begins_anew_where_other_weights_were_loaded():
-    update = Update(SGD(1e-9), average=WeightAverage(0.999))
+    update = UpdateRule(SGD(1e-9), average=WeightAverage(0.999))
     first = a_run(1, update=update)
-    first.go()
+    first.run()
     first.network.parameters[...] = 5
-    Run(
+    TrainingRun(
         first.network,
         first.loss,
         update,
@@ -252,5 +252,5 @@ def test_an_average_begins_anew_where_other_weights_were_loaded():
         epochs=1,
         batch_size=60,
         rng=np.random.default_rng(0),
-    ).go()
+    ).run()
     np.testing.assert_allclose(first.network.parameters, 5, atol=1e-3)

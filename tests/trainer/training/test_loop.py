@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Cosine, Dense, MeanSquaredError, Network
-from trainer.training.loop import Callback, Rows, Run, TrainingDivergedError
-from trainer.training.update import Update
+from trainer.training.loop import Callback, Rows, TrainingDivergedError, TrainingRun
+from trainer.training.update import UpdateRule
 
 
 def train(*parts, **options):
-    return Run(*parts, **options).go()
+    return TrainingRun(*parts, **options).run()
 
 
 def rows(rng, n=50):
@@ -23,7 +23,7 @@ def fitted(seed=0, **options):
     history = train(
         network,
         CategoricalCrossEntropy(),
-        Update(Adam(0.01)),
+        UpdateRule(Adam(0.01)),
         data,
         rng=np.random.default_rng(seed),
         **{"epochs": 5, "batch_size": 16, **options},
@@ -50,7 +50,7 @@ def spied(n=10, batch_size=4, epochs=3):
     train(
         network,
         spy,
-        Update(SGD(1e-6)),
+        UpdateRule(SGD(1e-6)),
         data,
         epochs=epochs,
         batch_size=batch_size,
@@ -93,7 +93,7 @@ def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
     (epoch,) = train(
         network,
         CategoricalCrossEntropy(),
-        Update(SGD(1e-12)),
+        UpdateRule(SGD(1e-12)),
         data,
         epochs=1,
         batch_size=4,
@@ -122,7 +122,13 @@ def test_a_diverging_run_is_stopped_by_name(rng):
         pytest.raises(TrainingDivergedError, match=r"finite training loss.*SGD\(1e\+20\).*lower"),
     ):
         train(
-            network, MeanSquaredError(), Update(SGD(1e20)), data, epochs=20, batch_size=8, rng=rng
+            network,
+            MeanSquaredError(),
+            UpdateRule(SGD(1e20)),
+            data,
+            epochs=20,
+            batch_size=8,
+            rng=rng,
         )
 
 
@@ -163,16 +169,16 @@ def test_a_stream_is_read_anew_each_epoch():
             yield data.features[start : start + 10], data.targets[start : start + 10], None
 
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
-    run = Run(
+    run = TrainingRun(
         network,
         CategoricalCrossEntropy(),
-        Update(Adam(0.01)),
+        UpdateRule(Adam(0.01)),
         stream,
         epochs=20,
         batch_size=1,
         rng=np.random.default_rng(0),
     )
-    history = run.go()
+    history = run.run()
     assert len(opened) == 20
     assert run.steps == 100
     assert history[-1].train_loss < history[0].train_loss / 2
@@ -182,27 +188,27 @@ def test_a_stream_without_batches_or_length_is_refused():
     network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
     options = dict(epochs=1, batch_size=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="got a stream without any"):
-        Run(network, CategoricalCrossEntropy(), Update(SGD(1)), list, **options).go()
-    update = Update(SGD(1), schedule=Cosine())
+        TrainingRun(network, CategoricalCrossEntropy(), UpdateRule(SGD(1)), list, **options).run()
+    update = UpdateRule(SGD(1), schedule=Cosine())
     with pytest.raises(ValueError, match="expected steps_per_epoch, for Cosine"):
-        Run(network, CategoricalCrossEntropy(), update, list, **options)
+        TrainingRun(network, CategoricalCrossEntropy(), update, list, **options)
 
 
 def test_a_faulty_batch_of_a_stream_is_named():
     x = np.full((4, 3), np.nan, np.float32)
     network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
     batch = x, np.zeros(4, int), None
-    run = Run(
+    run = TrainingRun(
         network,
         CategoricalCrossEntropy(),
-        Update(SGD(1)),
+        UpdateRule(SGD(1)),
         lambda: [batch],
         epochs=1,
         batch_size=1,
         rng=np.random.default_rng(0),
     )
     with pytest.raises(ValueError, match="finite features; got NaN or infinity in row 0"):
-        run.go()
+        run.run()
 
 
 def test_weights_that_are_no_numbers_any_more_end_the_run_by_name():
@@ -220,7 +226,9 @@ def test_a_loss_that_does_not_fit_the_last_activation_is_refused(rng):
     data = Rows(rng.normal(size=(40, 2)), (rng.random((40, 1)) > 0.5).astype(float))
     network = Network(2, [Dense(4, "tanh"), Dense(1, "sigmoid")], rng=rng, dtype=np.float64)
     with pytest.raises(ValueError, match="for classes use binary_cross_entropy and leave the last"):
-        train(network, MeanSquaredError(), Update(SGD(1)), data, epochs=1, batch_size=8, rng=rng)
+        train(
+            network, MeanSquaredError(), UpdateRule(SGD(1)), data, epochs=1, batch_size=8, rng=rng
+        )
 
 
 def test_impossible_numbers_are_refused():

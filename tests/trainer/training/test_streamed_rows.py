@@ -3,10 +3,10 @@ import pytest
 
 from trainer.nn import SGD, Dense, MeanSquaredError, Network
 from trainer.training import streamed_rows
-from trainer.training.batches import Rows
-from trainer.training.loop import Run
-from trainer.training.streamed_rows import BLOCK, Streamed
-from trainer.training.update import Update
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import TrainingRun
+from trainer.training.streamed_rows import BLOCK, StreamedRows
+from trainer.training.update import UpdateRule
 
 
 def numbered(n, size, row_bytes=4):
@@ -15,9 +15,9 @@ def numbered(n, size, row_bytes=4):
 
     def fetch(places):
         asked.append(places.copy())
-        return Rows(places[:, None].astype(np.float32), places[:, None].astype(np.float32))
+        return TrainingRows(places[:, None].astype(np.float32), places[:, None].astype(np.float32))
 
-    return Streamed(n, fetch, size, row_bytes=row_bytes), asked
+    return StreamedRows(n, fetch, size, row_bytes=row_bytes), asked
 
 
 @pytest.fixture
@@ -66,13 +66,15 @@ def test_an_epoch_goes_on_where_it_was_left(small_buffer):
 def test_a_run_learns_from_it_with_a_schedule(rng, small_buffer):
     x = rng.normal(size=(9 * BLOCK, 3)).astype(np.float32)
     y = (x @ np.array([[1.0], [-2.0], [0.5]])).astype(np.float32)
-    source = Streamed(len(x), lambda places: Rows(x[places], y[places]), 64, row_bytes=12)
+    source = StreamedRows(
+        len(x), lambda places: TrainingRows(x[places], y[places]), 64, row_bytes=12
+    )
     network = Network(3, [Dense(1)], rng=rng)
-    run = Run(
-        network, MeanSquaredError(), Update(SGD(0.05)), source, epochs=2, batch_size=64, rng=rng
+    run = TrainingRun(
+        network, MeanSquaredError(), UpdateRule(SGD(0.05)), source, epochs=2, batch_size=64, rng=rng
     )
     assert run.steps_planned() == 2 * len(source)
-    assert run.go()[-1].train_loss < 1e-3
+    assert run.run()[-1].train_loss < 1e-3
 
 
 def test_a_sample_comes_from_all_over(small_buffer):

@@ -21,7 +21,7 @@ from trainer.data.precision_loss import LOST
 from trainer.data.preprocess import Encoding
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.splits import Split, class_codes
-from trainer.data.tables import LARGEST_CLASS, SLICE, Table
+from trainer.data.tables import MAX_CLASS_NUMBER, SLICE_BYTES, Table
 
 # Where a sample tells as much as all training rows, no more of them are looked at.
 MOST_ROWS, FEWEST_ROWS = 50_000, 2_000
@@ -108,7 +108,7 @@ class Finding:
     remedy: str
 
 
-def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
+def check_table(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
     """Look for what should be known before training; at most one finding of each kind.
 
     What can be told from a sample is told from up to 50,000 training rows drawn at random, fewer
@@ -133,7 +133,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     # Once these are left out or read as what they are, they have no texts to speak of.
     explained = {*identifiers, *suspected, *dates}
     found = [
-        *of_file(table),
+        *check_file_columns(table),
         look.finding(
             "precise_column",
             precise,
@@ -201,7 +201,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     return [finding for finding in found if finding is not None]
 
 
-def of_file(table: Table) -> Iterator[Finding]:
+def check_file_columns(table: Table) -> Iterator[Finding]:
     """Yield what was found when a file was read: its index, and texts meant for something else."""
     if table.index:
         called = _listed([name or "a column without a name" for name in table.index])
@@ -269,8 +269,8 @@ class _Look:
     def everywhere(self, *names: str) -> Iterator[list[NDArray[Any]]]:
         """Those columns' values in all training rows, a slice of rows at a time."""
         columns = [self.table.records.column(name) for name in names]
-        for start in range(0, len(self.train), SLICE):
-            rows = self.train[start : start + SLICE]
+        for start in range(0, len(self.train), SLICE_BYTES):
+            rows = self.train[start : start + SLICE_BYTES]
             yield [values[rows] for values in columns]
 
 
@@ -312,7 +312,7 @@ def _huge(table: Table, like_dates: Named) -> Named:
     for column in table.inferred:
         if column.name in features and column.name not in like_dates and column.whole:
             largest = max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
-            if largest >= LARGEST_CLASS:
+            if largest >= MAX_CLASS_NUMBER:
                 found[column.name] = f"{column.name} (up to {largest:.3g})"
     return found
 

@@ -22,11 +22,11 @@ from trainer.data.files.date_numbers import are_days, format_of
 from trainer.data.files.date_proposals import Proposal, propose
 from trainer.data.files.numerals import advice
 from trainer.data.files.roles import Roles, roles
-from trainer.data.files.source import Source
+from trainer.data.files.source import FileSource
 from trainer.data.precision_loss import DistinctNumbers
-from trainer.data.read_options import Inferred, Reading
+from trainer.data.read_options import ColumnProfile, ReadOptions
 from trainer.data.records import Kind
-from trainer.data.tables import DataError, listed
+from trainer.data.tables import DataError, join_names
 
 MOST_WORDS = 100_000  # different texts of a category
 MOST_TEXT = 2**24  # bytes, of all of them together
@@ -39,7 +39,7 @@ CALLED = {
 }
 
 
-def infer(source: Source, reading: Reading) -> list[Inferred]:
+def infer_columns(source: FileSource, reading: ReadOptions) -> list[ColumnProfile]:
     """What is found in the columns of `source`, in order; those dropped are left out.
 
     Text is a number, a truth value or a date if all values of its column are, and else a category;
@@ -102,7 +102,7 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
     return _results([(watches | late)[name] for name in watches], source)
 
 
-def _refuse_empty(source: Source, empty: Sequence[_Watch], found: Roles) -> None:
+def _refuse_empty(source: FileSource, empty: Sequence[_Watch], found: Roles) -> None:
     """Refuse columns without a single value, all at once."""
     names = [watch.name for watch in empty]
     roles = {"target": found.target, "group": found.group, "time": found.time}
@@ -114,12 +114,12 @@ def _refuse_empty(source: Source, empty: Sequence[_Watch], found: Roles) -> None
             )
     if names:
         raise DataError(
-            f"{source.name}: expected values in {listed(names)}; got no value at all; leave "
+            f"{source.name}: expected values in {join_names(names)}; got no value at all; leave "
             f"{'it' if len(names) == 1 else 'them'} out with {column_option('drop', names)}"
         )
 
 
-def _results(watches: Sequence[_Watch], source: Source) -> list[Inferred]:
+def _results(watches: Sequence[_Watch], source: FileSource) -> list[ColumnProfile]:
     """Return what was found, with the rows of odd values called as the source calls them."""
     odd = [watch.odd for watch in watches if watch.odd is not None]
     called = iter(source.row_names(*(cell.row for cell in odd)))
@@ -146,7 +146,7 @@ class _Odd(NamedTuple):
         return f"expected {CALLED[self.kind]}; got {self.text!r} in {row}"
 
 
-def _show(source: Source, watches: Sequence[_Watch]) -> None:
+def _show(source: FileSource, watches: Sequence[_Watch]) -> None:
     row = 0
     for batch in source.batches():
         for watch in watches:
@@ -161,7 +161,7 @@ class _Watch:
 
     def __init__(
         self,
-        source: Source,
+        source: FileSource,
         name: str,
         kind: Kind | None,
         *,
@@ -230,7 +230,7 @@ class _Watch:
         )
         self._count(array, row)
 
-    def result(self, oddity: str) -> Inferred:
+    def result(self, oddity: str) -> ColumnProfile:
         """All that was found in a column with values.
 
         Args:
@@ -262,7 +262,7 @@ class _Watch:
             loss = self._precision.loss(self.name)
             if kind == "number" and not self._said and loss.needs_float64:
                 kind = "precise"
-        found = Inferred(
+        found = ColumnProfile(
             name=self.name,
             kind=kind,
             rows=self._rows,

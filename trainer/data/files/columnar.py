@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from trainer.data.tables import DataError, columns_named
+from trainer.data.tables import DataError, match_column_names
 
 CELLS = 2**19  # in memory at a time
 BUFFER = 2**20  # bytes read ahead for a column
@@ -26,7 +26,7 @@ class ParquetFile:
         self.name = path.name
         self._path = path
         with self._opened() as file:
-            self.columns = columns_named(self.name, file.schema_arrow.names)
+            self.columns = match_column_names(self.name, file.schema_arrow.names)
             self.index = index_of_pandas(file.schema_arrow)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -38,7 +38,7 @@ class ParquetFile:
 
     def row_names(self, *rows: int) -> list[str]:
         """What rows are called; see `Source`."""
-        return counted_rows(*rows)
+        return check_row_count(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
@@ -60,7 +60,7 @@ class ArrowFile:
         self.name = path.name
         self._path = path
         with self._opened() as (schema, _):
-            self.columns = columns_named(self.name, schema.names)
+            self.columns = match_column_names(self.name, schema.names)
             self.index = index_of_pandas(schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -74,7 +74,7 @@ class ArrowFile:
 
     def row_names(self, *rows: int) -> list[str]:
         """What rows are called; see `Source`."""
-        return counted_rows(*rows)
+        return check_row_count(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -88,7 +88,7 @@ class ArrowFile:
                 yield reader.schema, iter(reader)
 
 
-def counted_rows(*rows: int) -> list[str]:
+def check_row_count(*rows: int) -> list[str]:
     """Return what rows are called where there is no header, given by their places from 0."""
     return [f"row {row + 1}" for row in rows]
 

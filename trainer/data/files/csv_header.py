@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
-from trainer.data.tables import DataError, listed
+from trainer.data.tables import DataError, join_names
 
 ROWS = 1000  # of the sample a first line is compared with
 YEARS = range(1900, 2101)
@@ -45,7 +45,11 @@ def refuse_data_as_header(source: str, names: Sequence[str], sample: pa.RecordBa
     else:
         is_header = False
     if not is_header:
-        came = f"the numbers {listed(numbers)}" if numbers else f"{listed(names)}, values of theirs"
+        came = (
+            f"the numbers {join_names(numbers)}"
+            if numbers
+            else f"{join_names(names)}, values of theirs"
+        )
         raise DataError(
             f"{source}: expected column names in the first line; got {came}, as in a row of data; "
             f"if it is one, add a header, or say the names with --names; if these are the names, "

@@ -24,8 +24,8 @@ from trainer.data.files.csv_dialect import (
 )
 from trainer.data.files.csv_header import refuse_data_as_header
 from trainer.data.files.csv_rows import name_rows
-from trainer.data.files.numerals import without_fractions
-from trainer.data.tables import DataError, columns_named
+from trainer.data.files.numerals import remove_zero_fractions
+from trainer.data.tables import DataError, match_column_names
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
 COLUMN = 2**15  # and more where columns are many: each is looked at block by block
@@ -82,7 +82,7 @@ class CsvText:
             self._names = list(names)
             with self._faults_named(), self._stream({}) as reader:
                 self._raw = reader.schema.names
-        self.columns = columns_named(self.name, [name.strip() for name in self._raw])
+        self.columns = match_column_names(self.name, [name.strip() for name in self._raw])
         self._block = max(BLOCK, COLUMN * len(self.columns))
         if not names:
             self._require_header(is_sure=delimiter is not None or separator is not None)
@@ -93,7 +93,7 @@ class CsvText:
         with self._faults_named(), self._stream(text) as reader:
             for batch in reader:
                 named = batch.rename_columns(list(self.columns))
-                yield without_fractions(named, self._decimal)
+                yield remove_zero_fractions(named, self._decimal)
 
     def row_names(self, *rows: int) -> list[str]:
         """What rows are called; see `Source`."""

@@ -22,7 +22,7 @@ from serving.bundle import (
     to_nfc,
 )
 from trainer.data.files import cells, column_values
-from trainer.data.files.columnar import counted_rows
+from trainer.data.files.columnar import check_row_count
 from trainer.data.files.ingest import (
     RowNames,
     describe_column,
@@ -36,7 +36,7 @@ from trainer.data.tables import DataError
 MOST_UNSEEN = 0.2  # share of a column's values; of more a warning says what may be wrong
 
 
-class Declared:
+class DeclaredColumns:
     """The columns of a manifest, and how often texts came that none of its categories is.
 
     Args:
@@ -65,7 +65,7 @@ class Declared:
         row: int = 0,
         *,
         decimal: str | None = None,
-        row_names: RowNames = counted_rows,
+        row_names: RowNames = check_row_count,
     ) -> Records:
         """Return the rows of a batch as records, by the schema of each column.
 

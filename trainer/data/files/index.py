@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.data.files import cells
-from trainer.data.files.source import Source
-from trainer.data.read_options import Reading
+from trainer.data.files.source import FileSource
+from trainer.data.read_options import ReadOptions
 
 RESERVED = re.compile(r"__index_level_\d+__")  # pandas' names for an index without one
 # What `to_csv` writes above an index without a name, and `read_csv` then calls it.
 UNNAMED = re.compile(r"|Unnamed: \d+(\.\d+)*")
 
 
-def find_index(source: Source, reading: Reading) -> tuple[str, ...]:
+def find_index(source: FileSource, reading: ReadOptions) -> tuple[str, ...]:
     """Return the columns to leave out because they are an index.
 
     These are the index columns that a Parquet or Arrow file says pandas wrote, and columns without
@@ -34,12 +34,12 @@ def find_index(source: Source, reading: Reading) -> tuple[str, ...]:
     return tuple(name for name in source.columns if name in counting)
 
 
-def declared_index(source: Source) -> list[str]:
+def declared_index(source: FileSource) -> list[str]:
     """Return the columns that are an index by what the file or their names say."""
     return [n for n in source.columns if n in source.index or RESERVED.fullmatch(n)]
 
 
-def _counting(source: Source, names: Sequence[str]) -> set[str]:
+def _counting(source: FileSource, names: Sequence[str]) -> set[str]:
     """Return those columns whose values rise by 1 from row to row, from 0 or 1 on."""
     first: dict[str, float] = {}
     left, row = set(names), 0

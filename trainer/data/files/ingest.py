@@ -20,14 +20,14 @@ from serving.bundle import (
 )
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
-from trainer.data.files.columnar import counted_rows
+from trainer.data.files.columnar import check_row_count
 from trainer.data.files.numerals import advice
 from trainer.data.files.roles import roles
-from trainer.data.files.source import Source
+from trainer.data.files.source import FileSource
 from trainer.data.files.store import IN_MEMORY, Store
-from trainer.data.read_options import Inferred, Reading
+from trainer.data.read_options import ColumnProfile, ReadOptions
 from trainer.data.records import MISSING, Column, Kind, Records
-from trainer.data.tables import LARGEST_CLASS, DataError, listed
+from trainer.data.tables import MAX_CLASS_NUMBER, DataError, join_names
 
 CALLED: dict[Kind, str] = {
     "number": "a number that float32 can hold",
@@ -41,7 +41,7 @@ RowNames = Callable[..., list[str]]  # see `Source.row_names`
 ColumnReader = Callable[[pa.Array, Column], tuple[Column, NDArray[Any]]]
 
 
-def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
+def ingest(source: FileSource, inferred: Sequence[ColumnProfile], reading: ReadOptions) -> Ingested:
     """Read all rows of `source`.
 
     Args:
@@ -103,7 +103,7 @@ def to_records(
     *,
     gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     decimal: str | None = None,
-    row_names: RowNames = counted_rows,
+    row_names: RowNames = check_row_count,
     read: ColumnReader | None = None,
 ) -> Records:
     """A batch's rows as records.
@@ -126,8 +126,8 @@ def to_records(
     lacking = [column.name for column in columns if column.name not in there]
     if lacking:
         raise DataError(
-            f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}{suggest_name(lacking[0], there)}; add them"
+            f"expected the columns {join_names([column.name for column in columns])}; "
+            f"got none called {join_names(lacking)}{suggest_name(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
@@ -156,7 +156,7 @@ def to_records(
     return Records(tuple(filled), numbers, dates, codes, precise)
 
 
-def _column(found: Inferred) -> Column:
+def _column(found: ColumnProfile) -> Column:
     return Column(found.name, found.kind, found.words, found.texts, found.format)
 
 
@@ -211,7 +211,7 @@ def describe_column(column: Column) -> str:
     """Describe the values of a column, which is no category, for messages."""
     if column.kind == "date" and column.format != ISO8601:
         return f"a date written {column.format}, or in ISO 8601,"
-    also = f", or {listed(list(column.texts))}" if column.texts else ""
+    also = f", or {join_names(list(column.texts))}" if column.texts else ""
     return f"{CALLED[column.kind]}{also}"
 
 
@@ -233,7 +233,9 @@ def _coded(
     return column, found
 
 
-def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:
+def _target(
+    source: FileSource, column: ColumnProfile, decimal: str | None
+) -> tuple[np.dtype[Any], Reader]:
     """How the target is held, and read."""
     _refuse_gaps(source, column)
     if column.kind == "date":
@@ -243,7 +245,7 @@ def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.d
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:
-        whole = column.whole and _largest(column) <= LARGEST_CLASS
+        whole = column.whole and _largest(column) <= MAX_CLASS_NUMBER
         dtype = np.dtype(np.int64 if whole else np.float64)
         parse = cells.parser(column, source.gaps, decimal)
         return dtype, lambda array: _filled(parse(array)).astype(dtype)
@@ -256,7 +258,7 @@ def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.d
     return table.dtype, lambda array: table[cells.codes(array, texts, source.gaps)]
 
 
-def _times(source: Source, column: Inferred, decimal: str | None) -> Reader:
+def _times(source: FileSource, column: ColumnProfile, decimal: str | None) -> Reader:
     _refuse_gaps(source, column)
     if column.kind in ("category", "boolean"):
         raise DataError(
@@ -267,7 +269,7 @@ def _times(source: Source, column: Inferred, decimal: str | None) -> Reader:
     return lambda array: _filled(parse(array))
 
 
-def _refuse_gaps(source: Source, column: Inferred) -> None:
+def _refuse_gaps(source: FileSource, column: ColumnProfile) -> None:
     if column.gaps:
         (called,) = source.row_names(column.first_gap - 1)
         raise DataError(
@@ -276,7 +278,7 @@ def _refuse_gaps(source: Source, column: Inferred) -> None:
         )
 
 
-def _largest(column: Inferred) -> float:
+def _largest(column: ColumnProfile) -> float:
     return max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
 
 

@@ -65,7 +65,7 @@ def matches(texts: pa.Array, notation: Notation) -> pa.Array:
     return pc.match_substring_regex(texts, rf"^\s*({notation.pattern})\s*$")
 
 
-def without_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.RecordBatch:
+def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.RecordBatch:
     """Return texts with whole numbers such as `1,0` as `1`, as categories are compared.
 
     Args:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.files.store import IN_MEMORY, Store
-from trainer.data.precision_loss import losses_of
-from trainer.data.read_options import Reading
+from trainer.data.precision_loss import measure_precision_losses
+from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
-from trainer.data.tables import DataError, Table, listed, make_table
+from trainer.data.tables import DataError, Table, join_names, make_table
 
 IDX_SUFFIXES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz")
 PICTURES = 1024  # in memory at a time, before they are stored
@@ -27,7 +27,7 @@ UNSIGNED_BYTES = 0x08  # the type in the third byte of an IDX file, as its inven
 TRAIN, JUDGED = "train", "t10k"  # what MNIST's files begin with
 
 
-def read_npz(path: Path, reading: Reading) -> Table:
+def read_npz(path: Path, reading: ReadOptions) -> Table:
     """The table in arrays `X`, numbers `(n, columns)`, NaN for a gap, and `y`.
 
     Args:
@@ -67,14 +67,14 @@ def read_npz(path: Path, reading: Reading) -> Table:
     if unknown := [name for name in said if name not in names]:
         raise DataError(
             f"{path.name}: expected names of columns from 'x0' to {names[-1]!r}; got "
-            f"{listed(unknown)}"
+            f"{join_names(unknown)}"
         )
     if reading.precise and X.dtype.kind == "f" and X.dtype.itemsize < np.dtype(np.float64).itemsize:
         raise DataError(
             f"{path.name}: expected X in float64 for precise columns, since {X.dtype} makes the "
             f"same of different values; write it in float64, or leave them out"
         )
-    losses = losses_of(names, X)
+    losses = measure_precision_losses(names, X)
     precise = {name for name, loss in losses.items() if loss.needs_float64 and name not in said}
     precise.update(reading.precise)
     n_targets = 1 if y.ndim == 1 else y.shape[1]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.data.files.column_inference import infer
+from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.index import find_index
 from trainer.data.files.ingest import ingest
 from trainer.data.files.roles import roles
 from trainer.data.files.source import CSV, open_file
 from trainer.data.files.suspected_types import suspect
-from trainer.data.read_options import Reading
+from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError, Table, make_table
 
 
-def read_file(path: Path, reading: Reading) -> Table:
+def read_file(path: Path, reading: ReadOptions) -> Table:
     """The table in a file of one of `source.SUFFIXES`.
 
     Raises:
@@ -31,7 +31,7 @@ def read_file(path: Path, reading: Reading) -> Table:
     )
     reading = reading.resolved(source.columns)
     reading = replace(reading, index=find_index(source, reading))
-    inferred = suspect(source, infer(source, reading), reading)
+    inferred = suspect(source, infer_columns(source, reading), reading)
     records, target, groups, times = ingest(source, inferred, reading)
     name = roles(source, reading).target
     try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from serving.bundle import suggest_name
 from trainer.data.column_names import column_option
 from trainer.data.files.index import declared_index
-from trainer.data.files.source import Source
-from trainer.data.read_options import LISTS, Reading
-from trainer.data.tables import DataError, listed
+from trainer.data.files.source import FileSource
+from trainer.data.read_options import LISTS, ReadOptions
+from trainer.data.tables import DataError, join_names
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Roles:
         return tuple(dict.fromkeys(name for name in wanted if name is not None))
 
 
-def roles(source: Source, reading: Reading) -> Roles:
+def roles(source: FileSource, reading: ReadOptions) -> Roles:
     """The roles of the columns of `source`.
 
     Raises:
@@ -82,7 +82,7 @@ def roles(source: Source, reading: Reading) -> Roles:
     return Roles(target, features, reading.group, reading.time)
 
 
-def _named(reading: Reading) -> dict[str, tuple[str, ...]]:
+def _named(reading: ReadOptions) -> dict[str, tuple[str, ...]]:
     """The columns that options name, by option."""
     singles = {name: getattr(reading, name) for name in ("group", "time")}
     lists = {name: getattr(reading, name) for name in LISTS}
@@ -93,7 +93,7 @@ def _named(reading: Reading) -> dict[str, tuple[str, ...]]:
     )
 
 
-def _check_said(source: Source, reading: Reading) -> None:
+def _check_said(source: FileSource, reading: ReadOptions) -> None:
     there = source.columns
     try:
         reading.dates()
@@ -101,7 +101,7 @@ def _check_said(source: Source, reading: Reading) -> None:
         raise DataError(f"{source.name}: {error}") from error
     if reading.target is not None and reading.target not in there:
         raise DataError(
-            f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
+            f"{source.name}: expected a target out of {join_names(there)}; got {reading.target!r}"
             f"{suggest_name(reading.target, there)}; say it with --target"
         )
     kinds = [name for names in reading.columns_of_kinds().values() for name in names]
@@ -111,12 +111,14 @@ def _check_said(source: Source, reading: Reading) -> None:
         if (strange := [name for name in dict.fromkeys(names) if name not in there])
     }
     if unknown:
-        got = " and ".join(f"{listed(names)} for --{option}" for option, names in unknown.items())
+        got = " and ".join(
+            f"{join_names(names)} for --{option}" for option, names in unknown.items()
+        )
         first = next(iter(unknown.values()))[0]
         raise DataError(
-            f"{source.name}: expected names of columns out of {listed(there)}; got {got}"
+            f"{source.name}: expected names of columns out of {join_names(there)}; got {got}"
             f"{suggest_name(first, there)}"
         )
     twice = sorted({name for name in kinds if kinds.count(name) > 1})
     if twice:
-        raise DataError(f"{source.name}: expected one kind for {listed(twice)}; got two")
+        raise DataError(f"{source.name}: expected one kind for {join_names(twice)}; got two")

@@ -11,13 +11,13 @@ import pyarrow as pa
 from serving.bundle import DEFAULT_GAP_TEXTS
 from trainer.data.files.columnar import ArrowFile, ParquetFile
 from trainer.data.files.csv_text import CsvText
-from trainer.data.tables import DataError, listed
+from trainer.data.tables import DataError, join_names
 
 CSV = (".csv", ".csv.gz")
 SUFFIXES = (*CSV, ".parquet", ".arrow", ".feather")
 
 
-class Source(Protocol):
+class FileSource(Protocol):
     """Rows in batches, as often as one asks for them."""
 
     @property
@@ -59,7 +59,7 @@ def open_file(
     delimiter: str | None = None,
     encoding: str | None = None,
     decimal: str | None = None,
-) -> Source:
+) -> FileSource:
     """The source in a file of one of `SUFFIXES`.
 
     Args:
@@ -88,7 +88,7 @@ def open_file(
     if missing:
         raise DataError(
             f"{path.name}: expected no texts that stand for a gap: the file has nulls of its own; "
-            f"got {listed(missing)}; leave out --missing, and write nulls for them"
+            f"got {join_names(missing)}; leave out --missing, and write nulls for them"
         )
     for option, said in (("delimiter", delimiter), ("encoding", encoding)):
         if said is not None:

@@ -13,8 +13,8 @@ from serving.bundle import pluralize
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.numerals import EITHER, NOTATIONS, Notation, matches, to_points
-from trainer.data.files.source import Source
-from trainer.data.read_options import Inferred, Reading, Suspicion
+from trainer.data.files.source import FileSource
+from trainer.data.read_options import ColumnProfile, ReadOptions, SuspectedType
 
 FEWEST_DIFFERENT = 3  # numbers or dates; fewer are codes of a category
 MEANT = 0.5  # share of values from which on a column is meant for them
@@ -28,7 +28,9 @@ READ = {
 ODD = Notation("neither", "", "")
 
 
-def suspect(source: Source, inferred: Sequence[Inferred], reading: Reading) -> list[Inferred]:
+def suspect(
+    source: FileSource, inferred: Sequence[ColumnProfile], reading: ReadOptions
+) -> list[ColumnProfile]:
     """Return what was inferred, with a suspicion where texts are meant for something else.
 
     Args:
@@ -100,7 +102,7 @@ class _Count:
             for at in rows[places == place][: SHOWN - len(first)].tolist():
                 first.append((row + at, str(array[at].as_py()).strip()))
 
-    def result(self, name: str, source: Source) -> Suspicion | None:
+    def result(self, name: str, source: FileSource) -> SuspectedType | None:
         """Return what is to be known of the column, if it is meant for numbers or dates."""
         total, read, odd = int(self._rows.sum()), int(self._rows[0]), int(self._rows[-1])
         few = odd <= FEW * total or self._n_odd <= FEW_DIFFERENT
@@ -113,7 +115,7 @@ class _Count:
             (row, text), notation = self._first[place][0], self._notations[place]
             (called,) = source.row_names(row)
             detail += f" as they are written: {text[:40]!r} in {called} has {notation.called}"
-            return Suspicion(name, detail, notation.remedy)
+            return SuspectedType(name, detail, notation.remedy)
         strange = sorted(cell for first in self._first[1:] for cell in first)[:SHOWN]
         rows = source.row_names(*(row for row, _ in strange))
         shown = [f"{text[:40]!r} in {row}" for (_, text), row in zip(strange, rows, strict=True)]
@@ -123,7 +125,7 @@ class _Count:
             f"{column_option('category', [name])} if it is a category, "
             f"{column_option(self._kind, [name])} to refuse what is none"
         )
-        return Suspicion(name, f"{detail}: {', '.join(shown)}{more}", remedy)
+        return SuspectedType(name, f"{detail}: {', '.join(shown)}{more}", remedy)
 
     def _commonest(self) -> int:
         """Return the place of the notation that most values have which are not read.

@@ -12,7 +12,7 @@ from trainer.nn.layers.integer_dense import (
     largest_weight,
 )
 from trainer.nn.layers.layer import Activity, Layer, Parameter
-from trainer.nn.layers.select import Select
+from trainer.nn.layers.select import FeatureSelect
 
 __all__ = [
     "Activity",
@@ -22,11 +22,11 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "FeatureSelect",
     "IntegerDense",
     "Layer",
     "Parameter",
     "Quantization",
-    "Select",
     "embedding_width",
     "largest_weight",
 ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
-class Select(Layer):
+class FeatureSelect(Layer):
     """Passes on some of a row's inputs, in their order; the others say nothing to the network.
 
     Args:

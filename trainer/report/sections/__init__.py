@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trainer.report.blocks import Block, Paragraph, Section
-from trainer.report.importance import importances
-from trainer.report.inputs import Evidence
+from trainer.report.importance import compute_importances
+from trainer.report.inputs import ReportInputs
 from trainer.report.sections.calibration import calibration
 from trainer.report.sections.compression import compression
 from trainer.report.sections.confusion import confusion
@@ -23,7 +23,7 @@ VALUES = ("values",)
 COLUMNS = ("importance", "cases", "slices")
 
 
-def sections(evidence: Evidence) -> list[Section]:
+def sections(evidence: ReportInputs) -> list[Section]:
     """Every section of the page; those that need the test rows say so where they are missing."""
     return [
         verdict(evidence),
@@ -38,12 +38,12 @@ def sections(evidence: Evidence) -> list[Section]:
     ]
 
 
-def _judged(evidence: Evidence) -> list[Section]:
+def _judged(evidence: ReportInputs) -> list[Section]:
     judged = evidence.judged
     if judged is None:
         answered = VALUES if evidence.manifest.classes is None else CLASSES
         return [Section(key, [_absent()]) for key in (*answered, *COLUMNS)]
-    found = importances(judged, seed(evidence.manifest.data.fingerprint))
+    found = compute_importances(judged, seed(evidence.manifest.data.fingerprint))
     looked_at = (
         [values(judged)]
         if judged.classes is None

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluate.metric_names import biased_logits
-from trainer.evaluate.metrics import BINS
+from trainer.evaluate.metric_names import list_biased_logits
+from trainer.evaluate.metrics import CALIBRATION_BINS
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.formatting import listed, number, short
-from trainer.report.inputs import Evidence, Judged
+from trainer.report.inputs import EvaluatedRows, ReportInputs
 from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
 
 MOST_BIASES = 10  # that are written out
 
 
-def calibration(evidence: Evidence, judged: Judged) -> Section:
+def calibration(evidence: ReportInputs, judged: EvaluatedRows) -> Section:
     """The curve over a histogram: of two classes of the positive one, else of the answer."""
     if len(judged.known) == 2:
         positive = judged.known[judged.positive]
@@ -33,10 +33,10 @@ def calibration(evidence: Evidence, judged: Judged) -> Section:
     )
 
 
-def _sentence(evidence: Evidence) -> str:
+def _sentence(evidence: ReportInputs) -> str:
     manifest = evidence.manifest
     error = manifest.metrics["test"].get("calibration_error")
-    bias = biased_logits(manifest.classes or [], manifest.logit_bias or [])
+    bias = list_biased_logits(manifest.classes or [], manifest.logit_bias or [])
     if manifest.training.config.get("calibrate"):
         cooled = f"The logits are divided by a temperature of {number(manifest.temperature)}"
         if bias:
@@ -55,7 +55,7 @@ def _sentence(evidence: Evidence) -> str:
     if error is not None:
         off = (
             f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
-            f"(expected calibration error, {BINS} bins)"
+            f"(expected calibration error, {CALIBRATION_BINS} bins)"
         )
         by_class = manifest.metrics["test"].get("classwise_calibration_error")
         off += ". " if by_class is None else f"; of each class, by {number(by_class, 3)}. "
@@ -64,11 +64,11 @@ def _sentence(evidence: Evidence) -> str:
 
 def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: str) -> Figure:
     """Bins of equal width, as of the calibration error."""
-    place = np.minimum((said * BINS).astype(np.int64), BINS - 1)
-    rows = np.bincount(place, minlength=BINS)
+    place = np.minimum((said * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    rows = np.bincount(place, minlength=CALIBRATION_BINS)
     there = rows > 0
-    x = np.bincount(place, said, minlength=BINS)[there] / rows[there]
-    y = np.bincount(place, hit, minlength=BINS)[there] / rows[there]
+    x = np.bincount(place, said, minlength=CALIBRATION_BINS)[there] / rows[there]
+    y = np.bincount(place, hit, minlength=CALIBRATION_BINS)[there] / rows[there]
     # Of a share, by the normal approximation: bins of few rows stray.
     half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / rows[there]) / rows[there])
     with canvas(width=WIDE, height=4.2, rows=2) as drawing:
@@ -86,7 +86,13 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
         axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
         axes.set(ylabel=f"share of {what}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
         grid(below)
-        below.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.92 / BINS, color=MUTED, alpha=0.6)
+        below.bar(
+            (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS,
+            rows,
+            width=0.92 / CALIBRATION_BINS,
+            color=MUTED,
+            alpha=0.6,
+        )
         below.set(xlabel=axis, ylabel="rows")
         counted(below)
     return Figure(

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
-from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
+from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, TableBlock, Tone
 from trainer.report.formatting import count, decimal, listed, metric_name, number, size
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 from trainer.report.plots import (
     ACCENT,
     MANY,
@@ -38,7 +38,7 @@ TONES: dict[str, tuple[float, Tone]] = {
 }
 
 
-def compression(evidence: Evidence) -> Section:
+def compression(evidence: ReportInputs) -> Section:
     """What was allowed, what was kept, and all that was tried."""
     found = evidence.manifest.compression
     if found is None or not found.tried:
@@ -132,7 +132,7 @@ def _slower(candidate: CompressionCandidate, dense: CompressionCandidate) -> tup
     )
 
 
-def _frontier(found: CompressionSummary, metric: str) -> list[Table]:
+def _frontier(found: CompressionSummary, metric: str) -> list[TableBlock]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
     batches = list(dense.latency_us)
@@ -166,13 +166,13 @@ def _frontier(found: CompressionSummary, metric: str) -> list[Table]:
         "The same twice: first rounded, then trained with its rounding."
     )
     if len(found.tried) <= FEW:
-        return [Table(head, rows(found.tried), f"{caption} {verdicts}", words)]
+        return [TableBlock(head, rows(found.tried), f"{caption} {verdicts}", words)]
     kept = [candidate for candidate in tried if candidate.kept]
     others = [candidate for candidate in tried if not candidate.kept]
     kept.sort(key=lambda candidate: -candidate.size_bytes)
     return [
-        Table(head, rows([dense, *kept]), caption, words),
-        Table(
+        TableBlock(head, rows([dense, *kept]), caption, words),
+        TableBlock(
             head,
             rows(others),
             f"In the order of the trials. {verdicts}",
@@ -208,7 +208,7 @@ def _row(
     ]
 
 
-def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
+def _confirmations(found: CompressionSummary, metric: str) -> list[TableBlock]:
     rows: list[list[str | Cell]] = [
         [
             candidate.name,
@@ -224,7 +224,7 @@ def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
     if not rows:
         return []
     return [
-        Table(
+        TableBlock(
             [
                 "variant",
                 "size",

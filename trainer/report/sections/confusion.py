@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from trainer.report.blocks import Block, Cell, Paragraph, Section, Table
+from trainer.report.blocks import Block, Cell, Paragraph, Section, TableBlock
 from trainer.report.formatting import count, decimal, listed, shorts
-from trainer.report.inputs import Judged
+from trainer.report.inputs import EvaluatedRows
 
 MOST_CLASSES = 20  # that a matrix is drawn of
 MOST_PAIRS = 20
 MOST_NAMED = 10  # classes in one sentence
 
 
-def confusion(judged: Judged) -> Section:
+def confusion(judged: EvaluatedRows) -> Section:
     """The matrix, or of many classes its worst entries; and each class by itself."""
     classes = judged.known
     matrix = metrics.confusion_matrix(judged.truth, judged.answers["label"], labels=classes)
@@ -55,7 +55,7 @@ def _some(names: list[str]) -> str:
     return listed([*quoted, f"{more:,} more"] if more else quoted)
 
 
-def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
+def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlock:
     """Rows are tinted by their share of the row's truth."""
     totals = np.maximum(matrix.sum(axis=1), 1)
     rows: list[list[str | Cell]] = []
@@ -65,7 +65,7 @@ def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
             for j, n in enumerate(matrix[i].tolist())
         ]
         rows.append([name, *cells, f"{matrix[i].sum():,}"])
-    return Table(
+    return TableBlock(
         ["truth ↓ answer →", *names, "rows"],
         rows,
         f"Test rows by truth and answer, tinted by their share of the line; "
@@ -74,14 +74,14 @@ def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
     )
 
 
-def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
+def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlock:
     off = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-off, axis=None, kind="stable")[:MOST_PAIRS]
     rows = []
     for i, j in zip(*np.unravel_index(order, off.shape), strict=True):
         if off[i, j]:
             rows.append([names[i], names[j], f"{off[i, j]:,}", f"{matrix[i].sum():,}"])
-    return Table(
+    return TableBlock(
         ["truth", "answer", "rows", "of the class"],
         rows,
         f"The {count(len(rows), 'commonest mistake')}; {count(wrong)} of "
@@ -91,7 +91,7 @@ def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
     )
 
 
-def _classes(judged: Judged, classes: NDArray[np.generic], names: list[str]) -> Table:
+def _classes(judged: EvaluatedRows, classes: NDArray[np.generic], names: list[str]) -> TableBlock:
     found = metrics.precision_recall_fscore_support(
         judged.truth, judged.answers["label"], labels=classes, zero_division=np.nan
     )
@@ -99,7 +99,7 @@ def _classes(judged: Judged, classes: NDArray[np.generic], names: list[str]) -> 
         [name, decimal(precision), decimal(recall), decimal(f1), f"{support:,}"]
         for name, precision, recall, f1, support in zip(names, *found, strict=True)
     ]
-    return Table(
+    return TableBlock(
         ["class", "precision", "recall", "F1", "test rows"],
         rows,
         "Precision: of the rows answered so, the share that is. Recall: of the rows that are, the "

@@ -11,14 +11,14 @@ from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.formatting import percent, short
-from trainer.report.inputs import Evidence, Judged
+from trainer.report.inputs import EvaluatedRows, ReportInputs
 from trainer.report.plots import ACCENT, INK, MANY, MUTED, RULE, SECOND, WIDE, canvas, grid
 
 MOST_CURVES = 10
 MOST_POINTS = 400  # of a curve; no eye sees more
 
 
-def curves(evidence: Evidence, judged: Judged) -> Section:
+def curves(evidence: ReportInputs, judged: EvaluatedRows) -> Section:
     """ROC and PR curves, and of two classes what each threshold does."""
     classes = judged.known
     shown = [judged.positive] if len(classes) == 2 else list(range(len(classes)))
@@ -36,12 +36,12 @@ def curves(evidence: Evidence, judged: Judged) -> Section:
     return Section("curves", blocks)
 
 
-def _is(judged: Judged, k: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _is(judged: EvaluatedRows, k: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     truth: NDArray[np.bool_] = judged.truth == judged.known[k]
     return truth, judged.probabilities[:, k]
 
 
-def _roc_area(judged: Judged, k: int) -> float:
+def _roc_area(judged: EvaluatedRows, k: int) -> float:
     return float(metrics.roc_auc_score(*_is(judged, k)))
 
 
@@ -59,7 +59,7 @@ def _square(axes: Axes, x: str, y: str) -> None:
 
 def _lines(
     axes: Axes,
-    judged: Judged,
+    judged: EvaluatedRows,
     drawn: list[int],
     curve: Callable[[int], list[NDArray[np.float64]]],
     area: Callable[[int], float],
@@ -79,7 +79,7 @@ def _lines(
     )
 
 
-def _roc(judged: Judged, drawn: list[int], areas: dict[int, float], more: str) -> Figure:
+def _roc(judged: EvaluatedRows, drawn: list[int], areas: dict[int, float], more: str) -> Figure:
     def curve(k: int) -> list[NDArray[np.float64]]:
         false, true, _ = metrics.roc_curve(*_is(judged, k))
         return _few(false, true)
@@ -96,7 +96,7 @@ def _roc(judged: Judged, drawn: list[int], areas: dict[int, float], more: str) -
     )
 
 
-def _pr(judged: Judged, drawn: list[int], more: str) -> Figure:
+def _pr(judged: EvaluatedRows, drawn: list[int], more: str) -> Figure:
     def curve(k: int) -> list[NDArray[np.float64]]:
         precision, recall, _ = metrics.precision_recall_curve(*_is(judged, k))
         return _few(recall, precision)
@@ -122,7 +122,7 @@ def _pr(judged: Judged, drawn: list[int], more: str) -> Figure:
     )
 
 
-def _thresholds(judged: Judged, chosen: float) -> Figure:
+def _thresholds(judged: EvaluatedRows, chosen: float) -> Figure:
     """Precision, recall and F1 of the positive class, as the threshold moves."""
     truth, p = _is(judged, judged.positive)
     precision, recall, at = metrics.precision_recall_curve(truth, p)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import REFERENCE_FILE, BooleanColumn, CategoryColumn, DateColumn, InputColumn
-from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, Table
+from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, TableBlock
 from trainer.report.formatting import count, listed, number, percent, short
-from trainer.report.inputs import Evidence, Judged
+from trainer.report.inputs import EvaluatedRows, ReportInputs
 from trainer.report.plots import ACCENT, INK, canvas, counted, grid
 
 MOST_OPEN = 30  # columns listed without being asked
@@ -22,7 +22,7 @@ GAPS = {"refuse": "refused", "impute": "filled in the graph"}
 UNSEEN = {"refuse": "unseen words refused", "unknown": "unseen words taken for unknown"}
 
 
-def data(evidence: Evidence) -> Section:
+def data(evidence: ReportInputs) -> Section:
     """Rows, target, columns."""
     manifest = evidence.manifest
     rows = manifest.data.rows
@@ -54,7 +54,7 @@ def data(evidence: Evidence) -> Section:
     return Section("data", [*blocks, _columns(evidence)])
 
 
-def _shares(evidence: Evidence) -> list[tuple[str, str]]:
+def _shares(evidence: ReportInputs) -> list[tuple[str, str]]:
     """The share of each class among the training rows, of many the commonest and the rarest."""
     manifest = evidence.manifest
     if manifest.classes is None or manifest.class_shares is None:
@@ -69,7 +69,7 @@ def _shares(evidence: Evidence) -> list[tuple[str, str]]:
     return [("classes in the training rows", text)]
 
 
-def _targets(judged: Judged) -> list[Figure]:
+def _targets(judged: EvaluatedRows) -> list[Figure]:
     if judged.classes is not None:
         counts = np.array([np.count_nonzero(judged.truth == c) for c in judged.classes])
         order = np.argsort(-counts, kind="stable")[:MOST_BARS]
@@ -123,7 +123,7 @@ def _targets(judged: Judged) -> list[Figure]:
     return figures
 
 
-def _answers(evidence: Evidence) -> Facts:
+def _answers(evidence: ReportInputs) -> Facts:
     """What the drift reference counted of the answers to the training rows."""
     outputs: dict[str, Any] = json.loads(evidence.bundle.read_file(REFERENCE_FILE))["outputs"]
     manifest = evidence.manifest
@@ -145,11 +145,11 @@ def _answers(evidence: Evidence) -> Facts:
     )
 
 
-def _columns(evidence: Evidence) -> Table:
+def _columns(evidence: ReportInputs) -> TableBlock:
     inputs = evidence.manifest.inputs
     rows = [[short(c.name), c.type, *_described(c)] for c in inputs]
     folded = f"All {len(rows)} columns" if len(rows) > MOST_OPEN else ""
-    return Table(
+    return TableBlock(
         ["column", "kind", "range of the training rows, or categories", "a gap is"],
         rows,
         "What the model takes, in order. Values outside a range are answered all the same.",

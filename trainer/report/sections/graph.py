@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from serving.bundle import Variant
 from serving.runtime import SelfTestResult
-from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
+from trainer.report.blocks import Block, Facts, Paragraph, Section, TableBlock
 from trainer.report.formatting import count, decimal, listed, metric_name, number, percent, size
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 
 
-def parity(evidence: Evidence) -> Section:
+def parity(evidence: ReportInputs) -> Section:
     """When it was exported, and on this machine."""
     rows = []
     for name, variant in evidence.manifest.variants.items():
@@ -20,7 +20,7 @@ def parity(evidence: Evidence) -> Section:
         )
     blocks: list[Block] = [_replayed(proof) for proof in evidence.proofs]
     blocks.append(
-        Table(
+        TableBlock(
             ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"],
             rows,
             "How far the graph's answers are from the NumPy network's, as measured when it was "
@@ -40,19 +40,19 @@ def _replayed(proof: SelfTestResult) -> Paragraph:
     )
 
 
-def variants(evidence: Evidence) -> Section:
+def variants(evidence: ReportInputs) -> Section:
     """Size, speed and quality of each graph."""
     found = evidence.manifest.variants
     batches = list(dict.fromkeys(batch for v in found.values() for batch in v.latency_us))
     metrics = list(dict.fromkeys(metric for v in found.values() for metric in v.metrics))
-    costs = Table(
+    costs = TableBlock(
         ["variant", "file", "bits", "size", *(f"µs, batch {batch}" for batch in batches)],
         [_cost(name, variant, batches) for name, variant in found.items()],
         "Bits of a weight; median time of one run on the machine that exported it, by rows in the "
         "batch.",
         words=range(2),
     )
-    quality = Table(
+    quality = TableBlock(
         ["metric", *found],
         [
             [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trainer.report.blocks import Cell, Paragraph, Section, Table
+from trainer.report.blocks import Cell, Paragraph, Section, TableBlock
 from trainer.report.formatting import count, number
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 from trainer.training.diagnostics import FAULTS, Measurement
 
 HEADS = {
@@ -15,7 +15,7 @@ HEADS = {
 }
 
 
-def health(evidence: Evidence) -> Section:
+def health(evidence: ReportInputs) -> Section:
     """A line per layer, a column per measure."""
     if evidence.run is None:
         said = "The measures of each layer lie in the run's folder, which is not there."
@@ -42,7 +42,7 @@ def health(evidence: Evidence) -> Section:
         "health",
         [
             verdict,
-            Table(
+            TableBlock(
                 ["layer", *(HEADS.get(kind, kind) for kind in kinds)],
                 rows,
                 f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",

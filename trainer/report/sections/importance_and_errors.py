@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table
+from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, TableBlock
 from trainer.report.formatting import count, decimal, metric_name, number, percent, short
-from trainer.report.importance import REPEATS, Importances
-from trainer.report.inputs import Judged
+from trainer.report.importance import REPEATS, PermutationImportances
+from trainer.report.inputs import EvaluatedRows
 from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
-from trainer.report.slices import FEWEST_ROWS, Slice, interval, row_scores, slices
+from trainer.report.slices import FEWEST_ROWS, Slice, find_slices, interval, row_scores
 from trainer.report.worst_errors import MOST as MOST_CASES
-from trainer.report.worst_errors import hardest, held
+from trainer.report.worst_errors import find_worst_errors, format_row
 
 MOST_BARS = 20
 MOST_COLUMNS = 10  # of a hard case
 MOST_SLICES = 20
 
 
-def importance(found: Importances, positive: int | str | None) -> Section:
+def importance(found: PermutationImportances, positive: int | str | None) -> Section:
     """Bars of the most important columns, and all in a table.
 
     Args:
@@ -61,15 +61,15 @@ def importance(found: Importances, positive: int | str | None) -> Section:
         f"deviation. Columns that say the same share their importance, so each looks small.{more}"
     )
     rows = [[short(c.column), decimal(c.drop), decimal(c.spread)] for c in found.columns]
-    table = Table(
+    table = TableBlock(
         ["column", f"{metric} lost", "standard deviation"], rows, folded="Every column as a table"
     )
     return Section("importance", [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])
 
 
-def cases(judged: Judged, found: Importances) -> Section:
+def cases(judged: EvaluatedRows, found: PermutationImportances) -> Section:
     """The test rows it got most surely wrong."""
-    worst = hardest(judged)
+    worst = find_worst_errors(judged)
     if not worst:
         said = f"None of {count(len(judged), 'test row')} is answered wrongly."
         return Section("cases", [Paragraph(said, "good")])
@@ -80,7 +80,8 @@ def cases(judged: Judged, found: Importances) -> Section:
     if judged.classes is None and len(judged.targets) > 1:
         remark = "off by, in standard deviations"
     rows = [
-        [case.truth, case.answer, case.remark, *held(judged, case.row, names)] for case in worst
+        [case.truth, case.answer, case.remark, *format_row(judged, case.row, names)]
+        for case in worst
     ]
     which = (
         "wrong answers it was surest of"
@@ -90,7 +91,7 @@ def cases(judged: Judged, found: Importances) -> Section:
     less = len(judged.records.columns) - len(names)
     more = f" Of their columns the {len(names)} most important." if less else ""
     blocks: list[Block] = [
-        Table(
+        TableBlock(
             ["truth", "answer", remark, *(short(name, 24) for name in names)],
             rows,
             f"The {len(rows)} {which}, worst first: look for wrong labels, and for what the "
@@ -104,17 +105,17 @@ def cases(judged: Judged, found: Importances) -> Section:
     return Section("cases", blocks)
 
 
-def _words(judged: Judged, names: list[str]) -> list[int]:
+def _words(judged: EvaluatedRows, names: list[str]) -> list[int]:
     """Places of the columns of a case that hold words."""
     texts = {column.name for column in judged.records.of_kind("category")}
     places = [3 + place for place, name in enumerate(names) if name in texts]
     return places if judged.classes is None else [0, 1, *places]
 
 
-def worst_slices(judged: Judged) -> Section:
+def worst_slices(judged: EvaluatedRows) -> Section:
     """Parts of the rows, the worst first, beside all of them."""
     whole, low, high = interval(judged, row_scores(judged))
-    found = slices(judged)
+    found = find_slices(judged)
     if not found:
         said = (
             f"No column sets {FEWEST_ROWS} of the {count(len(judged), 'test row')} apart from the "
@@ -147,7 +148,7 @@ def worst_slices(judged: Judged) -> Section:
         f"whole beyond chance, each by itself; of many parts, one in forty would seem so."
     )
     said = f"Over all test rows: {figure} {show(whole)}, {show(low)} to {show(high)}. {verdict}"
-    table = Table(
+    table = TableBlock(
         ["column", "rows in which it is", figure, "95 % interval", "rows"],
         rows,
         f"Every category, and every quarter of the numbers and dates, with at least {FEWEST_ROWS} "
@@ -157,7 +158,7 @@ def worst_slices(judged: Judged) -> Section:
     return Section("slices", [Paragraph(said), table])
 
 
-def _surely_worse(judged: Judged, part: Slice, whole: float) -> bool:
+def _surely_worse(judged: EvaluatedRows, part: Slice, whole: float) -> bool:
     return bool(part.high < whole if judged.classes is not None else part.low > whole)
 
 

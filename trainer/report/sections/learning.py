@@ -6,12 +6,12 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.formatting import count, number
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 from trainer.report.plots import ACCENT, MUTED, SECOND, WIDE, canvas, grid, logarithmic
 from trainer.runs import RunFolder
 
 
-def learning(evidence: Evidence) -> Section:
+def learning(evidence: ReportInputs) -> Section:
     """The curves, and what they say of the run's end."""
     training = evidence.manifest.training
     said = (
@@ -30,7 +30,7 @@ def learning(evidence: Evidence) -> Section:
     return Section("learning", blocks)
 
 
-def _ending(evidence: Evidence) -> str:
+def _ending(evidence: ReportInputs) -> str:
     training = evidence.manifest.training
     allowed = training.config.get("epochs")
     if training.epochs_run == allowed and training.best_epoch == training.epochs_run:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
+from trainer.report.blocks import Block, Facts, Paragraph, Section, TableBlock
 from trainer.report.formatting import number
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 
 
-def origin(evidence: Evidence) -> Section:
+def origin(evidence: ReportInputs) -> Section:
     """Config, libraries, machine, fingerprint, sums."""
     manifest = evidence.manifest
     chosen = [(name, _shown(held)) for name, held in manifest.training.config.items()]
@@ -45,7 +45,7 @@ def origin(evidence: Evidence) -> Section:
         )
     sums = [[file, digest] for file, digest in evidence.bundle.checksums.items()]
     blocks.append(
-        Table(
+        TableBlock(
             ["file", "sha256"], sums, "Every file of the bundle but its manifest.", words=range(2)
         )
     )

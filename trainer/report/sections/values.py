@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, Table
+from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, TableBlock
 from trainer.report.formatting import number, percent, short
-from trainer.report.inputs import Judged
+from trainer.report.inputs import EvaluatedRows
 from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, counted, grid
 
 MOST_TARGETS = 6
 
 
-def values(judged: Judged) -> Section:
+def values(judged: EvaluatedRows) -> Section:
     """Of each target its points, its residuals and their spread."""
     blocks: list[Block] = []
     if len(judged.targets) > 1:
@@ -41,7 +41,7 @@ def values(judged: Judged) -> Section:
     return Section("values", blocks)
 
 
-def _targets(judged: Judged) -> Table:
+def _targets(judged: EvaluatedRows) -> TableBlock:
     rows = []
     for place, name in enumerate(judged.targets):
         truth, predicted = judged.truth[:, place], judged.answers["value"][:, place]
@@ -53,7 +53,7 @@ def _targets(judged: Judged) -> Table:
                 number(metrics.root_mean_squared_error(truth, predicted)),
             ]
         )
-    return Table(
+    return TableBlock(
         ["target", "R²", "mean absolute error", "root mean squared error"],
         rows,
         "Each target by itself, on the test rows.",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from trainer.evaluate import leading
-from trainer.evaluate.baseline_comparison import compare, constant
-from trainer.evaluate.cautions import cautions
-from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tiles
+from trainer.evaluate import get_main_metric
+from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
+from trainer.evaluate.cautions import list_cautions
+from trainer.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    Figures,
+    Paragraph,
+    Section,
+    TableBlock,
+    Tiles,
+)
 from trainer.report.formatting import (
     LOWER_IS_BETTER,
     baseline_name,
@@ -17,7 +26,7 @@ from trainer.report.formatting import (
     percent,
     short,
 )
-from trainer.report.inputs import Evidence
+from trainer.report.inputs import ReportInputs
 from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
 
 TILES = {
@@ -27,7 +36,7 @@ TILES = {
 }
 
 
-def verdict(evidence: Evidence) -> Section:
+def verdict(evidence: ReportInputs) -> Section:
     """How good it is, beside its baselines."""
     blocks: list[Block] = [Paragraph(_goodness(evidence)), _tiles(evidence)]
     blocks += _cautions(evidence)
@@ -40,10 +49,10 @@ def verdict(evidence: Evidence) -> Section:
     return Section("verdict", [*blocks, _metrics(evidence)])
 
 
-def _goodness(evidence: Evidence) -> str:
+def _goodness(evidence: ReportInputs) -> str:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
+    metric = get_main_metric(manifest.task, own)
     figure, rows = own[metric], count(manifest.data.rows["test"], "row")
     target = listed([short(name) for name in manifest.data.target])
     interval = manifest.intervals.get(metric)
@@ -83,7 +92,7 @@ def _goodness(evidence: Evidence) -> str:
     return f"{said}. On other rows of the same kind, 95 times in 100, {ends}."
 
 
-def _tiles(evidence: Evidence) -> Tiles:
+def _tiles(evidence: ReportInputs) -> Tiles:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
     items = []
@@ -96,13 +105,13 @@ def _tiles(evidence: Evidence) -> Tiles:
     return Tiles(items)
 
 
-def _comparison(evidence: Evidence) -> Paragraph:
+def _comparison(evidence: ReportInputs) -> Paragraph:
     manifest = evidence.manifest
     if not manifest.baselines:
         return Paragraph(
             "No baseline was trained beside it: what is simpler may do as well.", "quiet"
         )
-    found = compare(manifest)
+    found = compare_with_baselines(manifest)
     others, own = found.others, found.own
     low, high = manifest.intervals.get(found.metric, (own, own))
     best = max(others, key=lambda name: others[name], default=None)
@@ -136,7 +145,7 @@ def _comparison(evidence: Evidence) -> Paragraph:
     return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
 
 
-def _constant(evidence: Evidence) -> list[Paragraph]:
+def _constant(evidence: ReportInputs) -> list[Paragraph]:
     """What always giving one answer would score: an accuracy says little without it."""
     manifest = evidence.manifest
     own = manifest.metrics["test"]
@@ -152,7 +161,7 @@ def _constant(evidence: Evidence) -> list[Paragraph]:
                 "bad" if own["mae"] >= mean.metrics["mae"] else "plain",
             )
         ]
-    found = constant(manifest)
+    found = find_constant_answer(manifest)
     if found is None:
         return []
     about = "" if found.exact else "about "
@@ -166,10 +175,10 @@ def _constant(evidence: Evidence) -> list[Paragraph]:
     ]
 
 
-def _cautions(evidence: Evidence) -> list[Paragraph]:
+def _cautions(evidence: ReportInputs) -> list[Paragraph]:
     """What the figures of any variant do not say by themselves."""
     manifest = evidence.manifest
-    found = [caution for name in manifest.variants for caution in cautions(manifest, name)]
+    found = [caution for name in manifest.variants for caution in list_cautions(manifest, name)]
     return [Paragraph(f"{_capital(c.detail)}; {c.remedy}.", "bad") for c in found]
 
 
@@ -177,7 +186,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _threshold(evidence: Evidence) -> str:
+def _threshold(evidence: ReportInputs) -> str:
     manifest = evidence.manifest
     if manifest.threshold is None or manifest.positive_class is None:
         return ""
@@ -192,13 +201,16 @@ def _threshold(evidence: Evidence) -> str:
     return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
-def _beside(evidence: Evidence) -> Figure:
+def _beside(evidence: ReportInputs) -> Figure:
     """The leading metric as points on a line, the network's with its interval."""
     manifest = evidence.manifest
     own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
+    metric = get_main_metric(manifest.task, own)
     named = {"this network": own[metric]}
-    named |= {baseline_name(name): figure for name, figure in compare(manifest).others.items()}
+    named |= {
+        baseline_name(name): figure
+        for name, figure in compare_with_baselines(manifest).others.items()
+    }
     names = list(named)
     ends = manifest.intervals.get(metric)
     with canvas(width=WIDE, height=0.5 + 0.38 * len(names)) as drawing:
@@ -232,7 +244,7 @@ def _beside(evidence: Evidence) -> Figure:
     )
 
 
-def _metrics(evidence: Evidence) -> Table:
+def _metrics(evidence: ReportInputs) -> TableBlock:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
     baselines = manifest.baselines
@@ -263,4 +275,4 @@ def _metrics(evidence: Evidence) -> Table:
         )
     if manifest.classes is not None:
         caption += " Macro: the mean over the classes, each of which counts alike."
-    return Table(head, rows, caption)
+    return TableBlock(head, rows, caption)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 
 class EarlyStopping(Callback):
@@ -33,7 +33,7 @@ class EarlyStopping(Callback):
         self._best_loss = np.inf
         self._best: dict[str, NDArray[Any]] | None = None
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Keep the weights if they are the best so far; give up after `patience` worse epochs."""
         epoch = run.history[-1]
         if epoch.validation_loss is None:
@@ -45,7 +45,7 @@ class EarlyStopping(Callback):
         elif epoch.number - self.best_epoch >= self.patience:
             run.stop = True
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Put the best weights back."""
         if self._best is not None:
             run.network.restore(self._best)

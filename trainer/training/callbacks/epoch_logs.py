@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from serving.bundle import add_path_to_errors
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 Figures = dict[str, float | int | None]
 
 
-def figures(run: Run, number: int) -> Figures:
+def figures(run: TrainingRun, number: int) -> Figures:
     """What epoch `number`, from 1, led to: losses, metrics, the learning rate it ended with."""
     epoch = run.history[number - 1]
     return {
@@ -41,19 +41,19 @@ class _Log(Callback, ABC):
         """Write the file anew."""
         self._written = 0
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         self.reset()
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Add the epochs since the last line."""
         self._write(run)
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Of a run that was over when it was resumed, write them all."""
         if self._written < len(run.history):
             self._write(run)
 
-    def _write(self, run: Run) -> None:
+    def _write(self, run: TrainingRun) -> None:
         mode = "a" if self._written else "w"
         lines = [
             self._line(figures(run, number), first=number == 1)

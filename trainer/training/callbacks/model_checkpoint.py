@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.training.array_file import write_arrays
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 
 class ModelCheckpoint(Callback):
@@ -33,7 +33,7 @@ class ModelCheckpoint(Callback):
         """Know of no best loss: a new run writes the file anew."""
         self._best = np.inf
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Save, if this is one to keep."""
         epoch = run.history[-1]
         loss = epoch.train_loss if epoch.validation_loss is None else epoch.validation_loss

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 
 class ProgressBar(Callback):
@@ -22,7 +22,7 @@ class ProgressBar(Callback):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Draw the empty bar."""
         console = self._console or Console(file=sys.stderr)
         self._progress = Progress(
@@ -36,7 +36,7 @@ class ProgressBar(Callback):
         self._task = self._progress.add_task("", total=run.epochs)
         self._progress.start()
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Move on by one epoch."""
         epoch = run.history[-1]
         text = f"train {epoch.train_loss:.4f}"
@@ -45,7 +45,7 @@ class ProgressBar(Callback):
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=len(run.history), description=text)
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Give the terminal back; a run that stopped early is complete all the same."""
         if self._progress is None or self._task is None:
             return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.training.callbacks.epoch_logs import figures
-from trainer.training.loop import Callback, Run
+from trainer.training.loop import Callback, TrainingRun
 
 
 class TensorBoard(Callback):
@@ -35,18 +35,18 @@ class TensorBoard(Callback):
         """Have no event file open; a new run opens one of its own."""
         self._writer: Any = None
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: TrainingRun) -> None:
         """Open an event file."""
         self._writer = self._open(str(self.folder))
 
-    def on_epoch(self, run: Run) -> None:
+    def on_epoch(self, run: TrainingRun) -> None:
         """Add a point to each curve."""
         found = figures(run, len(run.history))
         for name, value in found.items():
             if name != "epoch" and value is not None:
                 self._writer.add_scalar(name, value, found["epoch"])
 
-    def on_end(self, run: Run) -> None:
+    def on_end(self, run: TrainingRun) -> None:
         """Close it."""
         if self._writer is not None:
             self._writer.close()

@@ -2,10 +2,10 @@
 
 from trainer.training.diagnostics.backpropagation import check_backpropagation
 from trainer.training.diagnostics.faults import FAULTS, Fault, Measurement
-from trainer.training.diagnostics.initial_checks import check_start
+from trainer.training.diagnostics.initial_checks import check_initial_state
 from trainer.training.diagnostics.layer_health import layer_health
 from trainer.training.diagnostics.monitor import Diagnostics
-from trainer.training.diagnostics.overfit_check import check_tiny
+from trainer.training.diagnostics.overfit_check import check_overfitting
 
 __all__ = [
     "FAULTS",
@@ -13,7 +13,7 @@ __all__ = [
     "Fault",
     "Measurement",
     "check_backpropagation",
-    "check_start",
-    "check_tiny",
+    "check_initial_state",
+    "check_overfitting",
     "layer_health",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.nn import Loss, Network, Penalty, check_gradients
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 from trainer.training.diagnostics.layer_health import sample
 
@@ -15,7 +15,7 @@ JITTER = 0.01
 
 
 def check_backpropagation(
-    network: Network, rows: Rows, loss: Loss, penalty: Penalty | None = None
+    network: Network, rows: TrainingRows, loss: Loss, penalty: Penalty | None = None
 ) -> list[Measurement]:
     """The gradient of every parameter array, at up to `ENTRIES` of its entries each.
 

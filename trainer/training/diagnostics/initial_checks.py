@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainer.nn import Embedding, Loss, Network
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 from trainer.training.diagnostics.layer_health import named_layers, sample
 
 
-def check_start(network: Network, rows: Rows, loss: Loss) -> list[Measurement]:
+def check_initial_state(network: Network, rows: TrainingRows, loss: Loss) -> list[Measurement]:
     """Rows, targets and first weights, in a moment; the network stays as it is.
 
     Args:
@@ -31,27 +31,27 @@ def check_start(network: Network, rows: Rows, loss: Loss) -> list[Measurement]:
     return found
 
 
-def even_odds(network: Network, rows: Rows, loss: Loss) -> float:
+def even_odds(network: Network, rows: TrainingRows, loss: Loss) -> float:
     """The loss of logits 0, above the lowest: for K classes ln K."""
     zeros = np.zeros((len(rows), network.n_outputs))
     value = loss.value(zeros, rows.targets, rows.weights)
     return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
 
 
-def excess(network: Network, rows: Rows, loss: Loss) -> float:
+def excess(network: Network, rows: TrainingRows, loss: Loss) -> float:
     """The network's loss, in training, above the lowest that any could have."""
     probe = network.astype(network.dtype)  # buffers and random streams of its own
     value = probe.training_loss(rows.features, rows.targets, loss, rows.weights)
     return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
 
 
-def _initial_loss(network: Network, rows: Rows, loss: Loss) -> Iterator[Measurement]:
+def _initial_loss(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
     even, first = even_odds(network, rows, loss), excess(network, rows, loss)
     if even > 0:
         yield Measurement("initial_loss", first / even, note=f"{first:.3g} over {even:.3g}")
 
 
-def _scales(network: Network, rows: Rows, loss: Loss) -> Iterator[Measurement]:
+def _scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
     if rows.targets.ndim == 1:
         yield Measurement("one_class", len(np.unique(rows.targets)))
     elif loss.link == "sigmoid":

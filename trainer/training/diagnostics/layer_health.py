@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainer.nn import Layer, Loss, Network, Penalty
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 
 SATURATING = ("sigmoid", "tanh")
@@ -16,15 +16,15 @@ FLAT = 0.05  # of the steepest slope: there a unit counts as saturated
 SAMPLE = 512  # rows
 
 
-def sample(rows: Rows, most: int = SAMPLE) -> Rows:
+def sample(rows: TrainingRows, most: int = SAMPLE) -> TrainingRows:
     """Up to so many of the rows, evenly spaced."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))
     weights = None if rows.weights is None else rows.weights[places]
-    return Rows(np.ascontiguousarray(rows.features[places]), rows.targets[places], weights)
+    return TrainingRows(np.ascontiguousarray(rows.features[places]), rows.targets[places], weights)
 
 
 def layer_health(
-    network: Network, rows: Rows, loss: Loss, penalty: Penalty | None = None
+    network: Network, rows: TrainingRows, loss: Loss, penalty: Penalty | None = None
 ) -> list[Measurement]:
     """Saturation, dead units and gradients, layer by layer. The network stays as it is.
 

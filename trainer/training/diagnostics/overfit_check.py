@@ -7,7 +7,7 @@ import copy
 import numpy as np
 
 from trainer.nn import Adam, Dropout, Loss, Network
-from trainer.training.batches import Rows
+from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 from trainer.training.diagnostics.layer_health import sample
 
@@ -17,7 +17,7 @@ STEPS = 2000
 ENOUGH = 1e-3  # of the first loss: with that little left, it is learned
 
 
-def check_tiny(network: Network, rows: Rows, loss: Loss) -> Measurement:
+def check_overfitting(network: Network, rows: TrainingRows, loss: Loss) -> Measurement:
     """Learn up to `ROWS` rows by heart, without dropout; the network stays as it is.
 
     Args:
@@ -35,7 +35,7 @@ def check_tiny(network: Network, rows: Rows, loss: Loss) -> Measurement:
     return Measurement("cannot_overfit", left, note=f"{len(some)} rows")
 
 
-def _learn(network: Network, rows: Rows, loss: Loss, lowest: float, rate: float) -> float:
+def _learn(network: Network, rows: TrainingRows, loss: Loss, lowest: float, rate: float) -> float:
     """The share of the first loss above the lowest that is left."""
     pupil, optimizer = network.astype(network.dtype), Adam(rate)
     for layer in (inner for outer in pupil.layers for inner in outer.inner()):
@@ -56,10 +56,10 @@ def _learn(network: Network, rows: Rows, loss: Loss, lowest: float, rate: float)
     return float(left)
 
 
-def _distinct(rows: Rows) -> Rows:
+def _distinct(rows: TrainingRows) -> TrainingRows:
     """Rows that differ, so that no two ask for different answers to the same question."""
     some = sample(rows, 20 * ROWS)
     _, places = np.unique(some.features, axis=0, return_index=True)
     places = np.sort(places)
     weights = None if some.weights is None else some.weights[places]
-    return sample(Rows(some.features[places], some.targets[places], weights), ROWS)
+    return sample(TrainingRows(some.features[places], some.targets[places], weights), ROWS)

@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from trainer.data.checks import run as findings
-from trainer.data.checks.run import REMEDIES, find
+from trainer.data.checks.run import REMEDIES, check_table
 from trainer.data.records import Column, Records
-from trainer.data.sources import load
-from trainer.data.splits import Split, split
+from trainer.data.sources import load_table
+from trainer.data.splits import Split, split_table
 from trainer.data.tables import Table, make_table
 
 N = 600
@@ -51,8 +51,8 @@ def table_of(target, task=None, groups=None, **columns):
 
 
 def found_in(table, parts=None):
-    parts = parts or split(table, validation=0.15, test=0.15, seed=0)
-    found = find(table, parts)
+    parts = parts or split_table(table, validation=0.15, test=0.15, seed=0)
+    found = check_table(table, parts)
     names = [finding.name for finding in found]
     assert len(set(names)) == len(names)
     for finding in found:
@@ -75,12 +75,12 @@ def noise(rng):
     "name", ["iris", "wine", "breast_cancer", "moons", "xor", "diabetes", "linnerud"]
 )
 def test_honest_tables_are_left_alone(name):
-    assert found_in(load(name)) == {}
+    assert found_in(load_table(name)) == {}
 
 
 def test_of_the_digits_only_the_pixels_that_are_never_inked_are_named():
-    table = load("digits")
-    parts = split(table, validation=0.15, test=0.15, seed=0)
+    table = load_table("digits")
+    parts = split_table(table, validation=0.15, test=0.15, seed=0)
     found = found_in(table, parts)
     assert list(found) == ["constant_column"]
     blank = np.ptp(table.records.numbers[parts.train], axis=0) == 0
@@ -226,7 +226,7 @@ def test_the_area_is_that_of_scikit_learn(sign, gappy, rng, noise):
     values = sign * (target + 0.28 * noise).round(1)
     gaps = (target == gappy) & (rng.random(N) < 0.3)
     table = table_of(target, x=np.where(gaps, np.nan, values))
-    parts = split(table, validation=0.15, test=0.15, seed=0)
+    parts = split_table(table, validation=0.15, test=0.15, seed=0)
     filled = np.where(gaps, 9 * sign * (-1 if gappy == 0 else 1), values)
     area = roc_auc_score(target[parts.train], sign * filled[parts.train])
     assert area > 0.99
@@ -281,7 +281,7 @@ def test_columns_that_alone_tell_a_quantity_leak(columns, rng):
         text=known.round(1).astype(str),
         half=np.sign(known).astype(str),
     )
-    parts = split(table, validation=0.15, test=0.15, seed=0)
+    parts = split_table(table, validation=0.15, test=0.15, seed=0)
     finding = found_in(table, parts)["leaking_column"]
     assert finding.columns == ("cubed", "gappy", "text")
     assert "cubed (rank correlation -1.0000 with " + "yz"[columns - 1] in finding.detail
@@ -305,7 +305,7 @@ def test_rows_that_are_in_training_too_are_counted(rng):
     day = np.datetime64("2024-01-01", "s") + rng.integers(0, 10, N)
     target = rng.integers(0, 3, N)
     table = table_of(target, numbers=numbers, text=text, day=day)
-    parts = split(table, validation=0.15, test=0.15, seed=0)
+    parts = split_table(table, validation=0.15, test=0.15, seed=0)
     frame = pd.DataFrame({"n": numbers, "t": text, "d": day, "y": target})
 
     def met(rows, columns):
@@ -391,7 +391,7 @@ def test_of_a_large_table_a_sample_is_looked_at_and_the_sentence_says_so(rng, mo
     found = found_in(table, parts)
     assert list(found) == ["leaking_column"]  # what sets the others apart is not in the sample
     assert "1,000 of 18,000 training rows, drawn at random" in found["leaking_column"].detail
-    assert find(table, parts) == find(table, parts)
+    assert check_table(table, parts) == check_table(table, parts)
 
 
 @pytest.mark.slow
@@ -400,9 +400,9 @@ def test_a_large_table_is_searched_in_memory_for_a_few_row_numbers_a_row(rng):
     records = Records.of_numbers("abcd", rng.normal(size=(n, 4)))
     target = rng.integers(0, 3, n)
     table = make_table(source="large", records=records, target=target, target_names=("y",))
-    parts = split(table, validation=0.1, test=0.2, seed=0)
+    parts = split_table(table, validation=0.1, test=0.2, seed=0)
     tracemalloc.start()
-    assert find(table, parts) == []
+    assert check_table(table, parts) == []
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     fixed = 60e6  # the sample, and the rows that are hashed in one go
@@ -425,8 +425,8 @@ def test_class_variants_are_named_with_their_rows(noise):
 def test_category_variants_are_named_with_their_training_rows(target, noise):
     town = np.resize(np.array(["Oslo", "oslo", "Bergen"]), N)
     table = table_of(target, noise=noise, town=town)
-    parts = split(table, validation=0.15, test=0.15, seed=0)
-    (finding,) = [f for f in find(table, parts) if f.name == "category_variants"]
+    parts = split_table(table, validation=0.15, test=0.15, seed=0)
+    (finding,) = [f for f in check_table(table, parts) if f.name == "category_variants"]
     counts = {word: np.count_nonzero(town[parts.train] == word) for word in ("Oslo", "oslo")}
     assert finding.columns == ("town",)
     assert f"town ('Oslo' ({counts['Oslo']}) and 'oslo' ({counts['oslo']}))" in finding.detail
@@ -436,7 +436,7 @@ def test_category_variants_are_named_with_their_training_rows(target, noise):
 def test_texts_that_only_evaluation_rows_have_are_named(later, named, target, noise):
     parts = Split(np.arange(400), np.arange(400, 500), np.arange(500, N))
     shop = ["old"] * 200 + ["other"] * 250 + [later] * 150
-    found = {f.name: f for f in find(table_of(target, noise=noise, shop=shop), parts)}
+    found = {f.name: f for f in check_table(table_of(target, noise=noise, shop=shop), parts)}
     assert ("unseen_categories" in found) == named
     if named:
         assert found["unseen_categories"].columns == ("shop",)
@@ -444,4 +444,4 @@ def test_texts_that_only_evaluation_rows_have_are_named(later, named, target, no
 
 
 def find_named(table):
-    return find(table, split(table, validation=0.15, test=0.15, seed=0))
+    return check_table(table, split_table(table, validation=0.15, test=0.15, seed=0))

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from trainer.data.files import column_inference as module
-from trainer.data.files.column_inference import infer
-from trainer.data.read_options import Reading
+from trainer.data.files.column_inference import infer_columns
+from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 
 LAST = ["a", "b"]  # a target
@@ -18,7 +18,7 @@ def column(rows, cells, **said):
     for cut in {0, 1, len(cells) // 2, len(cells)}:
         parts = [cells[:cut], cells[cut:]]
         source = rows(*({"x": pa.array(p, pa.string()), "y": ["a"] * len(p)} for p in parts if p))
-        found.append(infer(source, Reading(**said))[0])
+        found.append(infer_columns(source, ReadOptions(**said))[0])
     assert all(other == found[0] for other in found)
     return found[0]
 
@@ -86,7 +86,7 @@ def test_many_values_are_more_than_were_counted(rows):
 )
 def test_the_words_of_a_group_are_not_kept(cells, rows):
     table = {"x": pa.array(cells, pa.string()), "z": [1] * len(cells), "y": ["a"] * len(cells)}
-    found = infer(rows(table), Reading(group="x"))[0]
+    found = infer_columns(rows(table), ReadOptions(group="x"))[0]
     assert (found.kind, found.words) == ("category", ())
     assert found.distinct == (2 if len(cells) == 3 else None)
     assert found.example == cells[0]
@@ -95,7 +95,7 @@ def test_the_words_of_a_group_are_not_kept(cells, rows):
 def test_numbers_that_turn_to_text_late_keep_all_their_texts(rows):
     cells = [str(i) for i in range(5000)]
     source = rows({"x": cells, "y": cells}, {"x": ["late"], "y": ["1"]})
-    found = infer(source, Reading())[0]
+    found = infer_columns(source, ReadOptions())[0]
     assert set(found.words) == {*cells, "late"}
     assert found.distinct == 5001
     assert found.oddity == "expected numbers; got 'late' in row 5001"
@@ -103,9 +103,9 @@ def test_numbers_that_turn_to_text_late_keep_all_their_texts(rows):
 
 
 def test_what_is_said_is_not_inferred(rows):
-    said = Reading(category=("n",), number=("t",), boolean=("b",), date=("d",))
+    said = ReadOptions(category=("n",), number=("t",), boolean=("b",), date=("d",))
     cells = {"n": ["1", "2"], "t": ["1", ""], "b": ["1", "0"], "d": ["", "2020-01-01"], "y": LAST}
-    found = infer(rows(cells), said)
+    found = infer_columns(rows(cells), said)
     assert [f.kind for f in found] == ["category", "number", "boolean", "date", "category"]
     assert found[0].words == ("1", "2")
     for kind, called in (("number", "numbers"), ("boolean", "truth values"), ("date", "ISO 8601")):
@@ -128,7 +128,7 @@ def test_what_is_said_is_not_inferred(rows):
 def test_typed_columns_are_what_their_type_says(kind, expected, rows):
     values = pa.array([1, None, 0])
     values = values.cast(pa.timestamp("s")).cast(kind) if expected == "date" else values.cast(kind)
-    assert infer(rows({"x": values, "y": ["a"] * 3}), Reading())[0].kind == expected
+    assert infer_columns(rows({"x": values, "y": ["a"] * 3}), ReadOptions())[0].kind == expected
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_typed_columns_are_what_their_type_says(kind, expected, rows):
 def test_types_that_are_none_of_a_table_are_named_unless_dropped(values, said, rows):
     source = rows({"x": values, "z": ["1"], "y": ["a"]})
     with pytest.raises(DataError, match=r"text or dates in 'x'; got .*; convert it, .* --drop x"):
-        infer(source, Reading(category=said))
-    assert [found.name for found in infer(source, Reading(drop=("x",)))] == ["z", "y"]
+        infer_columns(source, ReadOptions(category=said))
+    assert [found.name for found in infer_columns(source, ReadOptions(drop=("x",)))] == ["z", "y"]
 
 
 def test_a_column_without_a_value_is_named(rows):
@@ -155,7 +155,7 @@ def test_a_column_without_a_value_is_named(rows):
         with pytest.raises(
             DataError, match="in 'x'; got no value at all; leave it out with --drop x"
         ):
-            infer(source, Reading())
+            infer_columns(source, ReadOptions())
 
 
 @pytest.mark.parametrize("cells", [["1", "-Infinity"], ["1", "1e999"], [1.0, -np.inf]])
@@ -164,7 +164,7 @@ def test_an_infinite_number_is_named(cells, rows):
     with pytest.raises(
         DataError, match="finite numbers in 'x'; got '(-inf|-Infinity|1e999)' in row 2"
     ):
-        infer(source, Reading())
+        infer_columns(source, ReadOptions())
 
 
 def test_a_million_texts_are_refused_before_they_are_read(rows):
@@ -173,26 +173,28 @@ def test_a_million_texts_are_refused_before_they_are_read(rows):
     batch += [{"x": [f"id {next(numbers)}" for _ in range(50_001)], "y": ["a"] * 50_001}]
     source = rows(*batch, *batch[:1] * 18)
     with pytest.raises(DataError, match="at most 100000 different texts in 'x'.*--drop x"):
-        infer(source, Reading())
+        infer_columns(source, ReadOptions())
     assert source.asked == 2
     free = rows(*({**part, "z": part["y"]} for part in batch))
-    assert infer(free, Reading(target="y", group="x"))[0].distinct is None
+    assert infer_columns(free, ReadOptions(target="y", group="x"))[0].distinct is None
 
 
 def test_long_texts_are_refused_before_they_fill_the_memory(rows, monkeypatch):
     monkeypatch.setattr(module, "MOST_TEXT", 2**12)
     source = rows(*({"x": [f"{i} " + "long" * 2**8], "y": ["a"]} for i in range(9)))
     with pytest.raises(DataError, match="looks like an identifier or free text"):
-        infer(source, Reading())
+        infer_columns(source, ReadOptions())
     assert source.asked == 4
 
 
 def test_a_target_of_truth_values_keeps_its_words(rows):
-    found = infer(rows({"x": ["true", "false"], "y": ["True", "False"]}), Reading())
+    found = infer_columns(rows({"x": ["true", "false"], "y": ["True", "False"]}), ReadOptions())
     assert [f.kind for f in found] == ["boolean", "category"]
     assert found[1].words == ("False", "True")
 
 
 def test_no_rows_are_named(rows):
     with pytest.raises(DataError, match="expected rows under the header; got none"):
-        infer(rows({"x": pa.array([], pa.string()), "y": pa.array([], pa.string())}), Reading())
+        infer_columns(
+            rows({"x": pa.array([], pa.string()), "y": pa.array([], pa.string())}), ReadOptions()
+        )

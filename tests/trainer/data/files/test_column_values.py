@@ -17,7 +17,7 @@ from serving.bundle import (
     create_column_schema,
 )
 from trainer.data.files.column_values import read_categories, read_values
-from trainer.data.files.declared_columns import Declared
+from trainer.data.files.declared_columns import DeclaredColumns
 from trainer.data.tables import DataError
 
 RULES = {"name": "c", "missing": "impute"}
@@ -86,7 +86,7 @@ def test_read_values_refuses_what_the_server_refuses(column, array, index):
 def test_declared_read_date_that_python_cannot_hold_is_refused_with_its_row(array):
     batch = pa.RecordBatch.from_pydict({"c": array})
     with pytest.raises(DataError, match="expected an ISO 8601 date in 'c'; got '[0-9]+' in row 1"):
-        Declared([date()]).read(batch)
+        DeclaredColumns([date()]).read(batch)
 
 
 @pytest.mark.parametrize("array", [pa.array([5], pa.duration("s")), pa.array([b"5"])])

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 import pytest
 
 from trainer.data.files import date_proposals
-from trainer.data.files.column_inference import infer
+from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.date_proposals import propose
-from trainer.data.read_options import Reading
+from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 
 YEAR = [date(2024, 1, 1) + timedelta(days) for days in range(366)]
@@ -73,7 +73,7 @@ def test_propose_other_texts_are_no_dates(texts):
 
 def column(rows, texts, **said):
     source = rows({"x": texts, "y": ["a"] * len(texts)})
-    return infer(source, Reading(**said))[0]
+    return infer_columns(source, ReadOptions(**said))[0]
 
 
 def test_infer_a_certain_format_makes_dates(rows):
@@ -107,7 +107,7 @@ def test_infer_categories_that_are_said_stay(rows):
 
 def test_infer_a_target_of_dates_keeps_its_words(rows):
     source = rows({"x": ["1", "2"], "y": ["22/06/2025", "01/07/2025"]})
-    assert infer(source, Reading())[1].kind == "category"
+    assert infer_columns(source, ReadOptions())[1].kind == "category"
 
 
 def test_infer_too_many_texts_that_look_like_dates_are_proposed(rows, monkeypatch):

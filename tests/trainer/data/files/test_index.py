@@ -6,8 +6,8 @@ from pyarrow.feather import write_feather
 
 from trainer.data.files.index import find_index
 from trainer.data.files.source import open_file
-from trainer.data.read_options import Reading
-from trainer.data.sources import load
+from trainer.data.read_options import ReadOptions
+from trainer.data.sources import load_table
 from trainer.data.tables import DataError
 
 FRAME = pd.DataFrame({"x": [float(i * i % 17) for i in range(30)], "kind": list("ab") * 15})
@@ -34,7 +34,7 @@ WRITERS = {
 )
 def test_an_index_that_pandas_wrote_is_left_out(name, frame, index, tmp_path):
     WRITERS[name](frame, tmp_path / name)
-    table = load(str(tmp_path / name))
+    table = load_table(str(tmp_path / name))
     assert (table.records.names, table.target_names, table.index) == (("x",), ("kind",), index)
 
 
@@ -50,13 +50,13 @@ def test_an_index_that_pandas_wrote_is_left_out(name, frame, index, tmp_path):
 )
 def test_an_index_that_is_named_is_a_column_like_others(said, features, target, tmp_path):
     NAMED.to_parquet(tmp_path / "t.parquet")
-    table = load(str(tmp_path / "t.parquet"), Reading(**said))
+    table = load_table(str(tmp_path / "t.parquet"), ReadOptions(**said))
     assert (table.records.names, table.target_names, table.index) == (features, (target,), ())
 
 
 def test_the_names_that_pandas_reserves_are_an_index_in_any_file(tmp_path):
     SHUFFLED.rename_axis("__index_level_0__").to_csv(tmp_path / "t.csv")
-    assert load(str(tmp_path / "t.csv")).index == ("__index_level_0__",)
+    assert load_table(str(tmp_path / "t.csv")).index == ("__index_level_0__",)
 
 
 def text(first, start, step=1):
@@ -68,19 +68,19 @@ def text(first, start, step=1):
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_first_column_that_counts_is_an_index(name, start, write):
     path = write("t.csv", text(name, start))
-    table = load(str(path))
+    table = load_table(str(path))
     assert (table.records.names, table.index) == (("x",), (name.strip(),))
-    assert load(str(path), Reading(drop=(name.strip(),))).index == ()
+    assert load_table(str(path), ReadOptions(drop=(name.strip(),))).index == ()
 
 
 @pytest.mark.parametrize("values", [(2, 1), (0, 2), (-1, 1), (0.5, 1)])
 def test_a_column_without_a_name_that_does_not_count_has_to_be_dropped(values, write):
     path = str(write("t.csv", text("", *values)))
     with pytest.raises(DataError, match="none for column 1; name it in the header, or .*--drop ''"):
-        load(path)
-    assert load(path, Reading(drop=("",))).records.names == ("x",)
+        load_table(path)
+    assert load_table(path, ReadOptions(drop=("",))).records.names == ("x",)
     named = str(write("n.csv", text("Unnamed: 0", *values)))
-    assert load(named).records.names == ("Unnamed: 0", "x")
+    assert load_table(named).records.names == ("Unnamed: 0", "x")
 
 
 def test_a_count_that_ends_is_no_index(rows):
@@ -88,16 +88,19 @@ def test_a_count_that_ends_is_no_index(rows):
     source = rows(
         {"Unnamed: 0": numbers, "y": numbers}, {"Unnamed: 0": ["5", "7"], "y": ["1", "2"]}
     )
-    assert find_index(source, Reading()) == ()
+    assert find_index(source, ReadOptions()) == ()
     counts = rows(
         {"Unnamed: 0": numbers, "y": numbers}, {"Unnamed: 0": ["5", "6"], "y": ["1", "2"]}
     )
-    assert find_index(counts, Reading()) == ("Unnamed: 0",)
-    assert find_index(rows({"Unnamed: 0": ["0", ""], "y": ["1", "2"]}), Reading()) == ()
+    assert find_index(counts, ReadOptions()) == ("Unnamed: 0",)
+    assert find_index(rows({"Unnamed: 0": ["0", ""], "y": ["1", "2"]}), ReadOptions()) == ()
 
 
 def test_dropping_the_unnamed_changes_nothing_where_all_have_names(write):
-    assert load(str(write("t.csv", text("n", 3))), Reading(drop=("",))).records.names == ("n", "x")
+    assert load_table(str(write("t.csv", text("n", 3))), ReadOptions(drop=("",))).records.names == (
+        "n",
+        "x",
+    )
 
 
 @pytest.mark.parametrize(

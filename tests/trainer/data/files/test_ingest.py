@@ -8,10 +8,10 @@ import pytest
 
 from trainer.data.files import csv_text
 from trainer.data.files import ingest as module
-from trainer.data.files.column_inference import infer
+from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.ingest import ingest, to_records
 from trainer.data.files.read import read_file
-from trainer.data.read_options import Reading
+from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column
 from trainer.data.tables import DataError
 
@@ -112,7 +112,7 @@ def test_a_file_comes_in_as_pandas_reads_it(name, in_memory, rng, tmp_path, monk
     save.get(name.split(".")[-1], frame.to_parquet)(tmp_path / name, **extra)
     monkeypatch.setattr(module, "IN_MEMORY", in_memory)
     monkeypatch.setattr(csv_text, "BLOCK", 5000)
-    reading = Reading(group="who", time="seen", boolean=("ok",))
+    reading = ReadOptions(group="who", time="seen", boolean=("ok",))
     table = read_file(tmp_path / name, reading)
     assert isinstance(table.records.numbers, np.memmap) == (in_memory == 0)
     assert [(c.name, c.kind) for c in table.records.columns] == [
@@ -138,8 +138,8 @@ def test_a_file_comes_in_as_pandas_reads_it(name, in_memory, rng, tmp_path, monk
 
 def target_of(rows, cells, **said):
     source = rows({"x": [str(i) for i in range(len(cells))], "y": cells})
-    reading = Reading(**said)
-    return ingest(source, infer(source, reading), reading)[1]
+    reading = ReadOptions(**said)
+    return ingest(source, infer_columns(source, reading), reading)[1]
 
 
 @pytest.mark.parametrize(
@@ -177,21 +177,21 @@ def test_dates_and_gaps_are_no_targets(rows):
 @pytest.mark.parametrize("role", ["group", "time"])
 def test_gaps_in_what_orders_rows_are_named(role, rows):
     source = rows({"x": ["1", "2"], "t": ["1", ""], "y": ["a", "b"]})
-    reading = Reading(**{role: "t"})
+    reading = ReadOptions(**{role: "t"})
     with pytest.raises(DataError, match="in every row of 't'; got 1 missing, the first in row 2"):
-        ingest(source, infer(source, reading), reading)
+        ingest(source, infer_columns(source, reading), reading)
 
 
 def test_a_time_of_texts_is_named(rows):
     source = rows({"t": ["1", "noon"], "y": ["a", "b"]})
     with pytest.raises(DataError, match="dates or numbers in 't'.*expected numbers; got 'noon' in"):
-        ingest(source, infer(source, Reading(time="t")), Reading(time="t"))
+        ingest(source, infer_columns(source, ReadOptions(time="t")), ReadOptions(time="t"))
 
 
 def test_a_dropped_time_still_orders_rows(rows):
     source = rows({"t": ["3", "1"], "x": ["5", "6"], "y": ["a", "b"]})
-    reading = Reading(time="t", drop=("t",))
-    records, _, groups, times = ingest(source, infer(source, reading), reading)
+    reading = ReadOptions(time="t", drop=("t",))
+    records, _, groups, times = ingest(source, infer_columns(source, reading), reading)
     assert (records.names, groups, times.tolist()) == (("x",), None, [3, 1])
 
 

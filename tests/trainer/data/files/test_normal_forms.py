@@ -15,7 +15,7 @@ from tests.fuzzing import examples
 from trainer.config import Config
 from trainer.data.files import cells
 from trainer.data.files.source import open_file
-from trainer.data.sources import Reading, load
+from trainer.data.sources import Reading, load_table
 from trainer.data.tables import DataError
 
 NAME = "año"
@@ -46,12 +46,12 @@ def test_load_names_and_texts_come_in_one_form(ending, tmp_path):
     path = str(tmp_path / f"t.{ending}")
     WRITE[ending](table, path)
     for name in ("pays\u0323", "pay\u1e63"):
-        read = load(path, Reading(target=name, number=("x",)))
+        read = load_table(path, Reading(target=name, number=("x",)))
         assert read.target_names == ("pay\u1e63",)
         assert read.records.names == (NAME, "x")
         assert read.records.columns[0].words == (ACCENTED,)
         assert sorted(set(read.target.tolist())) == ["b", ACCENTED]
-    assert load(path, Reading(drop=(OTHER,))).records.names == ("x",)
+    assert load_table(path, Reading(drop=(OTHER,))).records.names == ("x",)
 
 
 @pytest.mark.parametrize("ending", WRITE)
@@ -77,7 +77,7 @@ def test_load_classes_of_npz_are_written_as_those_of_files(tmp_path):
         X=np.random.default_rng(0).normal(size=(60, 2)),
         y=np.resize(classes, 60),
     )
-    assert sorted(set(load(str(tmp_path / "t.npz")).target.tolist())) == ["2", "x", ACCENTED]
+    assert sorted(set(load_table(str(tmp_path / "t.npz")).target.tolist())) == ["2", "x", ACCENTED]
 
 
 TEXTS = st.one_of(

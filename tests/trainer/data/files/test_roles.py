@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.data.files.roles import roles
-from trainer.data.read_options import Reading
+from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 
 
@@ -11,21 +11,21 @@ def source(rows):
 
 
 def test_the_last_column_is_the_target(source):
-    found = roles(source, Reading())
+    found = roles(source, ReadOptions())
     assert (found.target, found.features) == ("e", tuple("abcd"))
-    found = roles(source, Reading(target="c", drop=("e",), group="d"))
+    found = roles(source, ReadOptions(target="c", drop=("e",), group="d"))
     assert (found.target, found.features, found.group) == ("c", ("a", "b"), "d")
 
 
-@pytest.mark.parametrize("reading", [Reading(drop=("e",)), Reading(group="e")])
+@pytest.mark.parametrize("reading", [ReadOptions(drop=("e",)), ReadOptions(group="e")])
 def test_no_other_column_becomes_the_target_unasked(reading, source):
     with pytest.raises(DataError, match=r"got the last column, 'e'.*say another with --target"):
         roles(source, reading)
 
 
 def test_the_time_is_a_feature_unless_dropped(source):
-    assert roles(source, Reading(time="a")).features == tuple("abcd")
-    found = roles(source, Reading(time="a", drop=("a",)))
+    assert roles(source, ReadOptions(time="a")).features == tuple("abcd")
+    found = roles(source, ReadOptions(time="a", drop=("a",)))
     assert found.features == tuple("bcd")
     assert set(found.used) == set("abcde")
 
@@ -33,9 +33,9 @@ def test_the_time_is_a_feature_unless_dropped(source):
 @pytest.mark.parametrize(
     ("reading", "said"),
     [
-        (Reading(target="f"), "expected a target out of 'a', 'b', 'c', 'd', 'e'; got 'f'"),
+        (ReadOptions(target="f"), "expected a target out of 'a', 'b', 'c', 'd', 'e'; got 'f'"),
         *(
-            (Reading(**{name: value}), "columns out of 'a', 'b', 'c', 'd', 'e'; got 'f'")
+            (ReadOptions(**{name: value}), "columns out of 'a', 'b', 'c', 'd', 'e'; got 'f'")
             for name, value in {
                 "drop": ("a", "f"),
                 "number": ("f",),
@@ -46,11 +46,14 @@ def test_the_time_is_a_feature_unless_dropped(source):
                 "time": "f",
             }.items()
         ),
-        (Reading(number=("a",), date=("a",)), "expected one kind for 'a'; got two"),
-        (Reading(target="a", drop=("a",)), "the target to be kept; got 'a' among those to drop"),
-        (Reading(target="a", group="a"), "another column than the target as group; got 'a'"),
-        (Reading(time="e"), "another column than the target as time; got 'e'"),
-        (Reading(drop=tuple("abcd")), "expected columns beside the target.*got only 'e'"),
+        (ReadOptions(number=("a",), date=("a",)), "expected one kind for 'a'; got two"),
+        (
+            ReadOptions(target="a", drop=("a",)),
+            "the target to be kept; got 'a' among those to drop",
+        ),
+        (ReadOptions(target="a", group="a"), "another column than the target as group; got 'a'"),
+        (ReadOptions(time="e"), "another column than the target as time; got 'e'"),
+        (ReadOptions(drop=tuple("abcd")), "expected columns beside the target.*got only 'e'"),
     ],
 )
 def test_what_does_not_fit_is_named(reading, said, source):

@@ -1,10 +1,10 @@
 import pytest
 
-from trainer.data.checks.run import of_file
-from trainer.data.files.column_inference import infer
+from trainer.data.checks.run import check_file_columns
+from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.suspected_types import suspect
-from trainer.data.read_options import Reading
-from trainer.data.sources import load
+from trainer.data.read_options import ReadOptions
+from trainer.data.sources import load_table
 
 
 def suspicion(rows, cells, **said):
@@ -12,8 +12,8 @@ def suspicion(rows, cells, **said):
     middle = len(cells) // 2
     parts = [cells[:middle], cells[middle:]]
     source = rows(*({"x": part, "y": ["a", "b"] * (len(part) // 2)} for part in parts))
-    reading = Reading(**said)
-    found = suspect(source, infer(source, reading), reading)
+    reading = ReadOptions(**said)
+    found = suspect(source, infer_columns(source, reading), reading)
     assert found[1].suspicion is None
     return found[0].suspicion
 
@@ -82,9 +82,9 @@ def test_a_decimal_sign_that_is_said_leaves_only_what_is_odd(rows):
 
 def test_nothing_is_read_again_for_columns_that_are_well(rows):
     source = rows({"x": COUNT, "y": ["a", "b"] * 20})
-    inferred = infer(source, Reading())
+    inferred = infer_columns(source, ReadOptions())
     asked = source.asked
-    assert suspect(source, inferred, Reading()) == inferred
+    assert suspect(source, inferred, ReadOptions()) == inferred
     assert source.asked == asked
 
 
@@ -92,7 +92,7 @@ def test_load_words_that_are_gaps_no_more_are_named_as_no_numbers(tmp_path):
     path = tmp_path / "t.csv"
     cells = [str(i / 7) if i % 8 else "NA" for i in range(40)]
     path.write_text("x,y\n" + "".join(f"{c},{'pq'[i % 2]}\n" for i, c in enumerate(cells)))
-    (found,) = of_file(load(str(path), Reading(missing=("-9999",))))
+    (found,) = check_file_columns(load_table(str(path), ReadOptions(missing=("-9999",))))
     assert found.detail == (
         "x: 5 of 40 values are no numbers: 'NA' in row 2, 'NA' in row 10, 'NA' in row 18 and others"
     )

@@ -15,14 +15,14 @@ from serving import create_app
 from serving.bundle import Bundle, Manifest, find_positive_index
 from serving.runtime import GraphSession
 from trainer.cli import main
-from trainer.compress.load_trained import reopen
+from trainer.compress.load_trained import load_trained
 from trainer.config import Config
 from trainer.data.records import Records
 from trainer.data.tables import DataError
-from trainer.evaluate.metrics import measure
-from trainer.evaluate.resampled_metrics import recount
+from trainer.evaluate.metrics import compute_metrics
+from trainer.evaluate.resampled_metrics import create_resampled_metrics
 from trainer.export.graph import build_graph
-from trainer.pipeline import learn
+from trainer.pipeline import train
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ FAST = {"hidden": (4,), "epochs": 8, "learning_rate": 0.02, "validation": 0.3}
 
 def missed(config):
     """Frauds among the test rows that are answered as good, and how many there are."""
-    trained = learn(config, np.random.default_rng(0))
+    trained = train(config, np.random.default_rng(0))
     model, test = trained.model, trained.parts.test
     truth = trained.table.target[test]
     label = model.answers(trained.table.records.take(test))["label"]
@@ -111,7 +111,7 @@ def test_an_aim_without_a_positive_class_is_refused_before_training(tmp_path):
     data = transactions(tmp_path / "t.csv")
     watched = []
     with pytest.raises(DataError, match=r"aim f1.*fraud and good.*--positive fraud"):
-        learn(Config(data=data, aim="f1", **FAST), np.random.default_rng(0), callbacks=watched)
+        train(Config(data=data, aim="f1", **FAST), np.random.default_rng(0), callbacks=watched)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_aim_without_a_positive_class_is_refused_before_training(tmp_path):
 )
 def test_a_positive_class_that_cannot_be_is_refused(data, choices, message):
     with pytest.raises(DataError, match=message):
-        learn(Config(data=data, **choices, **FAST), np.random.default_rng(0))
+        train(Config(data=data, **choices, **FAST), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("written", "read"), [(1, "1"), (True, "true"), ("a", "a")])
@@ -186,7 +186,7 @@ def test_the_graph_answers_the_first_class_from_its_threshold_up(fraud):
 
 
 def test_numpy_and_graph_agree_at_the_border_of_a_positive_first_class(fraud):
-    model = reopen(fraud[0]).model
+    model = load_trained(fraud[0]).model
     rows = np.random.default_rng(2).normal(size=(40, 2)).astype(np.float32)
     records = Records(model.encoder.columns, rows)
     p = GraphSession(build_graph(model)).run({"features": rows})["probabilities"][:, 0]
@@ -201,7 +201,7 @@ def test_numpy_and_graph_agree_at_the_border_of_a_positive_first_class(fraud):
 
 
 def test_reopening_keeps_the_positive_class(fraud):
-    assert reopen(fraud[0]).model.positive_class == "fraud"
+    assert load_trained(fraud[0]).model.positive_class == "fraud"
 
 
 def test_compression_keeps_the_positive_class_in_every_variant(fraud, tmp_path):
@@ -290,10 +290,10 @@ def test_areas_are_of_the_positive_class():
     expected = [average_precision_score(truth == name, p[:, k]) for k, name in enumerate(classes)]
     assert abs(expected[0] - expected[1]) > 0.1
     for positive in (0, 1):
-        found = measure("binary", truth, answers, classes, positive)
+        found = compute_metrics("binary", truth, answers, classes, positive)
         assert found["pr_auc"] == pytest.approx(expected[positive], rel=1e-6)
         once = np.ones((200, 1), np.int32)
-        again = recount("binary", truth, answers, classes, positive)(once)
+        again = create_resampled_metrics("binary", truth, answers, classes, positive)(once)
         assert again["pr_auc"][0] == pytest.approx(found["pr_auc"], rel=1e-9)
 
 

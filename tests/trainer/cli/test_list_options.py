@@ -7,13 +7,13 @@ from click.testing import CliRunner
 from serving import cli
 from serving.loadtest.command import loadtest
 from serving.settings.options import Settings
-from trainer.cli.options import choices, configure
+from trainer.cli.options import config_options, configure
 from trainer.config import Config
 
 
 def configured(*arguments):
     @click.command()
-    @choices()
+    @config_options()
     def command(config, **options):
         raise _Done(configure(config, options))
 

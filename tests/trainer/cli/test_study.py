@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from trainer.cli import main
 from trainer.data.toys import moons
 from trainer.study import experiments
-from trainer.study.experiments import RATES, exclusive_or, learning_rates
+from trainer.study.experiments import RATES, run_exclusive_or, run_learning_rates
 
 
 def run(*arguments):
@@ -25,7 +25,7 @@ def few_epochs(monkeypatch):
 
 @pytest.mark.slow
 def test_exclusive_or_needs_a_hidden_layer():
-    line, hidden = exclusive_or(3)
+    line, hidden = run_exclusive_or(3)
     assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
     assert hidden.accuracies == [1.0] * 3
 
@@ -43,7 +43,7 @@ def test_the_figures_of_class_one_are_its_own(on_moons):
 @pytest.fixture(scope="module")
 def on_moons():
     """Outcomes of every learning rate on moons, from one seed."""
-    return list(learning_rates("moons", 1))
+    return list(run_learning_rates("moons", 1))
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_the_learning_rate_decides_on_moons(on_moons):
 @pytest.mark.slow
 def test_circles_are_solved(monkeypatch):
     monkeypatch.setattr(experiments, "RATES", (0.001, 0.1, 1.0))
-    slow, *fast = (outcome.median for outcome in learning_rates("circles", 1))
+    slow, *fast = (outcome.median for outcome in run_learning_rates("circles", 1))
     assert min(fast) >= 0.98
     assert slow < 0.7
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from trainer.cli.data_summary import announce
+from trainer.cli.data_summary import print_data_summary
 from trainer.data.files.read import read_file
-from trainer.data.read_options import Reading
-from trainer.data.splits import split
+from trainer.data.read_options import ReadOptions
+from trainer.data.splits import split_table
 
 
 @pytest.fixture
@@ -14,8 +14,8 @@ def announced(tmp_path, capsys):
     def run(text, **reading):
         path = tmp_path / "data.csv"
         path.write_text(text)
-        table = read_file(path, Reading(**reading))
-        announce(table, split(table, validation=0.1, test=0.2, seed=0))
+        table = read_file(path, ReadOptions(**reading))
+        print_data_summary(table, split_table(table, validation=0.1, test=0.2, seed=0))
         return capsys.readouterr().err
 
     return run

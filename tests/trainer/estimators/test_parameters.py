@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.preprocessing import StandardScaler
 
 from trainer.estimators import MLPClassifier, MLPRegressor
-from trainer.estimators.parameters import check_choices
+from trainer.estimators.parameters import check_parameters
 from trainer.nn import Cosine, Network
 from trainer.nn import network as network_module
 from trainer.training.callbacks import CSVLog, EarlyStopping
@@ -176,8 +176,8 @@ def test_what_scikit_learn_takes_passes_the_check():
     ):
         shared = theirs().get_params()
         del shared["max_fun"]  # of lbfgs alone, and unknown here: a TypeError
-        check_choices(ours(**shared).get_params(), incremental=True)
-    check_choices(
+        check_parameters(ours(**shared).get_params(), incremental=True)
+    check_parameters(
         MLPClassifier(n_iter_no_change=np.inf, validation_fraction=0).get_params(),
         incremental=False,
     )

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from serving import create_app
 from trainer.cli import main
-from trainer.data.sources import Reading, load
+from trainer.data.sources import Reading, load_table
 from trainer.data.tables import DataError
 
 ROWS = 60
@@ -50,7 +50,7 @@ NUMBERS = [str(i / 7) for i in range(ROWS)]
 def test_load_word_that_may_be_a_value_is_refused(columns, said, named, tmp_path):
     path = csv_of(tmp_path / "t.csv", x=NUMBERS, **columns)
     with pytest.raises(DataError, match=named):
-        load(path, Reading(**said))
+        load_table(path, Reading(**said))
 
 
 def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
@@ -60,7 +60,7 @@ def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
         land=repeated("NA", "DE", "", "não"),
         y=repeated("None", "Some"),
     )
-    table = load(path, Reading(missing=("-", "NA\u0303O")))
+    table = load_table(path, Reading(missing=("-", "NA\u0303O")))
     assert [(c.kind, c.gaps) for c in table.inferred] == [
         ("number", 30),
         ("category", 30),
@@ -72,7 +72,7 @@ def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
 
 def test_load_no_words_leaves_the_empty_cell_alone_a_gap(tmp_path):
     path = csv_of(tmp_path / "t.csv", land=repeated("?", "nan", ""), y=repeated("a", "b"))
-    table = load(path, Reading(missing=()))
+    table = load_table(path, Reading(missing=()))
     assert table.records.columns[0].words == ("?", "nan")
     assert table.inferred[0].gaps == 20
 
@@ -85,12 +85,12 @@ def test_load_texts_of_parquet_are_values_and_nulls_are_gaps(encode, tmp_path):
         land, answer = land.dictionary_encode(), answer.dictionary_encode()
     path = tmp_path / "t.parquet"
     pyarrow.parquet.write_table(pa.table({"land": land, "y": answer}), path)
-    table = load(str(path))
+    table = load_table(str(path))
     assert table.records.columns[0].words == ("DE", "NA")
     assert table.inferred[0].gaps == 20
     assert sorted(set(table.target.tolist())) == ["None", "null"]
     with pytest.raises(DataError, match="got 'na'; leave out --missing"):
-        load(str(path), Reading(missing=("NA",)))
+        load_table(str(path), Reading(missing=("NA",)))
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_score_says_when_a_large_share_of_a_column_is_unseen(model, tmp_path):
 )
 def test_load_number_that_stands_for_a_gap_is_one_in_every_kind(cells, said, kind, gaps, tmp_path):
     path = csv_of(tmp_path / "t.csv", a=repeated(*cells), y=repeated("p", "q"))
-    table = load(path, Reading(missing=("-9999",), **said))
+    table = load_table(path, Reading(missing=("-9999",), **said))
     column = table.inferred[0]
     expected = sum(cell.startswith("-9999") for cell in repeated(*cells))
     assert (column.kind, column.gaps) == (kind, expected)
@@ -215,7 +215,7 @@ def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tm
     ]
     path.write_text("a;b;d;y\n" + "\n".join(rows) + "\n")
     reading = Reading(delimiter=";", decimal=",", missing=("n.a.", "-9999"), date=("d",))
-    table = load(str(path), reading)
+    table = load_table(str(path), reading)
     assert [(c.kind, c.gaps) for c in table.inferred[:3]] == [
         ("number", 20),
         ("number", 40),
@@ -283,7 +283,7 @@ def test_whole_number_category_with_decimal_comma_is_that_of_parquet(tmp_path, m
     stores, y = repeated("1,0", "2,0", ""), repeated("p", "q", "p")
     lines = [f"{a};{c}" for a, c in zip(stores, y, strict=True)]
     (tmp_path / "t.csv").write_text("store;y\n" + "\n".join(lines) + "\n")
-    table = load("t.csv", Reading(delimiter=";", decimal=",", category=("store",)))
+    table = load_table("t.csv", Reading(delimiter=";", decimal=",", category=("store",)))
     assert table.records.columns[0].words == ("1", "2")
     options = [
         "--category",

@@ -16,19 +16,19 @@ from sklearn.exceptions import ConvergenceWarning
 from serving import create_app
 from serving.bundle import NumberColumn
 from trainer.cli import main
-from trainer.compress.load_trained import reopen
+from trainer.compress.load_trained import load_trained
 from trainer.config import Config
-from trainer.data.checks.run import find
+from trainer.data.checks.run import check_table
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import Column, Records
-from trainer.data.sources import Reading, load
-from trainer.data.splits import split
+from trainer.data.sources import Reading, load_table
+from trainer.data.splits import split_table
 from trainer.data.tables import DataError
 from trainer.estimators import MLPClassifier
 from trainer.nn import Dense
-from trainer.pipeline import fit, learn, read, streams
+from trainer.pipeline import fit, load_and_split, spawn_generators, train
 from trainer.score import score
-from trainer.sequential import Network
+from trainer.sequential import Sequential
 
 N = 600
 QUICK = {"hidden": (16,), "epochs": 15, "learning_rate": 0.03, "skip_baselines": True}
@@ -66,7 +66,7 @@ def trained(files):
 
 def accuracy(files, **options):
     config = Config(data=str(files / "t.csv"), drop=("milliseconds", "day"), **QUICK, **options)
-    model = (found := learn(config, streams(0)[0])).model
+    model = (found := train(config, spawn_generators(0)[0])).model
     rows = found.parts.test
     label = model.answers(found.table.records.take(rows))["label"]
     return float(np.mean(label == found.table.target[rows]))
@@ -116,8 +116,10 @@ def test_a_file_of_float32_is_not_scored(trained, files):
 
 
 def test_the_findings_say_what_float32_would_lose(files):
-    table = load(str(files / "t.csv"))
-    found = {f.name: f for f in find(table, split(table, validation=0.1, test=0.2, seed=0))}
+    table = load_table(str(files / "t.csv"))
+    found = {
+        f.name: f for f in check_table(table, split_table(table, validation=0.1, test=0.2, seed=0))
+    }
     assert "northing (600 different values, of which 597 lost)" in found["precise_column"].detail
     assert "read in float64" in found["precise_column"].detail
     assert found["number_like_date"].columns == ("milliseconds", "day")
@@ -126,9 +128,11 @@ def test_the_findings_say_what_float32_would_lose(files):
 
 
 def test_numbers_said_to_be_numbers_stay_in_float32_and_are_named(files):
-    table = load(str(files / "t.csv"), Reading(number=("northing",)))
+    table = load_table(str(files / "t.csv"), Reading(number=("northing",)))
     assert table.records.of_kind("precise")[0].name != "northing"
-    found = {f.name: f for f in find(table, split(table, validation=0.1, test=0.2, seed=0))}
+    found = {
+        f.name: f for f in check_table(table, split_table(table, validation=0.1, test=0.2, seed=0))
+    }
     assert found["imprecise_column"].columns == ("northing",)
     assert "--precise NAME" in found["imprecise_column"].remedy
 
@@ -198,13 +202,13 @@ def test_arrays_lose_nothing_either(tmp_path):
     rng = np.random.default_rng(0)
     X = np.stack([5812345 + rng.permutation(N) / N, rng.normal(size=N)], axis=1)
     np.savez(tmp_path / "a.npz", X=X, y=np.arange(N) % 2)
-    table = load(str(tmp_path / "a.npz"))
+    table = load_table(str(tmp_path / "a.npz"))
     assert [column.kind for column in table.records.columns] == ["precise", "number"]
     np.testing.assert_array_equal(table.records.column("x0"), X[:, 0])
-    single = load(str(tmp_path / "a.npz"), Reading(number=("x0",)))
+    single = load_table(str(tmp_path / "a.npz"), Reading(number=("x0",)))
     assert single.records.all_numbers
     with pytest.raises(DataError, match="names of columns from 'x0' to 'x1'; got 'x7'"):
-        load(str(tmp_path / "a.npz"), Reading(precise=("x7",)))
+        load_table(str(tmp_path / "a.npz"), Reading(precise=("x7",)))
 
 
 def test_a_fingerprint_of_other_tables_is_as_before():
@@ -229,8 +233,8 @@ def test_a_model_of_float32_is_opened_with_its_numbers_as_they_were(files, tmp_p
     training = bundle.manifest.training
     config = {**training.config, "number": []}
     object.__setattr__(training, "config", config)
-    assert read(Config(**config))[0].records.of_kind("precise")
-    opened = reopen(bundle)
+    assert load_and_split(Config(**config))[0].records.of_kind("precise")
+    opened = load_trained(bundle)
     assert opened.table.fingerprint() == found.table.fingerprint()
 
 
@@ -252,7 +256,7 @@ def test_dates_are_read_from_numbers_in_the_unit_of_the_whole_column(
     path = tmp_path / f"t.{suffix}"
     table = pa.table({"t": numbers * 6, "y": ["a", "b"] * 6})
     (pyarrow.csv.write_csv if suffix == "csv" else pyarrow.parquet.write_table)(table, path)
-    found = load(str(path), Reading(date=("t",)))
+    found = load_table(str(path), Reading(date=("t",)))
     assert found.records.columns[0].format == written
     days = np.floor(found.records.column("t")[:2] / 86400)
     assert days.tolist() == [19434, 19435]  # 2023-03-18 and the day after
@@ -263,13 +267,13 @@ def test_dates_in_no_unit_are_refused(tmp_path):
         pa.table({"t": [5, 1679097600] * 6, "y": ["a", "b"] * 6}), tmp_path / "t.csv"
     )
     with pytest.raises(DataError, match="of the years 1990 to 2099 in 't'; got numbers from 5 to"):
-        load(str(tmp_path / "t.csv"), Reading(date=("t",)))
+        load_table(str(tmp_path / "t.csv"), Reading(date=("t",)))
 
 
 def test_texts_of_the_basic_form_are_dates(tmp_path):
     texts = ["20230318T101500Z", "20230319T1015"] * 6
     pyarrow.csv.write_csv(pa.table({"t": texts, "y": ["a", "b"] * 6}), tmp_path / "t.csv")
-    found = load(str(tmp_path / "t.csv"))
+    found = load_table(str(tmp_path / "t.csv"))
     assert found.records.columns[0].kind == "date"
     assert found.records.column("t")[:2].tolist() == [1679134500, 1679220900]
 
@@ -278,11 +282,11 @@ FAR = 5812345 + np.random.default_rng(0).permutation(N)[:, None] / N
 
 
 def test_a_network_of_float32_warns_of_what_it_cannot_tell_apart():
-    network = Network([Dense(2)])
+    network = Sequential([Dense(2)])
     network.compile()
     with pytest.warns(UserWarning, match=r"x0 \(600 different values, of which 597 lost\)"):
         network.fit(FAR, np.arange(N) % 2)
-    wide = Network([Dense(2)], dtype=np.float64)
+    wide = Sequential([Dense(2)], dtype=np.float64)
     wide.compile()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

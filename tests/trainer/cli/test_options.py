@@ -7,12 +7,12 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 from trainer.cli import main
-from trainer.compress.compression_config import Goal
+from trainer.compress.compression_config import CompressionConfig
 from trainer.config import Config
-from trainer.option_errors import as_option, faults
-from trainer.search.grid import Plan
+from trainer.option_errors import list_option_errors, to_option_name
+from trainer.search.grid import SearchPlan
 
-MODELS = {Config: {"data": "wine"}, Goal: {}, Plan: {}}
+MODELS = {Config: {"data": "wine"}, CompressionConfig: {}, SearchPlan: {}}
 WRONG = ("big", "f2", "-1", "0", "1e99", "8,x", "nan", "", "a/b", "\x00")
 TABLE = "Age,job,income\n" + "".join(f"{20 + i % 40},{'ab'[i % 2]},{i % 7}\n" for i in range(60))
 
@@ -24,7 +24,7 @@ def refusals(model):
             try:
                 model.model_validate(MODELS[model] | {name: value})
             except ValidationError as error:
-                yield name, value, faults(error, model)
+                yield name, value, list_option_errors(error, model)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -32,7 +32,7 @@ def test_what_an_option_refuses_is_said_of_it_as_it_is_typed(model):
     refused = {}
     for name, value, message in refusals(model):
         refused[name] = message
-        assert message.startswith(f"{as_option(name)}: expected "), message
+        assert message.startswith(f"{to_option_name(name)}: expected "), message
         assert message.count("; got ") == 1, message
         assert repr(value) in message or all(repr(v) not in message for v in WRONG if v), message
         for jargon in ("unable to parse", "Input should", "Value error", "validation error", "^["):
@@ -146,5 +146,5 @@ def test_keys_of_a_grid_are_named_with_what_may_have_been_meant(grid, message, t
 def test_the_help_of_search_has_the_keys_of_its_table():
     text = " ".join(CliRunner().invoke(main, ["search", "--help"]).stdout.split())
     keys = text[text.index("Keys of [search]:") :]
-    for name in Plan.model_fields:
+    for name in SearchPlan.model_fields:
         assert f"{name} (" in keys

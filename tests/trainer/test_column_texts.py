@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from serving import create_app
 from serving.bundle import Bundle
 from trainer.cli import main
-from trainer.compress.load_trained import reopen
+from trainer.compress.load_trained import load_trained
 from trainer.config import Config
 from trainer.pipeline import fit
 
@@ -170,7 +170,7 @@ def test_reopen_keeps_categories_that_are_read_otherwise_now(made, tmp_path):
         update={"config": {**manifest.training.config, "category": []}}
     )
     old = Bundle(bundle.path, manifest.model_copy(update={"training": before}))
-    assert [column.kind for column in reopen(old).table.records.columns] == ["category"] * 2
+    assert [column.kind for column in load_trained(old).table.records.columns] == ["category"] * 2
 
 
 def test_boolean_that_is_said_may_be_of_one_word_or_mixed(tmp_path):

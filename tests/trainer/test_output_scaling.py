@@ -18,13 +18,13 @@ from trainer import pipeline
 from trainer.cli import main
 from trainer.config import Config
 from trainer.data.records import Records
-from trainer.evaluate import Judgement
+from trainer.evaluate import Evaluation
 from trainer.evaluate.calibration import fit_calibration
 from trainer.export.graph import build_graph
-from trainer.pipeline import fit, learn
+from trainer.pipeline import fit, train
 from trainer.training.checkpoint import CheckpointError
 from trainer.training.loop import Callback
-from trainer.training.update import Update
+from trainer.training.update import UpdateRule
 
 SCHEMA_1 = Path(__file__).parents[1] / "bundles" / "schema_1"
 SHARE = 0.05
@@ -57,8 +57,8 @@ def judged(tmp_path_factory):
         "weighted": weighted,
         "calibrated": weighted | {"calibrate": True},
     }.items():
-        trained = learn(Config(**choices), np.random.default_rng(0))
-        found[name] = trained, Judgement.of(trained.model, trained.table, trained.parts.test)
+        trained = train(Config(**choices), np.random.default_rng(0))
+        found[name] = trained, Evaluation.of(trained.model, trained.table, trained.parts.test)
     return found
 
 
@@ -101,14 +101,14 @@ def test_settle_many_logits_calibrates_on_as_many_rows_as_memory_and_time_allow(
 
     monkeypatch.setattr(pipeline, "fit_calibration", seen)
     monkeypatch.setattr(pipeline, "MOST_LOGITS", 100)
-    pipeline.settle(trained.model, trained.table, trained.parts, config)
+    pipeline.fit_output_scaling(trained.model, trained.table, trained.parts, config)
     assert shapes == [((50, 1), (50,))]  # of two classes
 
 
 def test_an_aim_wins_over_the_share(judged):
     trained, _ = judged["calibrated"]
     config = Config(**trained.summary.config)
-    again = pipeline.settle(
+    again = pipeline.fit_output_scaling(
         trained.model, trained.table, trained.parts, config.model_copy(update={"aim": "accuracy"})
     )
     assert again.model.threshold > 2 * trained.model.threshold
@@ -118,7 +118,7 @@ def test_an_aim_wins_over_the_share(judged):
 def test_the_graph_divides_by_the_temperature_and_adds_the_bias(task, tmp_path):
     names = ("a", "b") if task == "binary" else ("a", "b", "c")
     data = rare(tmp_path / "t.csv", n=400, names=names)
-    model = learn(Config(data=data, hidden=(4,), epochs=1), np.random.default_rng(0)).model
+    model = train(Config(data=data, hidden=(4,), epochs=1), np.random.default_rng(0)).model
     bias = np.array([-1.5] if task == "binary" else [0.5, -2.0, 1.5], np.float32)
     model = replace(model, temperature=2.5, logit_bias=bias)
     rows = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
@@ -209,7 +209,7 @@ def test_a_finished_training_takes_another_aim_from_its_checkpoint(hopeless, tmp
     kept = tmp_path / "run.npz"
     told = invoke(tmp_path, hopeless, "--aim", OUT_OF_REACH, "--checkpoint", str(kept))
     assert f"run again with another --aim from {kept}, which is kept" in told.stderr
-    monkeypatch.setattr(Update, "step", None)  # what learned anything would need it
+    monkeypatch.setattr(UpdateRule, "step", None)  # what learned anything would need it
     invoke(
         tmp_path,
         hopeless,
@@ -267,7 +267,7 @@ class KillAtThird(Callback):
 
 def interrupted(config, path):
     with pytest.raises(KilledError):
-        learn(config, np.random.default_rng(0), callbacks=[KillAtThird()], checkpoint=path)
+        train(config, np.random.default_rng(0), callbacks=[KillAtThird()], checkpoint=path)
 
 
 @pytest.mark.parametrize(
@@ -284,8 +284,8 @@ def interrupted(config, path):
 def test_choices_without_a_trace_do_not_part_a_checkpoint_from_its_run(hopeless, tmp_path, changed):
     config, path = Config(data=hopeless, hidden=(3,), epochs=6), tmp_path / "run.npz"
     interrupted(config, path)
-    resumed = learn(config.model_copy(update=changed), np.random.default_rng(0), checkpoint=path)
-    whole = learn(config, np.random.default_rng(0))
+    resumed = train(config.model_copy(update=changed), np.random.default_rng(0), checkpoint=path)
+    whole = train(config, np.random.default_rng(0))
     np.testing.assert_array_equal(resumed.model.network.parameters, whole.model.network.parameters)
 
 
@@ -296,7 +296,7 @@ def test_choices_that_leave_a_trace_are_refused(hopeless, tmp_path, changed):
     config, path = Config(data=hopeless, hidden=(3,), epochs=6), tmp_path / "run.npz"
     interrupted(config, path)
     with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
-        learn(config.model_copy(update=changed), np.random.default_rng(0), checkpoint=path)
+        train(config.model_copy(update=changed), np.random.default_rng(0), checkpoint=path)
 
 
 @pytest.mark.parametrize("aim", ["f1", "accuracy"])
