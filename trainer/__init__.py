@@ -1,8 +1,53 @@
-"""What learns: from data to a proved bundle.
+"""Train a neural network in NumPy and export it as an ONNX bundle that is proved to answer alike.
 
-The floors, bottom up: `nn` (the network, NumPy only), `data` (tables and their preprocessing),
-`fit` (the training loop), `model` (a trained network with its preprocessing and its answers),
-`sequential` (stack, compile, fit) and `estimators` (scikit-learn's face), `evaluate` (held-out
-metrics), `export` (ONNX, parity, the bundle), `choices` (every option of a run), `recipe` (the road
-from one end to the other) and `cli`.
+The packages, from bottom to top; each imports only packages listed before it:
+
+- `nn`: layers, losses, optimizers and the network, in NumPy only.
+- `data`: reading files, checking tables, splitting, preprocessing.
+- `training`: the training loop, its callbacks, checkpoints and diagnostics.
+- `model`, `sequential`, `estimators`: a whole model in NumPy; the interfaces of Keras and
+  scikit-learn.
+- `evaluate`: metrics, intervals, baselines, threshold, calibration.
+- `export`: the ONNX graph, its comparison with NumPy, the bundle.
+- `config`, `runs`, `pipeline`, `score`: the options of a run, its archive, data to bundle, batch
+  scoring.
+- `compress`, `search`, `report`, `study`, `check`: uses of a trained model.
+- `cli`: the command line.
+
+`Config`, `MLPClassifier`, `MLPRegressor`, `Sequential` and `fit` are imported when they are first
+used, so that `import trainer` loads neither scikit-learn nor SciPy.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.estimators import MLPClassifier, MLPRegressor
+    from trainer.pipeline import fit
+    from trainer.sequential import Sequential
+
+__all__ = ["Config", "MLPClassifier", "MLPRegressor", "Sequential", "fit"]
+
+_MODULES = {
+    "Config": "trainer.config",
+    "MLPClassifier": "trainer.estimators",
+    "MLPRegressor": "trainer.estimators",
+    "Sequential": "trainer.sequential",
+    "fit": "trainer.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -2,10 +2,10 @@
 
 >>> import numpy as np
 >>> from trainer.nn import Dense
->>> from trainer.sequential import Network
+>>> from trainer import Sequential
 >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 >>> y = np.array([0, 1, 1, 0])
->>> network = Network([Dense(8, "tanh"), Dense(1)], seed=0)
+>>> network = Sequential([Dense(8, "tanh"), Dense(1)], seed=0)
 >>> network.compile(optimizer="adam", learning_rate=0.05, loss="binary_cross_entropy")
 >>> history = network.fit(x, y, epochs=300, batch_size=4)
 >>> network.evaluate(x, y)["accuracy"]
@@ -316,7 +316,7 @@ class Sequential:
         return self._require_built().summary()
 
     def __repr__(self) -> str:
-        return f"Network({self.layers!r})"
+        return f"Sequential({self.layers!r})"
 
     def _require_built(self) -> nn.Network:
         if self.core is None:

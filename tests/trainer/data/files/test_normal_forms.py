@@ -15,7 +15,7 @@ from tests.fuzzing import examples
 from trainer.config import Config
 from trainer.data.files import cells
 from trainer.data.files.source import open_file
-from trainer.data.sources import Reading, load_table
+from trainer.data.sources import ReadOptions, load_table
 from trainer.data.tables import DataError
 
 NAME = "año"
@@ -46,12 +46,12 @@ def test_load_names_and_texts_come_in_one_form(ending, tmp_path):
     path = str(tmp_path / f"t.{ending}")
     WRITE[ending](table, path)
     for name in ("pays\u0323", "pay\u1e63"):
-        read = load_table(path, Reading(target=name, number=("x",)))
+        read = load_table(path, ReadOptions(target=name, number=("x",)))
         assert read.target_names == ("pay\u1e63",)
         assert read.records.names == (NAME, "x")
         assert read.records.columns[0].words == (ACCENTED,)
         assert sorted(set(read.target.tolist())) == ["b", ACCENTED]
-    assert load_table(path, Reading(drop=(OTHER,))).records.names == ("x",)
+    assert load_table(path, ReadOptions(drop=(OTHER,))).records.names == ("x",)
 
 
 @pytest.mark.parametrize("ending", WRITE)
