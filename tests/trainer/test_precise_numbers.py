@@ -18,7 +18,7 @@ from serving.bundle import NumberColumn
 from trainer.cli import main
 from trainer.compress.load_trained import load_trained
 from trainer.config import Config
-from trainer.data.checks.run import check_table
+from trainer.data.checks import check_table
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import Column, Records
 from trainer.data.sources import Reading, load_table

@@ -22,7 +22,7 @@ from trainer.compress.run import CompressionResult
 from trainer.compress.run import compress as run_compression
 from trainer.compress.variant_search import Trial
 from trainer.config import Config
-from trainer.data.checks.run import Finding
+from trainer.data.checks import Finding
 from trainer.data.tables import DataError
 from trainer.evaluate.cautions import list_cautions
 from trainer.evaluate.metric_names import format_metric_name

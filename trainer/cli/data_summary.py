@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from serving.bundle import DATE_UNITS, ISO8601
-from trainer.data.checks.run import Finding, check_table
+from trainer.data.checks import Finding, check_table
 from trainer.data.preprocess import Encoding
 from trainer.data.read_options import ColumnProfile
 from trainer.data.splits import Split, class_codes, class_shares

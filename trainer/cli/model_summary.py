@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from serving.bundle import Manifest, find_positive_index
-from trainer.data.checks.run import Finding
+from trainer.data.checks import Finding
 from trainer.evaluate import MAX_EVALUATED_ROWS, get_main_metric
 from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
 from trainer.evaluate.metric_names import (

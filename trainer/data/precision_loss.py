@@ -1,7 +1,7 @@
-"""Precision: how many different numbers of a column float32 cannot tell apart.
+"""Precision loss: how many different numbers of a column float32 cannot tell apart.
 
-A network computes in float32, but its scaling can be done before that: a column whose values lie
-close together and far from zero, as coordinates in metres or times in milliseconds do, keeps its
+A network computes in float32, but its inputs can be scaled before that. A column whose values lie
+close together and far from zero, such as coordinates in metres or times in milliseconds, keeps its
 digits if an offset is subtracted from it in float64.
 """
 
@@ -15,32 +15,33 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-LOST = 0.01  # share of a column's different values that float32 may lose without a remedy
-CURED = 0.25  # share of the lost values that may stay lost after scaling in float64
-CROWDED = 16  # different values in one of float32, more than meet there by chance
-MOST_VALUES = 2**18  # different values of all columns together in a sample, 8 bytes each
-FEWEST_VALUES, MOST_OF_COLUMN = 2**10, 2**14  # of one column
-SETTLED = 8  # values to one of float32 from which on a sample need not grow
-DEVIATIONS = 4  # of an estimate, that chance does not explain
-SLICE = 2**16  # rows looked at in one go
-CLOSE = 16  # times the spread of a column that it must be away from zero
-NAMED = 5  # columns in a warning
+MAX_LOST_SHARE = 0.01  # of a column's different values that float32 may lose without a remedy
+MAX_UNCURED_SHARE = 0.25  # of the lost values that may stay lost after scaling in float64
+MIN_CROWD = 16  # different values that are one in float32: more than meet by chance
+MAX_TABLE_VALUES = 2**18  # different values of all columns in a sample, of 8 bytes each
+MIN_COLUMN_VALUES, MAX_COLUMN_VALUES = 2**10, 2**14  # different values of one column in a sample
+SETTLED_RATIO = 8  # different values for each one in float32 from which a sample need not grow
+MAX_DEVIATIONS = 4  # standard deviations of an estimate that chance explains
+SLICE_ROWS = 2**16  # rows counted at once
+MIN_OFFSET_RATIO = 16  # distance from zero, as a multiple of the spread, of columns worth counting
+MAX_LISTED = 5  # columns in a warning
 
 
 @dataclass(frozen=True)
 class PrecisionLoss:
-    """What float32 would make of a column.
+    """Number of different values of a column that float32 merges with others.
 
     Attributes:
         name: Name of the column.
         distinct: Number of different values, in float64.
         lost: How many fewer different values there would be in float32.
-        exactness: What the two numbers are, in words: exact if empty, estimated from a sample of
-            the values, or the least they can be.
-        is_curable: Whether most of the lost values are told apart once an offset and a scale are
+        exactness: Word before the two numbers: empty if they are exact, `about ` if they are
+            estimated from a sample of the values, `at least ` if they are lower bounds.
+        is_curable: Whether most of the lost values differ in float32 once an offset and a scale are
             applied in float64.
-        is_crowded: Whether float32 makes one of so many values that it is no chance. Where it is
-            neither of the two, many values were drawn that lie everywhere, and some of them meet.
+        is_crowded: Whether float32 merges so many values into one that it is no chance. A column
+            that is neither curable nor crowded has many values drawn from a wide range, some of
+            which meet.
     """
 
     name: str
@@ -57,11 +58,11 @@ class PrecisionLoss:
 
     @property
     def needs_float64(self) -> bool:
-        """Whether the column is worth an input of its own in float64."""
-        return self.share > LOST and (self.is_curable or self.is_crowded)
+        """Whether the column should be a float64 input of its own."""
+        return self.share > MAX_LOST_SHARE and (self.is_curable or self.is_crowded)
 
     @property
-    def in_words(self) -> str:
+    def description(self) -> str:
         """The column and its numbers: "northing (1,000 different values, of which 997 lost)"."""
         lost = f"of which {self.lost:,} lost"
         if self.is_crowded and not self.is_curable:  # it spans very different magnitudes
@@ -72,131 +73,166 @@ class PrecisionLoss:
 class DistinctNumbers:
     """Counts the different values of a column in float64 and in float32, in bounded memory.
 
-    All values are held until they are too many. Then there are two samples of them: one of values
-    drawn by a hash of themselves, which says how many there are; and one drawn by a hash of what
-    float32 makes of them, so that values that meet are in it together or not at all.
+    All values are kept until there are too many. Then two samples of them are kept: one is drawn by
+    a hash of the value, and says how many values there are; the other is drawn by a hash of the
+    value in float32, so that values which float32 merges are in it together or not at all.
 
     Args:
-        most: Number of values in a sample.
+        max_values: Number of values in each sample.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values = _Sample(most, _hash_of_double)
-        self._meeting = _Sample(most, _hash_of_single, settles=True)
+    def __init__(self, max_values: int) -> None:
+        self._max_values = max_values
+        self._by_value = _Sample(max_values, _hash_float64)
+        self._by_float32 = _Sample(max_values, _hash_as_float32, can_settle=True)
 
     @classmethod
     def of_table(cls, columns: int) -> DistinctNumbers:
-        """Return a counter for one of so many columns."""
-        return cls(min(max(MOST_VALUES // max(columns, 1), FEWEST_VALUES), MOST_OF_COLUMN))
+        """Return a counter for one column of a table with `columns` columns."""
+        share = MAX_TABLE_VALUES // max(columns, 1)
+        return cls(min(max(share, MIN_COLUMN_VALUES), MAX_COLUMN_VALUES))
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Take in values, float64 `(n,)`; NaN and infinity are no values."""
+        """Add values, float64 `(n,)`; NaN and infinity are left out."""
         values = values[np.isfinite(values)]
-        self._values.add(values)
-        self._meeting.add(values)
+        self._by_value.add(values)
+        self._by_float32.add(values)
 
     def loss(self, name: str) -> PrecisionLoss:
-        """Return the verdict on the column `name`."""
-        self._values.merge()
-        self._meeting.merge()
-        values, meeting = self._values, self._meeting
-        distinct = values.times * len(values.kept)
+        """Return what float32 loses of the values added so far.
+
+        Args:
+            name: Name of the column.
+        """
+        self._by_value.merge()
+        self._by_float32.merge()
+        sample = self._by_value
+        distinct = sample.weight * len(sample.values)
         if not distinct:
             return PrecisionLoss(name, 0, 0)
-        if values.times == 1:
-            lost, cured, crowded = _lost(values.kept)
-            return PrecisionLoss(name, distinct, lost, "", cured, crowded)
-        lost, cured, crowded = _lost(meeting.kept)
-        if meeting.is_settled:
-            return PrecisionLoss(name, len(meeting.kept), lost, "at least ", cured, crowded)
-        share = lost / max(len(meeting.kept), 1)
-        # One value of float32 that very many meet in is most likely not in the sample.
-        others = 1 - meeting.times * (len(meeting.kept) - lost) / distinct
-        if others - share > DEVIATIONS * (2 / self._most) ** 0.5:
-            _, cured, crowded = _lost(values.kept)
-            share = others
-        return PrecisionLoss(name, distinct, round(share * distinct), "about ", cured, crowded)
+        if sample.weight == 1:
+            lost, is_curable, is_crowded = _count_lost(sample.values)
+            return PrecisionLoss(name, distinct, lost, "", is_curable, is_crowded)
+        return self._estimate(name, distinct)
+
+    def _estimate(self, name: str, distinct: int) -> PrecisionLoss:
+        """Return the loss of a column of which only samples are kept.
+
+        Args:
+            name: Name of the column.
+            distinct: Estimated number of its different values.
+        """
+        sample = self._by_float32
+        n_values = len(sample.values)
+        lost, is_curable, is_crowded = _count_lost(sample.values)
+        if sample.is_settled:
+            return PrecisionLoss(name, n_values, lost, "at least ", is_curable, is_crowded)
+        share = lost / max(n_values, 1)
+        # One value of float32 into which very many are merged is most likely not in the sample.
+        total_share = 1 - sample.weight * (n_values - lost) / distinct
+        if total_share - share > MAX_DEVIATIONS * (2 / self._max_values) ** 0.5:
+            _, is_curable, is_crowded = _count_lost(self._by_value.values)
+            share = total_share
+        lost = round(share * distinct)
+        return PrecisionLoss(name, distinct, lost, "about ", is_curable, is_crowded)
 
 
 class _Sample:
-    """Different values, of which half are left out whenever they are more than `most`.
+    """Different values, of which half are dropped whenever there are more than `max_values`.
+
+    Args:
+        max_values: Number of values kept.
+        hash_of: Function from values, float64 `(n,)`, to hashes, uint32 `(n,)`. The hash of a value
+            decides in which halving it is dropped.
+        can_settle: Whether the sample stops growing once float32 merges most of its values.
 
     Attributes:
-        kept: The values, float64, rising.
-        times: Number of values for each one kept.
-        is_settled: Whether float32 makes one of so many that no more are taken in.
+        values: The values, float64 `(n,)`, in ascending order.
+        weight: Number of values that each of them stands for.
+        is_settled: Whether no more values are added.
     """
 
     def __init__(
         self,
-        most: int,
+        max_values: int,
         hash_of: Callable[[NDArray[np.float64]], NDArray[np.uint32]],
         *,
-        settles: bool = False,
+        can_settle: bool = False,
     ) -> None:
-        self.kept = np.empty(0)
+        self.values = np.empty(0)
         self.is_settled = False
-        self._most, self._hash, self._settles = most, hash_of, settles
+        self._max_values, self._hash_of, self._can_settle = max_values, hash_of, can_settle
         self._halvings = 0
-        self._waiting: list[NDArray[np.float64]] = []
-        self._n_waiting = 0
+        self._pending: list[NDArray[np.float64]] = []
+        self._n_pending = 0
 
     @property
-    def times(self) -> int:
+    def weight(self) -> int:
         return int(2**self._halvings)
 
     def add(self, values: NDArray[np.float64]) -> None:
         if self.is_settled:
             return
         if self._halvings:
-            values = self._half(values)
-        self._waiting.append(values)
-        self._n_waiting += len(values)
-        if self._n_waiting > self._most:
+            values = self._select(values)
+        self._pending.append(values)
+        self._n_pending += len(values)
+        if self._n_pending > self._max_values:
             self.merge()
 
     def merge(self) -> None:
-        """Take in what waits."""
-        self.kept = np.unique(np.concatenate([self.kept, *self._waiting]))
-        self._waiting, self._n_waiting = [], 0
-        while len(self.kept) > self._most and not self.is_settled:
-            if self._settles and _singles(self.kept) * SETTLED < len(self.kept):
+        """Merge the values added since the last merge, and halve the sample while it is too big."""
+        self.values = np.unique(np.concatenate([self.values, *self._pending]))
+        self._pending, self._n_pending = [], 0
+        while len(self.values) > self._max_values and not self.is_settled:
+            n_values = len(self.values)
+            if self._can_settle and _count_as_float32(self.values) * SETTLED_RATIO < n_values:
                 self.is_settled = True
                 return
             self._halvings += 1
-            self.kept = self._half(self.kept)
+            self.values = self._select(self.values)
 
-    def _half(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        half: NDArray[np.float64] = values[
-            self._hash(values) >> np.uint32(32 - self._halvings) == 0
+    def _select(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values that are kept after the present number of halvings."""
+        selected: NDArray[np.float64] = values[
+            self._hash_of(values) >> np.uint32(32 - self._halvings) == 0
         ]
-        return half
+        return selected
 
 
-def _lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
-    """Return how many of some different values float32 loses, whether curably, and in a crowd."""
+def _count_lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
+    """Count the values that float32 loses.
+
+    Args:
+        values: Different values, float64 `(n,)`.
+
+    Returns:
+        Their number, whether the loss is curable, and whether the values are crowded, as
+        `PrecisionLoss` has them.
+    """
     if not len(values):
         return 0, False, False
     with np.errstate(over="ignore", invalid="ignore"):
-        _, together = np.unique(values.astype(np.float32), return_counts=True)
+        _, counts = np.unique(values.astype(np.float32), return_counts=True)
         scale = values.std()
         scaled = ((values - values.mean()) / (scale if scale > 0 else 1)).astype(np.float32)
-    lost, still_lost = len(values) - len(together), len(values) - len(np.unique(scaled))
-    return lost, lost > 0 and still_lost <= CURED * lost, bool(together.max() >= CROWDED)
+    lost, lost_after_scaling = len(values) - len(counts), len(values) - len(np.unique(scaled))
+    is_curable = lost > 0 and lost_after_scaling <= MAX_UNCURED_SHARE * lost
+    return lost, is_curable, bool(counts.max() >= MIN_CROWD)
 
 
-def _singles(values: NDArray[np.float64]) -> int:
+def _count_as_float32(values: NDArray[np.float64]) -> int:
     with np.errstate(over="ignore"):
         return len(np.unique(values.astype(np.float32)))
 
 
-def _hash_of_single(values: NDArray[np.float64]) -> NDArray[np.uint32]:
+def _hash_as_float32(values: NDArray[np.float64]) -> NDArray[np.uint32]:
     with np.errstate(over="ignore"):
-        return _mix((values.astype(np.float32) + np.float32(0)).view(np.uint32))  # one zero
+        # The sum turns −0 into 0, so that both have one hash.
+        return _mix((values.astype(np.float32) + np.float32(0)).view(np.uint32))
 
 
-def _hash_of_double(values: NDArray[np.float64]) -> NDArray[np.uint32]:
+def _hash_float64(values: NDArray[np.float64]) -> NDArray[np.uint32]:
     bits = (values + 0.0).view(np.uint64)
     upper = (bits >> np.uint64(32)).astype(np.uint32)
     return _mix(bits.astype(np.uint32) ^ _mix(upper))
@@ -206,22 +242,24 @@ def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Spread numbers over all of 32 bits (the finalizer of MurmurHash3, A. Appleby)."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         bits = (bits ^ (bits >> np.uint32(shift))) * np.uint32(factor)
-    found: NDArray[np.uint32] = bits ^ (bits >> np.uint32(16))
-    return found
+    mixed: NDArray[np.uint32] = bits ^ (bits >> np.uint32(16))
+    return mixed
 
 
 def measure_precision_losses(names: Sequence[str], rows: NDArray[Any]) -> dict[str, PrecisionLoss]:
-    """Return what float32 would make of the columns of `rows`, `(n, len(names))`.
+    """Return what float32 loses of each column that loses a value.
 
-    Only columns that lose a value are in it: of arrays in float32 and of short integers none is.
+    Args:
+        names: Names of the columns.
+        rows: Numbers, `(n, len(names))`. Arrays of float32 and of short integers lose nothing.
     """
     if rows.dtype.kind not in "fiu" or np.can_cast(rows.dtype, np.float32):
         return {}
     found = {}
     for name, column in zip(names, rows.T, strict=True):
         counter = DistinctNumbers.of_table(len(names))
-        for start in range(0, len(column), SLICE):
-            counter.add(column[start : start + SLICE].astype(np.float64))
+        for start in range(0, len(column), SLICE_ROWS):
+            counter.add(column[start : start + SLICE_ROWS].astype(np.float64))
         loss = counter.loss(name)
         if loss.lost:
             found[name] = loss
@@ -231,26 +269,27 @@ def measure_precision_losses(names: Sequence[str], rows: NDArray[Any]) -> dict[s
 def warn_of_precision_losses(
     names: Sequence[str], rows: NDArray[Any], remedy: str, stacklevel: int
 ) -> None:
-    """Warn of columns whose different values a network of float32 takes for the same.
+    """Warn of columns in which float32 merges different values.
 
     Args:
         names: Names of the columns.
-        rows: Features as they came, `(n, len(names))`.
+        rows: Features as they are given, `(n, len(names))`.
         remedy: Advice, the last part of the warning.
         stacklevel: Number of calls between the user and this function, as of `warnings.warn`.
     """
     if not len(rows) or rows.dtype.kind not in "fiu" or np.can_cast(rows.dtype, np.float32):
         return
-    # Only where values lie close together and far from zero is it worth to count them.
+    # Counting takes time, and is only worth it where values lie close together and far from zero.
     low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        close = np.flatnonzero((high - low) * CLOSE < np.maximum(np.abs(low), np.abs(high)))
-    found = measure_precision_losses([names[int(place)] for place in close], rows[:, close])
-    lossy = [loss for loss in found.values() if loss.needs_float64]
-    if lossy:
-        more = f" and {len(lossy) - NAMED} more" if len(lossy) > NAMED else ""
+        is_close = (high - low) * MIN_OFFSET_RATIO < np.maximum(np.abs(low), np.abs(high))
+    places = np.flatnonzero(is_close)
+    losses = measure_precision_losses([names[int(place)] for place in places], rows[:, places])
+    reported = [loss for loss in losses.values() if loss.needs_float64]
+    if reported:
+        more = f" and {len(reported) - MAX_LISTED} more" if len(reported) > MAX_LISTED else ""
         warnings.warn(
             f"expected features whose different values float32 can tell apart; got "
-            f"{', '.join(loss.in_words for loss in lossy[:NAMED])}{more}; {remedy}",
+            f"{', '.join(loss.description for loss in reported[:MAX_LISTED])}{more}; {remedy}",
             stacklevel=stacklevel + 1,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.bundle import Manifest, pluralize
-from trainer.data.checks.run import Finding
+from trainer.data.checks import Finding
 from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metric_names import format_class
 

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.data.checks.run import check_file_columns
+from trainer.data.checks import check_file_columns
 from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.suspected_types import suspect
 from trainer.data.read_options import ReadOptions
