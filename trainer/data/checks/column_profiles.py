@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from serving.bundle import BASIC_DATE
 from trainer.data.checks.finding import REMEDIES, Details, Finding, join_limited
 from trainer.data.precision_loss import MAX_LOST_SHARE
-from trainer.data.tables import MAX_CLASS_NUMBER, Table
+from trainer.data.tables import Table
+from trainer.data.targets import MAX_CLASS_NUMBER
 
 
 def check_file_columns(table: Table) -> Iterator[Finding]:

@@ -27,7 +27,8 @@ from trainer.data.files.source import FileSource
 from trainer.data.files.store import IN_MEMORY, Store
 from trainer.data.read_options import ColumnProfile, ReadOptions
 from trainer.data.records import MISSING, Column, Kind, Records
-from trainer.data.tables import MAX_CLASS_NUMBER, DataError, join_names
+from trainer.data.tables import DataError, join_names
+from trainer.data.targets import MAX_CLASS_NUMBER
 
 CALLED: dict[Kind, str] = {
     "number": "a number that float32 can hold",

@@ -132,7 +132,7 @@ def read_idx(images: Path, task: str | None) -> Table:
         target_names=("label",),
         task=task,
     )
-    return replace(table, judged=shapes[1][0] if len(shapes) > 1 else 0)
+    return replace(table, test_rows=shapes[1][0] if len(shapes) > 1 else 0)
 
 
 def _either(path: Path) -> tuple[Path, Path]:

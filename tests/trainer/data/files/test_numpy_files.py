@@ -37,13 +37,13 @@ def test_pictures_become_rows_of_pixels(pack, pictures, save, tmp_path):
     np.testing.assert_array_equal(alone.records.numbers, images[:40].reshape(40, 12))
     np.testing.assert_array_equal(alone.target, labels[:40])
     assert alone.records.names[:5] == ("1x1", "1x2", "1x3", "1x4", "2x1")
-    assert (alone.task, alone.judged, alone.target_names) == ("multiclass", 0, ("label",))
+    assert (alone.task, alone.test_rows, alone.target_names) == ("multiclass", 0, ("label",))
     save("t10k", images[40:], labels[40:])
     for source in (path, tmp_path):
         both = load_table(str(source))
         np.testing.assert_array_equal(both.records.numbers, images.reshape(60, 12))
         np.testing.assert_array_equal(both.target, labels)
-        assert both.judged == 20
+        assert both.test_rows == 20
     assert default_name(str(path)) == "train"
 
 
