@@ -16,8 +16,9 @@ from serving.bundle import DATE_UNITS, ISO8601
 from trainer.data.checks import Finding, check_table
 from trainer.data.preprocess import Encoding
 from trainer.data.read_options import ColumnProfile
-from trainer.data.splits import Split, class_codes, class_shares
+from trainer.data.splits import Split, class_shares
 from trainer.data.tables import Table
+from trainer.data.targets import class_codes
 from trainer.evaluate.metric_names import format_class
 from trainer.export.column_schemas import format_timestamp
 

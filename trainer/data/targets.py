@@ -1,4 +1,4 @@
-"""Checks of a target: whether it holds classes or quantities, and whether they can be learned."""
+"""Targets: whether they hold classes or quantities, whether these can be learned; class codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import canonicalize_text, pluralize
 from trainer.data.errors import DataError
-from trainer.data.records import iter_slices
+from trainer.data.records import SLICE_BYTES, iter_slices
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -169,3 +169,19 @@ def _check_quantities(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[n
             f"subtract a constant from them"
         )
     return values
+
+
+def class_codes(target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Return the sorted distinct classes, and the position of each row's class, int32 `(n,)`.
+
+    Equals `numpy.unique` with `return_inverse`, but never sorts or copies all texts at once.
+
+    Args:
+        target: Classes, integers or texts `(n,)`.
+    """
+    slices = range(0, len(target), SLICE_BYTES)
+    classes = np.unique(np.concatenate([np.unique(target[at : at + SLICE_BYTES]) for at in slices]))
+    codes = np.empty(len(target), np.int32)
+    for at in slices:
+        codes[at : at + SLICE_BYTES] = np.searchsorted(classes, target[at : at + SLICE_BYTES])
+    return classes, codes

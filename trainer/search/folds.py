@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
 
-from trainer.data.splits import class_codes
 from trainer.data.tables import DataError, Table
+from trainer.data.targets import class_codes
 
 Pair = tuple[NDArray[np.int64], NDArray[np.int64]]
 

@@ -6,12 +6,13 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from trainer.data.records import Records
 from trainer.data.sources import load_table
-from trainer.data.splits import class_codes, hold_out, split_table
+from trainer.data.splits import hold_out, split_table
 from trainer.data.tables import DataError, Table
+from trainer.data.targets import class_codes
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "diabetes", "linnerud", "iris"])
-def test_every_row_is_in_exactly_one_part(name):
+def test_split_table_every_row_is_in_one_part(name):
     table = load_table(name)
     parts = split_table(table, validation=0.1, test=0.2, seed=0)
     rows = np.concatenate([parts.train, parts.validation, parts.test])
@@ -20,7 +21,7 @@ def test_every_row_is_in_exactly_one_part(name):
     assert len(parts.validation) == pytest.approx(0.1 * len(table), abs=1)
 
 
-def test_classes_have_the_same_share_in_each_part():
+def test_split_table_classes_have_same_share_in_each_part():
     table = load_table("breast_cancer")
     parts = split_table(table, validation=0.1, test=0.2, seed=0)
     malignant = table.target == "malignant"
@@ -28,7 +29,7 @@ def test_classes_have_the_same_share_in_each_part():
         assert malignant[rows].mean() == pytest.approx(malignant.mean(), abs=0.01)
 
 
-def test_the_seed_decides():
+def test_split_table_same_seed_same_split():
     table = load_table("digits")
     options = dict(validation=0.1, test=0.2)
     one, same, other = (split_table(table, seed=s, **options) for s in (1, 1, 2))
@@ -37,7 +38,7 @@ def test_the_seed_decides():
     assert set(one.test) != set(other.test)
 
 
-def test_shares_that_leave_too_few_to_learn_from_are_refused(write_npz, rng):
+def test_split_table_too_large_shares_are_refused(write_npz, rng):
     table = load_table(write_npz(X=rng.normal(size=(50, 2)), y=np.arange(50) % 10))
     assert len(split_table(table, validation=0.4, test=0.4, seed=2**32 - 1).train) == 10
     rare = load_table(
@@ -49,43 +50,43 @@ def test_shares_that_leave_too_few_to_learn_from_are_refused(write_npz, rng):
         split_table(table, validation=0.48, test=0.48, seed=0)
 
 
-def hand_made(target, task="multiclass", **kept):
+def make_by_hand(target, task="multiclass", **attributes):
     target = np.asarray(target)
     records = Records.of_numbers(["x"], np.arange(len(target))[:, None])
     if task == "regression":
         target = target.astype(np.float64).reshape(len(target), -1)
-    return Table("by hand", records, target, ("y",), task, **kept)
+    return Table("by hand", records, target, ("y",), task, **attributes)
 
 
-def parts_of(table, validation=0.1, test=0.2, seed=0):
+def split_rows(table, validation=0.1, test=0.2, seed=0):
     parts = split_table(table, validation=validation, test=test, seed=seed)
     return parts.train, parts.validation, parts.test
 
 
-def in_two(rows, size, target, task, seed):
+def split_by_scikit_learn(rows, size, target, task, seed):
     classes = None if task == "regression" else target[rows]
     size = max(size, 2 if classes is None else len(np.unique(classes)))
     return train_test_split(rows, test_size=size, stratify=classes, random_state=seed)
 
 
-@pytest.mark.parametrize("judged", [0, 60])
+@pytest.mark.parametrize("test_rows", [0, 60])
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_a_random_split_is_that_of_scikit_learn_to_the_bit(task, judged, rng):
+def test_split_table_at_random_equals_scikit_learn(task, test_rows, rng):
     for seed in range(10):
         n = int(rng.integers(200, 400))
         target = np.array(["rare", "b", "of many", "c"])[rng.choice(4, n, p=[0.1, 0.2, 0.3, 0.4])]
         if task == "regression":
             target = rng.normal(size=n)
-        table = hand_made(target, task, judged=judged)
-        rest, test = np.arange(n - judged), np.arange(n - judged, n)
-        if not judged:
-            rest, test = in_two(rest, round(0.23 * n), target, task, seed)
-        expected = (*in_two(rest, round(0.13 * n), target, task, seed), test)
-        for rows, wanted in zip(parts_of(table, 0.13, 0.23, seed), expected, strict=True):
+        table = make_by_hand(target, task, test_rows=test_rows)
+        rest, test = np.arange(n - test_rows), np.arange(n - test_rows, n)
+        if not test_rows:
+            rest, test = split_by_scikit_learn(rest, round(0.23 * n), target, task, seed)
+        expected = (*split_by_scikit_learn(rest, round(0.13 * n), target, task, seed), test)
+        for rows, wanted in zip(split_rows(table, 0.13, 0.23, seed), expected, strict=True):
             np.testing.assert_array_equal(rows, wanted)
 
 
-def test_classes_and_places_are_those_of_unique(rng):
+def test_class_codes_equal_numpy_unique(rng):
     for target in (rng.integers(-3, 3, 200_000), rng.integers(0, 400, 200_000).astype(str)):
         classes, places = np.unique(target, return_inverse=True)
         found, codes = class_codes(target)
@@ -94,41 +95,45 @@ def test_classes_and_places_are_those_of_unique(rng):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.6])
-def test_the_share_held_out_is_that_of_the_rows_given(share):
+def test_hold_out_share_is_of_given_rows(share):
     table, rows = load_table("moons"), np.arange(40, 240)
     learned, held = hold_out(table, rows, share=share, seed=3)
     assert len(held) == round(200 * share)
     np.testing.assert_array_equal(np.sort(np.concatenate([learned, held])), rows)
 
 
-def test_a_split_takes_memory_for_a_few_row_numbers_a_row(rng):
+def test_split_table_needs_memory_of_few_row_numbers(rng):
     n = 300_000
     target = rng.integers(0, 4, n)
-    for kept in ({}, {"groups": target * 5 + rng.integers(0, 5, n)}, {"times": rng.normal(size=n)}):
-        table = hand_made(target, **kept)
+    for attributes in (
+        {},
+        {"groups": target * 5 + rng.integers(0, 5, n)},
+        {"times": rng.normal(size=n)},
+    ):
+        table = make_by_hand(target, **attributes)
         tracemalloc.start()
-        parts_of(table)
+        split_rows(table)
         assert tracemalloc.get_traced_memory()[1] < 10 * 8 * n
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_groups_are_whole_and_shares_are_near_to_those_asked_for(task, rng):
+def test_split_table_groups_are_whole_and_sizes_near_request(task, rng):
     groups = 7 * rng.integers(0, 60, 3000) - 100
-    table = hand_made(rng.integers(0, 3, 3000), task, groups=groups)
-    parts = parts_of(table)
+    table = make_by_hand(rng.integers(0, 3, 3000), task, groups=groups)
+    parts = split_rows(table)
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(3000))
     train, validation, test = (set(groups[rows]) for rows in parts)
     assert not train & validation and not train & test and not validation & test
     assert len(parts[2]) == pytest.approx(600, abs=60)
     assert len(parts[1]) == pytest.approx(300, abs=60)
-    same, other = parts_of(table), parts_of(table, seed=1)
+    same, other = split_rows(table), split_rows(table, seed=1)
     np.testing.assert_array_equal(parts[0], same[0])
     assert set(parts[2]) != set(other[2])
-    assert (np.diff(parts[0]) < 0).any()  # in no order
+    assert (np.diff(parts[0]) < 0).any()  # in random order
 
 
-def test_groups_are_chosen_for_the_balance_of_classes(rng):
+def test_split_table_groups_keep_balance_of_classes(rng):
     """Groups of one class each, of very different sizes; no worse than scikit-learn's folds."""
     size = rng.integers(5, 80, 60)
     groups = np.repeat(np.arange(60), size)
@@ -138,46 +143,46 @@ def test_groups_are_chosen_for_the_balance_of_classes(rng):
         shares = np.bincount(target[rows], minlength=3) / len(rows)
         return np.abs(shares - np.bincount(target) / len(target)).max()
 
-    ours = imbalance(parts_of(hand_made(target, groups=groups))[2])
+    ours = imbalance(split_rows(make_by_hand(target, groups=groups))[2])
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0).split(target, target, groups)
     assert ours < max(0.03, min(imbalance(rows) for _, rows in folds))
 
 
-def test_a_class_of_two_groups_is_learned_from(rng):
+def test_split_table_class_of_two_groups_is_in_training_part(rng):
     groups = np.repeat(np.arange(20), 50)
     target = (groups < 2).astype(int)
     for seed in range(10):
-        train = parts_of(hand_made(target, "binary", groups=groups), seed=seed)[0]
+        train = split_rows(make_by_hand(target, "binary", groups=groups), seed=seed)[0]
         assert target[train].any()
 
 
-def test_groups_that_cannot_be_shared_out_are_refused(rng):
+def test_split_table_indivisible_groups_are_refused(rng):
     target = np.arange(300) % 3
     with pytest.raises(DataError, match="at least 3 groups, one for each part; got 2 of 300 rows"):
-        parts_of(hand_made(target, groups=target % 2))
+        split_rows(make_by_hand(target, groups=target % 2))
     with pytest.raises(DataError, match="about 60 of 300 rows .* got 2 as the nearest number"):
-        parts_of(hand_made(target, groups=np.arange(300).clip(296)))
+        split_rows(make_by_hand(target, groups=np.arange(300).clip(296)))
     with pytest.raises(
         DataError, match="no such choice of 3 groups, where some class is in only 1"
     ):
-        parts_of(hand_made(target, groups=target))
+        split_rows(make_by_hand(target, groups=target))
     with pytest.raises(DataError, match="got both"):
-        parts_of(hand_made(target, groups=target, times=target.astype(float)))
+        split_rows(make_by_hand(target, groups=target, times=target.astype(float)))
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_the_latest_rows_judge_and_those_before_them_choose(task, rng):
+def test_split_table_times_latest_rows_are_the_test_part(task, rng):
     times = rng.permutation(1000) * 3600.0
-    parts = parts_of(hand_made(rng.integers(0, 3, 1000), task, times=times))
+    parts = split_rows(make_by_hand(rng.integers(0, 3, 1000), task, times=times))
     assert [len(rows) for rows in parts] == [700, 100, 200]
     train, validation, test = (times[rows] for rows in parts)
     assert train.max() < validation.min() and validation.max() < test.min()
-    assert (np.diff(train) < 0).any()  # in no order
+    assert (np.diff(train) < 0).any()  # in random order
 
 
-def test_rows_of_equal_time_are_not_parted(rng):
+def test_split_table_equal_times_stay_together(rng):
     times = rng.integers(0, 17, 1000).astype(float)
-    parts = parts_of(hand_made(rng.integers(0, 3, 1000), times=times))
+    parts = split_rows(make_by_hand(rng.integers(0, 3, 1000), times=times))
     train, validation, test = (times[rows] for rows in parts)
     assert train.max() < validation.min() and validation.max() < test.min()
     assert len(test) == pytest.approx(200, abs=40)
@@ -185,38 +190,42 @@ def test_rows_of_equal_time_are_not_parted(rng):
 
 
 @pytest.mark.parametrize("by", ["times", "groups"])
-def test_the_first_cut_leaves_something_to_choose_with(by):
-    """Nearest to 35 rows would be the 40 of two of the three, which leaves nothing to part."""
-    kept = {by: np.repeat([0, 1, 2], [60, 20, 20])}
-    parts = parts_of(hand_made(np.arange(100) % 2, "binary", **kept), validation=0.2, test=0.35)
+def test_split_table_test_part_leaves_a_validation_part(by):
+    """The 40 rows of two of the three are nearest to 35, but would leave nothing to split."""
+    attributes = {by: np.repeat([0, 1, 2], [60, 20, 20])}
+    parts = split_rows(
+        make_by_hand(np.arange(100) % 2, "binary", **attributes), validation=0.2, test=0.35
+    )
     assert [len(rows) for rows in parts] == [60, 20, 20]
 
 
-def test_times_that_do_not_part_the_rows_are_refused():
+def test_split_table_indivisible_times_are_refused():
     target = np.arange(300) % 3
     with pytest.raises(DataError, match="at least 3 different times, one for each part; got 2 in"):
-        parts_of(hand_made(target, times=(target > 0) * 1.0))
+        split_rows(make_by_hand(target, times=(target > 0) * 1.0))
     crowded = np.r_[0.0, 1.0, np.full(298, 2.0)]
     with pytest.raises(DataError, match="about 60 of 300 rows .* got 298 as the nearest"):
-        parts_of(hand_made(target, times=crowded))
+        split_rows(make_by_hand(target, times=crowded))
     with pytest.raises(DataError, match="a time in every row; got none in 299 of 300"):
-        parts_of(hand_made(target, times=np.where(np.arange(300) < 1, 0.0, np.nan)))
+        split_rows(make_by_hand(target, times=np.where(np.arange(300) < 1, 0.0, np.nan)))
     with pytest.raises(DataError, match="of every class to learn from; got none of 1"):
-        parts_of(hand_made(np.arange(300) // 220, times=np.arange(300.0)))
+        split_rows(make_by_hand(np.arange(300) // 220, times=np.arange(300.0)))
 
 
-def test_rows_given_to_be_judged_on_share_no_group_or_time_with_the_others():
+def test_split_table_given_test_rows_share_no_group_or_time():
     target, order = np.arange(300) % 3, np.arange(300)
-    apart = parts_of(hand_made(target, groups=order // 10, judged=60))
+    apart = split_rows(make_by_hand(target, groups=order // 10, test_rows=60))
     np.testing.assert_array_equal(apart[2], order[240:])
     assert not set(apart[0] // 10) & set(apart[1] // 10)
-    later = parts_of(hand_made(target, times=order * 1.0, judged=60))
+    later = split_rows(make_by_hand(target, times=order * 1.0, test_rows=60))
     assert [rows.min() for rows in later] == [0, 210, 240]
-    with pytest.raises(DataError, match="no group among both .* got 1 in both"):
-        parts_of(hand_made(target, groups=order // 10, judged=55))
-    with pytest.raises(DataError, match="later than all the others; got 5 of 60 that are not"):
-        parts_of(
-            hand_made(
-                target, times=np.where(order < 245, order.clip(0, 239), order) * 1.0, judged=60
+    with pytest.raises(DataError, match="no group in both the training rows .* got 1 in both"):
+        split_rows(make_by_hand(target, groups=order // 10, test_rows=55))
+    with pytest.raises(
+        DataError, match="test rows that are later than all the others; got 5 of 60 that are not"
+    ):
+        split_rows(
+            make_by_hand(
+                target, times=np.where(order < 245, order.clip(0, 239), order) * 1.0, test_rows=60
             )
         )

@@ -12,8 +12,9 @@ from trainer.data.checks.finding import REMEDIES, Details, Finding, join_limited
 from trainer.data.checks.sample import TableSample
 from trainer.data.preprocess import Categories, Encoding
 from trainer.data.records import MISSING, Records
-from trainer.data.splits import Split, class_codes
+from trainer.data.splits import Split
 from trainer.data.tables import Table
+from trainer.data.targets import class_codes
 
 MIN_CLASS_ROWS = 10  # in the training part; classes with fewer are rare
 MIN_TEXT_ROWS = 10  # rows with a text; with fewer, a share of them may be chance

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from trainer.data.checks.finding import REMEDIES, Details, Finding
 from trainer.data.checks.sample import ColumnValues, TableSample
 from trainer.data.records import MISSING, Column
-from trainer.data.splits import Split, class_codes
+from trainer.data.splits import Split
 from trainer.data.tables import Table
+from trainer.data.targets import class_codes
 
 # Share of the test or validation rows that may be repeated: it shifts no metric by more than this.
 MAX_REPEATED_SHARE = 0.01

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trainer.data.checks.finding import Details
 from trainer.data.checks.sample import SEED, ColumnValues, TableSample
-from trainer.data.splits import class_codes
+from trainer.data.targets import class_codes
 
 # From here on a column is as good as the target: recall, area under the ROC curve or r2; and the
 # magnitude of a rank correlation.

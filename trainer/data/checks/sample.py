@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from trainer.data.checks.finding import REMEDIES, Details, Finding, join_limited
 from trainer.data.records import MISSING, SLICE_BYTES, Column, Records
-from trainer.data.splits import Split, class_codes
+from trainer.data.splits import Split
 from trainer.data.tables import Table
+from trainer.data.targets import class_codes
 
 MAX_ROWS, MIN_ROWS = 50_000, 2_000
 MAX_VALUES = 5_000_000  # rows × columns
