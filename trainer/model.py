@@ -88,7 +88,7 @@ class Model:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
         encoder = Encoder.fit(table.records, train, encoding)
-        sizes = [categories.size for categories in encoder.embedded]
+        sizes = [categories.size for categories in encoder.embedded_categories]
         lookup = [Embedding(sizes, [embedding_width(n) for n in sizes])] if sizes else []
         return cls(
             task=table.task,

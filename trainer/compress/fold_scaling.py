@@ -23,7 +23,7 @@ def fold_scaling(model: Model) -> Model:
     encoder = model.encoder
     numbers, scaler = encoder.numbers, encoder.numbers.scaler
     others = encoder.precise or encoder.dates or encoder.categories
-    alone = not others and not len(numbers.flagged)
+    alone = not others and not len(numbers.flagged_columns)
     if not alone or not isinstance(scaler, Scaler) or scaler.offset.any():
         return model
     scale = scaler.scale[0]

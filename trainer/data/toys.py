@@ -1,4 +1,4 @@
-"""Toys: the classic sets in the plane, generated, to see a network learn."""
+"""Toy data: classic generated sets of points in the plane that show how a network learns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Toy = tuple[NDArray[Any], NDArray[np.int64]]
+Toy = tuple[NDArray[Any], NDArray[np.int64]]  # features float64 `(rows, 2)`, classes `(rows,)`
 
 ROWS = 500
 
 
 def moons(rows: int = ROWS, noise: float = 0.2, seed: int = 0) -> Toy:
-    """Two interleaving half circles: features float64 `(rows, 2)`, classes 0 and 1."""
+    """Generate two interleaving half circles: features float64 `(rows, 2)`, classes 0 and 1.
+
+    Args:
+        rows: Number of points.
+        noise: Standard deviation of the noise; the radius is 1.
+        seed: Seed of the noise.
+    """
     from sklearn import datasets  # noqa: PLC0415 - slow to import
 
     X, y = datasets.make_moons(rows, noise=noise, random_state=seed)
@@ -22,7 +28,13 @@ def moons(rows: int = ROWS, noise: float = 0.2, seed: int = 0) -> Toy:
 
 
 def circles(rows: int = ROWS, noise: float = 0.05, seed: int = 0) -> Toy:
-    """A circle of half the radius within another: features float64 `(rows, 2)`, classes 0, 1."""
+    """Generate a circle of half the radius in another: features float64 `(rows, 2)`, classes 0, 1.
+
+    Args:
+        rows: Number of points.
+        noise: Standard deviation of the noise; the outer radius is 1.
+        seed: Seed of the noise.
+    """
     from sklearn import datasets  # noqa: PLC0415 - slow to import
 
     X, y = datasets.make_circles(rows, noise=noise, factor=0.5, random_state=seed)
@@ -30,12 +42,14 @@ def circles(rows: int = ROWS, noise: float = 0.05, seed: int = 0) -> Toy:
 
 
 def xor(rows: int = ROWS, noise: float = 0.2, seed: int = 0) -> Toy:
-    """Clouds around the corners of a square, of class 1 where one coordinate is 1, not both.
+    """Generate clouds around the corners of a square: features float64 `(rows, 2)`, classes 0, 1.
+
+    A corner is of class 1 if exactly one of its coordinates is 1.
 
     Args:
-        rows: four of them without noise are exclusive or itself.
-        noise: standard deviation of a cloud.
-        seed: of the noise.
+        rows: Number of points; four of them without noise are the function XOR itself.
+        noise: Standard deviation of a cloud; the sides of the square are 1.
+        seed: Seed of the noise.
     """
     corners = np.resize([[0, 0], [0, 1], [1, 0], [1, 1]], (rows, 2))
     X = corners + np.random.default_rng(seed).normal(scale=noise, size=corners.shape)
@@ -43,9 +57,14 @@ def xor(rows: int = ROWS, noise: float = 0.2, seed: int = 0) -> Toy:
 
 
 def spirals(rows: int = ROWS, noise: float = 0.1, seed: int = 0) -> Toy:
-    """Two arms around each other, one and a half turns: features float64 `(rows, 2)`, classes 0, 1.
+    """Generate two spirals of one and a half turns: features float64 `(rows, 2)`, classes 0 and 1.
 
-    Lang and Witbrock 1988 posed it, with three turns.
+    After Lang and Witbrock 1988, whose spirals have three turns.
+
+    Args:
+        rows: Number of points.
+        noise: Standard deviation of the noise; the outer radius is 3.
+        seed: Seed of points and noise.
     """
     rng = np.random.default_rng(seed)
     y = np.arange(rows) % 2

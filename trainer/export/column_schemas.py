@@ -48,7 +48,7 @@ def describe_columns(
     words = {categories.name: list(categories.words) for categories in encoder.categories}
     described: list[InputColumn] = []
     for column in encoder.columns:
-        fills = column.name in encoder.filled and not refuse_gaps
+        fills = column.name in encoder.filled_columns and not refuse_gaps
         own = names.get(column.name, column.name)
         said = _Said(
             name=column.name,

@@ -51,7 +51,7 @@ def compute_drift_reference(model: Model, records: Records) -> dict[str, Any]:
 def _frequencies(
     categories: Categories, column: Column, codes: NDArray[np.int32]
 ) -> dict[str, Any]:
-    places = categories.place(column, codes[codes != MISSING])
+    places = categories.to_indices(column, codes[codes != MISSING])
     counts = np.bincount(places, minlength=categories.size)
     words = dict(zip(categories.words, counts[1:].tolist(), strict=False))
     return {"words": words, "other": int(counts[0]), "gaps": int((codes == MISSING).sum())}

@@ -41,7 +41,7 @@ def add_encoder_nodes(graph: NodeBuilder, encoder: Encoder) -> str:
         parts.append(_numbers(graph, encoder.numbers, rows))
     parts += [_precise(graph, precise, names[precise.name]) for precise in encoder.precise]
     parts += [_date(graph, dates, names[dates.name]) for dates in encoder.dates]
-    encoded = [(c.embedded, _category(graph, c, names[c.name])) for c in encoder.categories]
+    encoded = [(c.is_embedded, _category(graph, c, names[c.name])) for c in encoder.categories]
     parts += [part for embedded, part in encoded if not embedded]
     parts += [part for embedded, part in encoded if embedded]
     return graph.joined(parts, "encoded")
@@ -49,7 +49,7 @@ def add_encoder_nodes(graph: NodeBuilder, encoder: Encoder) -> str:
 
 def _numbers(graph: NodeBuilder, numbers: Numbers, rows: str) -> str:
     missing = ""
-    if numbers.fills:
+    if numbers.fills_gaps:
         missing = graph.node("IsNaN", [rows], "missing")
         fill = graph.constant("fill", numbers.fill)
         rows = graph.node("Where", [missing, fill, rows], "filled")
@@ -57,9 +57,9 @@ def _numbers(graph: NodeBuilder, numbers: Numbers, rows: str) -> str:
         scaled = _quantiles(graph, numbers.scaler, rows)
     else:
         scaled = _scaled(graph, numbers.scaler, rows)
-    if not len(numbers.flagged):
+    if not len(numbers.flagged_columns):
         return scaled
-    places = graph.constant("flagged", numbers.flagged)
+    places = graph.constant("flagged", numbers.flagged_columns)
     flagged = graph.node("Gather", [missing, places], "missing_flagged", axis=1)
     return graph.joined([scaled, graph.node("Cast", [flagged], "flags", to=FLOAT)], "numbers_flags")
 
@@ -102,7 +102,7 @@ def _precise(graph: NodeBuilder, precise: Precise, at: str) -> str:
         moved = graph.node("Sub", [filled, number("offset", precise.offset)], f"{at}_moved")
         scaled = graph.node("Div", [moved, number("scale", precise.scale)], f"{at}_scaled")
     parts = [graph.node("Cast", [scaled], f"{at}_single", to=FLOAT)]
-    if precise.flagged:
+    if precise.has_gap_flag:
         parts.append(graph.node("Cast", [missing], f"{at}_flag", to=FLOAT))
     return graph.joined(parts, f"{at}_encoded")
 
@@ -118,8 +118,8 @@ def _date(graph: NodeBuilder, dates: Dates, at: str) -> str:
     moved = graph.node("Sub", [seconds, number("offset", dates.offset)], f"{at}_moved")
     scaled = graph.node("Div", [moved, number("scale", dates.scale)], f"{at}_scaled")
     parts = [graph.node("Cast", [scaled], f"{at}_time", to=FLOAT)]
-    parts += _calendar(graph, at, _since_year_one(graph, at, seconds), hours=dates.hours)
-    if dates.flagged:
+    parts += _calendar(graph, at, _since_year_one(graph, at, seconds), hours=dates.has_hours)
+    if dates.has_gap_flag:
         parts.append(graph.node("Cast", [missing], f"{at}_flag", to=FLOAT))
     return graph.joined(parts, f"{at}_encoded")
 
@@ -194,10 +194,10 @@ def _category(graph: NodeBuilder, categories: Categories, at: str) -> str:
         f"{at}_place",
         domain="ai.onnx.ml",
         keys_strings=words,
-        values_int64s=[categories.gap, *range(1, len(words))],
+        values_int64s=[categories.gap_index, *range(1, len(words))],
         default_int64=0,
     )
-    if categories.embedded:
+    if categories.is_embedded:
         return graph.node("Cast", [place], f"{at}_index", to=FLOAT)
     table = graph.constant(f"{at}_one_hot", categories.table)
     return graph.node("Gather", [table, graph.as_vector(place)], f"{at}_encoded")

@@ -7,28 +7,30 @@ import pytest
 
 from trainer.data import memory_budget
 
-PROGRAM = "from trainer.data.memory_budget import room; print(room())"
+PROGRAM = (
+    "from trainer.data.memory_budget import compute_memory_budget; print(compute_memory_budget())"
+)
 
 
 @pytest.mark.usefixtures("processes")
-def test_there_is_less_room_under_a_limit():
+def test_memory_budget_resource_limit_lowers_it():
     limit = 2**32
 
-    def limited():
+    def set_limit():
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        preexec_fn=limited,
+        preexec_fn=set_limit,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(done.stdout) <= limit // memory_budget.SHARE
+    assert int(done.stdout) <= limit // memory_budget.BUDGET_DIVISOR
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "room"),
+    ("file", "text", "limit"),
     [
         ("memory.max", "419430400", 419430400),
         ("memory.max", "max", None),
@@ -37,19 +39,19 @@ def test_there_is_less_room_under_a_limit():
         ("memory/box/memory.limit_in_bytes", "1048576", 1048576),
     ],
 )
-def test_the_limits_of_control_groups_of_either_version_count(
-    file, text, room, tmp_path, monkeypatch
+def test_memory_budget_limits_of_both_cgroup_versions_lower_it(
+    file, text, limit, tmp_path, monkeypatch
 ):
     place = tmp_path / file
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text + "\n")
-    monkeypatch.setattr(memory_budget, "GROUPS", tmp_path)
-    monkeypatch.setattr(Path, "read_text", _with_group(Path.read_text))
-    found = memory_budget.compute_memory_budget()
-    assert found == room // memory_budget.SHARE if room else found > 2**25
+    monkeypatch.setattr(memory_budget, "CGROUPS", tmp_path)
+    monkeypatch.setattr(Path, "read_text", _read_text_with_group(Path.read_text))
+    budget = memory_budget.compute_memory_budget()
+    assert budget == limit // memory_budget.BUDGET_DIVISOR if limit else budget > 2**25
 
 
-def _with_group(read):
+def _read_text_with_group(read):
     def read_text(path, *arguments):
         if str(path) == "/proc/self/cgroup":
             return "4:memory:/box\n0::/box\n"

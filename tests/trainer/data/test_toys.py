@@ -8,7 +8,7 @@ from trainer.data.toys import TOYS, circles, moons, xor
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_a_toy_can_be_learned_but_not_by_a_line(name):
+def test_toys_are_learned_but_not_by_a_line(name):
     X, y = TOYS[name]()
     assert X.shape == (500, 2)
     assert abs(y.mean() - 0.5) < 0.02
@@ -17,12 +17,12 @@ def test_a_toy_can_be_learned_but_not_by_a_line(name):
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_seed_decides(name):
+def test_toys_same_seed_same_points(name):
     np.testing.assert_array_equal(TOYS[name](seed=1)[0], TOYS[name](seed=1)[0])
     assert not np.array_equal(TOYS[name](seed=1)[0], TOYS[name](seed=2)[0])
 
 
-def test_without_noise_they_are_what_they_are_called():
+def test_toys_without_noise_have_their_shapes():
     X, y = xor(4, noise=0)
     np.testing.assert_array_equal(X, [[0, 0], [0, 1], [1, 0], [1, 1]])
     np.testing.assert_array_equal(y, [0, 1, 1, 0])

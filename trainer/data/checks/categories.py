@@ -140,7 +140,7 @@ def find_merged_columns(
         if len(train) < MIN_TEXT_ROWS or len(distinct) < 2:
             continue  # a constant column is a finding of its own
         fitted = Categories.fit(column, train, rare=encoding.rare, one_hot=encoding.one_hot)
-        is_merged = fitted.place(column, train) == 0
+        is_merged = fitted.to_indices(column, train) == 0
         is_unseen = ~np.isin(held_out, distinct)
         if is_merged.mean() >= MIN_MERGED_SHARE:
             found[column.name] = f"{column.name} ({_count_text(is_merged)} training rows)"

@@ -1,4 +1,4 @@
-"""Preprocessing: records to network inputs, fitted on training rows, exported in the graph."""
+"""Preprocessing: records to network inputs, fitted on training rows and exported in the graph."""
 
 from trainer.data.preprocess.categories import Categories
 from trainer.data.preprocess.dates import Dates

@@ -1,7 +1,7 @@
-"""The encoder: records to rows of numbers, one column's preprocessing beside the other's.
+"""The encoder: records to rows of network inputs, by the preprocessing of each column.
 
-numbers, scaled | their flags | precise numbers | dates | categories, one-hot |
-places for embeddings to look up
+The inputs are, in this order: scaled numbers and booleans, their gap flags, precise numbers, dates,
+one-hot categories, and the indices of categories that are embedded.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaling
 from trainer.data.records import MISSING, Column, Records
 
-# Of numbers and dates, the statistics of so many training rows, evenly spaced, are those of all.
-STATISTICS = 100_000
-SLICE = 2**16  # rows looked at in one go
+# The statistics of numbers and dates are taken of at most so many training rows, evenly spaced.
+MAX_STATISTICS_ROWS = 100_000
+SLICE_ROWS = 2**16  # rows searched for gaps at once
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How columns are to be encoded.
+    """Options of the encoding of columns.
 
     Attributes:
-        scaling: of the numbers.
-        rare: texts in fewer training rows than this share the bucket of unseen ones.
-        one_hot: categories with more places than this get an embedding.
-        fill_all: whether gaps are filled in columns that have none, too.
+        scaling: Scaling of the numbers.
+        rare: Number of training rows; texts in fewer rows share the bucket of unseen texts.
+        one_hot: Largest number of indices of a category that are one-hot; with more, the category
+            is embedded.
+        fill_all: Whether gaps are also filled in columns that have none in the data.
     """
 
     scaling: Scaling = "standard"
@@ -44,19 +45,19 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What makes network inputs of records; fitted on training rows and nothing else.
+    """The preprocessing of all columns, fitted on training rows only.
 
     Attributes:
-        columns: what a record holds, in order.
-        filled: names of those whose gaps are filled; in others there must be none.
-        numbers: of numbers and booleans together.
+        columns: Columns of a record, in order.
+        filled_columns: Names of the columns whose gaps are filled; in others gaps are refused.
+        numbers: Preprocessing of all numbers and booleans together.
         precise: Preprocessing of each float64 column.
-        dates: of each date.
-        categories: of each category.
+        dates: Preprocessing of each column of dates.
+        categories: Preprocessing of each column of categories.
     """
 
     columns: tuple[Column, ...]
-    filled: frozenset[str]
+    filled_columns: frozenset[str]
     numbers: Numbers
     precise: tuple[Precise, ...]
     dates: tuple[Dates, ...]
@@ -66,43 +67,42 @@ class Encoder:
     def fit(
         cls, records: Records, train: NDArray[np.int64], encoding: Encoding | None = None
     ) -> Encoder:
-        """Take the statistics of the rows `train`.
+        """Take the statistics of the training rows.
 
-        Of the other rows only one thing is asked: whether a column has gaps there, which are then
-        filled and not refused.
+        The other rows are only searched for gaps, so that a column with gaps in them accepts gaps.
+
+        Args:
+            records: All rows.
+            train: Row numbers of the training part, int64 `(n,)`.
+            encoding: Options [default: those of `Encoding`].
         """
         encoding = encoding or Encoding()
-        filled = frozenset(records.names if encoding.fill_all else _columns_with_gaps(records))
-        every = np.sort(train)
-        if len(train) > STATISTICS:
-            train = every[np.linspace(0, len(train) - 1, STATISTICS).astype(np.int64)]
-        known = records.take(train)
+        filled = frozenset(records.names if encoding.fill_all else _find_columns_with_gaps(records))
+        ordered, rows = np.sort(train), train
+        if len(train) > MAX_STATISTICS_ROWS:
+            rows = ordered[np.linspace(0, len(train) - 1, MAX_STATISTICS_ROWS).astype(np.int64)]
+        sample = records.take(rows)
         return cls(
             records.columns,
             filled,
             Numbers.fit(
-                known.numbers,
+                sample.numbers,
                 encoding.scaling,
                 np.array([c.name in filled for c in records.of_kind("number", "boolean")], bool),
             ),
             tuple(
-                Precise.fit(
-                    column.name,
-                    known.precise[:, place],
-                    encoding.scaling,
-                    gaps=column.name in filled,
-                )
-                for place, column in enumerate(records.of_kind("precise"))
+                Precise.fit(column.name, values, encoding.scaling, gaps=column.name in filled)
+                for column, values in zip(records.of_kind("precise"), sample.precise.T, strict=True)
             ),
             tuple(
-                Dates.fit(column.name, known.dates[:, place], gaps=column.name in filled)
-                for place, column in enumerate(records.of_kind("date"))
+                Dates.fit(column.name, values, gaps=column.name in filled)
+                for column, values in zip(records.of_kind("date"), sample.dates.T, strict=True)
             ),
             tuple(
+                # Of all training rows, since a sample does not show which texts are rare.
                 Categories.fit(
                     column,
-                    # All of them: which texts are rare no sample tells.
-                    np.asarray(records.codes[:, place])[every],
+                    np.asarray(records.codes[:, place])[ordered],
                     rare=encoding.rare,
                     one_hot=encoding.one_hot,
                 )
@@ -112,19 +112,22 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """Numbers that a record becomes."""
+        """Number of network inputs that a record becomes."""
         precise = sum(precise.width for precise in self.precise)
         dates = sum(dates.width for dates in self.dates)
         return self.numbers.width + precise + dates + sum(c.width for c in self.categories)
 
     @property
-    def embedded(self) -> tuple[Categories, ...]:
-        """The categories whose places come last, for an embedding to look up."""
-        return tuple(c for c in self.categories if c.embedded)
+    def embedded_categories(self) -> tuple[Categories, ...]:
+        """The categories that are embedded; their indices are the last inputs."""
+        return tuple(c for c in self.categories if c.is_embedded)
 
     @property
     def span(self) -> NDArray[np.float64]:
-        """What the rounding of each input is to be measured by beside its size, `(width,)`."""
+        """Magnitude to which the rounding of each input is relative, float64 `(width,)`.
+
+        It is 0 for inputs whose rounding is relative to their own value.
+        """
         span = np.zeros(self.width)
         if isinstance(self.numbers.scaler, Quantiles):
             span[: len(self.numbers.fill)] = self.numbers.scaler.span
@@ -135,31 +138,35 @@ class Encoder:
         return span
 
     def transform(self, records: Records) -> NDArray[np.float32]:
-        """Records to network inputs, `(n, width)`; their words may be others than the fitted."""
-        parts = list(self._parts(records))
+        """Return network inputs, float32 `(n, width)`.
+
+        Args:
+            records: Rows of the fitted columns; the texts of categories may be others.
+        """
+        parts = list(self._iter_parts(records))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    def _parts(self, records: Records) -> Iterator[NDArray[np.float32]]:
+    def _iter_parts(self, records: Records) -> Iterator[NDArray[np.float32]]:
         if len(self.numbers.fill):
             yield self.numbers.transform(records.numbers)
-        for place, precise in enumerate(self.precise):
-            yield precise.transform(records.precise[:, place])
-        for place, dates in enumerate(self.dates):
-            yield dates.transform(records.dates[:, place])
+        for precise, values in zip(self.precise, records.precise.T, strict=True):
+            yield precise.transform(values)
+        for dates, values in zip(self.dates, records.dates.T, strict=True):
+            yield dates.transform(values)
         encoded = [
-            (categories.embedded, categories.transform(column, records.codes[:, place]))
+            (categories.is_embedded, categories.transform(column, records.codes[:, place]))
             for place, (categories, column) in enumerate(
                 zip(self.categories, records.of_kind("category"), strict=True)
             )
         ]
-        yield from (part for embedded, part in encoded if not embedded)
-        yield from (part for embedded, part in encoded if embedded)
+        yield from (part for is_embedded, part in encoded if not is_embedded)
+        yield from (part for is_embedded, part in encoded if is_embedded)
 
 
-def _columns_with_gaps(records: Records) -> list[str]:
+def _find_columns_with_gaps(records: Records) -> set[str]:
     found: set[str] = set()
-    for start in range(0, len(records), SLICE):
-        part = records.take(slice(start, start + SLICE))
+    for start in range(0, len(records), SLICE_ROWS):
+        part = records.take(slice(start, start + SLICE_ROWS))
         for columns, gaps in (
             (records.of_kind("number", "boolean"), np.isnan(part.numbers)),
             (records.of_kind("precise"), np.isnan(part.precise)),
@@ -167,4 +174,4 @@ def _columns_with_gaps(records: Records) -> list[str]:
             (records.of_kind("category"), part.codes == MISSING),
         ):
             found.update(columns[place].name for place in np.flatnonzero(gaps.any(axis=0)))
-    return sorted(found)
+    return found

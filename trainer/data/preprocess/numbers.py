@@ -1,4 +1,4 @@
-"""Numbers: gaps filled and flagged, columns scaled."""
+"""Preprocessing of the columns of numbers and booleans: gaps filled and flagged, values scaled."""
 
 from __future__ import annotations
 
@@ -13,55 +13,58 @@ from trainer.data.preprocess.scaler import Scaler, Scaling
 
 @dataclass(frozen=True)
 class Numbers:
-    """Each column filled and scaled, then 1 or 0 for each flagged column: a gap or none.
+    """All columns of numbers and booleans.
+
+    A row becomes its values, filled and scaled, and then for each flagged column 1 or 0: whether
+    the value is a gap.
 
     Attributes:
-        fill: what a gap becomes, float32 `(n_columns,)`; NaN where a gap stays one.
-        scaler: of the filled columns.
-        flagged: places of the columns whose gaps are told to the network, int64 `(n_flags,)`.
+        fill: Value that replaces a gap, float32 `(n_columns,)`; NaN in columns that keep gaps.
+        scaler: Scaling of the filled columns.
+        flagged_columns: Positions of the columns that have a flag, int64 `(n_flags,)`.
     """
 
     fill: NDArray[np.float32]
     scaler: Scaler | Quantiles
-    flagged: NDArray[np.int64]
+    flagged_columns: NDArray[np.int64]
 
     @classmethod
-    def fit(cls, known: NDArray[np.float32], scaling: Scaling, gaps: NDArray[np.bool_]) -> Numbers:
-        """Medians of what is there, and the scale of the filled columns.
+    def fit(cls, rows: NDArray[np.float32], scaling: Scaling, gaps: NDArray[np.bool_]) -> Numbers:
+        """Take the medians of the values that are present, and the scale of the filled columns.
 
         Args:
-            known: training rows, `(n, n_columns)`.
-            scaling: as of `Scaler.fit`, or `quantile`.
-            gaps: columns in which a gap is to be filled, `(n_columns,)`.
+            rows: Training rows, float32 `(n, n_columns)`, NaN for a gap.
+            scaling: Scaling of the columns; see `Scaler.fit`, or `quantile` for `Quantiles`.
+            gaps: Columns in which a gap is to be filled, bool `(n_columns,)`.
         """
-        missing = np.isnan(known)
-        fill = np.full(known.shape[1], np.nan, np.float32)
+        is_gap = np.isnan(rows)
+        fill = np.full(rows.shape[1], np.nan, np.float32)
         for place in np.flatnonzero(gaps):
-            there = known[~missing[:, place], place]
-            fill[place] = np.median(there) if there.size else 0
-        filled = np.where(missing, fill, known) if missing.any() else known
-        # A gap that never came up in training must not meet a weight that was never trained.
-        flagged = np.flatnonzero(missing.any(axis=0) & gaps)
-        return cls(fill, _scaler(filled, scaling), flagged)
+            present = rows[~is_gap[:, place], place]
+            fill[place] = np.median(present) if present.size else 0
+        filled = np.where(is_gap, fill, rows) if is_gap.any() else rows
+        # Only columns with gaps in training rows: the weight of another flag would stay untrained.
+        flagged_columns = np.flatnonzero(is_gap.any(axis=0) & gaps)
+        return cls(fill, _fit_scaler(filled, scaling), flagged_columns)
 
     @property
-    def fills(self) -> bool:
+    def fills_gaps(self) -> bool:
         """Whether there is a column whose gaps are filled."""
         return not np.isnan(self.fill).all()
 
     @property
     def width(self) -> int:
-        """Numbers that a row becomes."""
-        return len(self.fill) + len(self.flagged)
+        """Number of network inputs that a row becomes."""
+        return len(self.fill) + len(self.flagged_columns)
 
     def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, n_columns)` to `(n, width)`."""
-        if not self.fills:
+        """Return network inputs, float32 `(n, width)`, of rows, float32 `(n, n_columns)`."""
+        if not self.fills_gaps:
             return self.scaler.transform(rows)
-        missing = np.isnan(rows)
-        scaled = self.scaler.transform(np.where(missing, self.fill, rows))
-        return np.concatenate([scaled, missing[:, self.flagged].astype(np.float32)], axis=1)
+        is_gap = np.isnan(rows)
+        scaled = self.scaler.transform(np.where(is_gap, self.fill, rows))
+        return np.concatenate([scaled, is_gap[:, self.flagged_columns].astype(np.float32)], axis=1)
 
 
-def _scaler(rows: NDArray[np.float32], scaling: Scaling) -> Scaler | Quantiles:
+def _fit_scaler(rows: NDArray[np.float32], scaling: Scaling) -> Scaler | Quantiles:
     return Quantiles.fit(rows) if scaling == "quantile" else Scaler.fit(rows, scaling)

@@ -1,4 +1,4 @@
-"""Quantiles: columns bent until training rows are normally distributed, whatever they were."""
+"""Quantile scaling: columns transformed so that training rows are normally distributed."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 KNOTS = 65
-# The lowest and highest training values lie at the quantiles of half a knot's share: ±2.4.
+# The lowest and highest training values are at the quantiles of half a knot's share: z = ±2.4.
 EDGE = 0.5 / (KNOTS - 1)
-SLICE = 2**22  # ramps computed in one go
+SLICE_RAMPS = 2**22  # ramps computed at once
 
 
 @dataclass(frozen=True)
 class Quantiles:
     """A line through each column's quantiles: z = start + Σ rise · clip((x − knot) / run, 0, 1).
 
-    Beyond the lowest and highest training value it stays level, so that an outlier is no more than
-    the largest value. Skewed columns come out as even as others, which networks learn from
-    better (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959, who use it throughout).
+    Beyond the lowest and highest training value z is constant, so that an outlier counts no more
+    than the largest value. Networks learn skewed columns better in this form (Gorishniy et al.
+    2021, https://arxiv.org/abs/2106.11959, who use it throughout).
+
+    All arrays have one dtype, float32 or float64.
 
     Attributes:
-        offset: the mean of the training rows, float32 or float64 `(n_columns,)`.
-        scale: their standard deviation, or 1 if it is 0, likewise.
-        start: z at the lowest value, likewise.
-        knots: where ramps begin, `(n_columns, n_ramps)` of that dtype.
-        run: how long they are, likewise, above 0.
-        rise: how high they are, likewise, 0 of those that a column has no use for.
+        offset: Mean of the training rows, `(n_columns,)`.
+        scale: Standard deviation of the training rows, `(n_columns,)`; 1 where it is 0.
+        start: Value of z at the lowest training value, `(n_columns,)`.
+        knots: Values at which the ramps begin, `(n_columns, n_ramps)`.
+        run: Length of each ramp, `(n_columns, n_ramps)`, above 0.
+        rise: Height of each ramp, `(n_columns, n_ramps)`; 0 for ramps that a column does not need.
     """
 
     offset: NDArray[np.floating]
@@ -39,24 +41,30 @@ class Quantiles:
 
     @classmethod
     def fit(cls, rows: NDArray[np.floating], dtype: type[np.floating] = np.float32) -> Quantiles:
-        """The quantiles of training rows, `(n, n_columns)`, none missing; `dtype` is their own."""
+        """Take the quantiles of training rows.
+
+        Args:
+            rows: Training rows, floats `(n, n_columns)`, without gaps.
+            dtype: Dtype of the arrays.
+        """
         from scipy.special import ndtri  # noqa: PLC0415 - slow to import
 
         shares = np.linspace(0, 1, KNOTS)
-        places = ndtri(np.clip(shares, EDGE, 1 - EDGE))
-        columns = rows.shape[1]
-        start = np.zeros(columns, dtype)
-        knots, rise = np.zeros((2, columns, KNOTS - 1), dtype)
-        run = np.ones((columns, KNOTS - 1), dtype)
-        for column in range(columns):
+        normal_quantiles = ndtri(np.clip(shares, EDGE, 1 - EDGE))
+        n_columns = rows.shape[1]
+        start = np.zeros(n_columns, dtype)
+        knots, rise = np.zeros((2, n_columns, KNOTS - 1), dtype)
+        run = np.ones((n_columns, KNOTS - 1), dtype)
+        for column in range(n_columns):
             values = np.quantile(rows[:, column].astype(np.float64), shares, method="lower")
-            at, first, count = np.unique(values, return_index=True, return_counts=True)
-            # A value that many rows share lies in the middle of their quantiles.
-            z = np.add.reduceat(places, first) / count
+            distinct, first, count = np.unique(values, return_index=True, return_counts=True)
+            # A value that many rows have is at the mean of their quantiles.
+            z = np.add.reduceat(normal_quantiles, first) / count
             start[column] = z[0]
-            ramps = len(at) - 1
-            knots[column, :ramps], run[column, :ramps] = at[:-1], np.diff(at)
-            rise[column, :ramps] = np.diff(z)
+            n_ramps = len(distinct) - 1
+            knots[column, :n_ramps] = distinct[:-1]
+            run[column, :n_ramps] = np.diff(distinct)
+            rise[column, :n_ramps] = np.diff(z)
         scale = rows.std(axis=0, dtype=np.float64)
         return cls(
             rows.mean(axis=0, dtype=np.float64).astype(dtype),
@@ -69,14 +77,18 @@ class Quantiles:
 
     @property
     def span(self) -> NDArray[np.float64]:
-        """How far z reaches, `(n_columns,)`: what rounding in its sum is to be measured by."""
+        """Bound of |z| in each column, float64 `(n_columns,)`, to which rounding is relative."""
         rise = self.rise.sum(axis=1, dtype=np.float64)
         return np.asarray(np.abs(self.start) + rise)
 
     def transform(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """`(n, n_columns)` of the quantiles' dtype to float32 of the same shape."""
+        """Return z, float32 `(n, n_columns)`.
+
+        Args:
+            rows: Values of the quantiles' dtype, `(n, n_columns)`.
+        """
         out = np.empty(rows.shape, np.float32)
-        step = max(1, SLICE // max(1, self.knots.size))
+        step = max(1, SLICE_RAMPS // max(1, self.knots.size))
         for first in range(0, len(rows), step):
             part = rows[first : first + step, :, None]
             ramps = ((part - self.knots) / self.run).clip(0, 1)

@@ -1,4 +1,4 @@
-"""Scaling: columns brought to a common size."""
+"""Linear scaling: columns shifted and divided so that their values are near 1."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scaling = Literal["standard", "minmax", "robust", "quantile", "range"]
-CONSTANT = 1e-7  # spread, relative to the offset, that is but float32 rounding
+CONSTANT_SPREAD = 1e-7  # relative to the offset: no more than float32 rounding
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """(x − offset) / scale, column by column, in float32 as the graph does it for features.
+    """(x − offset) / scale, column by column, in float32 as the graph computes it for features.
 
     Attributes:
-        offset: float32 `(n_columns,)`.
-        scale: float32 `(n_columns,)`, above 0.
+        offset: Number subtracted first, float32 `(n_columns,)`.
+        scale: Number divided by then, float32 `(n_columns,)`, above 0.
     """
 
     offset: NDArray[np.float32]
@@ -26,39 +26,39 @@ class Scaler:
 
     @classmethod
     def fit(cls, rows: NDArray[Any], scaling: Scaling = "standard") -> Scaler:
-        """What brings `rows`, `(n, n_columns)`, to a common scale; computed in float64.
+        """Compute offset and scale of each column, in float64.
 
         Args:
-            rows: to be seen in training.
-            scaling: `standard` takes mean and population standard deviation of each column;
-                a column that never varies has scale 1, and so comes out as 0. `minmax` takes lowest
-                and highest of each column to 0 and 1. `robust` takes the median and the distance of
-                the quartiles, which outliers do not move; where the quartiles are one value, the
-                standard deviation. `range` takes the lowest and the highest value of all columns
-                together to 0 and 1: for pixels and other columns of one kind, whose differences in
-                spread mean something.
+            rows: Training rows, numbers `(n, n_columns)`.
+            scaling: Kind of scaling. `standard` uses mean and population standard deviation; a
+                constant column has scale 1, and so becomes 0. `minmax` maps lowest and highest
+                value of each column to 0 and 1. `robust` uses the median and the distance of the
+                quartiles, which outliers do not move, or the standard deviation where both
+                quartiles are equal. `range` maps lowest and highest value of all columns together
+                to 0 and 1, for pixels and other columns of one unit, whose differences in spread
+                have a meaning.
         """
-        offset, scale = offset_and_scale(rows, scaling, CONSTANT)
+        offset, scale = offset_and_scale(rows, scaling, CONSTANT_SPREAD)
         return cls(offset.astype(np.float32), scale.astype(np.float32))
 
     def transform(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Scaled rows, float32 of the same shape; float64 rows are so until the end."""
+        """Return scaled rows, float32 of the same shape; float64 rows are cast at the end."""
         return ((rows - self.offset) / self.scale).astype(np.float32, copy=False)
 
     def inverse(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What `transform` was given: x = z · scale + offset."""
+        """Return the rows that `transform` maps to these: x = z · scale + offset."""
         return rows * self.scale + self.offset
 
 
 def offset_and_scale(
-    rows: NDArray[Any], scaling: Scaling, constant: float
+    rows: NDArray[Any], scaling: Scaling, constant_spread: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what each column is to be moved and divided by, float64 `(n_columns,)` each.
+    """Return the offset and the scale of each column, float64 `(n_columns,)` each.
 
     Args:
-        rows: Training rows, `(n, n_columns)`.
-        scaling: As of `Scaler.fit`.
-        constant: Spread, relative to the offset, that is what rounding leaves of a constant.
+        rows: Training rows, numbers `(n, n_columns)`.
+        scaling: Kind of scaling; see `Scaler.fit`.
+        constant_spread: Largest spread of a constant column, relative to its offset.
     """
     if scaling == "range" and rows.size:
         low, high = np.float64(rows.min()), np.float64(rows.max())
@@ -72,6 +72,6 @@ def offset_and_scale(
     else:
         offset = rows.mean(axis=0, dtype=np.float64)
         scale = rows.std(axis=0, dtype=np.float64)
-    scale[scale <= constant * np.abs(offset)] = 1
+    scale[scale <= constant_spread * np.abs(offset)] = 1
     scale[scale < np.finfo(np.float32).tiny] = 1
     return offset, scale

@@ -15,7 +15,7 @@ COLUMNS = (
 )
 
 
-def mixed(rng, rows=300):
+def make_mixed_records(rng, rows=300):
     numbers = np.column_stack([rng.normal(40, 9, rows), rng.integers(0, 2, rows)])
     numbers[rng.random(numbers.shape) < 0.1] = np.nan
     dates = rng.integers(1.5e9, 1.7e9, (rows, 1)).astype(np.float64)
@@ -24,8 +24,8 @@ def mixed(rng, rows=300):
     return Records(COLUMNS, numbers.astype(np.float32), dates, codes.astype(np.int32))
 
 
-def test_a_row_holds_numbers_then_dates_then_categories_then_places(rng):
-    records = mixed(rng)
+def test_encoder_order_is_numbers_dates_categories_indices(rng):
+    records = make_mixed_records(rng)
     encoder = Encoder.fit(records, np.arange(300), Encoding(rare=1, one_hot=8))
     encoded = encoder.transform(records)
     assert encoded.shape == (300, encoder.width)
@@ -33,15 +33,15 @@ def test_a_row_holds_numbers_then_dates_then_categories_then_places(rng):
     numbers, dates = encoder.numbers.width, encoder.dates[0].width
     np.testing.assert_array_equal(encoded[:, :numbers], encoder.numbers.transform(records.numbers))
     colour = encoded[:, numbers + dates : -1]
-    # Its words in alphabetical order, then the gap.
+    # The words in alphabetical order, then the gap.
     place = np.array([2, 1, 0, 3])[records.codes[:, 0]]
     np.testing.assert_array_equal(colour.argmax(axis=1), place)
     town = np.where(records.codes[:, 1] < 0, 41, records.codes[:, 1] + 1)
     np.testing.assert_array_equal(encoded[:, -1], town)
 
 
-def test_statistics_come_from_training_rows_only(rng):
-    records, train = mixed(rng), np.arange(0, 300, 2)
+def test_encoder_statistics_are_of_training_rows_only(rng):
+    records, train = make_mixed_records(rng), np.arange(0, 300, 2)
     poisoned = Records(
         records.columns, records.numbers.copy(), records.dates.copy(), records.codes.copy()
     )
@@ -56,8 +56,8 @@ def test_statistics_come_from_training_rows_only(rng):
         )
 
 
-def test_words_may_stand_in_another_order(rng):
-    records = mixed(rng)
+def test_encoder_words_in_other_order_are_encoded_alike(rng):
+    records = make_mixed_records(rng)
     encoder = Encoder.fit(records, np.arange(300))
     colour = replace(COLUMNS[0], words=("blue", "violet", "red", "green"))
     codes = records.codes.copy()
@@ -67,21 +67,21 @@ def test_words_may_stand_in_another_order(rng):
 
 
 @pytest.mark.parametrize("kind", ["number", "date", "category"])
-def test_columns_of_one_kind_alone_can_be_encoded(kind, rng):
-    everything = mixed(rng)
+def test_encoder_columns_of_one_kind_only(kind, rng):
+    records = make_mixed_records(rng)
     column = next(c for c in COLUMNS if c.kind == kind)
-    values = everything.column(column.name)[:, None]
+    values = records.column(column.name)[:, None]
     array = {"number": "numbers", "date": "dates", "category": "codes"}[kind]
-    alone = replace(
+    single = replace(
         Records((column,), np.empty((300, 0), np.float32), np.empty((300, 0))), **{array: values}
     )
-    encoded = Encoder.fit(alone, np.arange(300)).transform(alone)
+    encoded = Encoder.fit(single, np.arange(300)).transform(single)
     assert encoded.shape[0] == 300
     assert np.isfinite(encoded).all()
 
 
-def test_very_many_rows_are_described_by_a_sample(rng, monkeypatch):
-    monkeypatch.setattr("trainer.data.preprocess.encoder.STATISTICS", 5000)
+def test_encoder_many_rows_statistics_are_of_a_sample(rng, monkeypatch):
+    monkeypatch.setattr("trainer.data.preprocess.encoder.MAX_STATISTICS_ROWS", 5000)
     records = Records.of_numbers(["x"], rng.normal(3, 2, (50_000, 1)))
     scaler = Encoder.fit(records, rng.permutation(50_000)).numbers.scaler
     assert scaler.offset == pytest.approx(3, abs=0.2)

@@ -13,18 +13,18 @@ from sklearn.preprocessing import (
 from trainer.data.preprocess import Numbers
 
 
-def gappy(rng, rows=200, columns=4):
+def make_rows_with_gaps(rng, rows=200, columns=4):
     values = rng.normal(50, 9, size=(rows, columns)).astype(np.float32)
     values[rng.random((rows, 2)).repeat(2, axis=1)[:, :columns] < 0.2] = np.nan
-    values[:, 3] = rng.normal(size=rows)  # this one has none
+    values[:, 3] = rng.normal(size=rows)  # without gaps
     return values
 
 
 @pytest.mark.parametrize(
     ("scaling", "theirs"), [("standard", StandardScaler()), ("minmax", MinMaxScaler())]
 )
-def test_gaps_are_filled_scaled_and_flagged_as_scikit_learn_does(scaling, theirs, rng):
-    known, other = gappy(rng), gappy(rng)
+def test_numbers_gaps_are_filled_scaled_and_flagged_as_scikit_learn_does(scaling, theirs, rng):
+    known, other = make_rows_with_gaps(rng), make_rows_with_gaps(rng)
     gaps = np.isnan(known).any(axis=0)
     ours = Numbers.fit(known, scaling, gaps).transform(other)
     pipeline = make_pipeline(SimpleImputer(strategy="median"), theirs)
@@ -34,7 +34,7 @@ def test_gaps_are_filled_scaled_and_flagged_as_scikit_learn_does(scaling, theirs
     assert ours.shape == (200, 7)
 
 
-def test_a_gap_of_other_rows_only_is_filled_and_not_flagged(rng):
+def test_numbers_gap_of_other_rows_is_filled_but_not_flagged(rng):
     known = rng.normal(size=(50, 2)).astype(np.float32)
     fitted = Numbers.fit(known, "standard", np.array([True, False]))
     assert fitted.width == 2
@@ -43,29 +43,29 @@ def test_a_gap_of_other_rows_only_is_filled_and_not_flagged(rng):
     assert row[0] == pytest.approx(middle, abs=1e-5)
 
 
-def test_a_gap_where_none_is_filled_stays_one(rng):
+def test_numbers_gap_without_filling_stays_a_gap(rng):
     known = rng.normal(size=(50, 2)).astype(np.float32)
     fitted = Numbers.fit(known, "standard", np.array([False, False]))
-    assert not fitted.fills
+    assert not fitted.fills_gaps
     assert np.isnan(fitted.transform(np.full((1, 2), np.nan, np.float32))).all()
 
 
-def test_a_column_that_is_all_gaps_in_training_becomes_zero():
+def test_numbers_column_of_gaps_becomes_zero():
     known = np.full((20, 1), np.nan, np.float32)
     fitted = Numbers.fit(known, "standard", np.array([True]))
     np.testing.assert_array_equal(fitted.transform(known[:1]), [[0, 1]])
 
 
-def test_robust_scaling_does_not_mind_outliers(rng):
+def test_numbers_robust_scaling_ignores_outliers(rng):
     known = rng.normal(size=(1001, 1)).astype(np.float32)
-    plain = Numbers.fit(known, "robust", np.array([False])).scaler
+    expected = Numbers.fit(known, "robust", np.array([False])).scaler
     known[:50] = 1e6
-    spoiled = Numbers.fit(known, "robust", np.array([False])).scaler
-    np.testing.assert_allclose(spoiled.offset, plain.offset, atol=0.1)
-    np.testing.assert_allclose(spoiled.scale, plain.scale, rtol=0.1)
+    ours = Numbers.fit(known, "robust", np.array([False])).scaler
+    np.testing.assert_allclose(ours.offset, expected.offset, atol=0.1)
+    np.testing.assert_allclose(ours.scale, expected.scale, rtol=0.1)
 
 
-def test_a_column_whose_quartiles_are_one_value_is_scaled_by_its_deviation():
+def test_numbers_equal_quartiles_are_scaled_by_deviation():
     known = np.zeros((100, 1), np.float32)
     known[:10] = 1000
     scaler = Numbers.fit(known, "robust", np.array([False])).scaler
@@ -73,7 +73,7 @@ def test_a_column_whose_quartiles_are_one_value_is_scaled_by_its_deviation():
 
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile", "range"])
-def test_each_scaling_is_another_one(scaling, rng):
+def test_numbers_each_scaling_equals_its_scikit_learn_scaler(scaling, rng):
     known = rng.lognormal(size=(400, 2)).astype(np.float32) * np.float32([1, 3])
     ours = Numbers.fit(known, scaling, np.array([False, False])).transform(known)
     theirs = {
@@ -83,9 +83,9 @@ def test_each_scaling_is_another_one(scaling, rng):
         "quantile": lambda: QuantileTransformer(output_distribution="normal", n_quantiles=200),
         "range": lambda: FunctionTransformer(lambda x: (x - x.min()) / np.ptp(x)),
     }
-    near = {
+    distances = {
         name: np.abs(ours - make().fit_transform(known.astype(np.float64))).mean()
         for name, make in theirs.items()
     }
-    assert min(near, key=near.get) == scaling
-    assert scaling == "quantile" or near[scaling] < 1e-6
+    assert min(distances, key=distances.get) == scaling
+    assert scaling == "quantile" or distances[scaling] < 1e-6
