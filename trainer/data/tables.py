@@ -38,7 +38,7 @@ class Table:
     """Rows to learn from.
 
     Attributes:
-        source: Where the rows come from, for the manifest.
+        source: Name of the data or path of the file, for the manifest.
         records: Features of each row; no number is infinite, and every column has a name.
         target: Classes, integers or texts `(n,)`, or quantities, float64 `(n, n_targets)`.
         target_names: Name of each column of the target.
@@ -105,7 +105,7 @@ def make_table(
     """Check records and target, and put them together.
 
     Args:
-        source: Where the rows come from, for the manifest.
+        source: Name of the data or path of the file, for the manifest.
         records: Rows of at least one column.
         target: Numbers, booleans or texts `(n,)`, or numbers `(n, n_targets)`.
         target_names: Name of each column of the target.
@@ -207,7 +207,7 @@ def join_tables(source: str, train: Table, test: Table) -> Table:
     """Return one table of training rows and, after them, test rows.
 
     Args:
-        source: Where the rows come from, for the manifest.
+        source: Name of the data or path of the file, for the manifest.
         train: Rows that are not for testing.
         test: Rows of the test part.
 

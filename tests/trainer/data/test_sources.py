@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from trainer.config import Config
-from trainer.data.packages import PACKAGED
 from trainer.data import records
+from trainer.data.packages import PACKAGED
 from trainer.data.records import Column
 from trainer.data.sources import BUILT_IN, ReadOptions, default_name, load_table
 from trainer.data.tables import DataError

@@ -1,7 +1,7 @@
 """Checks of a table before training: what makes a model look better than it is, or learn less.
 
 `check_table` runs all of them. Each module holds the checks of one subject: `columns`,
-`column_profiles`, `duplicates`, `leaks`, `categories` and `sentinels`.
+`column_profiles`, `duplicates`, `leaks`, `categorical` and `sentinels`.
 """
 
 from trainer.data.checks.column_profiles import check_file_columns

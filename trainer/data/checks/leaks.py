@@ -141,7 +141,7 @@ class _QuantityPrediction:
 
     Attributes:
         name: Name of the quantity.
-        target: Its values, float64 `(n,)`.
+        target: Values of the quantity, float64 `(n,)`.
         is_fit_row: Rows on which a rule is fitted, bool `(n,)`; it is evaluated on the others.
     """
 

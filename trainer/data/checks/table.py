@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from trainer.data.checks.categories import (
+from trainer.data.checks.categorical import (
     MAX_TEXTS,
     find_category_variants,
     find_class_variants,

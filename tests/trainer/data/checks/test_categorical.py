@@ -3,7 +3,7 @@ import pytest
 
 from tests.trainer.data.checks.tables import N, check, check_by_name, make_columns_table
 from trainer.data.checks import check_table
-from trainer.data.checks.categories import find_merged_columns
+from trainer.data.checks.categorical import find_merged_columns
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.splits import Split, split_table
