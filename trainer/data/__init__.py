@@ -1,1 +1,1 @@
-"""Data: where rows come from, how they are split, how features are prepared for the network."""
+"""Data: reading, checking and splitting rows, and preprocessing their columns for the network."""
