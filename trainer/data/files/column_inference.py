@@ -61,6 +61,8 @@ def infer_columns(source: FileSource, reading: ReadOptions) -> list[ColumnProfil
     said, formats = reading.kinds(), reading.formats()
     if said.get(found.target) == "precise":
         said[found.target] = "number"
+    used, features = set(found.used), set(found.features)
+    category, unread = {found.target, found.group, *reading.category}, set(reading.unread)
     watches = {
         name: _Watch(
             source,
@@ -69,18 +71,15 @@ def infer_columns(source: FileSource, reading: ReadOptions) -> list[ColumnProfil
             format=formats.get(name, ISO8601),
             decimal=reading.decimal,
             words=name == found.target,
-            unread=name in reading.unread,
+            unread=name in unread,
             unbounded=name == found.group,
             gaps=source.gaps,
             # A word may be a value of theirs, unless it is said to stand for a gap.
-            doubted=reading.missing is None
-            and name in (found.target, found.group, *reading.category),
-            precision=DistinctNumbers.of_table(len(source.columns))
-            if name in found.features
-            else None,
+            doubted=reading.missing is None and name in category,
+            precision=DistinctNumbers.of_table(len(source.columns)) if name in features else None,
         )
         for name in source.columns
-        if name in found.used
+        if name in used
     }
     _show(source, list(watches.values()))
     late = {

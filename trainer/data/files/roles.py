@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from serving.bundle import suggest_name
@@ -43,7 +44,7 @@ def roles(source: FileSource, reading: ReadOptions) -> Roles:
             nothing is left to predict from.
     """
     _check_said(source, reading)
-    left_out = (*reading.index, *reading.drop, reading.group)
+    left_out = {*reading.index, *reading.drop, reading.group}
     kept = [name for name in source.columns if name not in left_out]
     target = reading.target
     if target is None:
@@ -95,6 +96,7 @@ def _named(reading: ReadOptions) -> dict[str, tuple[str, ...]]:
 
 def _check_said(source: FileSource, reading: ReadOptions) -> None:
     there = source.columns
+    columns = set(there)
     try:
         reading.dates()
     except ValueError as error:
@@ -108,7 +110,7 @@ def _check_said(source: FileSource, reading: ReadOptions) -> None:
     unknown = {
         option: strange
         for option, names in _named(reading).items()
-        if (strange := [name for name in dict.fromkeys(names) if name not in there])
+        if (strange := [name for name in dict.fromkeys(names) if name not in columns])
     }
     if unknown:
         got = " and ".join(
@@ -119,6 +121,6 @@ def _check_said(source: FileSource, reading: ReadOptions) -> None:
             f"{source.name}: expected names of columns out of {join_names(there)}; got {got}"
             f"{suggest_name(first, there)}"
         )
-    twice = sorted({name for name in kinds if kinds.count(name) > 1})
+    twice = sorted(name for name, count in Counter(kinds).items() if count > 1)
     if twice:
         raise DataError(f"{source.name}: expected one kind for {join_names(twice)}; got two")
