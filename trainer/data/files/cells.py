@@ -59,7 +59,7 @@ def texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Arra
     elif not pa.types.is_string(array.type):
         gaps = ()  # the texts of other types are values
     trimmed = trim(array, gaps)
-    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
+    if not pc.all(pc.string_is_ascii(trimmed), min_count=0).as_py():
         trimmed = pa.array(
             [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
         )
@@ -69,7 +69,9 @@ def texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Arra
 
 def trim(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
     """As strings without spaces around them, else as they are written; a gap is null."""
-    trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
+    if not pa.types.is_string(array.type):
+        array = array.cast(pa.string())
+    trimmed = pc.utf8_trim_whitespace(array)
     return pc.if_else(_are_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
 
 
@@ -276,9 +278,14 @@ def first_zero_padded(array: pa.Array) -> str:
     if not pa.types.is_string(array.type):
         return ""
     # Few numbers begin with 0, so that the pattern is matched with few of them.
-    candidates = array.filter(pc.starts_with(array, "0"))
-    found = candidates.filter(pc.match_substring_regex(candidates, ZERO_PADDED))
-    return str(found[0].as_py()).strip() if len(found) else ""
+    starts = pc.starts_with(array, "0")
+    if not starts.true_count:
+        return ""
+    candidates = array.filter(starts)
+    is_padded = pc.match_substring_regex(candidates, ZERO_PADDED)
+    if not is_padded.true_count:
+        return ""
+    return str(candidates.filter(is_padded)[0].as_py()).strip()
 
 
 def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
@@ -349,7 +356,7 @@ def _without(
     values: NDArray[np.float64] | None, gaps: Collection[str], array: pa.Array | None = None
 ) -> NDArray[np.float64] | None:
     """Values, with NaN for numbers that stand for a gap, as they are in a column of numbers."""
-    numbers = resolve_gap_numbers(gaps)
+    _, numbers = _resolved_gaps(frozenset(gaps))
     if values is None or not numbers:
         return values
     single = array is not None and array.type in (pa.float16(), pa.float32())
@@ -364,13 +371,19 @@ def pointed(array: pa.Array, decimal: str) -> pa.Array:
 
 
 def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
-    words = pa.array(sorted(resolve_gap_texts(gaps)), pa.string())
+    words, gap_numbers = _resolved_gaps(frozenset(gaps))
     lower = pc.utf8_lower(trimmed)
-    if resolve_gap_numbers(gaps):
+    if gap_numbers:
         lower = pc.replace_substring_regex(lower, FRACTIONLESS, r"\1")
     if not all(map(str.isascii, gaps)):
         lower = pc.utf8_normalize(lower, form="NFC")
     return pc.is_in(lower, value_set=words)
+
+
+@lru_cache(64)
+def _resolved_gaps(gaps: frozenset[str]) -> tuple[pa.Array, frozenset[float]]:
+    """Return the texts and the numbers that mean a gap; resolved once, and not for each column."""
+    return pa.array(sorted(resolve_gap_texts(gaps)), pa.string()), resolve_gap_numbers(gaps)
 
 
 def _spelled(array: pa.Array) -> pa.Array:

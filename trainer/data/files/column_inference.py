@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601, TRUTH_WORD_PAIRS, parse_date_numbers
+from serving.bundle import ISO8601, TRUTH_TEXTS, TRUTH_WORD_PAIRS, parse_date_numbers
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
@@ -246,7 +246,8 @@ class _Watch:
                 f"{self._source}: expected finite numbers in {self.name!r}; got {text!r} in "
                 f"{self._row(row)}; leave that cell empty, or drop the row"
             )
-        texts = self._texts().to_pylist()
+        # Of numbers and dates one text is an example; texts of all values would take long.
+        texts = [self._first_text()] if self._is_parsed else self._texts().to_pylist()
         if self.kind == "category" and any("\0" in text for text in texts):
             raise DataError(
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
@@ -280,7 +281,9 @@ class _Watch:
             zero_padded=self._zero_padded if kind in ("number", "precise") else "",
         )
         parse = cells.parser(found, self._gap_words, self._decimal)
-        values = None if kind == "category" else parse(self._texts())
+        values = None
+        if kind != "category":
+            values = parse(self._distinct if self._is_parsed else self._texts())
         if values is not None:
             values = values[~np.isnan(values)]
         if not self.more:  # 1 and 1.0 are one
@@ -294,6 +297,21 @@ class _Watch:
         if self.kind == "category" and values is not None:
             low, high = values.min(), values.max()
         return replace(found, minimum=float(low), maximum=float(high))
+
+    @property
+    def _is_parsed(self) -> bool:
+        """Whether the values are numbers or dates, of which no text is kept."""
+        return self.kind in ("number", "precise", "date")
+
+    def _first_text(self) -> str:
+        """Return the first of the different texts, for an example."""
+        start, size = 0, 8
+        while start < len(self._distinct):
+            texts = self._spelled(self._distinct.slice(start, size))
+            if len(texts):
+                return str(texts[0].as_py())
+            start, size = start + size, 8 * size
+        return ""
 
     @property
     def _is_fixed(self) -> bool:
@@ -346,6 +364,10 @@ class _Watch:
     def _kind_of(self, array: pa.Array) -> Kind | None:
         typed = array.type
         if pa.types.is_string(typed):
+            # Most columns hold numbers, which need no spelling of texts to be recognized.
+            values = cells.numbers(array, self._gap_words, self._decimal)
+            if values is not None and not np.isnan(values).all():
+                return "number"
             first = cells.texts(array.unique(), self._gap_words).drop_null()[:1]
             return self._kind_of_text(first) if len(first) else None
         if pa.types.is_null(typed):
@@ -362,7 +384,7 @@ class _Watch:
         )
 
     def _kind_of_text(self, text: pa.Array) -> Kind:
-        if cells.truths(text, ()) is not None:
+        if text[0].as_py().lower() in TRUTH_TEXTS:
             return "category" if self._words else "boolean"
         if cells.numbers(text, (), self._decimal) is not None:
             return "number"
@@ -450,7 +472,10 @@ class _Watch:
             )
 
     def _texts(self) -> pa.Array:
-        return cells.texts(self._distinct, self._gap_words).drop_null().unique()
+        return self._spelled(self._distinct).unique()
+
+    def _spelled(self, texts: pa.Array) -> pa.Array:
+        return cells.texts(texts, self._gap_words).drop_null()
 
     def _refuse_doubtful(self) -> NoReturn:
         words = ", ".join(f"{word!r} ({count})" for word, count in sorted(self._doubtful.items()))

@@ -79,11 +79,20 @@ def _compare(names: Sequence[str], sample: pa.RecordBatch | None) -> _Compared:
         return _Compared(outside=True)
     unlike = like = 0
     inside, repeated = [], []
-    for name, column in zip(names, sample.columns, strict=True):
-        texts = cells.texts(column.slice(0, ROWS)).drop_null()
-        if not len(texts) or not len(cells.texts(pa.array([name])).drop_null()):
-            continue  # nothing to compare with, or a word for a gap
-        values, number = cells.numbers(texts), _number(name)
+    is_gap = cells.texts(pa.array(names)).is_null().to_pylist()
+    for name, skip, column in zip(names, is_gap, sample.columns, strict=True):
+        if skip:
+            continue
+        # Most columns hold numbers, which need no spelling of texts.
+        values = cells.numbers(column.slice(0, ROWS))
+        if values is None:
+            texts = cells.texts(column.slice(0, ROWS)).drop_null()
+            values = cells.numbers(texts)
+        else:
+            values = values[~np.isnan(values)]
+        if not len(texts if values is None else values):
+            continue  # nothing to compare with
+        number = _number(name)
         if number is not None:
             repeated.append(values is not None and bool((values == number).any()))
             inside.append(values is not None and values.min() <= number <= values.max())

@@ -223,7 +223,9 @@ def _coded(
         there = cells.texts(array.unique(), gaps).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
     found = cells.codes(array, pa.array(column.words, pa.string()), gaps)
-    unknown = (found == MISSING) & ~cells.missing(array, gaps)
+    unknown = found == MISSING
+    if unknown.any():
+        unknown &= ~cells.missing(array, gaps)
     if unknown.any():
         place = int(unknown.argmax())
         (called,) = row_names(row + place)
