@@ -104,9 +104,8 @@ class DistinctNumbers:
         Args:
             name: Name of the column.
         """
-        self._by_value.merge()
-        self._by_float32.merge()
         sample = self._by_value
+        sample.merge()
         distinct = sample.weight * len(sample.values)
         if not distinct:
             return PrecisionLoss(name, 0, 0)
@@ -123,6 +122,7 @@ class DistinctNumbers:
             distinct: Estimated number of its different values.
         """
         sample = self._by_float32
+        sample.merge()
         n_values = len(sample.values)
         lost, is_curable, is_crowded = _count_lost(sample.values)
         if sample.is_settled:
@@ -210,14 +210,14 @@ def _count_lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
         Their number, whether the loss is curable, and whether the values are crowded, as
         `PrecisionLoss` has them.
     """
-    if not len(values):
+    if _count_as_float32(values) == len(values):
         return 0, False, False
     with np.errstate(over="ignore", invalid="ignore"):
         _, counts = np.unique(values.astype(np.float32), return_counts=True)
         scale = values.std()
         scaled = ((values - values.mean()) / (scale if scale > 0 else 1)).astype(np.float32)
     lost, lost_after_scaling = len(values) - len(counts), len(values) - len(np.unique(scaled))
-    is_curable = lost > 0 and lost_after_scaling <= MAX_UNCURED_SHARE * lost
+    is_curable = lost_after_scaling <= MAX_UNCURED_SHARE * lost
     return lost, is_curable, bool(counts.max() >= MIN_CROWD)
 
 

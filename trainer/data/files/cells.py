@@ -64,7 +64,7 @@ def texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Arra
             [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
         )
     whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
-    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+    return pc.replace_substring_regex(whole, "^-0$", "0")
 
 
 def trim(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:

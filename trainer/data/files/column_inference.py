@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
+from math import isinf
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601, TRUTH_TEXTS, TRUTH_WORD_PAIRS, parse_date_numbers
+from serving.bundle import (
+    ISO8601,
+    TRUTH_TEXTS,
+    TRUTH_WORD_PAIRS,
+    canonicalize_text,
+    parse_date_numbers,
+)
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
@@ -23,9 +29,9 @@ from trainer.data.files.date_proposals import Proposal, propose
 from trainer.data.files.numerals import advice
 from trainer.data.files.roles import Roles, roles
 from trainer.data.files.source import FileSource
-from trainer.data.precision_loss import DistinctNumbers
+from trainer.data.precision_loss import DistinctNumbers, PrecisionLoss
 from trainer.data.read_options import ColumnProfile, ReadOptions
-from trainer.data.records import Kind
+from trainer.data.records import Column, Kind
 from trainer.data.tables import DataError, join_names
 
 MOST_WORDS = 100_000  # different texts of a category
@@ -207,6 +213,7 @@ class _Watch:
         self._is_numeric_date = False
         self._days = True  # whether all numbers may be days such as 20230318
         self._zero_padded = ""  # the first text such as 01234, if it is asked for
+        self._example = ""  # the first text of a number or date
 
     @property
     def is_empty(self) -> bool:
@@ -247,7 +254,10 @@ class _Watch:
                 f"{self._row(row)}; leave that cell empty, or drop the row"
             )
         # Of numbers and dates one text is an example; texts of all values would take long.
-        texts = [self._first_text()] if self._is_parsed else self._texts().to_pylist()
+        if self._is_parsed:
+            texts = [self._example or self._first_text()]
+        else:
+            texts = self._texts().to_pylist()
         if self.kind == "category" and any("\0" in text for text in texts):
             raise DataError(
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
@@ -262,14 +272,19 @@ class _Watch:
             loss = self._precision.loss(self.name)
             if kind == "number" and not self._said and loss.needs_float64:
                 kind = "precise"
-        found = ColumnProfile(
+        distinct, low, high = self._measure(
+            texts, Column(self.name, kind, (), truths, written), loss
+        )
+        return ColumnProfile(
             name=self.name,
             kind=kind,
             rows=self._rows,
             gaps=self._gaps,
             first_gap=self._first_gap,
-            distinct=None,
+            distinct=distinct,
             example=texts[0],
+            minimum=low,
+            maximum=high,
             whole=kind in ("number", "precise") and self._whole,
             words=tuple(sorted(texts)) if kind == "category" and not self._unbounded else (),
             oddity=oddity,
@@ -280,23 +295,42 @@ class _Watch:
             looks_like=self._looks_like() if loss is not None and not self._said else "",
             zero_padded=self._zero_padded if kind in ("number", "precise") else "",
         )
-        parse = cells.parser(found, self._gap_words, self._decimal)
+
+    def _measure(
+        self, texts: Sequence[str], column: Column, loss: PrecisionLoss | None
+    ) -> tuple[int | None, float | None, float | None]:
+        """Return the number of different values, and the smallest and the largest one.
+
+        Args:
+            texts: Texts of all values, if the column was not parsed.
+            column: The column as it will be read.
+            loss: What float32 loses of its numbers, if that was counted.
+
+        Returns:
+            The number is None for more values than were counted, the others for other kinds than
+            numbers and dates.
+        """
         values = None
-        if kind != "category":
-            values = parse(self._distinct if self._is_parsed else self._texts())
-        if values is not None:
-            values = values[~np.isnan(values)]
-        if not self.more:  # 1 and 1.0 are one
-            different = len(texts if values is None else np.unique(values))
-            found = replace(found, distinct=different)
-        if kind not in ("number", "precise", "date"):
-            return found
+        if self._is_parsed and loss is not None and not self.more:
+            distinct = loss.distinct
+        else:
+            if column.kind != "category":
+                parse = cells.parser(column, self._gap_words, self._decimal)
+                values = parse(self._distinct if self._is_parsed else self._texts())
+            if values is not None:
+                values = values[~np.isnan(values)]
+            distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
         low, high = self._low, self._high
         if self._is_numeric_date:
-            low, high = parse_date_numbers(np.array([low, high]), written)
+            low, high = parse_date_numbers(np.array([low, high]), column.format)
         if self.kind == "category" and values is not None:
             low, high = values.min(), values.max()
-        return replace(found, minimum=float(low), maximum=float(high))
+        has_range = column.kind in ("number", "precise", "date")
+        return (
+            None if self.more else distinct,
+            float(low) if has_range else None,
+            float(high) if has_range else None,
+        )
 
     @property
     def _is_parsed(self) -> bool:
@@ -433,7 +467,9 @@ class _Watch:
         if not there.size:
             return
         self._low, self._high = min(self._low, there.min()), max(self._high, there.max())
-        if np.isinf([self._low, self._high]).any() and not self._infinite:
+        if not self._example and pa.types.is_string(array.type):
+            self._example = canonicalize_text(array[int(np.isnan(values).argmin())].as_py())
+        if (isinf(self._low) or isinf(self._high)) and not self._infinite:
             place = int(np.isinf(values).argmax())
             self._infinite = str(array[place].as_py()).strip(), row + place
         self._whole = self._whole and bool((there == np.floor(there)).all())
