@@ -70,9 +70,9 @@ class _ClassPrediction:
         if column.kind == "category":
             recall = self._recall(self._predict_by_category(values + 1))
         else:
-            if self.classes.max() == 1 and (area := self._roc_area(values)) >= MIN_LEAK_SCORE:
-                return f"AUC {area:.3f}"
             ranks = rank_values(values)
+            if self.classes.max() == 1 and (area := self._roc_area(ranks)) >= MIN_LEAK_SCORE:
+                return f"AUC {area:.3f}"
             recall = (
                 0.0 if self._is_scattered(ranks) else self._recall(self._predict_by_tree(ranks))
             )
@@ -118,19 +118,31 @@ class _ClassPrediction:
         predictions: NDArray[Any] = tree.predict(ranks[~self.is_fit_row, None])
         return predictions
 
-    def _roc_area(self, values: NDArray[Any]) -> float:
+    def _roc_area(self, ranks: NDArray[np.float64]) -> float:
         """Return the area under the ROC curve, for the better direction and place of gaps.
 
         The area is Mann and Whitney's statistic (1947) divided by the number of pairs of rows.
+
+        Args:
+            ranks: Rank of each row's value, float64 `(n,)`, NaN for a gap.
         """
         positive = self.classes == 1
         n, m = np.count_nonzero(positive), np.count_nonzero(~positive)
         if min(n, m) < 2 * MIN_CLASS_ROWS:
             return 0.0
-        gaps, best = np.isnan(values), 0.0
-        for gap_value in (-np.inf, np.inf) if gaps.any() else (0.0,):
-            ranks = rank_values(np.where(gaps, gap_value, values))
-            area = (ranks[positive].sum() - n * (n + 1) / 2) / (n * m)
+        is_gap = np.isnan(ranks)
+        n_gaps = np.count_nonzero(is_gap)
+        if n_gaps:  # below all values, or above them
+            mean = (n_gaps + 1) / 2
+            placements = [
+                np.where(is_gap, mean, ranks + n_gaps),
+                np.where(is_gap, len(ranks) - n_gaps + mean, ranks),
+            ]
+        else:
+            placements = [ranks]
+        best = 0.0
+        for placed in placements:
+            area = (placed[positive].sum() - n * (n + 1) / 2) / (n * m)
             best = max(best, area, 1 - area)
         return float(best)
 
@@ -204,6 +216,8 @@ def rank_values(values: NDArray[Any]) -> NDArray[np.float64]:
     Returns:
         Rank of each value, float64 `(n,)`: the mean rank for equal values, NaN for NaN.
     """
+    # By hand, since importing `scipy.stats` takes longer than all other checks together; its
+    # `rankdata` returns the same, 2.5 times as slowly for the few rows of a wide table.
     ranks = np.full(len(values), np.nan)
     present = ~np.isnan(values)
     _, place, rows = np.unique(values[present], return_inverse=True, return_counts=True)
