@@ -124,7 +124,7 @@ def make_table(
     if len(target) != len(records):
         raise DataError(
             f"{source}: expected one target per row; got {pluralize(len(records), 'row')} of "
-            f"features and {pluralize(len(target), 'target')}"
+            f"features and {pluralize(len(target), 'target')}; remove those without the other"
         )
     if target.dtype.kind not in "biufU":
         raise DataError(
@@ -182,7 +182,8 @@ def check_names(source: str, names: Sequence[str]) -> None:
     repeated = _find_repeated(name for name in names if name)
     if repeated:
         raise DataError(
-            f"{source}: expected distinct column names; got {join_names(repeated)} twice"
+            f"{source}: expected distinct column names; got {join_names(repeated)} twice; rename "
+            f"one of them"
         )
     unnamed = [str(place) for place, name in enumerate(names, 1) if not name]
     if len(unnamed) > 1:
@@ -235,14 +236,18 @@ def join_tables(source: str, train: Table, test: Table) -> Table:
 
 def _check_records(records: Records) -> None:
     if not records.columns:
-        raise DataError("expected at least one column beside the target; got none")
+        raise DataError("expected at least one column beside the target; got none; add features")
     if len(records) < MIN_ROWS:
         raise DataError(
-            f"expected at least {MIN_ROWS} rows to split and learn from; got {len(records)}"
+            f"expected at least {MIN_ROWS} rows to split and learn from; got {len(records)}; add "
+            f"rows"
         )
     repeated = _find_repeated(records.names)
     if repeated:
-        raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
+        raise DataError(
+            f"expected distinct column names; got {join_names(repeated)} more than once; rename "
+            f"them"
+        )
     _check_numbers(records.of_kind("number", "boolean"), records.numbers, np.inf, "float32")
     _check_numbers(records.of_kind("precise"), records.precise, MAX_PRECISE_NUMBER, "float64")
 

@@ -47,7 +47,10 @@ def check_target(
 
 def _is_classification(target: NDArray[Any], task: str | None) -> bool:
     if task not in (None, "classification", "regression"):
-        raise DataError(f"expected the task to be classification or regression; got {task!r}")
+        raise DataError(
+            f"expected the task to be classification or regression; got {task!r}; choose one of "
+            f"them"
+        )
     if task is not None:
         return task == "classification"
     if target.ndim == 2 and target.shape[1] > 1:
@@ -67,7 +70,9 @@ def _check_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
     if target.ndim != 1:
-        raise DataError(f"expected one class per row in {name}; got an array of {target.shape}")
+        raise DataError(
+            f"expected one class per row in {name}; got an array of {target.shape}; give one column"
+        )
     if target.dtype.kind == "b":  # become "False" and "True": a graph has no boolean labels
         target = target.astype(np.str_)
     is_text = target.dtype.kind == "U"
@@ -102,7 +107,10 @@ def _check_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
 def _check_class_counts(counts: dict[Any, int], name: str, *, is_text: bool) -> None:
     """Refuse fewer than two classes, and classes of too few rows."""
     if len(counts) < 2:
-        raise DataError(f"expected at least two classes in {name}; got only {list(counts)}")
+        raise DataError(
+            f"expected at least two classes in {name}; got only {list(counts)}; choose another "
+            f"target"
+        )
     rare = sorted(value for value, count in counts.items() if count < MIN_CLASS_ROWS)
     if rare:
         raise DataError(
@@ -133,7 +141,10 @@ def _count_values(target: NDArray[Any], stop: int | None = None) -> dict[Any, in
 def _check_quantities(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:
     """Return the quantities as float64 `(n, n_targets)`."""
     if target.dtype.kind not in "fiub":
-        raise DataError(f"expected numbers to regress on in {', '.join(names)}; got text")
+        raise DataError(
+            f"expected numbers to regress on in {', '.join(names)}; got text; choose the task "
+            f"classification"
+        )
     values = target.astype(np.float64, copy=False).reshape(len(target), -1)
     limits = np.finfo(np.float32)
     # NaN is refused too. The limit is below the largest float32, near which predictions that miss
@@ -153,7 +164,7 @@ def _check_quantities(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[n
     if constant:
         raise DataError(
             f"expected targets that vary; got one value throughout in {', '.join(constant)}; "
-            f"there is nothing to learn"
+            f"choose another target, since there is nothing to learn"
         )
     largest = np.maximum(values.max(axis=0), -values.min(axis=0))
     steps = np.spacing(largest.astype(np.float32))  # distance to the next float32
