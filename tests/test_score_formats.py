@@ -22,7 +22,7 @@ from tests.body_formats import decode, to_comparable, write_arrow, write_csv
 from tests.fuzzing import examples
 from tests.generated_columns import NAME, columns, values
 from trainer.data.files.declared_columns import DeclaredColumns
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 FILLER = CategoryColumn(

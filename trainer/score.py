@@ -28,8 +28,8 @@ from serving.bundle import (
 from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve_names
 from trainer.data.files.declared_columns import DeclaredColumns
-from trainer.data.files.numerals import remove_zero_fractions
-from trainer.data.files.source import CSV, FileSource, open_file
+from trainer.data.files.cell_texts import remove_zero_fractions
+from trainer.data.files.file_sources import CSV, FileSource, open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, join_names

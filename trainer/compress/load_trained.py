@@ -26,7 +26,7 @@ from serving.bundle import (
 )
 from trainer.compress.to_dense import dense_layers, to_dense
 from trainer.config import Config
-from trainer.data.files.source import CSV
+from trainer.data.files.file_sources import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.graph import build_graph

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, read_npz
-from trainer.data.files.read import read_file
-from trainer.data.files.source import SUFFIXES as ROWS
+from trainer.data.files.read_file import read_file
+from trainer.data.files.file_sources import SUFFIXES as ROWS
 from trainer.data.packages import PACKAGED, load_packaged
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Records

@@ -26,9 +26,9 @@ from serving.bundle import (
     Manifest,
     pluralize,
 )
-from trainer.data.files import cells
+from trainer.data.files import cell_parsing
 from trainer.data.files.columnar import check_row_count
-from trainer.data.files.ingest import RowNames
+from trainer.data.files.file_records import RowNames
 from trainer.data.tables import DataError, join_names
 from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metric_names import format_class
@@ -164,7 +164,7 @@ class FileEvaluator:
             return self._labels.read(columns[0], self._rows, row_names)
         return np.stack(
             [
-                self._values(c, name, partial(cells.numbers, decimal=decimal), row_names)
+                self._values(c, name, partial(cell_parsing.numbers, decimal=decimal), row_names)
                 for c, name in zip(columns, targets, strict=True)
             ],
             axis=1,
@@ -175,7 +175,7 @@ class FileEvaluator:
     ) -> NDArray[np.float64]:
         values = numbers(column)
         if values is None:
-            place, text = cells.first_odd(column, numbers)
+            place, text = cell_parsing.first_odd(column, numbers)
             (called,) = row_names(self._rows + place)
             raise DataError(
                 f"expected numbers in the target {name!r}; got {text!r} in {called}; "

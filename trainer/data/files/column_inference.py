@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from serving.bundle import ISO8601, TRUTH_WORD_PAIRS, parse_date_numbers
 from trainer.data.column_names import column_option
-from trainer.data.files import cells
+from trainer.data.files import cell_parsing
 from trainer.data.files.date_numbers import are_days, format_of
-from trainer.data.files.date_proposals import Proposal, propose
-from trainer.data.files.numerals import advice
-from trainer.data.files.roles import Roles, roles
-from trainer.data.files.source import FileSource
+from trainer.data.files.date_formats import Proposal, propose
+from trainer.data.files.cell_texts import advice
+from trainer.data.files.column_roles import Roles, roles
+from trainer.data.files.file_sources import FileSource
 from trainer.data.precision_loss import DistinctNumbers
 from trainer.data.read_options import ColumnProfile, ReadOptions
 from trainer.data.records import Kind
@@ -224,9 +224,10 @@ class _Watch:
         if values is not None:
             self._see_values(array, values, row)
         if self._doubted:
-            self._doubtful.update(cells.spelled_gaps(array, self._gap_words).to_pylist())
+            self._doubtful.update(cell_parsing.spelled_gaps(array, self._gap_words).to_pylist())
         self._see_gaps(
-            cells.missing(array, self._gap_words) if values is None else np.isnan(values), row
+            cell_parsing.missing(array, self._gap_words) if values is None else np.isnan(values),
+            row,
         )
         self._count(array, row)
 
@@ -280,7 +281,7 @@ class _Watch:
             looks_like=self._looks_like() if loss is not None and not self._said else "",
             zero_padded=self._zero_padded if kind in ("number", "precise") else "",
         )
-        parse = cells.parser(found, self._gap_words, self._decimal)
+        parse = cell_parsing.parser(found, self._gap_words, self._decimal)
         values = None if kind == "category" else parse(self._texts())
         if values is not None:
             values = values[~np.isnan(values)]
@@ -316,7 +317,7 @@ class _Watch:
             return "boolean", spelled, ISO8601
         if self.kind != "category" or self._is_fixed:
             return self.kind, {}, self._format
-        if truths := cells.truths_of(texts):
+        if truths := cell_parsing.truths_of(texts):
             return "boolean", truths, ISO8601
         if proposal and proposal.is_certain:
             return "date", {}, proposal.formats[0]
@@ -347,15 +348,15 @@ class _Watch:
     def _kind_of(self, array: pa.Array) -> Kind | None:
         typed = array.type
         if pa.types.is_string(typed):
-            first = cells.texts(array.unique(), self._gap_words).drop_null()[:1]
+            first = cell_parsing.texts(array.unique(), self._gap_words).drop_null()[:1]
             return self._kind_of_text(first) if len(first) else None
         if pa.types.is_null(typed):
             return None
         if pa.types.is_boolean(typed):
             return "category" if self._words else "boolean"
-        if cells.numbers(array[:0]) is not None:
+        if cell_parsing.numbers(array[:0]) is not None:
             return "number"
-        if cells.dates(array[:0]) is not None:
+        if cell_parsing.dates(array[:0]) is not None:
             return "date"
         raise DataError(
             f"{self._source}: expected numbers, truth values, text or dates in {self.name!r}; got "
@@ -363,11 +364,11 @@ class _Watch:
         )
 
     def _kind_of_text(self, text: pa.Array) -> Kind:
-        if cells.truths(text, ()) is not None:
+        if cell_parsing.truths(text, ()) is not None:
             return "category" if self._words else "boolean"
-        if cells.numbers(text, (), self._decimal) is not None:
+        if cell_parsing.numbers(text, (), self._decimal) is not None:
             return "number"
-        return "category" if cells.dates(text, ()) is None else "date"
+        return "category" if cell_parsing.dates(text, ()) is None else "date"
 
     def _parsed(self, array: pa.Array, row: int) -> NDArray[np.float64] | None:
         """The values, or None of a category, which it is from the first odd value on."""
@@ -376,7 +377,7 @@ class _Watch:
         parse = self._parser(array)
         values = parse(array)
         if values is None:
-            place, text = cells.first_odd(array, parse)
+            place, text = cell_parsing.first_odd(array, parse)
             if self._said:
                 called = CALLED[self.kind]
                 if self._format != ISO8601:
@@ -390,18 +391,20 @@ class _Watch:
             self.kind = "category"
         return values
 
-    def _parser(self, array: pa.Array) -> cells.Parser:
+    def _parser(self, array: pa.Array) -> cell_parsing.Parser:
         """What reads the column's values as what it is, beginning with those of a batch."""
         gaps, decimal = self._gap_words, self._decimal
-        numbers = partial(cells.numbers, gaps=gaps, decimal=decimal)
+        numbers = partial(cell_parsing.numbers, gaps=gaps, decimal=decimal)
         if self.kind == "boolean":
             # That ones and zeros are truth values has to be said.
             if not self._said:
-                return partial(cells.truths, gaps=gaps)
-            return partial(cells.booleans, gaps=gaps, decimal=decimal, truths=cells.SPELLED)
+                return partial(cell_parsing.truths, gaps=gaps)
+            return partial(
+                cell_parsing.booleans, gaps=gaps, decimal=decimal, truths=cell_parsing.SPELLED
+            )
         if self.kind != "date":
             return numbers
-        dates = partial(cells.dates, gaps=gaps, format=self._format, decimal=decimal)
+        dates = partial(cell_parsing.dates, gaps=gaps, format=self._format, decimal=decimal)
         # As numbers, if it is said to be a column of dates and begins with one.
         if self._said and self._format == ISO8601 and self._low > self._high:
             self._is_numeric_date = dates(array) is None and numbers(array) is not None
@@ -420,7 +423,7 @@ class _Watch:
         if self._precision is not None and self.kind in ("number", "precise"):
             self._precision.add(there)
             if not (self._said or self._zero_padded):
-                self._zero_padded = cells.first_zero_padded(array)
+                self._zero_padded = cell_parsing.first_zero_padded(array)
 
     def _see_gaps(self, gaps: NDArray[np.bool_], row: int) -> None:
         if not self._first_gap and gaps.any():
@@ -433,7 +436,7 @@ class _Watch:
             return
         new = array.unique()
         if not pa.types.is_string(array.type):
-            new = cells.texts(new)
+            new = cell_parsing.texts(new)
         self._distinct = pa.concat_arrays([self._distinct, new]).unique()
         if self.kind != "category" or self._unbounded:
             if len(self._distinct) > COUNTED:
@@ -451,7 +454,7 @@ class _Watch:
             )
 
     def _texts(self) -> pa.Array:
-        return cells.texts(self._distinct, self._gap_words).drop_null().unique()
+        return cell_parsing.texts(self._distinct, self._gap_words).drop_null().unique()
 
     def _refuse_doubtful(self) -> NoReturn:
         words = ", ".join(f"{word!r} ({count})" for word, count in sorted(self._doubtful.items()))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.data.column_names import column_option
-from trainer.data.files import cells
+from trainer.data.files import cell_parsing
 from trainer.data.tables import DataError, join_names
 
 ROWS = 1000  # of the sample a first line is compared with
@@ -80,10 +80,10 @@ def _compare(names: Sequence[str], sample: pa.RecordBatch | None) -> _Compared:
     unlike = like = 0
     inside, repeated = [], []
     for name, column in zip(names, sample.columns, strict=True):
-        texts = cells.texts(column.slice(0, ROWS)).drop_null()
-        if not len(texts) or not len(cells.texts(pa.array([name])).drop_null()):
+        texts = cell_parsing.texts(column.slice(0, ROWS)).drop_null()
+        if not len(texts) or not len(cell_parsing.texts(pa.array([name])).drop_null()):
             continue  # nothing to compare with, or a word for a gap
-        values, number = cells.numbers(texts), _number(name)
+        values, number = cell_parsing.numbers(texts), _number(name)
         if number is not None:
             repeated.append(values is not None and bool((values == number).any()))
             inside.append(values is not None and values.min() <= number <= values.max())

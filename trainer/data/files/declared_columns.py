@@ -21,9 +21,9 @@ from serving.bundle import (
     create_column_schema,
     to_nfc,
 )
-from trainer.data.files import cells, column_values
+from trainer.data.files import cell_parsing, declared_values
 from trainer.data.files.columnar import check_row_count
-from trainer.data.files.ingest import (
+from trainer.data.files.file_records import (
     RowNames,
     describe_column,
     refuse_cell,
@@ -143,8 +143,8 @@ def _read_column(
     if schema.requires_float64:
         require_float64(array, column.name)
     if not schema.is_text:
-        return column, column_values.read_values(array, schema, decimal)
-    encoded = column_values.read_categories(array, schema).dictionary_encode()
+        return column, declared_values.read_values(array, schema, decimal)
+    encoded = declared_values.read_categories(array, schema).dictionary_encode()
     words = tuple(encoded.dictionary.to_pylist())
     codes = encoded.indices.fill_null(MISSING).to_numpy()
     return Column(column.name, column.kind, words), codes
@@ -167,7 +167,7 @@ def _refuse(
             f"expected a value in every row of {column.name!r}, which had no gaps in training; "
             f"got none in {called}; fill it, or train on data with gaps"
         )
-    text = cells.describe_value(array, error.index)
+    text = cell_parsing.describe_value(array, error.index)
     if not isinstance(schema, CategorySchema):
         refuse_cell(describe_column(column), column.name, text, called)
     if schema.accepts_unseen:  # a number or a truth value where the categories have none

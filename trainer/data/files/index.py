@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.data.files import cells
-from trainer.data.files.source import FileSource
+from trainer.data.files import cell_parsing
+from trainer.data.files.file_sources import FileSource
 from trainer.data.read_options import ReadOptions
 
 RESERVED = re.compile(r"__index_level_\d+__")  # pandas' names for an index without one
@@ -47,7 +47,7 @@ def _counting(source: FileSource, names: Sequence[str]) -> set[str]:
         return left
     for batch in source.batches():
         for name in list(left):
-            values = cells.numbers(batch[name])
+            values = cell_parsing.numbers(batch[name])
             if values is None or not len(values):
                 left -= {name} if len(batch) else set()
                 continue

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from serving.bundle import pluralize
 from trainer.data.column_names import column_option
-from trainer.data.files import cells
-from trainer.data.files.numerals import EITHER, NOTATIONS, Notation, matches, to_points
-from trainer.data.files.source import FileSource
+from trainer.data.files import cell_parsing
+from trainer.data.files.cell_texts import EITHER, NOTATIONS, Notation, matches, to_points
+from trainer.data.files.file_sources import FileSource
 from trainer.data.read_options import ColumnProfile, ReadOptions, SuspectedType
 
 FEWEST_DIFFERENT = 3  # numbers or dates; fewer are codes of a category
@@ -94,7 +94,7 @@ class _Count:
 
     def see(self, array: pa.Array, row: int, gaps: Sequence[str]) -> None:
         """Count a batch's values, after `row` rows; texts in `gaps` are none."""
-        codes = cells.codes(array, self._words, gaps)
+        codes = cell_parsing.codes(array, self._words, gaps)
         rows = np.flatnonzero(codes >= 0)
         places = self._places[codes[rows]]
         self._rows += np.bincount(places, minlength=len(self._rows))

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from trainer.data.files import columnar
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 TABLE = pa.table(

@@ -2,8 +2,8 @@ import gzip
 
 import pytest
 
-from trainer.data.files import csv_dialect, csv_text
-from trainer.data.files.source import open_file
+from trainer.data.files import csv_dialect, csv_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 TABLE = [("Stadt", "Wert"), ("Köln", "1,5"), ("Zürich", "2"), ("a;b", 'x"y')]
@@ -28,8 +28,8 @@ def rows(source):
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_files_are_read_as_is_said(sign, encoding, pack, write, monkeypatch):
-    monkeypatch.setattr(csv_text, "BLOCK", 32)  # letters may be parted anywhere
-    monkeypatch.setattr(csv_text, "COLUMN", 1)
+    monkeypatch.setattr(csv_file, "BLOCK", 32)  # letters may be parted anywhere
+    monkeypatch.setattr(csv_file, "COLUMN", 1)
     name = "t.csv.gz" if pack is gzip.compress else "t.csv"
     path = write(name, pack(written(sign).encode(encoding)))
     source = open_file(path, delimiter=sign, encoding=encoding)

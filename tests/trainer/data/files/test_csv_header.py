@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 REGIONS = [f"{('north', 'south', 'east')[i % 3]},{100 + i}.5,{90 + i}" for i in range(30)]

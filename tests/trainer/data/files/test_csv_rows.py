@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.data.files import csv_rows
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 

@@ -5,7 +5,7 @@ import pytest
 from pyarrow.feather import write_feather
 
 from trainer.data.files.index import find_index
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.sources import load_table
 from trainer.data.tables import DataError

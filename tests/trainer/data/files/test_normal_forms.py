@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving.bundle import canonicalize_text
 from tests.fuzzing import examples
 from trainer.config import Config
-from trainer.data.files import cells
-from trainer.data.files.source import open_file
+from trainer.data.files import cell_parsing
+from trainer.data.files.file_sources import open_file
 from trainer.data.sources import ReadOptions, load_table
 from trainer.data.tables import DataError
 
@@ -92,7 +92,7 @@ TEXTS = st.one_of(
 @given(given=st.lists(TEXTS, min_size=1))
 @examples(300)
 def test_texts_of_a_column_have_the_spelling_of_canonical_text(given):
-    found = cells.texts(pa.array(given, pa.string()), ()).to_pylist()
+    found = cell_parsing.texts(pa.array(given, pa.string()), ()).to_pylist()
     assert found == [canonicalize_text(text) or None for text in given]
 
 
@@ -116,7 +116,7 @@ def test_canonical_text_is_its_own_spelling(text):
     ],
 )
 def test_texts_of_every_type_have_one_spelling(array, expected):
-    assert cells.texts(array, ()).to_pylist() == expected
+    assert cell_parsing.texts(array, ()).to_pylist() == expected
     words = pa.array(sorted({text for text in expected if text is not None}))
-    codes = cells.codes(array, words, ())
+    codes = cell_parsing.codes(array, words, ())
     assert [None if code < 0 else words[code].as_py() for code in codes] == expected

@@ -4,9 +4,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from trainer.data.files import date_proposals
+from trainer.data.files import date_formats
 from trainer.data.files.column_inference import infer_columns
-from trainer.data.files.date_proposals import propose
+from trainer.data.files.date_formats import propose
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 
@@ -132,7 +132,7 @@ def test_infer_refuses_formats_of_no_column(rows, said, message):
 
 
 def test_every_common_format_is_one():
-    for day in (*date_proposals.DAYS, *date_proposals.SHORT):
-        for clock in date_proposals.TIMES:
+    for day in (*date_formats.DAYS, *date_formats.SHORT):
+        for clock in date_formats.TIMES:
             text = f"{day}{clock}"
             assert propose([YEAR[-1].strftime(text).removesuffix("%z") + "Z" * text.endswith("%z")])

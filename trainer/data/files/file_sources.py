@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from serving.bundle import DEFAULT_GAP_TEXTS
 from trainer.data.files.columnar import ArrowFile, ParquetFile
-from trainer.data.files.csv_text import CsvText
+from trainer.data.files.csv_file import CsvText
 from trainer.data.tables import DataError, join_names
 
 CSV = (".csv", ".csv.gz")

@@ -16,7 +16,7 @@ from serving.bundle import (
     WrongNumberError,
     create_column_schema,
 )
-from trainer.data.files.column_values import read_categories, read_values
+from trainer.data.files.declared_values import read_categories, read_values
 from trainer.data.files.declared_columns import DeclaredColumns
 from trainer.data.tables import DataError
 

@@ -24,9 +24,9 @@ from serving.bundle import (
     WrongValueError,
     ticks_to_seconds,
 )
-from trainer.data.files import cells
+from trainer.data.files import cell_parsing
 from trainer.data.files.date_numbers import NUMERIC
-from trainer.data.files.numerals import to_points
+from trainer.data.files.cell_texts import to_points
 
 # The forms of ISO 8601 that Arrow reads as the schema does, and as finely as float64 needs it.
 COMMON_ISO8601 = (
@@ -104,7 +104,7 @@ def _widen_decimals(array: pa.Array) -> pa.Array:
 def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> NDArray[Any]:
     if decimal is not None and not isinstance(schema, DateSchema):
         # Gaps first: a word such as "n.a." has a point of its own.
-        array = to_points(cells.trim(array, schema.gap_texts), decimal)
+        array = to_points(cell_parsing.trim(array, schema.gap_texts), decimal)
     try:
         if isinstance(schema, NumberSchema):
             values = _parse_numbers(array, schema)
@@ -124,11 +124,11 @@ def _parse_dates(
 
     The dates are None unless Arrow parses all texts as the schema does.
     """
-    trimmed = cells.trim(array, schema.gap_texts)
+    trimmed = cell_parsing.trim(array, schema.gap_texts)
     if schema.date_format == ISO8601:
         if not pc.all(pc.match_substring_regex(trimmed, COMMON_ISO8601)).as_py():
             return array, None
-        seconds = cells.dates(trimmed, ())
+        seconds = cell_parsing.dates(trimmed, ())
         # By the schema of timestamps, whose numbers never mean a gap.
         return array, None if seconds is None else schema.to_timestamp_schema().validate_numbers(
             seconds
@@ -136,7 +136,7 @@ def _parse_dates(
     if schema.date_format not in NUMERIC:
         return array, None
     if decimal is not None:
-        trimmed = cells.pointed(trimmed, decimal)
+        trimmed = cell_parsing.pointed(trimmed, decimal)
     if not pc.all(pc.match_substring_regex(trimmed, WHOLE_NUMBER)).as_py():
         return trimmed, None
     whole = pc.replace_substring_regex(trimmed, WHOLE_NUMBER, r"\1")
@@ -151,7 +151,7 @@ def _parse_numbers(array: pa.Array, schema: ColumnSchema) -> NDArray[Any] | None
     try:
         parsed = array.cast(pa.float64())  # most often there is nothing to trim
     except pa.ArrowInvalid:
-        parsed = cells.trim(array, schema.gap_texts).cast(pa.float64())
+        parsed = cell_parsing.trim(array, schema.gap_texts).cast(pa.float64())
     numbers = parsed.to_numpy(zero_copy_only=False)
     # Arrow parses the words nan and inf as well, which the schema may refuse.
     if np.count_nonzero(~np.isfinite(numbers)) > parsed.null_count:
@@ -212,9 +212,9 @@ def _to_seconds(times: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]
     ticks = times.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
     counts = ticks.fill_null(0).to_numpy().astype(np.int64)
     if pa.types.is_date32(kind):
-        counts, per_second = counts * cells.DAY, 1
+        counts, per_second = counts * cell_parsing.DAY, 1
     else:
-        per_second = cells.TICKS["ms" if pa.types.is_date64(kind) else kind.unit]
+        per_second = cell_parsing.TICKS["ms" if pa.types.is_date64(kind) else kind.unit]
     return ticks_to_seconds(counts, per_second), _find_valid(times)
 
 

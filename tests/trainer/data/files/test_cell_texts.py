@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainer.data.files import cells
-from trainer.data.files.numerals import advice
+from trainer.data.files import cell_parsing
+from trainer.data.files.cell_texts import advice
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from trainer.data.files.numerals import advice
     ],
 )
 def test_numbers_are_read_with_the_decimal_sign_that_is_said(decimal, text, value):
-    found = cells.numbers(pa.array([text, None, "NA"]), decimal=decimal)
+    found = cell_parsing.numbers(pa.array([text, None, "NA"]), decimal=decimal)
     if value is None:
         assert found is None
     else:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from trainer.data.files.column_inference import infer_columns
 from trainer.data.files.index import find_index
-from trainer.data.files.ingest import ingest
-from trainer.data.files.roles import roles
-from trainer.data.files.source import CSV, open_file
+from trainer.data.files.file_records import ingest
+from trainer.data.files.column_roles import roles
+from trainer.data.files.file_sources import CSV, open_file
 from trainer.data.files.suspected_types import suspect
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError, Table, make_table

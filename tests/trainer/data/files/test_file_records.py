@@ -6,11 +6,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from trainer.data.files import csv_text
+from trainer.data.files import csv_file
 from trainer.data.files import ingest as module
 from trainer.data.files.column_inference import infer_columns
-from trainer.data.files.ingest import ingest, to_records
-from trainer.data.files.read import read_file
+from trainer.data.files.file_records import ingest, to_records
+from trainer.data.files.read_file import read_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column
 from trainer.data.tables import DataError
@@ -111,7 +111,7 @@ def test_a_file_comes_in_as_pandas_reads_it(name, in_memory, rng, tmp_path, monk
     extra = {"index": False} if ".csv" in name else {}
     save.get(name.split(".")[-1], frame.to_parquet)(tmp_path / name, **extra)
     monkeypatch.setattr(module, "IN_MEMORY", in_memory)
-    monkeypatch.setattr(csv_text, "BLOCK", 5000)
+    monkeypatch.setattr(csv_file, "BLOCK", 5000)
     reading = ReadOptions(group="who", time="seen", boolean=("ok",))
     table = read_file(tmp_path / name, reading)
     assert isinstance(table.records.numbers, np.memmap) == (in_memory == 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from serving.bundle import suggest_name
 from trainer.data.column_names import column_option
 from trainer.data.files.index import declared_index
-from trainer.data.files.source import FileSource
+from trainer.data.files.file_sources import FileSource
 from trainer.data.read_options import LISTS, ReadOptions
 from trainer.data.tables import DataError, join_names
 

@@ -30,7 +30,7 @@ from serving.bundle import (
     to_nfc,
 )
 from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
-from trainer.data.files.numerals import to_points
+from trainer.data.files.cell_texts import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 

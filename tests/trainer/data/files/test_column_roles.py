@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.data.files.roles import roles
+from trainer.data.files.column_roles import roles
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 

@@ -24,7 +24,7 @@ from trainer.data.files.csv_dialect import (
 )
 from trainer.data.files.csv_header import refuse_data_as_header
 from trainer.data.files.csv_rows import name_rows
-from trainer.data.files.numerals import remove_zero_fractions
+from trainer.data.files.cell_texts import remove_zero_fractions
 from trainer.data.tables import DataError, match_column_names
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in

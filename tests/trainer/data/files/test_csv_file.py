@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from trainer.data.files import csv_text
-from trainer.data.files.source import open_file
+from trainer.data.files import csv_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 
@@ -38,8 +38,8 @@ def test_blocks_end_anywhere(write, monkeypatch):
     lines = [f'{i},"{"é" * (i % 7)}\n",{i * i}' for i in range(500)]
     path = write("t.csv", "\n".join(["a,b,c", *lines]))
     whole = cells(open_file(path))
-    monkeypatch.setattr(csv_text, "BLOCK", 64)
-    monkeypatch.setattr(csv_text, "COLUMN", 1)
+    monkeypatch.setattr(csv_file, "BLOCK", 64)
+    monkeypatch.setattr(csv_file, "COLUMN", 1)
     source = open_file(path)
     assert len(list(source.batches())) > 50
     assert cells(source) == whole
@@ -100,8 +100,8 @@ def test_faults_far_into_the_file_are_named_too(late, write):
 
 
 def test_a_quotation_mark_left_open_is_suspected(write, monkeypatch):
-    monkeypatch.setattr(csv_text, "BLOCK", 64)
-    monkeypatch.setattr(csv_text, "COLUMN", 1)
+    monkeypatch.setattr(csv_file, "BLOCK", 64)
+    monkeypatch.setattr(csv_file, "COLUMN", 1)
     with pytest.raises(DataError, match="a row of more than 64 bytes: is a quotation mark"):
         list(open_file(write("t.csv", 'x,k\n1,a\n"1,' + "a\n1," * 99)).batches())
 

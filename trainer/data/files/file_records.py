@@ -19,11 +19,11 @@ from serving.bundle import (
     suggest_name,
 )
 from trainer.data.column_names import column_option
-from trainer.data.files import cells
+from trainer.data.files import cell_parsing
 from trainer.data.files.columnar import check_row_count
-from trainer.data.files.numerals import advice
-from trainer.data.files.roles import roles
-from trainer.data.files.source import FileSource
+from trainer.data.files.cell_texts import advice
+from trainer.data.files.column_roles import roles
+from trainer.data.files.file_sources import FileSource
 from trainer.data.files.store import IN_MEMORY, Store
 from trainer.data.read_options import ColumnProfile, ReadOptions
 from trainer.data.records import MISSING, Column, Kind, Records
@@ -146,7 +146,7 @@ def to_records(
     def read_by_options(array: pa.Array, column: Column) -> tuple[Column, NDArray[Any]]:
         if column.kind == "category":
             return _coded(array, column, row, gaps, row_names)
-        parse = cells.parser(column, gaps, decimal)
+        parse = cell_parsing.parser(column, gaps, decimal)
         return column, _parsed(array, column, row, parse, row_names)
 
     for column in columns:
@@ -161,7 +161,7 @@ def _column(found: ColumnProfile) -> Column:
 
 
 def _parsed(
-    array: pa.Array, column: Column, row: int, parse: cells.Parser, row_names: RowNames
+    array: pa.Array, column: Column, row: int, parse: cell_parsing.Parser, row_names: RowNames
 ) -> NDArray[Any]:
     if column.kind == "precise":
         require_float64(array, column.name)
@@ -174,7 +174,7 @@ def _parsed(
 
     values = held(array)
     if values is None:
-        place, text = cells.first_odd(array, held)
+        place, text = cell_parsing.first_odd(array, held)
         refuse_cell(describe_column(column), column.name, text, row_names(row + place)[0])
     return values
 
@@ -219,10 +219,10 @@ def _coded(
     array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
 ) -> tuple[Column, NDArray[np.int32]]:
     if not column.words:
-        there = cells.texts(array.unique(), gaps).drop_null().unique()
+        there = cell_parsing.texts(array.unique(), gaps).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
-    found = cells.codes(array, pa.array(column.words, pa.string()), gaps)
-    unknown = (found == MISSING) & ~cells.missing(array, gaps)
+    found = cell_parsing.codes(array, pa.array(column.words, pa.string()), gaps)
+    unknown = (found == MISSING) & ~cell_parsing.missing(array, gaps)
     if unknown.any():
         place = int(unknown.argmax())
         (called,) = row_names(row + place)
@@ -247,15 +247,15 @@ def _target(
     if not words:
         whole = column.whole and _largest(column) <= MAX_CLASS_NUMBER
         dtype = np.dtype(np.int64 if whole else np.float64)
-        parse = cells.parser(column, source.gaps, decimal)
+        parse = cell_parsing.parser(column, source.gaps, decimal)
         return dtype, lambda array: _filled(parse(array)).astype(dtype)
     table = np.array(words)
     if column.kind == "boolean":
         return table.dtype, lambda array: table[
-            _filled(cells.booleans(array, source.gaps)).astype(np.int64)
+            _filled(cell_parsing.booleans(array, source.gaps)).astype(np.int64)
         ]
     texts = pa.array(words)
-    return table.dtype, lambda array: table[cells.codes(array, texts, source.gaps)]
+    return table.dtype, lambda array: table[cell_parsing.codes(array, texts, source.gaps)]
 
 
 def _times(source: FileSource, column: ColumnProfile, decimal: str | None) -> Reader:
@@ -265,7 +265,7 @@ def _times(source: FileSource, column: ColumnProfile, decimal: str | None) -> Re
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
-    parse = cells.parser(column, source.gaps, decimal)
+    parse = cell_parsing.parser(column, source.gaps, decimal)
     return lambda array: _filled(parse(array))
 
 
@@ -299,11 +299,11 @@ class _Groups:
 
     def __call__(self, array: pa.Array) -> NDArray[np.int64]:
         """The groups of a batch, int64 `(n,)`."""
-        words = cells.texts(array.unique(), self._gaps).drop_null().unique()
+        words = cell_parsing.texts(array.unique(), self._gaps).drop_null().unique()
         for word in words.to_pylist():
             self._numbers.setdefault(word, len(self._numbers))
         table = np.array([self._numbers[word] for word in words.to_pylist()], np.int64)
-        return table[cells.codes(array, words, self._gaps)]
+        return table[cell_parsing.codes(array, words, self._gaps)]
 
 
 class _Stores:
