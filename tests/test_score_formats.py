@@ -40,7 +40,7 @@ def read_file(path, column):
     declared, parts = DeclaredColumns([column, FILLER]), []
     try:
         source = open_file(path, delimiter="," if path.suffix == ".csv" else None)
-        for batch in source.batches():
+        for batch in source.iter_batches():
             parts.append(declared.read(batch).inputs())
     except DataError:
         return None

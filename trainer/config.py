@@ -20,7 +20,7 @@ from pydantic import (
 from serving.bundle import Name, find_positive_index
 from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
-from trainer.data.read_options import ReadOptions, split_format
+from trainer.data.read_options import ReadOptions, split_date_format
 from trainer.data.tables import DataError, Task
 from trainer.evaluate.threshold import ThresholdObjective
 from trainer.nn import (
@@ -72,7 +72,7 @@ def _formats(value: object) -> object:
 
 
 def _a_format(value: str) -> str:
-    split_format(value)
+    split_date_format(value)
     return value
 
 
@@ -283,7 +283,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Config:
-        self.reading().formats()  # which of them are of which column
+        self.reading().map_date_formats()  # which of them are of which column
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
                 f"activation: expected one activation for all hidden layers, or one for each of "

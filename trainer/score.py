@@ -27,9 +27,9 @@ from serving.bundle import (
 )
 from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve_names
-from trainer.data.files.declared_columns import DeclaredColumns
 from trainer.data.files.cell_texts import remove_zero_fractions
-from trainer.data.files.file_sources import CSV, FileSource, open_file
+from trainer.data.files.declared_columns import DeclaredColumns
+from trainer.data.files.file_sources import CSV_SUFFIXES, FileSource, open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, join_names
@@ -83,7 +83,7 @@ def score(
     """
     manifest = bundle.manifest
     session = _proved(bundle, variant)
-    if source.name.lower().endswith(CSV):
+    if source.name.lower().endswith(CSV_SUFFIXES):
         delimiter = delimiter or _recorded(manifest, "delimiter")
         encoding = encoding or _recorded(manifest, "encoding")
     decimal = decimal or _recorded(manifest, "decimal")
@@ -106,16 +106,16 @@ def score(
         for batch in _at_least_one(rows, declared.columns):
             with _faults_named(rows.name):
                 values = remove_zero_fractions(batch, decimal)
-                records = declared.read(values, done, decimal=decimal, row_names=rows.row_names)
+                records = declared.read(values, done, decimal=decimal, row_names=rows.name_rows)
                 answers = _answers(session, records, manifest, done, rows)
                 if watch is not None:
-                    watch(values, answers, decimal=decimal, row_names=rows.row_names)
+                    watch(values, answers, decimal=decimal, row_names=rows.name_rows)
                 writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:
                 progress(done)
     if warn is not None:
-        for warning in declared.unseen():
+        for warning in declared.iter_unseen_warnings():
             warn(warning)
     return done
 
@@ -134,7 +134,7 @@ def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
 def _at_least_one(rows: FileSource, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
     """The batches of a file; of one without rows an empty one, so that its columns are written."""
     empty = True
-    for batch in rows.batches():
+    for batch in rows.iter_batches():
         empty = False
         yield batch
     if empty:
@@ -152,7 +152,7 @@ def _recorded(manifest: Manifest, option: str) -> str | None:
 def _names(source: Path, manifest: Manifest, opened: Callable[[], FileSource]) -> list[str]:
     """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
-    if not isinstance(names, list) or not source.name.lower().endswith(CSV):
+    if not isinstance(names, list) or not source.name.lower().endswith(CSV_SUFFIXES):
         return []
     try:
         has_them = {to_nfc(str(name)) for name in names} <= set(opened().columns)
@@ -178,7 +178,7 @@ def _answers(
     answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)
     finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
     if not finite.all():
-        (called,) = rows.row_names(before + int(finite.argmin()))
+        (called,) = rows.name_rows(before + int(finite.argmin()))
         raise DataError(
             f"expected numbers of the size the model was trained on; got {called}, whose answer "
             f"overflows float32; check its units"

@@ -26,7 +26,7 @@ from serving.bundle import (
 )
 from trainer.compress.to_dense import dense_layers, to_dense
 from trainer.config import Config
-from trainer.data.files.file_sources import CSV
+from trainer.data.files.file_sources import CSV_SUFFIXES
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.graph import build_graph
@@ -81,7 +81,7 @@ def load_trained(bundle: Bundle, data: str | None = None) -> TrainedModel:
     chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
     if data is not None:
         chosen["data"] = data
-    if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV):
+    if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV_SUFFIXES):
         # Then no option said so, and nothing else was possible.
         chosen.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
     if manifest.positive_class is not None:  # bundles of version 1 do not say it in their choices
@@ -132,8 +132,8 @@ def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     What was a category stays one, also where later versions take its texts for something else, and
     numbers that were all in float32 before schema version 2 stay so.
     """
-    unread = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
-    reading = replace(config.reading(), unread=unread)
+    text_categories = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
+    reading = replace(config.reading(), text_categories=text_categories)
     table, parts = load_and_split(config, reading)
     single = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"

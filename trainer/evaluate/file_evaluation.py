@@ -26,9 +26,8 @@ from serving.bundle import (
     Manifest,
     pluralize,
 )
-from trainer.data.files import cell_parsing
-from trainer.data.files.columnar import check_row_count
-from trainer.data.files.file_records import RowNames
+from trainer.data.files.cell_parsing import find_first_refused, parse_numbers
+from trainer.data.files.file_sources import RowNames, number_rows
 from trainer.data.tables import DataError, join_names
 from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metric_names import format_class
@@ -84,7 +83,7 @@ class FileEvaluator:
         answers: Arrays,
         *,
         decimal: str | None = None,
-        row_names: RowNames = check_row_count,
+        row_names: RowNames = number_rows,
     ) -> None:
         """Take in the next rows.
 
@@ -164,7 +163,7 @@ class FileEvaluator:
             return self._labels.read(columns[0], self._rows, row_names)
         return np.stack(
             [
-                self._values(c, name, partial(cell_parsing.numbers, decimal=decimal), row_names)
+                self._values(c, name, partial(parse_numbers, decimal=decimal), row_names)
                 for c, name in zip(columns, targets, strict=True)
             ],
             axis=1,
@@ -175,7 +174,7 @@ class FileEvaluator:
     ) -> NDArray[np.float64]:
         values = numbers(column)
         if values is None:
-            place, text = cell_parsing.first_odd(column, numbers)
+            place, text = find_first_refused(column, numbers)
             (called,) = row_names(self._rows + place)
             raise DataError(
                 f"expected numbers in the target {name!r}; got {text!r} in {called}; "

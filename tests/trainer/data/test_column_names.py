@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from trainer.config import Config
-from trainer.data.column_names import column_option, resolve_names, split_names
+from trainer.data.column_names import format_column_option, resolve_names, split_names
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_names_are_listed_as_in_a_csv_file(text, names):
     "names", [["a"], ["a", "b"], ["Revenue, USD", "id"], ['say "so"'], ["it's"], [""], ["", "a"]]
 )
 def test_an_option_that_is_shown_says_these_names(names):
-    flag, text = shlex.split(column_option("drop", names))
+    flag, text = shlex.split(format_column_option("drop", names))
     assert (flag, split_names(text)) == ("--drop", names)
 
 

@@ -1,1 +1,1 @@
-"""Files: rows of any number, streamed, their columns' kinds inferred, read in bounded memory."""
+"""Read files into tables: rows are streamed, the kinds of columns inferred, in bounded memory."""

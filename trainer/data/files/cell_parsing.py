@@ -1,7 +1,8 @@
-"""Cells: texts, and Arrow's types, as numbers, truth values, dates and codes.
+"""Parse the cells of a column as numbers, truth values or dates.
 
-Each function takes a column of a batch, `(n,)`, and gives None if some value is none of its kind.
-Those called `gaps` are the texts that stand for a gap, in lower case, beside the empty one.
+Each parser takes a column of a batch, `(n,)`, and returns float64 `(n,)` with NaN for a gap, or
+None if the column has a value that it cannot parse. `gaps` are the lower-case texts that stand for
+a gap; the empty text always does.
 """
 
 from __future__ import annotations
@@ -18,82 +19,122 @@ from numpy.typing import NDArray
 
 from serving.bundle import (
     DEFAULT_GAP_TEXTS,
+    END_DATE_SECONDS,
     ISO8601,
+    MIN_DATE_SECONDS,
     TRUTH_TEXTS,
     TRUTH_WORD_PAIRS,
     are_gap_numbers,
     are_truth_numbers,
     parse_date_text,
     resolve_gap_numbers,
-    resolve_gap_texts,
     ticks_to_seconds,
-    to_nfc,
 )
-from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
-from trainer.data.files.cell_texts import to_points
-from trainer.data.preprocess.dates import FIRST, LAST
+from trainer.data.files.cell_texts import (
+    ISO8601_TEXT,
+    describe_cell,
+    get_indices,
+    replace_decimal_sign,
+    replace_decimal_sign_of_numbers,
+    to_codes,
+    trim_texts,
+)
+from trainer.data.files.date_formats import NUMERIC_FORMATS, numbers_to_dates
 from trainer.data.records import MISSING, Kind
 
-ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
-MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
-FRACTIONLESS = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
-ZERO_PADDED = r"^0\d{2,}\s*$"  # two digits are often months or hours
-TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
-DAY = 86_400  # seconds
-ISO_TEXT = r"^\d{4}-|^\d{8}T"  # what begins as ISO 8601 writes a date that is no number
-BASIC_TIMES = (  # ISO 8601's basic form of dates and times, and what the extended form makes of it
+TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+SECONDS_PER_DAY = 86_400
+ZONED_TIME = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
+# Digits after the microseconds are dropped: float64 could not represent them.
+MICROSECONDS = r"(\.\d{6})\d+"
+# ISO 8601's basic form of dates and times, and its replacement by the extended form.
+BASIC_TIMES = (
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})", r"\1-\2-\3T\4:\5:\6"),
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
 )
-SPELLED = {word: truth for pair in TRUTH_WORD_PAIRS for word, truth in pair.items()}
-MOST_SPELLINGS = 16  # of two words in upper and lower case; more different texts are no truths
+TRUTH_WORDS = {word: truth for pair in TRUTH_WORD_PAIRS for word, truth in pair.items()}
+# Two words have this many spellings in upper and lower case at most. A column with more distinct
+# texts is not one of truth values.
+MAX_TRUTH_SPELLINGS = 16
+MAX_CACHED_DATES = 2**16
+
+Parser = Callable[[pa.Array], NDArray[np.float64] | None]
 
 
-def texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
-    """As strings in the one spelling of `canonical_text`, of numbers too; a gap is null.
+class TypedColumn(Protocol):
+    """A column whose kind and spelling are known: a `Column` or a `ColumnProfile`."""
 
-    A number that is no text in the file is written as Python writes it.
+    @property
+    def kind(self) -> Kind:
+        """Kind of the values."""
+
+    @property
+    def texts(self) -> Mapping[str, bool]:
+        """Truth value of each lower-case text that means true or false."""
+
+    @property
+    def format(self) -> str:
+        """Date format of texts."""
+
+
+def create_parser(
+    column: TypedColumn, gaps: Collection[str] = DEFAULT_GAP_TEXTS, decimal: str | None = None
+) -> Parser:
+    """Return the parser for a column, which must not be one of categories.
+
+    Args:
+        column: The column.
+        gaps: Lower-case texts that stand for a gap.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
     """
-    if pa.types.is_floating(array.type):
-        array = _spelled(array)
-    elif not pa.types.is_string(array.type):
-        gaps = ()  # the texts of other types are values
-    trimmed = trim(array, gaps)
-    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
-        trimmed = pa.array(
-            [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
-        )
-    whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
-    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+    match column.kind:
+        case "boolean":
+            return partial(parse_booleans, gaps=gaps, decimal=decimal, truths=column.texts)
+        case "date":
+            return partial(parse_dates, gaps=gaps, format=column.format, decimal=decimal)
+        case _:
+            return partial(parse_numbers, gaps=gaps, decimal=decimal)
 
 
-def trim(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
-    """As strings without spaces around them, else as they are written; a gap is null."""
-    trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
-    return pc.if_else(_are_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
+def find_first_refused(array: pa.Array, parse: Parser) -> tuple[int, str]:
+    """Return the index and the text of the first cell that a parser refuses.
+
+    Args:
+        array: Column of a batch with at least one such cell, `(n,)`.
+        parse: The parser.
+    """
+    # The first `low` cells can be parsed; one of the first `high` cells cannot.
+    low, high = 0, len(array)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if parse(array.slice(low, middle - low)) is None:
+            high = middle
+        else:
+            low = middle
+    return low, describe_cell(array, low)
 
 
-def spelled_gaps(array: pa.Array, gaps: Collection[str]) -> pa.Array:
-    """The cells, as they are written, whose texts stand for a gap; those that are empty are not."""
-    if not gaps or not pa.types.is_string(array.type):
-        return pa.array([], pa.string())
-    trimmed = pc.utf8_trim_whitespace(array)
-    words = pc.and_(_are_gaps(trimmed, gaps), pc.not_equal(trimmed, ""))
-    return trimmed.filter(words.fill_null(False))
-
-
-def numbers(
+def parse_numbers(
     array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS, decimal: str | None = None
 ) -> NDArray[np.float64] | None:
-    """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
+    """Parse numbers, and texts of numbers.
+
+    Args:
+        array: Column of a batch, `(n,)`. Booleans are 1 and 0; dates are not numbers.
+        gaps: Lower-case texts that stand for a gap, and so do the numbers among them.
+        decimal: Decimal sign of numbers in texts; None for a plain point without thousands
+            separators.
+    """
     kind = array.type
     if pa.types.is_string(kind):
-        if decimal is not None:  # gaps first: a word such as "n.a." has a point of its own
-            array = to_points(trim(array, gaps), decimal)
-        parsed = _cast(array, pa.float64())  # most often there is nothing to trim
-        if parsed is None:
-            parsed = _cast(trim(array, gaps), pa.float64())
-        return _without(_floats(parsed), gaps)
+        if decimal is not None:  # gaps first: a text such as "n.a." has a point of its own
+            array = replace_decimal_sign(trim_texts(array, gaps), decimal)
+        floats = try_cast(array, pa.float64())  # most often there is nothing to trim
+        if floats is None:
+            floats = try_cast(trim_texts(array, gaps), pa.float64())
+        if floats is None:
+            return None
+        return _replace_gap_numbers(floats.to_numpy(zero_copy_only=False), gaps)
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -101,312 +142,209 @@ def numbers(
         or pa.types.is_boolean(kind)
         or pa.types.is_null(kind)
     ):
-        found = _floats(array.cast(pa.float64(), safe=False))
-        return found if pa.types.is_boolean(kind) else _without(found, gaps, array)
+        floats = array.cast(pa.float64(), safe=False)
+        numbers: NDArray[np.float64] = floats.to_numpy(zero_copy_only=False)
+        if pa.types.is_boolean(kind):
+            return numbers
+        return _replace_gap_numbers(numbers, gaps, is_short=kind in (pa.float16(), pa.float32()))
     return None
 
 
-def truths(
+def parse_truth_texts(
     array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS
 ) -> NDArray[np.float64] | None:
-    """True and false, in any case, as 1 and 0; NaN for a gap."""
+    """Parse booleans, and the texts `true` and `false` in any case, as 1 and 0."""
     if pa.types.is_boolean(array.type):
-        return numbers(array)
+        return parse_numbers(array)
     if not pa.types.is_string(array.type):
         return None
-    found = codes(pc.utf8_lower(array), pa.array(list(TRUTH_TEXTS)), gaps)
-    others = found == MISSING
-    if others.any():
-        left = trim(array.filter(pa.array(others)), gaps)
-        if left.null_count < np.count_nonzero(others):
+    codes = to_codes(pc.utf8_lower(array), pa.array(list(TRUTH_TEXTS)), gaps)
+    is_other = codes == MISSING
+    if is_other.any():
+        others = trim_texts(array.filter(pa.array(is_other)), gaps)
+        if others.null_count < np.count_nonzero(is_other):
             return None
-    # The last is of a code that is none.
-    values: NDArray[np.float64] = np.array([*TRUTH_TEXTS.values(), np.nan])[found]
+    # `MISSING`, which is −1, selects the last element.
+    values: NDArray[np.float64] = np.array([*TRUTH_TEXTS.values(), np.nan])[codes]
     return values
 
 
-def booleans(
+def parse_booleans(
     array: pa.Array,
     gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     decimal: str | None = None,
     *,
     truths: Mapping[str, bool] = MappingProxyType({}),
 ) -> NDArray[np.float64] | None:
-    """True and false, also as numbers or as texts in any case, as 1 and 0; NaN for a gap.
+    """Parse truth values, written as booleans, as the numbers 1 and 0, or as texts in any case.
 
     Args:
         array: Column of a batch, `(n,)`.
-        gaps: Texts that stand for a gap.
-        decimal: Decimal sign of numbers in texts.
-        truths: Truth value of each text, in lower case, beside those of `TRUTH_TEXTS`.
+        gaps: Lower-case texts that stand for a gap.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+        truths: Truth value of each lower-case text that is not one of `TRUTH_TEXTS`.
     """
     if not pa.types.is_string(array.type):
-        found = numbers(array)
+        values = parse_numbers(array)
     else:
-        meaning = {**TRUTH_TEXTS, **truths}
-        coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()), gaps)
-        spelled = coded != MISSING
-        plain = pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array)
-        rest = numbers(plain, gaps, decimal)
-        if rest is None:
+        all_truths = {**TRUTH_TEXTS, **truths}
+        codes = to_codes(pc.utf8_lower(array), pa.array(list(all_truths), pa.string()), gaps)
+        is_word = codes != MISSING
+        others = pc.if_else(pa.array(is_word), pa.scalar(None, pa.string()), array)
+        numbers = parse_numbers(others, gaps, decimal)
+        if numbers is None:
             return None
-        # The last is of a code that is none, and is not taken.
-        found = np.where(spelled, np.array([*meaning.values(), np.nan])[coded], rest)
-    if found is None or not are_truth_numbers(found[~np.isnan(found)]).all():
+        # The code `MISSING` selects the last element, which `where` then ignores.
+        values = np.where(is_word, np.array([*all_truths.values(), np.nan])[codes], numbers)
+    if values is None or not are_truth_numbers(values[~np.isnan(values)]).all():
         return None
-    return found.astype(np.float32).astype(np.float64)  # 1 or 0 exactly
+    return values.astype(np.float32).astype(np.float64)  # exactly 1 or 0
 
 
-def truths_of(texts: Collection[str]) -> dict[str, bool]:
-    """Return what texts mean if they are the two words of one pair, such as Y and N, in any case.
+def match_truth_pair(texts: Collection[str]) -> dict[str, bool]:
+    """Return the truth values of texts that are the two words of one pair, such as Y and N.
 
-    One word of a pair alone says nothing: it could as well be one of many categories.
+    One word of a pair alone is not enough: it could as well be one of many categories.
+
+    Args:
+        texts: All distinct texts of a column, in any case.
+
+    Returns:
+        Truth value of each lower-case word; empty if the texts are not a pair.
     """
-    words = {text.lower() for text in texts} if len(texts) <= MOST_SPELLINGS else set()
+    words = {text.lower() for text in texts} if len(texts) <= MAX_TRUTH_SPELLINGS else set()
     return next((pair for pair in TRUTH_WORD_PAIRS if words == set(pair)), {})
 
 
-def dates(
+def parse_dates(
     array: pa.Array,
     gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     format: str = ISO8601,  # noqa: A002
     decimal: str | None = None,
 ) -> NDArray[np.float64] | None:
-    """Dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
+    """Parse dates, or dates and times, as seconds since 1970-01-01 UTC.
 
-    Those without a zone are taken for UTC.
+    A time without a zone is in UTC.
 
     Args:
-        array: Column of a batch, `(n,)`.
-        gaps: Texts that stand for a gap.
-        format: Date format of the texts; others are read as ISO 8601.
+        array: Column of a batch, `(n,)`: texts, timestamps or dates; numbers only if the format is
+            one of numbers.
+        gaps: Lower-case texts that stand for a gap.
+        format: Date format of the texts; texts that do not match it are parsed as ISO 8601.
         decimal: Decimal sign of texts of numbers, where the format is one of numbers.
     """
     kind = array.type
-    if format in NUMERIC and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if format in NUMERIC_FORMATS and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         if resolve_gap_numbers(gaps):
-            array = pc.if_else(
-                pa.array(np.isnan(cast(NDArray[np.float64], numbers(array, gaps)))),
-                pa.scalar(None, array.type),
-                array,
-            )
+            numbers = cast(NDArray[np.float64], parse_numbers(array, gaps))
+            array = pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, kind), array)
         return numbers_to_dates(array, format)
-    if pa.types.is_timestamp(kind):
-        found = _seconds(array, TICKS[kind.unit])
-    elif pa.types.is_date32(kind):
-        found = _seconds(array.cast(pa.int32()), 1) * DAY
-    elif pa.types.is_date64(kind):
-        found = _seconds(array, TICKS["ms"])
-    elif pa.types.is_null(kind):
-        return numbers(array)
+    if pa.types.is_null(kind):
+        return parse_numbers(array)
+    if pa.types.is_string(kind):
+        texts = trim_texts(array, gaps)
+        if decimal is not None and format in NUMERIC_FORMATS:
+            texts = trim_texts(replace_decimal_sign_of_numbers(texts, decimal), gaps)
+        seconds = _parse_date_texts(texts, format)
     else:
-        if not pa.types.is_string(kind):
-            return None
-        array = trim(array, gaps)
-        if decimal is not None and format in NUMERIC:
-            array = trim(pointed(array, decimal), gaps)
-        parsed = _texts_as_dates(array, format)
-        if parsed is None:
-            return None
-        found = parsed
-    # Of the years that ISO 8601 writes with four digits.
-    outside = (found < FIRST) | (found >= LAST + 1)
-    return None if outside.any() else found
-
-
-def codes(
-    array: pa.Array, words: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS
-) -> NDArray[np.int32]:
-    """The places of texts among `words`; `MISSING` for a gap, and for what is not among them."""
-    coded = encoded(array)
-    places = pc.index_in(texts(coded.dictionary, gaps), value_set=words)
-    table = places.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    found: NDArray[np.int32] = np.append(table, np.int32(MISSING))[_indices(coded)]
-    return found
-
-
-def missing(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> NDArray[np.bool_]:
-    """Where there are gaps."""
-    coded = encoded(array)
-    nulls = texts(coded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
-    found: NDArray[np.bool_] = np.append(nulls, True)[_indices(coded)]
-    return found
-
-
-class Typed(Protocol):
-    """What is known of how a column's values are written; `Column` and `Inferred` are such."""
-
-    @property
-    def kind(self) -> Kind:
-        """What the values are."""
-
-    @property
-    def texts(self) -> Mapping[str, bool]:
-        """Texts that mean true or false."""
-
-    @property
-    def format(self) -> str:
-        """How dates are written."""
-
-
-Parser = Callable[[pa.Array], NDArray[np.float64] | None]
-
-
-def parser(
-    column: Typed, gaps: Collection[str] = DEFAULT_GAP_TEXTS, decimal: str | None = None
-) -> Parser:
-    """Return what reads the values of a column; of a category there is nothing to parse.
-
-    Args:
-        column: The column.
-        gaps: Texts that stand for a gap, in lower case, beside the empty one.
-        decimal: Decimal sign of numbers in texts; None for a plain point.
-    """
-    match column.kind:
-        case "boolean":
-            return partial(booleans, gaps=gaps, decimal=decimal, truths=column.texts)
-        case "date":
-            return partial(dates, gaps=gaps, format=column.format, decimal=decimal)
-        case _:
-            return partial(numbers, gaps=gaps, decimal=decimal)
-
-
-def first_zero_padded(array: pa.Array) -> str:
-    """Return the first text of three digits or more that begins with 0, such as `01234`, or ""."""
-    if not pa.types.is_string(array.type):
-        return ""
-    # Few numbers begin with 0, so that the pattern is matched with few of them.
-    candidates = array.filter(pc.starts_with(array, "0"))
-    found = candidates.filter(pc.match_substring_regex(candidates, ZERO_PADDED))
-    return str(found[0].as_py()).strip() if len(found) else ""
-
-
-def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
-    """The place and the text of the first value that `parse` refuses; there is one."""
-    low, high = 0, len(array)  # the first `low` are well; among the first `high` one is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if parse(array.slice(low, middle - low)) is None:
-            high = middle
-        else:
-            low = middle
-    return low, describe_value(array, low)
-
-
-def describe_value(array: pa.Array, place: int) -> str:
-    """Return a value as text for a message; Python has no object for some dates of Arrow."""
-    try:
-        return str(array[place].as_py()).strip()
-    except (ValueError, OverflowError):
-        return str(array[place].value)  # the number of days or ticks since 1970
-
-
-def _texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
-    if format == ISO8601:
-        return _parsed_dates(array)
-    if format in NUMERIC:
-        return _numeric_texts_as_dates(array, format)
-    encoded = array.dictionary_encode()
-    found = [_as_written(text, format) for text in encoded.dictionary.to_pylist()]
-    if None in found:
+        seconds = _convert_typed_dates(array)
+    if seconds is None:
         return None
-    table: NDArray[np.float64] = np.array([*found, np.nan])
-    return table[_indices(encoded)]
+    # ISO 8601 writes only years of four digits.
+    is_outside = (seconds < MIN_DATE_SECONDS) | (seconds >= END_DATE_SECONDS)
+    return None if is_outside.any() else seconds
 
 
-@lru_cache(2**16)
-def _as_written(text: str, format: str) -> float | None:  # noqa: A002
-    """As the server reads it: by the column's format, or else by ISO 8601."""
+def _convert_typed_dates(array: pa.Array) -> NDArray[np.float64] | None:
+    """Return Arrow's timestamps and dates in seconds; None for any other type."""
+    kind = array.type
+    if pa.types.is_timestamp(kind):
+        return _to_seconds(array, TICKS_PER_SECOND[kind.unit])
+    if pa.types.is_date32(kind):
+        return _to_seconds(array.cast(pa.int32()), 1) * SECONDS_PER_DAY
+    if pa.types.is_date64(kind):
+        return _to_seconds(array, TICKS_PER_SECOND["ms"])
+    return None
+
+
+def _parse_date_texts(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
+    """Return trimmed texts in seconds, NaN for a null; None if one of them is not a date."""
+    if format == ISO8601:
+        return _parse_iso8601_texts(array)
+    if format in NUMERIC_FORMATS:
+        return _parse_numeric_date_texts(array, format)
+    encoded = array.dictionary_encode()
+    seconds = [_parse_formatted_date(text, format) for text in encoded.dictionary.to_pylist()]
+    if None in seconds:
+        return None
+    table: NDArray[np.float64] = np.array([*seconds, np.nan])
+    return table[get_indices(encoded)]
+
+
+@lru_cache(MAX_CACHED_DATES)
+def _parse_formatted_date(text: str, format: str) -> float | None:  # noqa: A002
+    """Return a text in seconds as the server reads it: by the column's format, else ISO 8601."""
     seconds = parse_date_text(text, format)
     return parse_date_text(text, ISO8601) if seconds is None else seconds
 
 
-def _numeric_texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
-    iso, nothing = pc.match_substring_regex(array, ISO_TEXT), pa.scalar(None, pa.string())
-    others = numbers_to_dates(pc.if_else(iso, nothing, array), format)
-    texts_of_iso = _parsed_dates(pc.if_else(iso, array, nothing))
-    if texts_of_iso is None or others is None:
+def _parse_numeric_date_texts(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
+    """Return texts of numbers by a format of numbers, and texts of ISO 8601, in seconds."""
+    is_iso8601, null = pc.match_substring_regex(array, ISO8601_TEXT), pa.scalar(None, pa.string())
+    from_numbers = numbers_to_dates(pc.if_else(is_iso8601, null, array), format)
+    from_iso8601 = _parse_iso8601_texts(pc.if_else(is_iso8601, array, null))
+    if from_iso8601 is None or from_numbers is None:
         return None
-    return np.where(np.isnan(others), texts_of_iso, others)
+    return np.where(np.isnan(from_numbers), from_iso8601, from_numbers)
 
 
-def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
+def _parse_iso8601_texts(array: pa.Array) -> NDArray[np.float64] | None:
+    """Return texts of ISO 8601 in seconds; None if one of them is not a date."""
     for basic, extended in BASIC_TIMES:
         if pc.any(pc.match_substring_regex(array, basic)).as_py():
             array = pc.replace_substring_regex(array, basic, extended)
-    written = pc.replace_substring_regex(array, MICROSECONDS, r"\1")
-    zoned, nothing = pc.match_substring_regex(written, ZONED), pa.scalar(None, pa.string())
-    here = _cast(pc.if_else(zoned, nothing, written), pa.timestamp("us"))
-    if here is None:
+    texts = pc.replace_substring_regex(array, MICROSECONDS, r"\1")
+    # Arrow casts texts with a zone and texts without one to different types.
+    has_zone, null = pc.match_substring_regex(texts, ZONED_TIME), pa.scalar(None, pa.string())
+    local = try_cast(pc.if_else(has_zone, null, texts), pa.timestamp("us"))
+    if local is None:
         return None
-    there = _cast(pc.if_else(zoned, written, nothing), pa.timestamp("us", "UTC"))
-    if there is None:
+    zoned = try_cast(pc.if_else(has_zone, texts, null), pa.timestamp("us", "UTC"))
+    if zoned is None:
         return None
-    return _seconds(pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64())), TICKS["us"])
+    ticks = pc.coalesce(local.cast(pa.int64()), zoned.cast(pa.int64()))
+    return _to_seconds(ticks, TICKS_PER_SECOND["us"])
 
 
-def _without(
-    values: NDArray[np.float64] | None, gaps: Collection[str], array: pa.Array | None = None
-) -> NDArray[np.float64] | None:
-    """Values, with NaN for numbers that stand for a gap, as they are in a column of numbers."""
-    numbers = resolve_gap_numbers(gaps)
-    if values is None or not numbers:
+def _replace_gap_numbers(
+    values: NDArray[np.float64], gaps: Collection[str], *, is_short: bool = False
+) -> NDArray[np.float64]:
+    """Return numbers with NaN for those that stand for a gap, such as -999.
+
+    Args:
+        values: Numbers, float64 `(n,)`.
+        gaps: Lower-case texts that stand for a gap.
+        is_short: Whether the file has the numbers in float32 or shorter floats, to whose precision
+            the numbers of gaps are rounded before they are compared.
+    """
+    gap_numbers = resolve_gap_numbers(gaps)
+    if not gap_numbers:
         return values
-    single = array is not None and array.type in (pa.float16(), pa.float32())
-    return np.where(
-        are_gap_numbers(values.astype(np.float32) if single else values, numbers), np.nan, values
-    )
+    compared = values.astype(np.float32) if is_short else values
+    return np.where(are_gap_numbers(compared, gap_numbers), np.nan, values)
 
 
-def pointed(array: pa.Array, decimal: str) -> pa.Array:
-    """Texts of numbers with a point as decimal sign; what is written as ISO 8601 stays."""
-    return pc.if_else(pc.match_substring_regex(array, ISO_TEXT), array, to_points(array, decimal))
-
-
-def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
-    words = pa.array(sorted(resolve_gap_texts(gaps)), pa.string())
-    lower = pc.utf8_lower(trimmed)
-    if resolve_gap_numbers(gaps):
-        lower = pc.replace_substring_regex(lower, FRACTIONLESS, r"\1")
-    if not all(map(str.isascii, gaps)):
-        lower = pc.utf8_normalize(lower, form="NFC")
-    return pc.is_in(lower, value_set=words)
-
-
-def _spelled(array: pa.Array) -> pa.Array:
-    """Floats as Python writes them, with the fewest digits that read back as the same."""
-    values = array.to_numpy(zero_copy_only=False)  # NaN for a null
-    return pa.array(values.astype(np.str_), pa.string(), mask=np.isnan(values))
-
-
-def encoded(array: pa.Array) -> pa.DictionaryArray:
-    """Each value once, floats as they are and others as texts, and where it is."""
-    known = pa.types.is_string(array.type) or pa.types.is_floating(array.type)
-    return (array if known else array.cast(pa.string())).dictionary_encode()
-
-
-def _indices(encoded: pa.DictionaryArray) -> NDArray[np.int32]:
-    """Where each value is in the dictionary; that of a null is −1, the last of what is appended."""
-    found: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy()
-    return found
-
-
-def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array | None:
+def try_cast(array: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """Return an array in another type; None if a value cannot be converted."""
     try:
         return array.cast(kind)
     except pa.ArrowInvalid:
         return None
 
 
-def _floats(array: pa.Array | None) -> NDArray[np.float64] | None:
-    if array is None:
-        return None
-    values: NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
-    return values
-
-
-def _seconds(ticks: pa.Array, per_second: int) -> NDArray[np.float64]:
-    counted = ticks.cast(pa.int64())
-    found = ticks_to_seconds(counted.fill_null(0).to_numpy(), per_second)
-    gaps: NDArray[np.bool_] = counted.is_null().to_numpy(zero_copy_only=False)
-    return np.where(gaps, np.nan, found)
+def _to_seconds(ticks: pa.Array, per_second: int) -> NDArray[np.float64]:
+    """Return counts of ticks since 1970 in seconds, float64 `(n,)`, NaN for a null."""
+    counts = ticks.cast(pa.int64())
+    seconds = ticks_to_seconds(counts.fill_null(0).to_numpy(), per_second)
+    is_null: NDArray[np.bool_] = counts.is_null().to_numpy(zero_copy_only=False)
+    return np.where(is_null, np.nan, seconds)

@@ -1,38 +1,61 @@
-"""Numerals: other ways to write numbers than `1234.5`, read where that is said, else named."""
+"""Turn cells into texts, and tell which texts are gaps and how a text writes a number.
+
+A cell is one value of a column of a batch, as the file has it: a text in CSV, a typed value in
+Parquet and Arrow. Texts are compared in the spelling of `canonicalize_text`. `gaps` are the
+lower-case texts that stand for a missing value; the empty text always does.
+
+Numbers such as `1.234,5` or `12 %` are not read by default. `suggest_correction` names the notation
+of such a text, and says what to do. `replace_decimal_sign` converts the numbers of a file whose
+decimal sign is known.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-SPACES = " \u00a0\u202f"  # plain, no-break and narrow: thousands separators, as are apostrophes
+from serving.bundle import DEFAULT_GAP_TEXTS, resolve_gap_numbers, resolve_gap_texts, to_nfc
+from trainer.data.records import MISSING
+
+# The beginning of a date of ISO 8601, which cannot be a number.
+ISO8601_TEXT = r"^\d{4}-|^\d{8}T"
+ZERO_FRACTION = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
+ZERO_FRACTION_COMMA = r"^(\s*-?(?:0|[1-9][0-9]*)),0+(\s*)$"
+# A 0 and at least two more digits: shorter texts such as 01 are often months or hours.
+ZERO_PADDED = r"^0\d{2,}\s*$"
+
+# Thousands separators: a space (plain, no-break or narrow no-break) or an apostrophe.
+SPACES = " \u00a0\u202f"
 GROUPS = rf"([{SPACES}]\d{{3}})+|(['’]\d{{3}})+"
 NUMBER = rf"(\d{{1,3}}((,\d{{3}})+|(\.\d{{3}})+|{GROUPS})|\d+)([.,]\d+)?"
 CURRENCY = r"(\p{Sc}|USD|EUR|GBP|CHF|JPY|CNY|INR|[kK]r\.?|zł|Rs\.?)"
 
 
 class Notation(NamedTuple):
-    """A way to write numbers or dates that is not read unless it is said, or not at all.
+    """A way to write numbers or dates that is read only by an option, or not at all.
 
     Attributes:
-        called: Name of the notation, for messages.
-        pattern: Regular expression (RE2) of a whole text.
+        description: Noun phrase for messages, such as "a percent sign".
+        pattern: Regular expression (RE2) that a whole text in the notation matches.
         remedy: Advice for messages.
     """
 
-    called: str
+    description: str
     pattern: str
     remedy: str
 
 
-EITHER = Notation(
+AMBIGUOUS_COMMA = Notation(
     "a comma that may be a decimal sign or a thousands separator",
     r"[+-]?[1-9]\d{0,2},\d{3}",
     "say --decimal , or --decimal . to have it read as the one or the other",
 )
-NOTATIONS = (
+NUMBER_NOTATIONS = (
     Notation("a percent sign", rf"[+-]?{NUMBER}\s?%", "leave the percent signs out of the file"),
     Notation(
         "a currency sign",
@@ -45,7 +68,7 @@ NOTATIONS = (
         rf"[+-]?\d{{1,3}}({GROUPS})\.\d+",
         "say --decimal . to have them read as in 1,234.56",
     ),
-    EITHER,
+    AMBIGUOUS_COMMA,
     Notation(
         "a decimal comma",
         rf"[+-]?(\d*,\d+|\d{{1,3}}(\.\d{{3}})+,\d+|\d{{1,3}}(\.\d{{3}}){{2,}}|"
@@ -53,29 +76,168 @@ NOTATIONS = (
         "say --decimal , to have it read as in 1.234,56",
     ),
 )
-NOT_ISO = Notation(
+OTHER_DATE_NOTATION = Notation(
     "day and month in another order or with other signs",
     r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})([ T]\d.*)?|\d{4}[./]\d{1,2}[./]\d{1,2}([ T]\d.*)?",
     "write dates such as 2024-12-31, or say how they are with --date-format, such as %d.%m.%Y",
 )
 
 
-def matches(texts: pa.Array, notation: Notation) -> pa.Array:
-    """Return which texts are written like that, true or false each; null for a null."""
+def to_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
+    """Return cells in the one spelling of `canonicalize_text`, numbers too.
+
+    A number that is not a text in the file is written as Python writes it.
+
+    Args:
+        array: Column of a batch, `(n,)`, of any type.
+        gaps: Lower-case texts that stand for a gap; used only for texts and floats.
+
+    Returns:
+        Strings, `(n,)`; null for a gap.
+    """
+    if pa.types.is_floating(array.type):
+        array = _format_floats(array)
+    elif not pa.types.is_string(array.type):
+        gaps = ()  # the texts of other types are values
+    trimmed = trim_texts(array, gaps)
+    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
+        trimmed = pa.array(
+            [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
+        )
+    integers = pc.replace_substring_regex(trimmed, ZERO_FRACTION, r"\1")
+    return pc.if_else(pc.equal(integers, "-0"), "0", integers)
+
+
+def trim_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
+    """Return cells as strings without white space around them, null for a gap."""
+    trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
+    return pc.if_else(_match_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
+
+
+def select_gap_texts(array: pa.Array, gaps: Collection[str]) -> pa.Array:
+    """Return the texts of a column that stand for a gap, without the empty ones, as strings."""
+    if not gaps or not pa.types.is_string(array.type):
+        return pa.array([], pa.string())
+    trimmed = pc.utf8_trim_whitespace(array)
+    is_gap_text = pc.and_(_match_gaps(trimmed, gaps), pc.not_equal(trimmed, ""))
+    return trimmed.filter(is_gap_text.fill_null(False))
+
+
+def find_gaps(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> NDArray[np.bool_]:
+    """Return a mask of the gaps of a column, bool `(n,)`."""
+    encoded = encode_unique(array)
+    nulls = to_texts(encoded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
+    mask: NDArray[np.bool_] = np.append(nulls, True)[get_indices(encoded)]
+    return mask
+
+
+def to_codes(
+    array: pa.Array, words: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS
+) -> NDArray[np.int32]:
+    """Return the position of each cell's text among the words of a category.
+
+    Args:
+        array: Column of a batch, `(n,)`.
+        words: Distinct texts in the spelling of `to_texts`.
+        gaps: Lower-case texts that stand for a gap.
+
+    Returns:
+        Positions, int32 `(n,)`; `MISSING` for a gap and for a text that is not among the words.
+    """
+    encoded = encode_unique(array)
+    positions = pc.index_in(to_texts(encoded.dictionary, gaps), value_set=words)
+    table = positions.fill_null(MISSING).to_numpy(zero_copy_only=False)
+    codes: NDArray[np.int32] = np.append(table, np.int32(MISSING))[get_indices(encoded)]
+    return codes
+
+
+def encode_unique(array: pa.Array) -> pa.DictionaryArray:
+    """Return a column as a dictionary of its distinct cells: floats, or texts of other types."""
+    is_kept = pa.types.is_string(array.type) or pa.types.is_floating(array.type)
+    return (array if is_kept else array.cast(pa.string())).dictionary_encode()
+
+
+def get_indices(encoded: pa.DictionaryArray) -> NDArray[np.int32]:
+    """Return each cell's index in the dictionary, int32 `(n,)`.
+
+    A null has the index −1, so that it selects the last element of a table to which the value of a
+    null was appended.
+    """
+    indices: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy()
+    return indices
+
+
+def describe_cell(array: pa.Array, index: int) -> str:
+    """Return a cell as text for a message."""
+    try:
+        return str(array[index].as_py()).strip()
+    except (ValueError, OverflowError):  # Python cannot represent some dates of Arrow
+        return str(array[index].value)  # the number of days or ticks since 1970
+
+
+def find_zero_padded(array: pa.Array) -> str:
+    """Return the first text of three digits or more that begins with 0, such as `01234`, or ""."""
+    if not pa.types.is_string(array.type):
+        return ""
+    # Few numbers begin with 0, so this filter leaves few texts for the slower pattern.
+    candidates = array.filter(pc.starts_with(array, "0"))
+    padded = candidates.filter(pc.match_substring_regex(candidates, ZERO_PADDED))
+    return str(padded[0].as_py()).strip() if len(padded) else ""
+
+
+def match_notation(texts: pa.Array, notation: Notation) -> pa.Array:
+    """Return a mask of the texts in a notation, boolean `(n,)`; null for a null."""
     return pc.match_substring_regex(texts, rf"^\s*({notation.pattern})\s*$")
 
 
-def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.RecordBatch:
-    """Return texts with whole numbers such as `1,0` as `1`, as categories are compared.
+def suggest_correction(text: str) -> str:
+    """Return which notation of numbers or dates a text has, and what to do; "" if none is known."""
+    for notation in (OTHER_DATE_NOTATION, *NUMBER_NOTATIONS):
+        if match_notation(pa.array([text]), notation)[0].as_py():
+            return f"it has {notation.description}: {notation.remedy}"
+    return ""
+
+
+def replace_decimal_sign(texts: pa.Array, decimal: str) -> pa.Array:
+    """Return texts with a point as decimal sign, and numbers without thousands separators.
+
+    A number that has the other sign where no thousands separator can be, such as `1.5` with a
+    decimal comma, becomes a text that cannot be parsed, so that it is not misread.
 
     Args:
-        batch: Columns, those of texts among them.
-        decimal: Decimal sign of numbers in texts; only a comma changes anything.
+        texts: Strings, `(n,)`, some of them numbers.
+        decimal: Decimal sign of the numbers, `.` or `,`.
+    """
+    separator = "," if decimal == "." else "."
+    is_grouped = pc.match_substring_regex(
+        texts, rf"^\s*[+-]?[1-9]\d{{0,2}}((\{separator}\d{{3}})+|{GROUPS})(\{decimal}\d*)?\s*$"
+    )
+    ungrouped = pc.replace_substring_regex(
+        pc.utf8_trim_whitespace(texts), rf"[\{separator}{SPACES}'’]", ""
+    )
+    replaced = pc.if_else(pc.fill_null(is_grouped, False), ungrouped, texts)
+    if decimal == ",":
+        replaced = pc.replace_substring(pc.replace_substring(replaced, ".", "?."), ",", ".")
+    return replaced
+
+
+def replace_decimal_sign_of_numbers(array: pa.Array, decimal: str) -> pa.Array:
+    """Return texts of numbers with a point as decimal sign; dates of ISO 8601 do not change."""
+    is_iso8601 = pc.match_substring_regex(array, ISO8601_TEXT)
+    return pc.if_else(is_iso8601, array, replace_decimal_sign(array, decimal))
+
+
+def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.RecordBatch:
+    """Return a batch whose texts write whole numbers such as `1,0` as `1`, as categories do.
+
+    Args:
+        batch: Rows with columns of any type.
+        decimal: Decimal sign of numbers in texts; the batch is changed only if it is a comma.
     """
     if decimal != ",":
         return batch
     columns = [
-        pc.replace_substring_regex(column, r"^(\s*-?(?:0|[1-9][0-9]*)),0+(\s*)$", r"\1\2")
+        pc.replace_substring_regex(column, ZERO_FRACTION_COMMA, r"\1\2")
         if pa.types.is_string(column.type)
         else column
         for column in batch.columns
@@ -83,29 +245,18 @@ def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.Reco
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def advice(text: str) -> str:
-    """Return how a text writes a number or a date otherwise, and what to do; else nothing."""
-    for notation in (NOT_ISO, *NOTATIONS):
-        if matches(pa.array([text]), notation)[0].as_py():
-            return f"it has {notation.called}: {notation.remedy}"
-    return ""
+def _match_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
+    """Return a mask of the texts that stand for a gap, or for a number that does."""
+    gap_texts = pa.array(sorted(resolve_gap_texts(gaps)), pa.string())
+    lower = pc.utf8_lower(trimmed)
+    if resolve_gap_numbers(gaps):
+        lower = pc.replace_substring_regex(lower, ZERO_FRACTION, r"\1")
+    if not all(map(str.isascii, gaps)):
+        lower = pc.utf8_normalize(lower, form="NFC")
+    return pc.is_in(lower, value_set=gap_texts)
 
 
-def to_points(texts: pa.Array, decimal: str) -> pa.Array:
-    """Return texts with a point as decimal sign, and numbers without thousands separators.
-
-    A number with the other sign where no thousands are becomes none, so that it is not misread.
-
-    Args:
-        texts: Texts, some of them numbers.
-        decimal: Their decimal sign, `.` or `,`.
-    """
-    other = "," if decimal == "." else "."
-    grouped = pc.match_substring_regex(
-        texts, rf"^\s*[+-]?[1-9]\d{{0,2}}((\{other}\d{{3}})+|{GROUPS})(\{decimal}\d*)?\s*$"
-    )
-    plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), rf"[\{other}{SPACES}'’]", "")
-    found = pc.if_else(pc.fill_null(grouped, False), plain, texts)
-    if decimal == ",":
-        found = pc.replace_substring(pc.replace_substring(found, ".", "?."), ",", ".")
-    return found
+def _format_floats(array: pa.Array) -> pa.Array:
+    """Return floats with the fewest digits that read back as the same number, null for NaN."""
+    values = array.to_numpy(zero_copy_only=False)  # NaN for a null
+    return pa.array(values.astype(np.str_), pa.string(), mask=np.isnan(values))

@@ -1,8 +1,8 @@
-"""Read a file's values by the schema of a model's column, as the server reads those of a request.
+"""Read the values of a file by the schema of a model's column, as the server reads a request.
 
-Texts are read as those of a CSV body, and the typed values of other files as those of an Arrow
-stream. More is accepted where training reads more: texts in a column of any type, decimals as
-numbers, and times as texts in a column of categories.
+Texts are read like those of a CSV body, and the typed values of other files like those of an Arrow
+stream. Files may have more than a request, as in training: texts in a column of any type, decimals
+in a column of numbers, and times, as texts, in a column of categories.
 """
 
 from __future__ import annotations
@@ -24,15 +24,25 @@ from serving.bundle import (
     WrongValueError,
     ticks_to_seconds,
 )
-from trainer.data.files import cell_parsing
-from trainer.data.files.date_numbers import NUMERIC
-from trainer.data.files.cell_texts import to_points
+from trainer.data.files.cell_parsing import (
+    SECONDS_PER_DAY,
+    TICKS_PER_SECOND,
+    parse_dates,
+    try_cast,
+)
+from trainer.data.files.cell_texts import (
+    replace_decimal_sign,
+    replace_decimal_sign_of_numbers,
+    trim_texts,
+)
+from trainer.data.files.date_formats import NUMERIC_FORMATS
 
-# The forms of ISO 8601 that Arrow reads as the schema does, and as finely as float64 needs it.
+# The forms of ISO 8601 that Arrow parses to the same float64 as the schema does.
 COMMON_ISO8601 = (
     r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
-WHOLE_NUMBER = r"^([+-]?\d{1,20})(\.0+)?$"  # Arrow would also read 0x1F
+# Whole numbers that Arrow may parse. It would also parse 0x1F, which the schema refuses.
+WHOLE_NUMBER = r"^([+-]?\d{1,20})(\.0+)?$"
 
 
 def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = None) -> NDArray[Any]:
@@ -44,8 +54,8 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
         decimal: Decimal sign of numbers in texts; None for a plain point.
 
     Raises:
-        WrongNumberError: If the column does not accept a value; it has the first one's index.
-        pa.ArrowException: If the array has another type than text, number, truth value or date.
+        WrongNumberError: If the column does not accept a value. It has the index of the first one.
+        pa.ArrowException: If the type of the array is not text, number, boolean or date.
     """
     array = _widen_decimals(array)
     kind = array.type
@@ -75,13 +85,13 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
         schema: Schema of a column of categories.
 
     Raises:
-        WrongNumberError: If the column does not accept a value; it has the first one's index.
-        pa.ArrowException: If the values of the array are not single values, but lists for instance.
+        WrongNumberError: If the column does not accept a value. It has the index of the first one.
+        pa.ArrowException: If the array has nested values, such as lists.
     """
     array = _widen_decimals(array)
     kind = array.type
     if pa.types.is_float16(kind):
-        # By their shortest texts, as training spells them: float32 would spell other digits.
+        # Training spells them by their shortest texts. Conversion to float32 would add digits.
         halves = array.to_numpy(zero_copy_only=False).astype(np.float16)
         array = pa.array(halves.astype(str).astype(np.float64), from_pandas=True)
     is_number_or_boolean = (
@@ -89,12 +99,12 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
     )
     if not is_number_or_boolean and not pa.types.is_decimal(kind):
         array = array.cast(pa.string())
-    texts, places = _validate_unique(array, schema)
-    return pa.array([text or None for text in texts], pa.string()).take(pa.array(places))
+    texts, indices = _validate_unique(array, schema)
+    return pa.array([text or None for text in texts], pa.string()).take(pa.array(indices))
 
 
 def _widen_decimals(array: pa.Array) -> pa.Array:
-    """Return short decimals as those of 128 bits, since Arrow finds no unique values among them."""
+    """Return decimals of 128 bits, since Arrow has no `dictionary_encode` for shorter ones."""
     kind = array.type
     if not pa.types.is_decimal(kind) or kind.bit_width >= 128:
         return array
@@ -102,9 +112,10 @@ def _widen_decimals(array: pa.Array) -> pa.Array:
 
 
 def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> NDArray[Any]:
+    """Return a column of texts as the graph takes it; see `read_values`."""
     if decimal is not None and not isinstance(schema, DateSchema):
-        # Gaps first: a word such as "n.a." has a point of its own.
-        array = to_points(cell_parsing.trim(array, schema.gap_texts), decimal)
+        # Gaps are removed first, since a text such as "n.a." has a point of its own.
+        array = replace_decimal_sign(trim_texts(array, schema.gap_texts), decimal)
     try:
         if isinstance(schema, NumberSchema):
             values = _parse_numbers(array, schema)
@@ -120,85 +131,93 @@ def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> N
 def _parse_dates(
     array: pa.Array, schema: DateSchema, decimal: str | None
 ) -> tuple[pa.Array, NDArray[Any] | None]:
-    """Return the texts, with a decimal point where numbers are expected, and the dates.
+    """Parse texts of dates by Arrow, which is faster than the schema.
 
-    The dates are None unless Arrow parses all texts as the schema does.
+    Returns:
+        The texts, with a decimal point where numbers are expected; and the dates in seconds,
+        float64 `(n,)`, or None if Arrow may not parse all texts as the schema does.
     """
-    trimmed = cell_parsing.trim(array, schema.gap_texts)
+    trimmed = trim_texts(array, schema.gap_texts)
     if schema.date_format == ISO8601:
         if not pc.all(pc.match_substring_regex(trimmed, COMMON_ISO8601)).as_py():
             return array, None
-        seconds = cell_parsing.dates(trimmed, ())
-        # By the schema of timestamps, whose numbers never mean a gap.
-        return array, None if seconds is None else schema.to_timestamp_schema().validate_numbers(
-            seconds
-        )
-    if schema.date_format not in NUMERIC:
+        seconds = parse_dates(trimmed, ())
+        if seconds is None:
+            return array, None
+        # In the schema for timestamps, no number stands for a gap.
+        return array, schema.to_timestamp_schema().validate_numbers(seconds)
+    if schema.date_format not in NUMERIC_FORMATS:
         return array, None
     if decimal is not None:
-        trimmed = cell_parsing.pointed(trimmed, decimal)
+        trimmed = replace_decimal_sign_of_numbers(trimmed, decimal)
     if not pc.all(pc.match_substring_regex(trimmed, WHOLE_NUMBER)).as_py():
         return trimmed, None
-    whole = pc.replace_substring_regex(trimmed, WHOLE_NUMBER, r"\1")
-    try:
-        ticks = whole.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return trimmed, None
-    return trimmed, schema.validate_numbers(ticks.fill_null(0).to_numpy(), _find_valid(ticks))
+    integers = pc.replace_substring_regex(trimmed, WHOLE_NUMBER, r"\1")
+    ticks = try_cast(integers, pa.int64())
+    values = None
+    if ticks is not None:
+        values = schema.validate_numbers(ticks.fill_null(0).to_numpy(), _find_valid(ticks))
+    return trimmed, values
 
 
 def _parse_numbers(array: pa.Array, schema: ColumnSchema) -> NDArray[Any] | None:
+    """Return texts as numbers; None if Arrow may not parse all of them as the schema does.
+
+    Raises:
+        pa.ArrowInvalid: If a text is not a number.
+    """
     try:
-        parsed = array.cast(pa.float64())  # most often there is nothing to trim
+        floats = array.cast(pa.float64())  # most often there is nothing to trim
     except pa.ArrowInvalid:
-        parsed = cell_parsing.trim(array, schema.gap_texts).cast(pa.float64())
-    numbers = parsed.to_numpy(zero_copy_only=False)
-    # Arrow parses the words nan and inf as well, which the schema may refuse.
-    if np.count_nonzero(~np.isfinite(numbers)) > parsed.null_count:
+        floats = trim_texts(array, schema.gap_texts).cast(pa.float64())
+    numbers = floats.to_numpy(zero_copy_only=False)
+    # Arrow also parses the texts nan and inf, which the schema may refuse.
+    if np.count_nonzero(~np.isfinite(numbers)) > floats.null_count:
         return None
     return schema.validate_numbers(numbers)
 
 
 def _validate_each(array: pa.Array, schema: ColumnSchema) -> NDArray[Any]:
-    values, places = _validate_unique(array, schema)
-    return np.array(values, np.float64)[places]
+    """Return values as the graph takes them, float64 `(n,)`, by the schema's rule for one value."""
+    values, indices = _validate_unique(array, schema)
+    return np.array(values, np.float64)[indices]
 
 
 def _validate_unique(array: pa.Array, schema: ColumnSchema) -> tuple[list[Any], NDArray[np.int32]]:
-    """Validate each different value once.
+    """Validate each distinct value once.
 
     Returns:
-        The values as the graph takes them, the last of them for a null, and the place of each row's
-        value among them, int32 `(n,)`.
+        The distinct values as the graph takes them, in the order of their first rows, the value of
+        a null last; and the index of each row's value among them, int32 `(n,)`.
 
     Raises:
         WrongNumberError: If the column does not accept a value.
     """
     encoded = array.dictionary_encode()
-    places: NDArray[np.int32] = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    indices: NDArray[np.int32] = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
     unique = encoded.dictionary.to_pylist()
-    if len(unique) in places:
+    if len(unique) in indices:
         unique.append(None)
-    parse = _choose_parser(array.type, schema)
+    parse = _select_parser(array.type, schema)
     values: list[Any] = []
-    errors: dict[int, WrongValueError] = {}
-    for place, value in enumerate(unique):
+    errors: dict[int, WrongValueError] = {}  # by row
+    for index, value in enumerate(unique):
         try:
             values.append(schema.validate(None if value is None else parse(value)))
         except WrongValueError as error:
             values.append(schema.gap_value)
-            errors[int((places == place).argmax())] = error
+            errors[int((indices == index).argmax())] = error
             if value is not None and unique[-1] is not None:
-                break  # Values are in the order of their rows; only a null can be before this.
+                break  # later values have later rows; only a null could have an earlier one
     if errors:
-        index = min(errors)
-        first = errors[index]
-        raise WrongNumberError(first.expected, first.got, index, is_gap=first.is_gap)
-    return values, places
+        row = min(errors)
+        first = errors[row]
+        raise WrongNumberError(first.expected, first.got, row, is_gap=first.is_gap)
+    return values, indices
 
 
-def _choose_parser(kind: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
-    """Return the function that turns a value, not null, into one that the schema validates."""
+def _select_parser(kind: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
+    """Return the function that converts a value, not null, to one that the schema validates."""
     if pa.types.is_string(kind):
         return schema.parse_cell
     if pa.types.is_decimal(kind):
@@ -212,9 +231,9 @@ def _to_seconds(times: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]
     ticks = times.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
     counts = ticks.fill_null(0).to_numpy().astype(np.int64)
     if pa.types.is_date32(kind):
-        counts, per_second = counts * cell_parsing.DAY, 1
+        counts, per_second = counts * SECONDS_PER_DAY, 1
     else:
-        per_second = cell_parsing.TICKS["ms" if pa.types.is_date64(kind) else kind.unit]
+        per_second = TICKS_PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
     return ticks_to_seconds(counts, per_second), _find_valid(times)
 
 

@@ -1,4 +1,4 @@
-"""Which format a column of dates is written in, and when that is not certain."""
+"""The format of a column of dates, and what happens where it is not certain."""
 
 from datetime import date, timedelta
 
@@ -6,12 +6,12 @@ import pytest
 
 from trainer.data.files import date_formats
 from trainer.data.files.column_inference import infer_columns
-from trainer.data.files.date_formats import propose
+from trainer.data.files.date_formats import propose_date_formats
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError
 
-YEAR = [date(2024, 1, 1) + timedelta(days) for days in range(366)]
-CERTAIN = (
+DAYS = [date(2024, 1, 1) + timedelta(days) for days in range(366)]
+CERTAIN_FORMATS = (
     "%d/%m/%Y",
     "%m/%d/%Y",
     "%d-%m-%Y",
@@ -26,29 +26,31 @@ CERTAIN = (
 )
 
 
-@pytest.mark.parametrize("written", CERTAIN)
-def test_propose_dates_of_a_year_names_their_format(written):
-    found = propose([day.strftime(written) for day in YEAR])
-    assert (found.formats, found.is_certain, found.others) == ((written,), True, ())
+@pytest.mark.parametrize("date_format", CERTAIN_FORMATS)
+def test_propose_all_days_of_a_year_have_one_certain_format(date_format):
+    proposal = propose_date_formats([day.strftime(date_format) for day in DAYS])
+    assert (proposal.formats, proposal.is_certain, proposal.others) == ((date_format,), True, ())
 
 
-def test_propose_days_up_to_twelve_asks_which_comes_first():
-    found = propose(["01/02/2024", "03/04/2024"])
-    assert (found.formats, found.is_certain) == (("%d/%m/%Y", "%m/%d/%Y"), False)
-    assert found.advice("joined on") == (
+def test_propose_days_up_to_twelve_have_two_orders():
+    proposal = propose_date_formats(["01/02/2024", "03/04/2024"])
+    assert (proposal.formats, proposal.is_certain) == (("%d/%m/%Y", "%m/%d/%Y"), False)
+    assert proposal.suggest_options("joined on") == (
         "'01/02/2024', day first: --date 'joined on' --date-format 'joined on=%d/%m/%Y', or month "
         "first: --date 'joined on' --date-format 'joined on=%m/%d/%Y'"
     )
 
 
 def test_propose_years_of_two_digits_are_not_certain():
-    assert not propose([day.strftime("%d.%m.%y") for day in YEAR]).is_certain
+    assert not propose_date_formats([day.strftime("%d.%m.%y") for day in DAYS]).is_certain
 
 
-def test_propose_a_few_odd_cells_are_named():
-    found = propose([*(day.strftime("%d/%m/%Y") for day in YEAR), "TBD", "30/02/2024"])
-    assert (found.others, found.is_certain) == (("TBD", "30/02/2024"), False)
-    assert "once the cells 'TBD', '30/02/2024' are corrected or empty" in found.advice("joined")
+def test_propose_few_odd_cells_are_named():
+    texts = [*(day.strftime("%d/%m/%Y") for day in DAYS), "TBD", "30/02/2024"]
+    proposal = propose_date_formats(texts)
+    assert (proposal.others, proposal.is_certain) == (("TBD", "30/02/2024"), False)
+    advice = proposal.suggest_options("joined")
+    assert "once the cells 'TBD', '30/02/2024' are corrected or empty" in advice
 
 
 @pytest.mark.parametrize(
@@ -67,57 +69,72 @@ def test_propose_a_few_odd_cells_are_named():
         ["x" * 10**6 + "1"],
     ],
 )
-def test_propose_other_texts_are_no_dates(texts):
-    assert propose(texts) is None
+def test_propose_other_texts_have_no_format(texts):
+    assert propose_date_formats(texts) is None
 
 
-def column(rows, texts, **said):
-    source = rows({"x": texts, "y": ["a"] * len(texts)})
-    return infer_columns(source, ReadOptions(**said))[0]
+def test_propose_every_common_format_is_found():
+    for day_format in (*date_formats.DAY_FORMATS, *date_formats.SHORT_YEAR_FORMATS):
+        for time_format in date_formats.TIME_FORMATS:
+            date_format = f"{day_format}{time_format}"
+            text = DAYS[-1].strftime(date_format).removesuffix("%z")
+            assert propose_date_formats([text + "Z" * date_format.endswith("%z")])
 
 
-def test_infer_a_certain_format_makes_dates(rows):
-    found = column(rows, ["22/06/2025", "01/07/2025", "NA", "22/06/2025"])
-    assert (found.kind, found.format, found.gaps, found.distinct) == ("date", "%d/%m/%Y", 1, 2)
-    assert (found.minimum, found.maximum) == (1750550400, 1751328000)
-    assert "--date-format x=%d/%m/%Y" in found.proposal
+@pytest.fixture
+def infer(create_source):
+    """Return a function that infers the profile of a column of texts."""
+
+    def infer(texts, **options):
+        source = create_source({"x": texts, "y": ["a"] * len(texts)})
+        return infer_columns(source, ReadOptions(**options))[0]
+
+    return infer
 
 
-def test_infer_an_uncertain_format_is_proposed(rows):
-    found = column(rows, ["02/06/2025", "01/07/2025"])
-    assert (found.kind, found.words) == ("category", ("01/07/2025", "02/06/2025"))
-    assert "--date-format x=%d/%m/%Y" in found.proposal
-    assert "--date-format x=%m/%d/%Y" in found.proposal
+def test_infer_certain_format_makes_dates(infer):
+    profile = infer(["22/06/2025", "01/07/2025", "NA", "22/06/2025"])
+    assert (profile.kind, profile.format) == ("date", "%d/%m/%Y")
+    assert (profile.gaps, profile.distinct) == (1, 2)
+    assert (profile.minimum, profile.maximum) == (1750550400, 1751328000)
+    assert "--date-format x=%d/%m/%Y" in profile.proposal
+
+
+def test_infer_uncertain_format_is_proposed(infer):
+    profile = infer(["02/06/2025", "01/07/2025"])
+    assert (profile.kind, profile.words) == ("category", ("01/07/2025", "02/06/2025"))
+    assert "--date-format x=%d/%m/%Y" in profile.proposal
+    assert "--date-format x=%m/%d/%Y" in profile.proposal
 
 
 @pytest.mark.parametrize("formats", [("x=%m/%d/%Y",), ("%m/%d/%Y",)])
-def test_infer_a_format_that_is_said_is_read_beside_iso_8601(rows, formats):
-    said = {"date": ("x",), "date_format": formats}
-    found = column(rows, ["02/06/2025", "2025-02-07"], **said)
-    assert (found.kind, found.minimum, found.maximum) == ("date", 1738800000, 1738886400)
-    assert found.proposal == ""
+def test_infer_format_by_option_is_read_as_well_as_iso8601(infer, formats):
+    options = {"date": ("x",), "date_format": formats}
+    profile = infer(["02/06/2025", "2025-02-07"], **options)
+    assert (profile.kind, profile.minimum, profile.maximum) == ("date", 1738800000, 1738886400)
+    assert profile.proposal == ""
     with pytest.raises(DataError, match=r"written %m/%d/%Y.* in 'x'; got '22/06/2025' in row 2"):
-        column(rows, ["02/06/2025", "22/06/2025"], **said)
+        infer(["02/06/2025", "22/06/2025"], **options)
 
 
-def test_infer_categories_that_are_said_stay(rows):
-    found = column(rows, ["22/06/2025", "01/07/2025"], category=("x",))
-    assert (found.kind, found.proposal) == ("category", "")
+def test_infer_category_by_option_stays_a_category(infer):
+    profile = infer(["22/06/2025", "01/07/2025"], category=("x",))
+    assert (profile.kind, profile.proposal) == ("category", "")
 
 
-def test_infer_a_target_of_dates_keeps_its_words(rows):
-    source = rows({"x": ["1", "2"], "y": ["22/06/2025", "01/07/2025"]})
+def test_infer_target_of_dates_keeps_its_words(create_source):
+    source = create_source({"x": ["1", "2"], "y": ["22/06/2025", "01/07/2025"]})
     assert infer_columns(source, ReadOptions())[1].kind == "category"
 
 
-def test_infer_too_many_texts_that_look_like_dates_are_proposed(rows, monkeypatch):
-    monkeypatch.setattr("trainer.data.files.column_inference.MOST_WORDS", 100)
+def test_infer_too_many_texts_of_dates_are_refused_with_their_format(infer, monkeypatch):
+    monkeypatch.setattr("trainer.data.files.column_observer.MAX_CATEGORY_TEXTS", 100)
     with pytest.raises(DataError, match="--date-format x=%d/%m/%Y"):
-        column(rows, [day.strftime("%d/%m/%Y") for day in YEAR])
+        infer([day.strftime("%d/%m/%Y") for day in DAYS])
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("options", "message"),
     [
         ({"date_format": ("%d/%m/%Y",)}, "the date format alone"),
         ({"date_format": ("x=%d/%m/%Y", "x=%m/%d/%Y")}, "one date format for 'x'; got two"),
@@ -126,13 +143,6 @@ def test_infer_too_many_texts_that_look_like_dates_are_proposed(rows, monkeypatc
         ({"date_format": ("x=%d/%m/%Y",), "number": ("x",)}, "one kind for 'x'; got two"),
     ],
 )
-def test_infer_refuses_formats_of_no_column(rows, said, message):
+def test_infer_date_format_that_applies_to_no_column_is_refused(infer, options, message):
     with pytest.raises(DataError, match=message):
-        column(rows, ["02/06/2025"], **said)
-
-
-def test_every_common_format_is_one():
-    for day in (*date_formats.DAYS, *date_formats.SHORT):
-        for clock in date_formats.TIMES:
-            text = f"{day}{clock}"
-            assert propose([YEAR[-1].strftime(text).removesuffix("%z") + "Z" * text.endswith("%z")])
+        infer(["02/06/2025"], **options)
