@@ -135,7 +135,7 @@ def _observe_rows(source: FileSource, observers: Sequence[ColumnObserver]) -> No
         raise DataError(f"{source.name}: expected rows under the header; got none")
 
 
-def _refuse_empty(source: FileSource, names: Collection[str], roles: ColumnRoles) -> None:
+def _refuse_empty(source: FileSource, names: Sequence[str], roles: ColumnRoles) -> None:
     """Refuse columns without a single value, all at once.
 
     Args:
