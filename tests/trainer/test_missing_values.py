@@ -176,7 +176,8 @@ def test_score_large_share_of_unseen_values_is_a_warning(train_model, tmp_path):
     command = ["score", str(bundle), str(tmp_path / "new.csv"), "-o", str(tmp_path / "out.csv")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
-    assert "warning: 50% of the values of 'land' (2 of 4) are none" in result.stderr
+    assert "50% of the values of 'land' (2 of 4) are not among its categories" in result.stderr
+    assert "warning: 50%" in result.stderr
     assert "such as 'France'" in result.stderr
     assert "such as 'DE', or train on data that have them" in result.stderr
 

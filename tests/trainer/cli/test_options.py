@@ -95,7 +95,7 @@ def test_a_key_of_a_file_is_named_as_it_stands_there(content, message, tmp_path)
     [
         (["--target", "incme"], "got 'incme'; did you mean income?"),
         (["--target", "age"], "got 'age'; did you mean Age?"),
-        (["--target", "salary"], "got 'salary'; say it with --target"),
+        (["--target", "salary"], "got 'salary'; name it with --target"),
         *(
             ([f"--{option}", "jbo"], f"got 'jbo' for --{option}; did you mean job?")
             for option in ("drop", "number", "boolean", "category", "date", "group", "time")

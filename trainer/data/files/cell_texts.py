@@ -53,7 +53,7 @@ class Notation(NamedTuple):
 AMBIGUOUS_COMMA = Notation(
     "a comma that may be a decimal sign or a thousands separator",
     r"[+-]?[1-9]\d{0,2},\d{3}",
-    "say --decimal , or --decimal . to have it read as the one or the other",
+    "use --decimal , or --decimal . to read it as one or the other",
 )
 NUMBER_NOTATIONS = (
     Notation("a percent sign", rf"[+-]?{NUMBER}\s?%", "leave the percent signs out of the file"),
@@ -66,20 +66,20 @@ NUMBER_NOTATIONS = (
         "thousands separators",
         rf"[+-]?\d{{1,3}}((,\d{{3}}){{2,}}|{GROUPS}|(,\d{{3}})+\.\d+)|"
         rf"[+-]?\d{{1,3}}({GROUPS})\.\d+",
-        "say --decimal . to have them read as in 1,234.56",
+        "use --decimal . to read them as in 1,234.56",
     ),
     AMBIGUOUS_COMMA,
     Notation(
         "a decimal comma",
         rf"[+-]?(\d*,\d+|\d{{1,3}}(\.\d{{3}})+,\d+|\d{{1,3}}(\.\d{{3}}){{2,}}|"
         rf"\d{{1,3}}({GROUPS}),\d+)",
-        "say --decimal , to have it read as in 1.234,56",
+        "use --decimal , to read it as in 1.234,56",
     ),
 )
 OTHER_DATE_NOTATION = Notation(
     "day and month in another order or with other signs",
     r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})([ T]\d.*)?|\d{4}[./]\d{1,2}[./]\d{1,2}([ T]\d.*)?",
-    "write dates such as 2024-12-31, or say how they are with --date-format, such as %d.%m.%Y",
+    "write dates such as 2024-12-31, or give their format with --date-format, such as %d.%m.%Y",
 )
 
 

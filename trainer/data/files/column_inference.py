@@ -150,8 +150,8 @@ def _refuse_empty(source: FileSource, names: Sequence[str], roles: ColumnRoles) 
         name = getattr(roles, role)
         if name in names:
             raise DataError(
-                f"{source.name}: expected values in the {role} {name!r}; got no value at all; say "
-                f"another column with --{role}"
+                f"{source.name}: expected values in the {role} {name!r}; got no value at all; "
+                f"choose another column with --{role}"
             )
     if names:
         raise DataError(
@@ -273,7 +273,7 @@ class _NotationCounter:
         if not has_few_odd or n_values - n_odd < MIN_SUSPECTED_SHARE * n_values:
             return None
         detail = (
-            f"{name}: {n_values - n_readable:,} of {pluralize(n_values, 'value')} are no "
+            f"{name}: {n_values - n_readable:,} of {pluralize(n_values, 'value')} are not "
             f"{self._notations[0].description}"
         )
         if n_values - n_readable - n_odd > n_readable:
@@ -293,9 +293,9 @@ class _NotationCounter:
         ]
         more = " and others" if n_values - n_readable > len(cells) else ""
         remedy = (
-            f"correct them, or say with --missing what stands for a gap; say "
+            f"correct them, or list with --missing the texts that stand for a gap; use "
             f"{format_column_option('category', [name])} if it is a category, "
-            f"{format_column_option(self._kind, [name])} to refuse what is none"
+            f"{format_column_option(self._kind, [name])} to refuse other values"
         )
         return SuspectedType(name, f"{detail}: {', '.join(shown)}{more}", remedy)
 

@@ -1,7 +1,7 @@
 """Infer the kind of a column: numbers, truth values, dates or categories.
 
 A column is of a kind if all its values are. It begins as the kind of its first value, and becomes a
-category at the first value that is not of this kind. What the options say of it is a `ColumnRule`.
+category at the first value that is not of this kind. A `ColumnRule` has its options.
 """
 
 from __future__ import annotations

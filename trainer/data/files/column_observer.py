@@ -221,7 +221,7 @@ class ColumnObserver:
         if self.kind == "category" and any("\0" in text for text in texts):
             raise DataError(
                 f"{self._source.name}: expected text without NUL characters in {self.name!r}; got "
-                f"one with; is it a binary file?"
+                f"a text with one; is it a binary file?"
             )
 
     def _get_date_format(self) -> str:
@@ -343,6 +343,7 @@ class ColumnObserver:
         )
         raise DataError(
             f"{self._source.name}: expected values, or empty cells for gaps, in {self.name!r}; "
-            f"got {counts}, which may be values or stand for gaps; if values, say with --missing "
-            f"which texts do stand for gaps, --missing '' for none; if gaps, {remedy}"
+            f"got {counts}, which may be values or stand for gaps; if they are values, list with "
+            f"--missing the texts that do stand for gaps, --missing '' for none; if they are gaps, "
+            f"{remedy}"
         )

@@ -69,14 +69,14 @@ def assign_roles(source: FileSource, options: ReadOptions) -> ColumnRoles:
         if target not in candidates:
             raise DataError(
                 f"{source.name}: expected a target; got the last column, {target!r}, as one to "
-                f"drop or to group by; say another with --target"
+                f"drop or to group by; choose another with --target"
             )
     features = tuple(name for name in candidates if name != target)
     for role, name in (("group", options.group), ("time", options.time)):
         if name == target:
             raise DataError(
                 f"{source.name}: expected another column than the target as {role}; got {name!r}; "
-                f"say the target with --target"
+                f"name the target with --target"
             )
     if target not in candidates:
         raise DataError(
@@ -184,7 +184,7 @@ def _check_named_columns(source: FileSource, options: ReadOptions) -> None:
     if options.target is not None and options.target not in columns:
         raise DataError(
             f"{source.name}: expected a target out of {join_names(columns)}; got "
-            f"{options.target!r}{suggest_name(options.target, columns)}; say it with --target"
+            f"{options.target!r}{suggest_name(options.target, columns)}; name it with --target"
         )
     existing_columns = set(columns)
     unknown_columns = {

@@ -262,7 +262,7 @@ def _refuse_utf16(name: str, path: Path) -> None:
                 encoding = candidate
     if encoding:
         raise DataError(
-            f"{name}: expected text in UTF-8; got what looks like UTF-16; say --encoding "
+            f"{name}: expected text in UTF-8; got what looks like UTF-16; use --encoding "
             f"{encoding}, or save the file as UTF-8"
         )
 
@@ -286,7 +286,7 @@ def _refuse_utf8(name: str, path: Path, encoding: str) -> None:
         return
     if not is_ascii:
         raise DataError(
-            f"{name}: expected text in {encoding}; got a file that is UTF-8 throughout; say "
+            f"{name}: expected text in {encoding}; got a file that is UTF-8 throughout; use "
             f"--encoding utf-8"
         )
 
@@ -307,8 +307,8 @@ def _refuse_undecodable(name: str, path: Path, encoding: str) -> None:
                 ) from None
             except UnicodeError as error:  # it lacks the mark of its encoding
                 raise DataError(
-                    f"{name}: expected text in {encoding.upper()}; {error}; say another with "
-                    f"--encoding, such as utf-8"
+                    f"{name}: expected text in {encoding.upper()}; {error}; choose another "
+                    f"with --encoding, such as utf-8"
                 ) from None
             if not block:
                 return
@@ -317,13 +317,13 @@ def _refuse_undecodable(name: str, path: Path, encoding: str) -> None:
 def _suggest_encoding(error: UnicodeDecodeError, encoding: str) -> str:
     """Return advice on the encoding, with the word around the invalid byte as cp1252 decodes it."""
     if codecs.lookup(encoding).name != "utf-8":
-        return "say another with --encoding, such as utf-8, cp1252 or utf-16"
+        return "choose another with --encoding, such as utf-8, cp1252 or utf-16"
     # The bytes 0x80 to 0x9f are control characters in Latin-1, letters and signs in cp1252.
     start = max(0, error.start - 20)
     before = error.object[start : error.start].decode("cp1252", "replace")
     after = error.object[error.start : error.start + 20].decode("cp1252", "replace")
     word = re.split(r"[\s,;|\"]", before)[-1] + re.split(r"[\s,;|\"]", after)[0]
     return (
-        f"if it reads {word!r}, say --encoding cp1252 (Windows, Western European; latin-1 "
+        f"if it reads {word!r}, use --encoding cp1252 (Windows, Western European; latin-1 "
         f"is much the same), or save the file as UTF-8"
     )

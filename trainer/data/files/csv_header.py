@@ -43,7 +43,7 @@ def suggest_delimiter(text: str, delimiter: str) -> str:
             cells = [cell for line in lines[1:] for cell in line.split(sign)]
             has_commas = sign != "," and any(DECIMAL_COMMA.fullmatch(cell) for cell in cells)
             return (
-                f"; it seems to be separated by {name}s: say --delimiter "
+                f"; it seems to be separated by {name}s: use --delimiter "
                 f"{'tab' if sign == chr(9) else shlex.quote(sign)}"
                 f"{' --decimal ,' if has_commas else ''}"
             )
@@ -97,8 +97,8 @@ def require_header(source: str, names: Sequence[str], sample: pa.RecordBatch | N
     )
     raise DataError(
         f"{source}: expected column names in the first line; got {got}, as in a row of data; "
-        f"if it is one, add a header, or say the names with --names; if these are the names, "
-        f"say {format_column_option('names', names)}"
+        f"if it is one, add a header, or give the names with --names; if these are the names, "
+        f"use {format_column_option('names', names)}"
     )
 
 

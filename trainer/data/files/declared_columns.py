@@ -122,9 +122,9 @@ class DeclaredColumns:
                 category = next(iter(schema.categories))[:MAX_SHOWN_CHARACTERS]
                 yield (
                     f"{n_unseen / n_values:.0%} of the values of {name!r} ({n_unseen:,} of "
-                    f"{n_values:,}) are none that the model tells apart, such as "
+                    f"{n_values:,}) are not among its categories in training, such as "
                     f"{self._unseen_examples[name][:MAX_SHOWN_CHARACTERS]!r}, and are answered as "
-                    f"unknown ones; write them as in training, such as {category!r}, or train on "
+                    f"unknown; write them as in training, such as {category!r}, or train on "
                     f"data that have them"
                 )
 
@@ -184,6 +184,6 @@ def _refuse_value(
     if schema.accepts_unseen:  # the value is a number or a boolean, and the categories are texts
         refuse_cell(schema.expected, column.name, text, row_name)
     raise DataError(
-        f"expected one of the texts of {column.name!r} that were there in training; got "
+        f"expected one of the texts that {column.name!r} had in training; got "
         f"{text!r} in {row_name}; train with --unseen unknown to have such rows answered"
     )

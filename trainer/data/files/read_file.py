@@ -160,7 +160,7 @@ def _create_target_reader(
     if profile.kind == "date":
         raise DataError(
             f"{source.name}: expected text, truth values or numbers in the target "
-            f"{profile.name!r}; got dates; say "
+            f"{profile.name!r}; got dates; use "
             f"{format_column_option('category', [profile.name])} if they are classes"
         )
     words = ("false", "true") if profile.kind == "boolean" else profile.words
@@ -188,8 +188,8 @@ def _create_time_reader(source: FileSource, profile: ColumnProfile, decimal: str
     _refuse_gaps(source, profile)
     if profile.kind in ("category", "boolean"):
         raise DataError(
-            f"{source.name}: expected dates or numbers in {profile.name!r}, to know when each row "
-            f"came about; got {profile.example!r}; {profile.oddity or 'choose another column'}"
+            f"{source.name}: expected dates or numbers in {profile.name!r}, the time of each row; "
+            f"got {profile.example!r}; {profile.oddity or 'choose another column'}"
         )
     parse = create_parser(profile, source.gaps, decimal)
     return lambda array: _require_values(parse(array))

@@ -238,7 +238,7 @@ def test_suspect_numbers_with_few_other_cells_are_named_with_these_cells(place, 
     cells = [*NUMBERS]
     cells[place] = "lost"
     suspicion = suspect(cells)
-    assert f"x: 1 of 40 values are no numbers: 'lost' in row {place + 1}" in suspicion.detail
+    assert f"x: 1 of 40 values are not numbers: 'lost' in row {place + 1}" in suspicion.detail
     assert "and others" not in suspicion.detail
     for option in ("--missing", "--category x", "--number x"):
         assert option in suspicion.remedy
@@ -248,7 +248,7 @@ def test_suspect_numbers_with_few_other_cells_are_named_with_these_cells(place, 
 def test_suspect_many_odd_cells_are_counted_and_the_first_named(suspect):
     suspicion = suspect(["lost"] * 10 + NUMBERS[:30])
     cells = "'lost' in row 1, 'lost' in row 2, 'lost' in row 3 and others"
-    assert suspicion.detail == f"x: 10 of 40 values are no numbers: {cells}"
+    assert suspicion.detail == f"x: 10 of 40 values are not numbers: {cells}"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_suspect_many_odd_cells_are_counted_and_the_first_named(suspect):
         ([*(f"{i + 1},{i:03}" for i in range(39)), "1,234.5"], "has thousands separators"),
         (
             [*(f"2024-03-{i % 28 + 1:02}" for i in range(39)), "soon"],
-            "no ISO 8601 dates: 'soon' in row 40",
+            "not ISO 8601 dates: 'soon' in row 40",
         ),
     ],
 )
@@ -289,7 +289,7 @@ def test_suspect_texts_are_not_suspected(cells, suspect):
 
 def test_suspect_decimal_sign_by_option_leaves_only_odd_cells(suspect):
     suspicion = suspect([*(f"{i},5" for i in range(39)), "lost"], decimal=",")
-    assert "1 of 40 values are no numbers: 'lost' in row 40" in suspicion.detail
+    assert "1 of 40 values are not numbers: 'lost' in row 40" in suspicion.detail
 
 
 def test_suspect_columns_without_suspicion_are_not_read_again(create_source):
@@ -305,6 +305,5 @@ def test_load_words_that_no_longer_stand_for_gaps_are_suspected(tmp_path):
     cells = [str(i / 7) if i % 8 else "NA" for i in range(40)]
     path.write_text("x,y\n" + "".join(f"{c},{'pq'[i % 2]}\n" for i, c in enumerate(cells)))
     (finding,) = check_file_columns(load_table(str(path), ReadOptions(missing=("-9999",))))
-    assert finding.detail == (
-        "x: 5 of 40 values are no numbers: 'NA' in row 2, 'NA' in row 10, 'NA' in row 18 and others"
-    )
+    cells = "'NA' in row 2, 'NA' in row 10, 'NA' in row 18 and others"
+    assert finding.detail == f"x: 5 of 40 values are not numbers: {cells}"

@@ -23,7 +23,7 @@ def test_assign_roles_last_column_is_the_target_by_default(source):
 
 @pytest.mark.parametrize("options", [ReadOptions(drop=("e",)), ReadOptions(group="e")])
 def test_assign_roles_last_column_with_another_role_is_refused(options, source):
-    with pytest.raises(DataError, match=r"got the last column, 'e'.*say another with --target"):
+    with pytest.raises(DataError, match=r"got the last column, 'e'.*choose another with --target"):
         assign_roles(source, options)
 
 

@@ -103,15 +103,15 @@ FAULTS = [
     (
         "ragged, with semicolons",
         "a;b\n1,5;2\n",
-        "2 columns instead of 1 in row 2.*by semicolons: say --delimiter ';' --decimal ,",
+        "2 columns instead of 1 in row 2.*by semicolons: use --delimiter ';' --decimal ,",
     ),
     (
         "encoding",
         ROWS.encode() + b"\xe9,a\n",
-        "an invalid byte in line 11; .*'é', say --encoding cp1252",
+        "an invalid byte in line 11; .*'é', use --encoding cp1252",
     ),
     ("encoding of the header", b"caf\xe9,k\n1,2\n", "an invalid byte in line 1"),
-    ("UTF-16", ROWS.encode("utf-16"), "looks like UTF-16; say --encoding utf-16,"),
+    ("UTF-16", ROWS.encode("utf-16"), "looks like UTF-16; use --encoding utf-16,"),
     ("breaks off in a letter", ROWS.encode() + b"1,\xc3", "an invalid byte in line 11"),
     ("empty", "", "Empty CSV file"),
     ("blank", "\n\n", "Empty CSV"),
@@ -151,15 +151,15 @@ def test_iter_batches_truncated_gzip_is_refused(write):
 
 TEXT = "x;kind\n1,5;a\n2,5;b\n"
 OTHER_ENCODINGS = [
-    ("UTF-16", TEXT.encode("utf-16"), "UTF-16; say --encoding utf-16,"),
-    ("UTF-16 without a mark", TEXT.encode("utf-16-le"), "UTF-16; say --encoding utf-16-le,"),
-    ("UTF-16 big end first", TEXT.encode("utf-16-be"), "UTF-16; say --encoding utf-16-be,"),
+    ("UTF-16", TEXT.encode("utf-16"), "UTF-16; use --encoding utf-16,"),
+    ("UTF-16 without a mark", TEXT.encode("utf-16-le"), "UTF-16; use --encoding utf-16-le,"),
+    ("UTF-16 big end first", TEXT.encode("utf-16-be"), "UTF-16; use --encoding utf-16-be,"),
     (
         "Latin-1",
         "x,k\n1,Köln\n".encode("latin-1"),
-        "line 2; if it reads 'Köln', say --encoding cp1252",
+        "line 2; if it reads 'Köln', use --encoding cp1252",
     ),
-    ("Windows", "x,k\n1,5 €\n".encode("cp1252"), "line 2; if it reads '€', say --encoding cp1252"),
+    ("Windows", "x,k\n1,5 €\n".encode("cp1252"), "line 2; if it reads '€', use --encoding cp1252"),
 ]
 
 
@@ -174,12 +174,14 @@ def test_open_other_encoding_is_refused_with_remedy(name, content, message, writ
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 def test_open_utf8_with_option_of_one_byte_encoding_is_refused(encoding, write, monkeypatch):
     monkeypatch.setattr(csv_file, "DECODED_BYTES", 3)
-    with pytest.raises(DataError, match="UTF-8 throughout; say --encoding utf-8"):
+    with pytest.raises(DataError, match="UTF-8 throughout; use --encoding utf-8"):
         open_file(write("t.csv", "x,k\n1,Köln\n"), encoding=encoding)
     assert open_file(write("t.csv", "x,k\n1,Koeln\n"), encoding=encoding).columns == ("x", "k")
 
 
-@pytest.mark.parametrize(("encoding", "message"), [("utf-16", "BOM"), ("utf-16-le", "say another")])
+@pytest.mark.parametrize(
+    ("encoding", "message"), [("utf-16", "BOM"), ("utf-16-le", "choose another")]
+)
 def test_open_text_not_in_option_encoding_is_refused(encoding, message, write):
     with pytest.raises(DataError, match=rf"text in {encoding.upper()};.*{message}"):
         open_file(write("t.csv", "x,kind\n1,ab\n" * 9 + "1"), encoding=encoding)

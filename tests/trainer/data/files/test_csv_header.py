@@ -64,10 +64,10 @@ def test_open_names_equal_to_first_line_make_it_a_header(write):
 
 
 OTHER_DELIMITERS = [
-    ("semicolons", "x;kind\n1,5;a\n2,5;b\n", "by semicolons: say --delimiter ';' --decimal ,"),
-    ("points", "x;kind\n1.5;a\n", "by semicolons: say --delimiter ';'$"),
-    ("tabs", "x\tkind\n1\ta\n", "by tabs: say --delimiter tab"),
-    ("bars", "x|kind\n1|a\n", r"by bars: say --delimiter '\|'"),
+    ("semicolons", "x;kind\n1,5;a\n2,5;b\n", "by semicolons: use --delimiter ';' --decimal ,"),
+    ("points", "x;kind\n1.5;a\n", "by semicolons: use --delimiter ';'$"),
+    ("tabs", "x\tkind\n1\ta\n", "by tabs: use --delimiter tab"),
+    ("bars", "x|kind\n1|a\n", r"by bars: use --delimiter '\|'"),
     # Every line has as many commas, so no row is ragged.
     ("two parts", "a, EUR;kind\n" + "1,5;a\n" * 3, "--delimiter ';' --decimal ,"),
 ]

@@ -97,7 +97,7 @@ def test_read_rows_target_keeps_its_values_and_type(cells, options, expected, re
 
 
 def test_read_rows_target_of_dates_or_with_gaps_is_refused(read_target):
-    with pytest.raises(DataError, match="in the target 'y'; got dates; say --category y"):
+    with pytest.raises(DataError, match="in the target 'y'; got dates; use --category y"):
         read_target(["2020-01-01", "2020-01-02"])
     with pytest.raises(DataError, match="in every row of 'y'; got 2 missing, the first in row 2"):
         read_target(["1", "", ""])
