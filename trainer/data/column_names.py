@@ -50,10 +50,12 @@ def resolve_names(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ..
     if existing_columns.issuperset(parts):
         return tuple(parts)
     names_with_commas = {_strip_parts(name): name for name in columns if "," in name}
+    # A name with n commas has at most n + 1 parts, so that longer joins need not be tried.
+    max_parts = 1 + max((name.count(",") for name in names_with_commas), default=0)
     resolved_names: list[str] = []
     start = 0
     while start < len(parts):
-        for end in range(len(parts), start + 1, -1):
+        for end in range(min(len(parts), start + max_parts), start + 1, -1):
             candidate = _strip_parts(",".join(parts[start:end]))
             if candidate in names_with_commas:
                 resolved_names.append(names_with_commas[candidate])

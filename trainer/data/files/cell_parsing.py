@@ -39,7 +39,7 @@ from trainer.data.files.cell_texts import (
     to_codes,
     trim_texts,
 )
-from trainer.data.files.date_formats import NUMERIC_FORMATS, numbers_to_dates
+from trainer.data.files.date_formats import NUMERIC_FORMATS, convert_numbers_to_dates
 from trainer.data.records import MISSING, Kind
 
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -53,8 +53,7 @@ BASIC_TIMES = (
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
 )
 TRUTH_WORDS = {word: truth for pair in TRUTH_WORD_PAIRS for word, truth in pair.items()}
-# Two words have this many spellings in upper and lower case at most. A column with more distinct
-# texts is not one of truth values.
+# A column of two words in upper and lower case can hardly have more distinct texts.
 MAX_TRUTH_SPELLINGS = 16
 MAX_CACHED_DATES = 2**16
 
@@ -122,11 +121,10 @@ def parse_numbers(
     Args:
         array: Column of a batch, `(n,)`. Booleans are 1 and 0; dates are not numbers.
         gaps: Lower-case texts that stand for a gap, and so do the numbers among them.
-        decimal: Decimal sign of numbers in texts; None for a plain point without thousands
-            separators.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
     """
-    kind = array.type
-    if pa.types.is_string(kind):
+    arrow_type = array.type
+    if pa.types.is_string(arrow_type):
         if decimal is not None:  # gaps first: a text such as "n.a." has a point of its own
             array = replace_decimal_sign(trim_texts(array, gaps), decimal)
         floats = try_cast(array, pa.float64())  # most often there is nothing to trim
@@ -136,17 +134,18 @@ def parse_numbers(
             return None
         return _replace_gap_numbers(floats.to_numpy(zero_copy_only=False), gaps)
     if (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
+        pa.types.is_integer(arrow_type)
+        or pa.types.is_floating(arrow_type)
+        or pa.types.is_decimal(arrow_type)
+        or pa.types.is_boolean(arrow_type)
+        or pa.types.is_null(arrow_type)
     ):
         floats = array.cast(pa.float64(), safe=False)
         numbers: NDArray[np.float64] = floats.to_numpy(zero_copy_only=False)
-        if pa.types.is_boolean(kind):
+        if pa.types.is_boolean(arrow_type):
             return numbers
-        return _replace_gap_numbers(numbers, gaps, is_short=kind in (pa.float16(), pa.float32()))
+        is_short = arrow_type in (pa.float16(), pa.float32())
+        return _replace_gap_numbers(numbers, gaps, is_short=is_short)
     return None
 
 
@@ -233,15 +232,16 @@ def parse_dates(
         format: Date format of the texts; texts that do not match it are parsed as ISO 8601.
         decimal: Decimal sign of texts of numbers, where the format is one of numbers.
     """
-    kind = array.type
-    if format in NUMERIC_FORMATS and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    arrow_type = array.type
+    is_number = pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
+    if format in NUMERIC_FORMATS and is_number:
         if resolve_gap_numbers(gaps):
             numbers = cast(NDArray[np.float64], parse_numbers(array, gaps))
-            array = pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, kind), array)
-        return numbers_to_dates(array, format)
-    if pa.types.is_null(kind):
+            array = pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, arrow_type), array)
+        return convert_numbers_to_dates(array, format)
+    if pa.types.is_null(arrow_type):
         return parse_numbers(array)
-    if pa.types.is_string(kind):
+    if pa.types.is_string(arrow_type):
         texts = trim_texts(array, gaps)
         if decimal is not None and format in NUMERIC_FORMATS:
             texts = trim_texts(replace_decimal_sign_of_numbers(texts, decimal), gaps)
@@ -257,12 +257,12 @@ def parse_dates(
 
 def _convert_typed_dates(array: pa.Array) -> NDArray[np.float64] | None:
     """Return Arrow's timestamps and dates in seconds; None for any other type."""
-    kind = array.type
-    if pa.types.is_timestamp(kind):
-        return _to_seconds(array, TICKS_PER_SECOND[kind.unit])
-    if pa.types.is_date32(kind):
+    arrow_type = array.type
+    if pa.types.is_timestamp(arrow_type):
+        return _to_seconds(array, TICKS_PER_SECOND[arrow_type.unit])
+    if pa.types.is_date32(arrow_type):
         return _to_seconds(array.cast(pa.int32()), 1) * SECONDS_PER_DAY
-    if pa.types.is_date64(kind):
+    if pa.types.is_date64(arrow_type):
         return _to_seconds(array, TICKS_PER_SECOND["ms"])
     return None
 
@@ -291,7 +291,7 @@ def _parse_formatted_date(text: str, format: str) -> float | None:  # noqa: A002
 def _parse_numeric_date_texts(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
     """Return texts of numbers by a format of numbers, and texts of ISO 8601, in seconds."""
     is_iso8601, null = pc.match_substring_regex(array, ISO8601_TEXT), pa.scalar(None, pa.string())
-    from_numbers = numbers_to_dates(pc.if_else(is_iso8601, null, array), format)
+    from_numbers = convert_numbers_to_dates(pc.if_else(is_iso8601, null, array), format)
     from_iso8601 = _parse_iso8601_texts(pc.if_else(is_iso8601, array, null))
     if from_iso8601 is None or from_numbers is None:
         return None
@@ -334,10 +334,10 @@ def _replace_gap_numbers(
     return np.where(are_gap_numbers(compared, gap_numbers), np.nan, values)
 
 
-def try_cast(array: pa.Array, kind: pa.DataType) -> pa.Array | None:
+def try_cast(array: pa.Array, arrow_type: pa.DataType) -> pa.Array | None:
     """Return an array in another type; None if a value cannot be converted."""
     try:
-        return array.cast(kind)
+        return array.cast(arrow_type)
     except pa.ArrowInvalid:
         return None
 

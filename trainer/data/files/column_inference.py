@@ -31,11 +31,11 @@ from trainer.data.precision_loss import DistinctNumbers
 from trainer.data.read_options import ColumnProfile, ReadOptions, SuspectedType
 from trainer.data.tables import DataError, join_names
 
-# A column is suspected if at least this many distinct texts are numbers or dates (fewer are codes
-# of a category), and at least this share of all values.
+# A column of texts is suspected if it has enough numbers or dates: at least this many distinct ones
+# (fewer are codes of a category), and this share of all values.
 MIN_SUSPECTED_TEXTS = 3
 MIN_SUSPECTED_SHARE = 0.5
-# And if few values are neither: at most this share of all values, or this many distinct texts.
+# Its other values have to be few: at most this share of all values, or this many distinct texts.
 MAX_ODD_SHARE = 0.1
 MAX_ODD_TEXTS = 3
 MAX_SHOWN_CELLS = 3

@@ -100,13 +100,13 @@ def infer_kind(source: FileSource, rule: ColumnRule, array: pa.Array) -> Kind | 
     Raises:
         DataError: If no kind of column has values of this type.
     """
-    array_type = array.type
-    if pa.types.is_string(array_type):
+    arrow_type = array.type
+    if pa.types.is_string(arrow_type):
         first = to_texts(array.unique(), rule.gaps).drop_null()[:1]
         return _infer_text_kind(rule, first) if len(first) else None
-    if pa.types.is_null(array_type):
+    if pa.types.is_null(arrow_type):
         return None
-    if pa.types.is_boolean(array_type):
+    if pa.types.is_boolean(arrow_type):
         return "category" if rule.keep_truth_words else "boolean"
     if parse_numbers(array[:0]) is not None:
         return "number"
@@ -114,7 +114,7 @@ def infer_kind(source: FileSource, rule: ColumnRule, array: pa.Array) -> Kind | 
         return "date"
     raise DataError(
         f"{source.name}: expected numbers, truth values, text or dates in {rule.name!r}; got "
-        f"{array_type}; convert it, or leave it out with "
+        f"{arrow_type}; convert it, or leave it out with "
         f"{format_column_option('drop', [rule.name])}"
     )
 

@@ -122,7 +122,8 @@ def find_index(source: FileSource, options: ReadOptions) -> tuple[str, ...]:
 
 def _find_declared_index(source: FileSource) -> list[str]:
     """Return the columns that are an index by the file's metadata or by their name."""
-    return [n for n in source.columns if n in source.index or RESERVED_NAME.fullmatch(n)]
+    index = set(source.index)
+    return [name for name in source.columns if name in index or RESERVED_NAME.fullmatch(name)]
 
 
 def _find_row_counts(source: FileSource, names: Sequence[str]) -> set[str]:

@@ -96,7 +96,7 @@ MAX_TRIED_TEXTS = 20  # texts of a column that all formats are tried on
 MIN_DATE_SHARE = 0.9  # share of a column's texts that must match, the others being mistakes
 
 
-def numbers_to_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
+def convert_numbers_to_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
     """Convert numbers, or texts of numbers, to dates.
 
     Args:

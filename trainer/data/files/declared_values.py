@@ -58,22 +58,26 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
         pa.ArrowException: If the type of the array is not text, number, boolean or date.
     """
     array = _widen_decimals(array)
-    kind = array.type
-    if pa.types.is_string(kind):
+    arrow_type = array.type
+    if pa.types.is_string(arrow_type):
         return _read_texts(array, schema, decimal)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+    if pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type):
         times = schema.to_timestamp_schema()
         if times is not None:
             return times.validate_numbers(*_to_seconds(array))
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(arrow_type):
         return schema.validate_numbers(array.to_numpy(zero_copy_only=False))
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        filled = array.fill_null(pa.scalar(0).cast(kind)).to_numpy(zero_copy_only=False)
+    if pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type):
+        filled = array.fill_null(pa.scalar(0).cast(arrow_type)).to_numpy(zero_copy_only=False)
         return schema.validate_numbers(filled, _find_valid(array))
-    if pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+    if (
+        pa.types.is_null(arrow_type)
+        or pa.types.is_timestamp(arrow_type)
+        or pa.types.is_date(arrow_type)
+    ):
         array = array.cast(pa.string())
-    elif not pa.types.is_decimal(kind):
-        raise pa.ArrowTypeError(f"got a column of {kind}")
+    elif not pa.types.is_decimal(arrow_type):
+        raise pa.ArrowTypeError(f"got a column of {arrow_type}")
     return _validate_each(array, schema)
 
 
@@ -89,15 +93,17 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
         pa.ArrowException: If the array has nested values, such as lists.
     """
     array = _widen_decimals(array)
-    kind = array.type
-    if pa.types.is_float16(kind):
+    arrow_type = array.type
+    if pa.types.is_float16(arrow_type):
         # Training spells them by their shortest texts. Conversion to float32 would add digits.
         halves = array.to_numpy(zero_copy_only=False).astype(np.float16)
         array = pa.array(halves.astype(str).astype(np.float64), from_pandas=True)
     is_number_or_boolean = (
-        pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        pa.types.is_boolean(arrow_type)
+        or pa.types.is_integer(arrow_type)
+        or pa.types.is_floating(arrow_type)
     )
-    if not is_number_or_boolean and not pa.types.is_decimal(kind):
+    if not is_number_or_boolean and not pa.types.is_decimal(arrow_type):
         array = array.cast(pa.string())
     texts, indices = _validate_unique(array, schema)
     return pa.array([text or None for text in texts], pa.string()).take(pa.array(indices))
@@ -105,10 +111,10 @@ def read_categories(array: pa.Array, schema: ColumnSchema) -> pa.Array:
 
 def _widen_decimals(array: pa.Array) -> pa.Array:
     """Return decimals of 128 bits, since Arrow has no `dictionary_encode` for shorter ones."""
-    kind = array.type
-    if not pa.types.is_decimal(kind) or kind.bit_width >= 128:
+    arrow_type = array.type
+    if not pa.types.is_decimal(arrow_type) or arrow_type.bit_width >= 128:
         return array
-    return array.cast(pa.decimal128(kind.precision, kind.scale))
+    return array.cast(pa.decimal128(arrow_type.precision, arrow_type.scale))
 
 
 def _read_texts(array: pa.Array, schema: ColumnSchema, decimal: str | None) -> NDArray[Any]:
@@ -216,24 +222,24 @@ def _validate_unique(array: pa.Array, schema: ColumnSchema) -> tuple[list[Any], 
     return values, indices
 
 
-def _select_parser(kind: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
+def _select_parser(arrow_type: pa.DataType, schema: ColumnSchema) -> Callable[[Any], object]:
     """Return the function that converts a value, not null, to one that the schema validates."""
-    if pa.types.is_string(kind):
+    if pa.types.is_string(arrow_type):
         return schema.parse_cell
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(arrow_type):
         return lambda value: int(value) if value == value.to_integral_value() else float(value)
     return lambda value: None if value != value else value  # noqa: PLR0124 - NaN alone is a gap
 
 
 def _to_seconds(times: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return timestamps or dates as seconds since 1970-01-01 UTC, and a mask of those not null."""
-    kind = times.type
-    ticks = times.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+    arrow_type = times.type
+    ticks = times.cast(pa.int32() if pa.types.is_date32(arrow_type) else pa.int64())
     counts = ticks.fill_null(0).to_numpy().astype(np.int64)
-    if pa.types.is_date32(kind):
+    if pa.types.is_date32(arrow_type):
         counts, per_second = counts * SECONDS_PER_DAY, 1
     else:
-        per_second = TICKS_PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
+        per_second = TICKS_PER_SECOND["ms" if pa.types.is_date64(arrow_type) else arrow_type.unit]
     return ticks_to_seconds(counts, per_second), _find_valid(times)
 
 
