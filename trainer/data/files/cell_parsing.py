@@ -27,7 +27,6 @@ from serving.bundle import (
     are_gap_numbers,
     are_truth_numbers,
     parse_date_text,
-    resolve_gap_numbers,
     ticks_to_seconds,
 )
 from trainer.data.files.cell_texts import (
@@ -36,6 +35,7 @@ from trainer.data.files.cell_texts import (
     get_indices,
     replace_decimal_sign,
     replace_decimal_sign_of_numbers,
+    resolve_gaps,
     to_codes,
     trim_texts,
 )
@@ -235,7 +235,7 @@ def parse_dates(
     arrow_type = array.type
     is_number = pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
     if format in NUMERIC_FORMATS and is_number:
-        if resolve_gap_numbers(gaps):
+        if resolve_gaps(frozenset(gaps))[1]:
             numbers = cast(NDArray[np.float64], parse_numbers(array, gaps))
             array = pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, arrow_type), array)
         return convert_numbers_to_dates(array, format)
@@ -327,7 +327,7 @@ def _replace_gap_numbers(
         is_short: Whether the file has the numbers in float32 or shorter floats, to whose precision
             the numbers of gaps are rounded before they are compared.
     """
-    gap_numbers = resolve_gap_numbers(gaps)
+    _, gap_numbers = resolve_gaps(frozenset(gaps))
     if not gap_numbers:
         return values
     compared = values.astype(np.float32) if is_short else values

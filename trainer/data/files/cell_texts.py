@@ -12,6 +12,7 @@ decimal sign is known.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ ZERO_FRACTION = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
 ZERO_FRACTION_COMMA = r"^(\s*-?(?:0|[1-9][0-9]*)),0+(\s*)$"
 # A 0 and at least two more digits: shorter texts such as 01 are often months or hours.
 ZERO_PADDED = r"^0\d{2,}\s*$"
+
+MAX_CACHED_GAPS = 64  # distinct sets of gaps that are resolved only once
 
 # Thousands separators: a space (plain, no-break or narrow no-break) or an apostrophe.
 SPACES = " \u00a0\u202f"
@@ -100,17 +103,19 @@ def to_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.A
     elif not pa.types.is_string(array.type):
         gaps = ()  # the texts of other types are values
     trimmed = trim_texts(array, gaps)
-    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
+    if not pc.all(pc.string_is_ascii(trimmed), min_count=0).as_py():
         trimmed = pa.array(
             [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
         )
     integers = pc.replace_substring_regex(trimmed, ZERO_FRACTION, r"\1")
-    return pc.if_else(pc.equal(integers, "-0"), "0", integers)
+    return pc.replace_substring_regex(integers, "^-0$", "0")
 
 
 def trim_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
     """Return cells as strings without white space around them, null for a gap."""
-    trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
+    if not pa.types.is_string(array.type):
+        array = array.cast(pa.string())
+    trimmed = pc.utf8_trim_whitespace(array)
     return pc.if_else(_match_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
 
 
@@ -180,9 +185,14 @@ def find_zero_padded(array: pa.Array) -> str:
     if not pa.types.is_string(array.type):
         return ""
     # Few numbers begin with 0, so this filter leaves few texts for the slower pattern.
-    candidates = array.filter(pc.starts_with(array, "0"))
-    padded = candidates.filter(pc.match_substring_regex(candidates, ZERO_PADDED))
-    return str(padded[0].as_py()).strip() if len(padded) else ""
+    starts_with_zero = pc.starts_with(array, "0")
+    if not starts_with_zero.true_count:
+        return ""
+    candidates = array.filter(starts_with_zero)
+    is_padded = pc.match_substring_regex(candidates, ZERO_PADDED)
+    if not is_padded.true_count:
+        return ""
+    return str(candidates.filter(is_padded)[0].as_py()).strip()
 
 
 def match_notation(texts: pa.Array, notation: Notation) -> pa.Array:
@@ -247,13 +257,25 @@ def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.Reco
 
 def _match_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
     """Return a mask of the texts that stand for a gap, or for a number that does."""
-    gap_texts = pa.array(sorted(resolve_gap_texts(gaps)), pa.string())
+    gap_texts, gap_numbers = resolve_gaps(frozenset(gaps))
     lower = pc.utf8_lower(trimmed)
-    if resolve_gap_numbers(gaps):
+    if gap_numbers:
         lower = pc.replace_substring_regex(lower, ZERO_FRACTION, r"\1")
     if not all(map(str.isascii, gaps)):
         lower = pc.utf8_normalize(lower, form="NFC")
     return pc.is_in(lower, value_set=gap_texts)
+
+
+@lru_cache(MAX_CACHED_GAPS)
+def resolve_gaps(gaps: frozenset[str]) -> tuple[pa.Array, frozenset[float]]:
+    """Return the texts and the numbers that stand for a gap.
+
+    The result is cached, since all columns of a file have the same gaps.
+
+    Args:
+        gaps: Lower-case texts that stand for a gap.
+    """
+    return pa.array(sorted(resolve_gap_texts(gaps)), pa.string()), resolve_gap_numbers(gaps)
 
 
 def _format_floats(array: pa.Array) -> pa.Array:

@@ -6,14 +6,15 @@ category at the first value that is not of this kind. A `ColumnRule` has its opt
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, NoReturn
 
+import numpy as np
 import pyarrow as pa
 
-from serving.bundle import ISO8601, TRUTH_WORD_PAIRS
+from serving.bundle import ISO8601, TRUTH_TEXTS, TRUTH_WORD_PAIRS
 from trainer.data.column_names import format_column_option
 from trainer.data.files.cell_parsing import (
     TRUTH_WORDS,
@@ -25,11 +26,14 @@ from trainer.data.files.cell_parsing import (
     parse_truth_texts,
 )
 from trainer.data.files.cell_texts import suggest_correction, to_texts
-from trainer.data.files.date_formats import DateProposal
+from trainer.data.files.date_formats import DateProposal, propose_date_formats
 from trainer.data.files.file_sources import FileSource
 from trainer.data.records import Kind
 from trainer.data.tables import DataError
 
+MAX_CATEGORY_TEXTS = 100_000  # distinct texts of a category
+MAX_CATEGORY_BYTES = 2**24  # bytes of all distinct texts of a category together
+MAX_EXAMPLE_CHARACTERS = 40
 KIND_NAMES = {
     "number": "numbers",
     "precise": "numbers",
@@ -102,6 +106,10 @@ def infer_kind(source: FileSource, rule: ColumnRule, array: pa.Array) -> Kind | 
     """
     arrow_type = array.type
     if pa.types.is_string(arrow_type):
+        # Most columns are numbers, which need no conversion of all texts to be recognized.
+        numbers = parse_numbers(array, rule.gaps, rule.decimal)
+        if numbers is not None and not np.isnan(numbers).all():
+            return "number"
         first = to_texts(array.unique(), rule.gaps).drop_null()[:1]
         return _infer_text_kind(rule, first) if len(first) else None
     if pa.types.is_null(arrow_type):
@@ -121,7 +129,7 @@ def infer_kind(source: FileSource, rule: ColumnRule, array: pa.Array) -> Kind | 
 
 def _infer_text_kind(rule: ColumnRule, text: pa.Array) -> Kind:
     """Return the kind of a single text, `(1,)`."""
-    if parse_truth_texts(text, ()) is not None:
+    if text[0].as_py().lower() in TRUTH_TEXTS:
         return "category" if rule.keep_truth_words else "boolean"
     if parse_numbers(text, (), rule.decimal) is not None:
         return "number"
@@ -181,6 +189,64 @@ def decide_kind(
     if proposal and proposal.is_certain:
         return "date", {}, proposal.formats[0]
     return "category", {}, ISO8601
+
+
+def check_category(
+    source: FileSource, rule: ColumnRule, distinct: pa.Array, odd_value: OddValue | None, row: int
+) -> None:
+    """Refuse too many distinct texts of a category.
+
+    Args:
+        source: File of the column.
+        rule: Options of the column.
+        distinct: Its distinct texts, `(n,)`, gaps among them.
+        odd_value: Value because of which it is a category; None if there is none.
+        row: Index of the last row that was read.
+
+    Raises:
+        DataError: If there are too many of them, or they are too large.
+    """
+    if len(distinct) <= MAX_CATEGORY_TEXTS and distinct.nbytes <= MAX_CATEGORY_BYTES:
+        return
+    texts = to_texts(distinct, rule.gaps).drop_null().unique()
+    example = texts[-1].as_py()[:MAX_EXAMPLE_CHARACTERS]
+    correction = suggest_correction(example)
+    advice = f"leave it out with {format_column_option('drop', [rule.name])}"
+    if odd_value is not None:
+        (odd_row_name,) = source.name_rows(odd_value.row)
+        advice += f", or correct it if it is not one: {odd_value.describe(odd_row_name)}"
+    proposal = None if rule.is_fixed else propose_date_formats(texts.to_pylist())
+    if proposal is not None:
+        advice += f"; {proposal.suggest_options(rule.name)}"
+    (row_name,) = source.name_rows(row)
+    raise DataError(
+        f"{source.name}: expected at most {MAX_CATEGORY_TEXTS} different texts in {rule.name!r}, "
+        f"of {MAX_CATEGORY_BYTES} bytes together; got more up to {row_name}, such as {example!r}; "
+        f"{f'{correction}; or' if correction else 'it looks like an identifier or free text:'} "
+        f"{advice}"
+    )
+
+
+def refuse_gap_texts(source: FileSource, rule: ColumnRule, counts: Mapping[str, int]) -> NoReturn:
+    """Raise DataError for texts that may be values or stand for gaps.
+
+    Args:
+        source: File of the column.
+        rule: Options of the column.
+        counts: Number of rows with each of the texts.
+    """
+    listed_counts = ", ".join(f"{text!r} ({count})" for text, count in sorted(counts.items()))
+    remedy = (
+        "drop those rows"
+        if rule.keep_truth_words or rule.is_group
+        else "leave those cells empty or name the texts with --missing"
+    )
+    raise DataError(
+        f"{source.name}: expected values, or empty cells for gaps, in {rule.name!r}; got "
+        f"{listed_counts}, which may be values or stand for gaps; if they are values, list with "
+        f"--missing the texts that do stand for gaps, --missing '' for none; if they are gaps, "
+        f"{remedy}"
+    )
 
 
 def refuse_value(source: FileSource, rule: ColumnRule, text: str, row_name: str) -> NoReturn:

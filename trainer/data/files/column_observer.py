@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from math import isinf
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601, parse_date_numbers
+from serving.bundle import ISO8601, canonicalize_text, parse_date_numbers
 from trainer.data.column_names import format_column_option
 from trainer.data.files.cell_parsing import (
     Parser,
@@ -21,15 +21,16 @@ from trainer.data.files.cell_texts import (
     find_gaps,
     find_zero_padded,
     select_gap_texts,
-    suggest_correction,
     to_texts,
 )
 from trainer.data.files.column_kinds import (
     KIND_NAMES,
     ColumnRule,
     OddValue,
+    check_category,
     decide_kind,
     infer_kind,
+    refuse_gap_texts,
     refuse_value,
     select_parser,
 )
@@ -43,11 +44,10 @@ from trainer.data.precision_loss import DistinctNumbers
 from trainer.data.read_options import ColumnProfile
 from trainer.data.tables import DataError
 
-MAX_CATEGORY_TEXTS = 100_000  # distinct texts of a category
-MAX_CATEGORY_BYTES = 2**24  # bytes of all distinct texts of a category together
-MAX_COUNTED_VALUES = 1000  # distinct values of other columns; more are not counted
-MAX_EXAMPLE_CHARACTERS = 40
+MAX_COUNTED_VALUES = 1000  # distinct values of a column, except of categories, that are counted
+FIRST_EXAMPLES = 8  # distinct values that are looked at first to find an example
 NUMBER_KINDS = ("number", "precise")
+RANGED_KINDS = (*NUMBER_KINDS, "date")  # with a lowest and a highest value
 
 
 @dataclass
@@ -110,6 +110,7 @@ class ColumnObserver:
         # Whether the column is dates by an option, and writes them as numbers in an unknown unit.
         self._has_numeric_dates = False
         self._zero_padded_text = ""
+        self._example = ""  # the first text of a number or date
 
     @property
     def is_empty(self) -> bool:
@@ -156,7 +157,9 @@ class ColumnObserver:
                 stand for a gap, or the numbers of a column of dates fit no unit.
         """
         assert self.kind is not None  # noqa: S101
-        texts = self._get_texts().to_pylist()
+        # Numbers and dates need an example only. It would take long to write all of them as texts.
+        is_parsed = self.kind in RANGED_KINDS
+        texts = [self._find_example()] if is_parsed else self._get_texts().to_pylist()
         self._check_values(texts)
         is_open = self.kind == "category" and not self._rule.is_fixed
         proposal = propose_date_formats(texts) if is_open else None
@@ -187,19 +190,28 @@ class ColumnObserver:
             suggested_date_format=suggested_date_format,
             zero_padded_text=self._zero_padded_text if kind in NUMBER_KINDS else "",
         )
-        return self._add_statistics(profile, texts)
+        return self._add_statistics(profile, len(texts))
 
-    def _add_statistics(self, profile: ColumnProfile, texts: list[str]) -> ColumnProfile:
-        """Return the profile with its number of distinct values, and with its range."""
+    def _add_statistics(self, profile: ColumnProfile, n_texts: int) -> ColumnProfile:
+        """Return the profile with its number of distinct values, and with its range.
+
+        Args:
+            profile: Profile of the column.
+            n_texts: Number of distinct texts, if the kind is not one with a range.
+        """
+        is_counted = not self.has_uncounted_values
         values = None
-        if profile.kind != "category":
-            parse = create_parser(profile, self._rule.gaps, self._rule.decimal)
-            values = parse(self._get_texts())
-            values = None if values is None else values[~np.isnan(values)]
-        if not self.has_uncounted_values:  # 1 and 1.0 are one number, but two texts
-            n_distinct = len(texts if values is None else np.unique(values))
-            profile = replace(profile, distinct=n_distinct)
-        if profile.kind not in (*NUMBER_KINDS, "date"):
+        if self.kind in RANGED_KINDS and profile.loss is not None and is_counted:
+            n_distinct = profile.loss.distinct
+        else:
+            if profile.kind != "category":
+                parse = create_parser(profile, self._rule.gaps, self._rule.decimal)
+                values = parse(self._distinct)
+            if values is not None:
+                values = values[~np.isnan(values)]
+            n_distinct = len(np.unique(values)) if values is not None else n_texts
+        profile = replace(profile, distinct=n_distinct if is_counted else None)
+        if profile.kind not in RANGED_KINDS:
             return profile
         low, high = self._range.low, self._range.high
         if self._has_numeric_dates:
@@ -211,7 +223,7 @@ class ColumnObserver:
     def _check_values(self, texts: list[str]) -> None:
         """Refuse values that no column may have; see `create_profile`."""
         if self._gap_text_counts:
-            self._raise_gap_texts()
+            refuse_gap_texts(self._source, self._rule, self._gap_text_counts)
         if self._infinite_value and self.kind in NUMBER_KINDS:
             text, row = self._infinite_value
             raise DataError(
@@ -283,7 +295,11 @@ class ColumnObserver:
         if not numbers.size:
             return
         self._range.add(numbers)
-        if np.isinf([self._range.low, self._range.high]).any() and not self._infinite_value:
+        if not self._example and pa.types.is_string(array.type):
+            first = int(np.isnan(values).argmin())
+            self._example = canonicalize_text(array[first].as_py())
+        has_infinity = isinf(self._range.low) or isinf(self._range.high)
+        if has_infinity and not self._infinite_value:
             index = int(np.isinf(values).argmax())
             self._infinite_value = str(array[index].as_py()).strip(), row + index
         if self._precision is not None and self.kind in NUMBER_KINDS:
@@ -297,53 +313,26 @@ class ColumnObserver:
         if not pa.types.is_string(array.type):
             unique = to_texts(unique)
         self._distinct = pa.concat_arrays([self._distinct, unique]).unique()
-        n_distinct, n_bytes = len(self._distinct), self._distinct.nbytes
-        if self.kind != "category" or self._rule.is_group:
-            if n_distinct > MAX_COUNTED_VALUES:
-                self.has_uncounted_values = True
-                self._distinct = pa.array(self._get_texts()[:1].to_pylist())  # kept as an example
-        elif n_distinct > MAX_CATEGORY_TEXTS or n_bytes > MAX_CATEGORY_BYTES:
-            self._raise_too_many_texts(row + len(array) - 1)
+        if self.kind == "category" and not self._rule.is_group:
+            last_row = row + len(array) - 1
+            check_category(self._source, self._rule, self._distinct, self.odd_value, last_row)
+        elif len(self._distinct) > MAX_COUNTED_VALUES:
+            self.has_uncounted_values = True
+            self._distinct = pa.array(self._get_texts()[:1].to_pylist())  # kept as an example
 
     def _get_texts(self) -> pa.Array:
         """Return the distinct texts of the column, without gaps."""
         return to_texts(self._distinct, self._rule.gaps).drop_null().unique()
 
+    def _find_example(self) -> str:
+        """Return the first text of a column of numbers or dates; "" if it has no value."""
+        start, size = 0, FIRST_EXAMPLES
+        while not self._example and start < len(self._distinct):
+            texts = to_texts(self._distinct.slice(start, size), self._rule.gaps).drop_null()
+            self._example = str(texts[0].as_py()) if len(texts) else ""
+            start, size = start + size, FIRST_EXAMPLES * size
+        return self._example
+
     def _name_row(self, row: int) -> str:
         (row_name,) = self._source.name_rows(row)
         return row_name
-
-    def _raise_too_many_texts(self, row: int) -> NoReturn:
-        """Raise DataError for a category with too many distinct texts up to a row."""
-        texts = self._get_texts()
-        example = texts[-1].as_py()[:MAX_EXAMPLE_CHARACTERS]
-        correction = suggest_correction(example)
-        advice = f"leave it out with {format_column_option('drop', [self.name])}"
-        if self.odd_value is not None:
-            odd_value = self.odd_value.describe(self._name_row(self.odd_value.row))
-            advice += f", or correct it if it is not one: {odd_value}"
-        proposal = None if self._rule.is_fixed else propose_date_formats(texts.to_pylist())
-        if proposal is not None:
-            advice += f"; {proposal.suggest_options(self.name)}"
-        raise DataError(
-            f"{self._source.name}: expected at most {MAX_CATEGORY_TEXTS} different texts in "
-            f"{self.name!r}, of {MAX_CATEGORY_BYTES} bytes together; got more up to "
-            f"{self._name_row(row)}, such as {example!r}; "
-            f"{f'{correction}; or' if correction else 'it looks like an identifier or free text:'}"
-            f" {advice}"
-        )
-
-    def _raise_gap_texts(self) -> NoReturn:
-        """Raise DataError for texts that may be values or stand for gaps."""
-        counts = ", ".join(f"{text!r} ({n})" for text, n in sorted(self._gap_text_counts.items()))
-        remedy = (
-            "drop those rows"
-            if self._rule.keep_truth_words or self._rule.is_group
-            else "leave those cells empty or name the texts with --missing"
-        )
-        raise DataError(
-            f"{self._source.name}: expected values, or empty cells for gaps, in {self.name!r}; "
-            f"got {counts}, which may be values or stand for gaps; if they are values, list with "
-            f"--missing the texts that do stand for gaps, --missing '' for none; if they are gaps, "
-            f"{remedy}"
-        )

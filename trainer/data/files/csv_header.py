@@ -144,22 +144,27 @@ def _compare_with_rows(names: Sequence[str], sample: pa.RecordBatch | None) -> _
         return _Comparison(are_outside=True)
     n_unlike = n_alike = 0
     is_inside, is_repeated = [], []  # for each number of the line
-    for name, column in zip(names, sample.columns, strict=True):
-        texts = to_texts(column.slice(0, MAX_COMPARED_ROWS)).drop_null()
-        if not len(texts) or not len(to_texts(pa.array([name])).drop_null()):
-            continue  # there is nothing to compare with, or the name itself stands for a gap
-        values, number = parse_numbers(texts), _parse_float(name)
+    is_gap = to_texts(pa.array(names)).is_null().to_pylist()
+    for name, is_name_gap, column in zip(names, is_gap, sample.columns, strict=True):
+        cells = column.slice(0, MAX_COMPARED_ROWS)
+        values = parse_numbers(cells)  # most columns are numbers, whose texts are not needed
+        texts: list[str] = []
+        if values is None:
+            texts = to_texts(cells).drop_null().to_pylist()
+        else:
+            values = values[~np.isnan(values)]
+        if is_name_gap or not len(texts if values is None else values):
+            continue  # there is nothing to compare
+        number = _parse_float(name)
         if number is not None:
             is_repeated.append(values is not None and bool((values == number).any()))
             is_inside.append(values is not None and values.min() <= number <= values.max())
         elif values is not None:
             n_unlike += 1
-        else:
-            distinct = set(texts.to_pylist())
-            if name in distinct:
-                n_alike += 1
-            elif len(texts) >= MIN_RECURRING_ROWS and 2 * len(distinct) <= len(texts):
-                n_unlike += 1
+        elif name in texts:
+            n_alike += 1
+        elif len(texts) >= MIN_RECURRING_ROWS and 2 * len(set(texts)) <= len(texts):
+            n_unlike += 1
     return _Comparison(
         n_unlike,
         n_alike,

@@ -145,7 +145,9 @@ def _read_category(
         words = to_texts(array.unique(), gaps).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(words.to_pylist())))
     codes = to_codes(array, pa.array(column.words, pa.string()), gaps)
-    is_unknown = (codes == MISSING) & ~find_gaps(array, gaps)
+    is_unknown = codes == MISSING
+    if is_unknown.any():
+        is_unknown &= ~find_gaps(array, gaps)
     if is_unknown.any():
         index = int(is_unknown.argmax())
         (row_name,) = row_names(row + index)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from trainer.data.checks.run import check_file_columns
-from trainer.data.files import column_observer
+from trainer.data.files import column_kinds
 from trainer.data.files.column_inference import add_suspicions, infer_columns
 from trainer.data.read_options import ReadOptions
 from trainer.data.sources import load_table
@@ -193,7 +193,7 @@ def test_infer_too_many_texts_are_refused_before_the_whole_file_is_read(create_s
 
 
 def test_infer_long_texts_are_refused_before_they_fill_the_memory(create_source, monkeypatch):
-    monkeypatch.setattr(column_observer, "MAX_CATEGORY_BYTES", 2**12)
+    monkeypatch.setattr(column_kinds, "MAX_CATEGORY_BYTES", 2**12)
     source = create_source(*({"x": [f"{i} " + "long" * 2**8], "y": ["a"]} for i in range(9)))
     with pytest.raises(DataError, match="looks like an identifier or free text"):
         infer_columns(source, ReadOptions())

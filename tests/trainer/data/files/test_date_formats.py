@@ -128,7 +128,7 @@ def test_infer_target_of_dates_keeps_its_words(create_source):
 
 
 def test_infer_too_many_texts_of_dates_are_refused_with_their_format(infer, monkeypatch):
-    monkeypatch.setattr("trainer.data.files.column_observer.MAX_CATEGORY_TEXTS", 100)
+    monkeypatch.setattr("trainer.data.files.column_kinds.MAX_CATEGORY_TEXTS", 100)
     with pytest.raises(DataError, match="--date-format x=%d/%m/%Y"):
         infer([day.strftime("%d/%m/%Y") for day in DAYS])
 
