@@ -53,8 +53,7 @@ BASIC_TIMES = (
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
 )
 TRUTH_WORDS = {word: truth for pair in TRUTH_WORD_PAIRS for word, truth in pair.items()}
-# A column of two words in upper and lower case can hardly have more distinct texts.
-MAX_TRUTH_SPELLINGS = 16
+MAX_TRUTH_SPELLINGS = 16  # two words in upper and lower case hardly have more spellings
 MAX_CACHED_DATES = 2**16
 
 Parser = Callable[[pa.Array], NDArray[np.float64] | None]
@@ -130,8 +129,8 @@ def parse_numbers(
         floats = try_cast(array, pa.float64())  # most often there is nothing to trim
         if floats is None:
             floats = try_cast(trim_texts(array, gaps), pa.float64())
-        if floats is None:
-            return None
+            if floats is None:
+                return None
         return _replace_gap_numbers(floats.to_numpy(zero_copy_only=False), gaps)
     if (
         pa.types.is_integer(arrow_type)
@@ -273,12 +272,13 @@ def _parse_date_texts(array: pa.Array, format: str) -> NDArray[np.float64] | Non
         return _parse_iso8601_texts(array)
     if format in NUMERIC_FORMATS:
         return _parse_numeric_date_texts(array, format)
-    encoded = array.dictionary_encode()
-    seconds = [_parse_formatted_date(text, format) for text in encoded.dictionary.to_pylist()]
+    dictionary_array = array.dictionary_encode()
+    unique_texts = dictionary_array.dictionary.to_pylist()
+    seconds = [_parse_formatted_date(text, format) for text in unique_texts]
     if None in seconds:
         return None
     table: NDArray[np.float64] = np.array([*seconds, np.nan])
-    return table[get_indices(encoded)]
+    return table[get_indices(dictionary_array)]
 
 
 @lru_cache(MAX_CACHED_DATES)
@@ -306,13 +306,13 @@ def _parse_iso8601_texts(array: pa.Array) -> NDArray[np.float64] | None:
     texts = pc.replace_substring_regex(array, MICROSECONDS, r"\1")
     # Arrow casts texts with a zone and texts without one to different types.
     has_zone, null = pc.match_substring_regex(texts, ZONED_TIME), pa.scalar(None, pa.string())
-    local = try_cast(pc.if_else(has_zone, null, texts), pa.timestamp("us"))
-    if local is None:
+    local_times = try_cast(pc.if_else(has_zone, null, texts), pa.timestamp("us"))
+    if local_times is None:
         return None
-    zoned = try_cast(pc.if_else(has_zone, texts, null), pa.timestamp("us", "UTC"))
-    if zoned is None:
+    zoned_times = try_cast(pc.if_else(has_zone, texts, null), pa.timestamp("us", "UTC"))
+    if zoned_times is None:
         return None
-    ticks = pc.coalesce(local.cast(pa.int64()), zoned.cast(pa.int64()))
+    ticks = pc.coalesce(local_times.cast(pa.int64()), zoned_times.cast(pa.int64()))
     return _to_seconds(ticks, TICKS_PER_SECOND["us"])
 
 
@@ -330,8 +330,8 @@ def _replace_gap_numbers(
     _, gap_numbers = resolve_gaps(frozenset(gaps))
     if not gap_numbers:
         return values
-    compared = values.astype(np.float32) if is_short else values
-    return np.where(are_gap_numbers(compared, gap_numbers), np.nan, values)
+    numbers = values.astype(np.float32) if is_short else values
+    return np.where(are_gap_numbers(numbers, gap_numbers), np.nan, values)
 
 
 def try_cast(array: pa.Array, arrow_type: pa.DataType) -> pa.Array | None:

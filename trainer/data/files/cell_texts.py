@@ -102,12 +102,10 @@ def to_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.A
         array = _format_floats(array)
     elif not pa.types.is_string(array.type):
         gaps = ()  # the texts of other types are values
-    trimmed = trim_texts(array, gaps)
-    if not pc.all(pc.string_is_ascii(trimmed), min_count=0).as_py():
-        trimmed = pa.array(
-            [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
-        )
-    integers = pc.replace_substring_regex(trimmed, ZERO_FRACTION, r"\1")
+    texts = trim_texts(array, gaps)
+    if not pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
+        texts = pa.array([None if t is None else to_nfc(t) for t in texts.to_pylist()], pa.string())
+    integers = pc.replace_substring_regex(texts, ZERO_FRACTION, r"\1")
     return pc.replace_substring_regex(integers, "^-0$", "0")
 
 
@@ -115,24 +113,24 @@ def trim_texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa
     """Return cells as strings without white space around them, null for a gap."""
     if not pa.types.is_string(array.type):
         array = array.cast(pa.string())
-    trimmed = pc.utf8_trim_whitespace(array)
-    return pc.if_else(_match_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
+    texts = pc.utf8_trim_whitespace(array)
+    return pc.if_else(_match_gaps(texts, gaps), pa.scalar(None, pa.string()), texts)
 
 
 def select_gap_texts(array: pa.Array, gaps: Collection[str]) -> pa.Array:
     """Return the texts of a column that stand for a gap, without the empty ones, as strings."""
     if not gaps or not pa.types.is_string(array.type):
         return pa.array([], pa.string())
-    trimmed = pc.utf8_trim_whitespace(array)
-    is_gap_text = pc.and_(_match_gaps(trimmed, gaps), pc.not_equal(trimmed, ""))
-    return trimmed.filter(is_gap_text.fill_null(False))
+    texts = pc.utf8_trim_whitespace(array)
+    is_gap_text = pc.and_(_match_gaps(texts, gaps), pc.not_equal(texts, ""))
+    return texts.filter(is_gap_text.fill_null(False))
 
 
 def find_gaps(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> NDArray[np.bool_]:
     """Return a mask of the gaps of a column, bool `(n,)`."""
-    encoded = encode_unique(array)
-    nulls = to_texts(encoded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
-    mask: NDArray[np.bool_] = np.append(nulls, True)[get_indices(encoded)]
+    dictionary_array = encode_unique(array)
+    nulls = to_texts(dictionary_array.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
+    mask: NDArray[np.bool_] = np.append(nulls, True)[get_indices(dictionary_array)]
     return mask
 
 
@@ -149,10 +147,10 @@ def to_codes(
     Returns:
         Positions, int32 `(n,)`; `MISSING` for a gap and for a text that is not among the words.
     """
-    encoded = encode_unique(array)
-    positions = pc.index_in(to_texts(encoded.dictionary, gaps), value_set=words)
+    dictionary_array = encode_unique(array)
+    positions = pc.index_in(to_texts(dictionary_array.dictionary, gaps), value_set=words)
     table = positions.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    codes: NDArray[np.int32] = np.append(table, np.int32(MISSING))[get_indices(encoded)]
+    codes: NDArray[np.int32] = np.append(table, np.int32(MISSING))[get_indices(dictionary_array)]
     return codes
 
 
@@ -162,13 +160,13 @@ def encode_unique(array: pa.Array) -> pa.DictionaryArray:
     return (array if is_kept else array.cast(pa.string())).dictionary_encode()
 
 
-def get_indices(encoded: pa.DictionaryArray) -> NDArray[np.int32]:
+def get_indices(dictionary_array: pa.DictionaryArray) -> NDArray[np.int32]:
     """Return each cell's index in the dictionary, int32 `(n,)`.
 
     A null has the index −1, so that it selects the last element of a table to which the value of a
     null was appended.
     """
-    indices: NDArray[np.int32] = encoded.indices.fill_null(-1).to_numpy()
+    indices: NDArray[np.int32] = dictionary_array.indices.fill_null(-1).to_numpy()
     return indices
 
 
@@ -222,13 +220,13 @@ def replace_decimal_sign(texts: pa.Array, decimal: str) -> pa.Array:
     is_grouped = pc.match_substring_regex(
         texts, rf"^\s*[+-]?[1-9]\d{{0,2}}((\{separator}\d{{3}})+|{GROUPS})(\{decimal}\d*)?\s*$"
     )
-    ungrouped = pc.replace_substring_regex(
+    ungrouped_texts = pc.replace_substring_regex(
         pc.utf8_trim_whitespace(texts), rf"[\{separator}{SPACES}'’]", ""
     )
-    replaced = pc.if_else(pc.fill_null(is_grouped, False), ungrouped, texts)
+    texts = pc.if_else(pc.fill_null(is_grouped, False), ungrouped_texts, texts)
     if decimal == ",":
-        replaced = pc.replace_substring(pc.replace_substring(replaced, ".", "?."), ",", ".")
-    return replaced
+        texts = pc.replace_substring(pc.replace_substring(texts, ".", "?."), ",", ".")
+    return texts
 
 
 def replace_decimal_sign_of_numbers(array: pa.Array, decimal: str) -> pa.Array:
@@ -255,10 +253,10 @@ def remove_zero_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.Reco
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _match_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
+def _match_gaps(texts: pa.Array, gaps: Collection[str]) -> pa.Array:
     """Return a mask of the texts that stand for a gap, or for a number that does."""
     gap_texts, gap_numbers = resolve_gaps(frozenset(gaps))
-    lower = pc.utf8_lower(trimmed)
+    lower = pc.utf8_lower(texts)
     if gap_numbers:
         lower = pc.replace_substring_regex(lower, ZERO_FRACTION, r"\1")
     if not all(map(str.isascii, gaps)):

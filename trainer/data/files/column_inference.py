@@ -287,7 +287,7 @@ class _NotationCounter:
             return SuspectedType(name, detail, notation.remedy)
         cells = sorted(cell for first in self._first_cells[1:] for cell in first)[:MAX_SHOWN_CELLS]
         row_names = source.name_rows(*(row for row, _ in cells))
-        shown = [
+        examples = [
             f"{text[:MAX_SHOWN_CHARACTERS]!r} in {row_name}"
             for (_, text), row_name in zip(cells, row_names, strict=True)
         ]
@@ -297,7 +297,7 @@ class _NotationCounter:
             f"{format_column_option('category', [name])} if it is a category, "
             f"{format_column_option(self._kind, [name])} to refuse other values"
         )
-        return SuspectedType(name, f"{detail}: {', '.join(shown)}{more}", remedy)
+        return SuspectedType(name, f"{detail}: {', '.join(examples)}{more}", remedy)
 
     def _find_commonest_notation(self) -> int:
         """Return the index of the commonest notation between the first and the last one.

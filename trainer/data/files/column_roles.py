@@ -189,9 +189,11 @@ def _check_named_columns(source: FileSource, options: ReadOptions) -> None:
         )
     existing_columns = set(columns)
     unknown_columns = {
-        option: missing
+        option: unknown_names
         for option, names in _list_named_columns(options).items()
-        if (missing := [name for name in dict.fromkeys(names) if name not in existing_columns])
+        if (
+            unknown_names := [name for name in dict.fromkeys(names) if name not in existing_columns]
+        )
     }
     if unknown_columns:
         got = " and ".join(

@@ -102,8 +102,8 @@ class CsvFile:
         texts = dict.fromkeys(self._raw_names, pa.string())
         with self._explain_errors(), self._open_reader(texts) as reader:
             for batch in reader:
-                renamed = batch.rename_columns(list(self.columns))
-                yield remove_zero_fractions(renamed, self._decimal)
+                renamed_batch = batch.rename_columns(list(self.columns))
+                yield remove_zero_fractions(renamed_batch, self._decimal)
 
     def name_rows(self, *rows: int) -> list[str]:
         """Return "row 5", or "row 5 (line 8 of the file)" where the numbers differ.
@@ -234,8 +234,8 @@ def _open_bytes(path: Path) -> pa.NativeFile:
 def _open_text(path: Path, encoding: str) -> Iterator[IO[str]]:
     """Open a file as text with all its line ends; bytes that cannot be decoded are replaced."""
     if _is_packed(path):
-        with gzip.open(path, "rt", encoding=encoding, errors="replace", newline="") as unpacked:
-            yield unpacked
+        with gzip.open(path, "rt", encoding=encoding, errors="replace", newline="") as file:
+            yield file
     else:
         with path.open(encoding=encoding, errors="replace", newline="") as file:
             yield file

@@ -181,9 +181,9 @@ class DateProposal:
         ]
         advice = f"{self.example!r}, {', or '.join(options)}"
         if self.others:
-            shown = ", ".join(map(repr, self.others[:3]))
+            examples = ", ".join(map(repr, self.others[:3]))
             more = f" and {len(self.others) - 3} more" if len(self.others) > 3 else ""
-            advice += f", once the cells {shown}{more} are corrected or empty"
+            advice += f", once the cells {examples}{more} are corrected or empty"
         return advice
 
 

@@ -155,9 +155,9 @@ def _read_column(
         require_float64(array, column.name)
     if not schema.is_text:
         return column, read_values(array, schema, decimal)
-    encoded = read_categories(array, schema).dictionary_encode()
-    words = tuple(encoded.dictionary.to_pylist())
-    codes = encoded.indices.fill_null(MISSING).to_numpy()
+    dictionary_array = read_categories(array, schema).dictionary_encode()
+    words = tuple(dictionary_array.dictionary.to_pylist())
+    codes = dictionary_array.indices.fill_null(MISSING).to_numpy()
     return Column(column.name, column.kind, words), codes
 
 

@@ -68,8 +68,8 @@ def read_values(array: pa.Array, schema: ColumnSchema, decimal: str | None = Non
     if pa.types.is_floating(arrow_type):
         return schema.validate_numbers(array.to_numpy(zero_copy_only=False))
     if pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type):
-        filled = array.fill_null(pa.scalar(0).cast(arrow_type)).to_numpy(zero_copy_only=False)
-        return schema.validate_numbers(filled, _find_valid(array))
+        numbers = array.fill_null(pa.scalar(0).cast(arrow_type)).to_numpy(zero_copy_only=False)
+        return schema.validate_numbers(numbers, _find_valid(array))
     if (
         pa.types.is_null(arrow_type)
         or pa.types.is_timestamp(arrow_type)
@@ -143,11 +143,11 @@ def _parse_dates(
         The texts, with a decimal point where numbers are expected; and the dates in seconds,
         float64 `(n,)`, or None if Arrow may not parse all texts as the schema does.
     """
-    trimmed = trim_texts(array, schema.gap_texts)
+    texts = trim_texts(array, schema.gap_texts)
     if schema.date_format == ISO8601:
-        if not pc.all(pc.match_substring_regex(trimmed, COMMON_ISO8601)).as_py():
+        if not pc.all(pc.match_substring_regex(texts, COMMON_ISO8601)).as_py():
             return array, None
-        seconds = parse_dates(trimmed, ())
+        seconds = parse_dates(texts, ())
         if seconds is None:
             return array, None
         # In the schema for timestamps, no number stands for a gap.
@@ -155,15 +155,15 @@ def _parse_dates(
     if schema.date_format not in NUMERIC_FORMATS:
         return array, None
     if decimal is not None:
-        trimmed = replace_decimal_sign_of_numbers(trimmed, decimal)
-    if not pc.all(pc.match_substring_regex(trimmed, WHOLE_NUMBER)).as_py():
-        return trimmed, None
-    integers = pc.replace_substring_regex(trimmed, WHOLE_NUMBER, r"\1")
+        texts = replace_decimal_sign_of_numbers(texts, decimal)
+    if not pc.all(pc.match_substring_regex(texts, WHOLE_NUMBER)).as_py():
+        return texts, None
+    integers = pc.replace_substring_regex(texts, WHOLE_NUMBER, r"\1")
     ticks = try_cast(integers, pa.int64())
     values = None
     if ticks is not None:
         values = schema.validate_numbers(ticks.fill_null(0).to_numpy(), _find_valid(ticks))
-    return trimmed, values
+    return texts, values
 
 
 def _parse_numbers(array: pa.Array, schema: ColumnSchema) -> NDArray[Any] | None:
@@ -199,9 +199,11 @@ def _validate_unique(array: pa.Array, schema: ColumnSchema) -> tuple[list[Any], 
     Raises:
         WrongNumberError: If the column does not accept a value.
     """
-    encoded = array.dictionary_encode()
-    indices: NDArray[np.int32] = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-    unique = encoded.dictionary.to_pylist()
+    dictionary_array = array.dictionary_encode()
+    indices: NDArray[np.int32] = dictionary_array.indices.fill_null(
+        len(dictionary_array.dictionary)
+    ).to_numpy()
+    unique = dictionary_array.dictionary.to_pylist()
     if len(unique) in indices:
         unique.append(None)
     parse = _select_parser(array.type, schema)

@@ -161,8 +161,8 @@ def read_idx(images: Path, task: str | None) -> Table:
 
 def _list_variants(path: Path) -> tuple[Path, Path]:
     """Return the path of a file without and with the suffix `.gz`."""
-    unpacked = path.with_name(re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE))
-    return unpacked, unpacked.with_name(f"{unpacked.name}.gz")
+    unpacked_path = path.with_name(re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE))
+    return unpacked_path, unpacked_path.with_name(f"{unpacked_path.name}.gz")
 
 
 def _read_labels(images: Path, n: int) -> NDArray[np.uint8]:
