@@ -199,7 +199,7 @@ def check_category(
     Args:
         source: File of the column.
         rule: Options of the column.
-        distinct: Its distinct texts, `(n,)`, gaps among them.
+        distinct: Distinct texts of the column, `(n,)`, with those of gaps.
         odd_value: Value because of which it is a category; None if there is none.
         row: Index of the last row that was read.
 

@@ -61,6 +61,7 @@ class _ValueRange:
 
     @property
     def is_empty(self) -> bool:
+        """Whether no number was added so far."""
         return self.low > self.high
 
     def add(self, numbers: NDArray[np.float64]) -> None:

@@ -148,6 +148,7 @@ class CsvFile:
 
     @contextmanager
     def _open_reader(self, types: dict[str, pa.DataType]) -> Iterator[pa.csv.CSVStreamingReader]:
+        """Open the file at its first row; columns without a type get an inferred one."""
         with (
             _open_bytes(self._path) as stream,
             pa.csv.open_csv(

@@ -220,6 +220,7 @@ def _find_candidates(texts: Sequence[str]) -> list[str]:
 
 
 def _is_date(text: str, format: str) -> bool:  # noqa: A002
+    """Return whether a text is a date in a format."""
     return parse_date_text(text, format) is not None
 
 
