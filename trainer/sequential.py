@@ -35,7 +35,7 @@ from trainer.nn import (
     Schedule,
     WeightAverage,
 )
-from trainer.nn.lookup import lookup
+from trainer.nn.initializers import find_by_name
 from trainer.training.array_file import read_arrays, write_arrays
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback, TrainingRun
@@ -154,7 +154,7 @@ class Sequential:
                 does not fit the loss, or a choice has no effect.
         """
         if isinstance(optimizer, str):
-            kind: Any = lookup("optimizer", OPTIMIZERS, optimizer)
+            kind: Any = find_by_name("optimizer", OPTIMIZERS, optimizer)
             steps: Optimizer = kind() if learning_rate is None else kind(learning_rate)
         elif learning_rate is not None:
             raise ValueError(
@@ -164,11 +164,11 @@ class Sequential:
         else:
             steps = _fresh(optimizer)
         if isinstance(loss, str):
-            loss = lookup("loss", LOSSES, loss)()
+            loss = find_by_name("loss", LOSSES, loss)()
         if not isinstance(loss, Loss):
             raise ValueError(f"expected a loss of trainer.nn, or its name; got {loss!r}")
         if isinstance(schedule, str):
-            schedule = lookup("schedule", SCHEDULES, schedule)()
+            schedule = find_by_name("schedule", SCHEDULES, schedule)()
         activation = getattr(self.layers[-1], "activation", None)
         if activation is not None:
             nn.check_pairing(loss, activation.name)
@@ -410,7 +410,7 @@ def _by_name(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Metric]:
     functions: dict[str, Metric] = {}
     for metric in metrics:
         name = metric if isinstance(metric, str) else metric.__name__
-        function = lookup("metric", METRICS, metric) if isinstance(metric, str) else metric
+        function = find_by_name("metric", METRICS, metric) if isinstance(metric, str) else metric
         if name in functions or name == "loss":
             raise ValueError(f"expected metrics of names of their own; got {name!r} twice")
         if function in MEANINGLESS.get(loss.link, ()):

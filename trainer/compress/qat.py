@@ -71,7 +71,7 @@ class QuantizedDense(Dense):
     @property
     def source(self) -> Quantization:
         """That of the inputs."""
-        return Quantization.over(*self.range.tolist())
+        return Quantization.from_range(*self.range.tolist())
 
     def scales(self) -> NDArray[np.float32]:
         """The step of each unit's weights, `(units,)`."""
@@ -105,7 +105,7 @@ class QuantizedDense(Dense):
         if training:
             self._follow(x)
         source = self.source
-        self._unrounded, rounded = x, source.numbers_of(source.bytes_of(x))
+        self._unrounded, rounded = x, source.dequantize(source.quantize(x))
         if self.bits == FLOAT:
             self._W = self.W
         else:
@@ -114,14 +114,18 @@ class QuantizedDense(Dense):
         z = self._buffers.get("z", (len(x), self.units), self.dtype)
         np.dot(rounded, self._W, out=z)
         np.add(z, self.b, out=z)
-        a = z if self.activation.from_output else self._buffers.get("a", z.shape, self.dtype)
+        a = (
+            z
+            if self.activation.has_output_derivative
+            else self._buffers.get("a", z.shape, self.dtype)
+        )
         self.activation.value(z, out=a)
         self._x, self._z, self._a = rounded, z, a
         return a
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         x = require_forward(self._x)
-        self.activation.chain(gradient, self._z, self._a)
+        self.activation.backward(gradient, self._z, self._a)
         np.dot(x.T, gradient, out=self.dW)
         np.sum(gradient, axis=0, out=self.db)
         if self.bits <= FEW_BITS:  # else no weight is cut

@@ -22,7 +22,7 @@ from trainer.data.records import Records
 from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
 from trainer.model import Model
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
-from trainer.nn.layers.integer_dense import LARGEST
+from trainer.nn.layers.integer_dense import MAX_BYTE
 
 EXP_TOLERANCE = 1e-6  # of the exp and the division behind a probability, on either side
 EPSILON = float(np.finfo(np.float32).eps)
@@ -229,8 +229,8 @@ def _to_bytes(
     steps = a / scale
     reach = SAFETY * error / scale + 4 * EPSILON * np.abs(steps)
     close = np.abs(steps - np.floor(steps) - 0.5) <= reach
-    whole = np.rint(steps + zero_point).clip(0, LARGEST) - zero_point
-    inside = np.abs(steps + zero_point - LARGEST / 2) <= LARGEST / 2 + 1 + reach
+    whole = np.rint(steps + zero_point).clip(0, MAX_BYTE) - zero_point
+    inside = np.abs(steps + zero_point - MAX_BYTE / 2) <= MAX_BYTE / 2 + 1 + reach
     return whole * scale, np.where(close & inside, np.maximum(error, scale), 0)
 
 
@@ -242,4 +242,4 @@ def _through_activation(
     if activation.name in EXACT:
         return a, error
     own = EPSILON * np.maximum(1, np.abs(z))  # of exp, erf and what is made of them
-    return a, np.sqrt((activation.steepest * error) ** 2 + own**2)
+    return a, np.sqrt((activation.max_slope * error) ** 2 + own**2)

@@ -117,7 +117,7 @@ class UpdateRule:
         if self.max_norm is not None:
             self.max_norm.apply(network.weights())
         if self.average is not None:
-            self.average.follow(network.parameters)
+            self.average.update(network.parameters)
         return value
 
     @property
@@ -135,7 +135,7 @@ class UpdateRule:
         found = {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         if isinstance(self.schedule, ReduceOnPlateau):
             s = self.schedule
-            found["schedule.plateau"] = np.array([s.level, s.best, s.waited])
+            found["schedule.plateau"] = np.array([s.level, s.best, s.n_bad_epochs])
         if self.average is not None and self.average.average is not None:
             found["average.steps"] = np.array(self.average.steps)
             found["average.value"] = self.average.average
@@ -153,7 +153,7 @@ class UpdateRule:
         if isinstance(self.schedule, ReduceOnPlateau):
             level, best, waited = state["schedule.plateau"].tolist()
             self.schedule.level, self.schedule.best = level, best
-            self.schedule.waited = int(waited)
+            self.schedule.n_bad_epochs = int(waited)
         if self.average is not None and "average.value" in state:
             self.average.steps = int(state["average.steps"])
             self.average.average = state["average.value"].copy()

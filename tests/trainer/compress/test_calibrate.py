@@ -69,9 +69,9 @@ def test_entropy_is_that_of_the_range_whose_bytes_tell_most(rng):
 @pytest.mark.parametrize("constant", [0, 3, -2])
 def test_what_is_always_the_same_has_a_byte(constant, method):
     low, high = CALIBRATIONS[method](np.full(1000, constant, np.float32))
-    quantization = Quantization.over(low, high)
+    quantization = Quantization.from_range(low, high)
     x = np.array([constant], np.float32)
-    np.testing.assert_allclose(quantization.numbers_of(quantization.bytes_of(x)), x, rtol=1e-6)
+    np.testing.assert_allclose(quantization.dequantize(quantization.quantize(x)), x, rtol=1e-6)
 
 
 def test_each_layer_is_calibrated_on_what_the_rounded_ones_before_it_make(rng):

@@ -136,7 +136,7 @@ def test_gradients_are_those_of_a_network_without_rounding_at_that_point(bits, a
     for layer, values in ((first, x), (second, first._a.copy())):
         low, high = layer.range
         inside = (values >= min(low, 0)) & (values <= max(high, 0))
-        rounded = layer.source.numbers_of(layer.source.bytes_of(values))
+        rounded = layer.source.dequantize(layer.source.quantize(values))
         W = layer.W if layer.bits == FLOAT else layer.whole_weights() * layer.scales()
         most = 2 ** (layer.bits - 1) - 1
         free = (np.abs(layer.W) <= layer.scales() * (most + 0.5)) | (layer.bits == FLOAT)

@@ -135,7 +135,7 @@ def _in_bytes(
     if columns is not None:
         layers.append(FeatureSelect(columns))
         x = x[:, columns]
-    source = Quantization.over(x.min(), x.max())
+    source = Quantization.from_range(x.min(), x.max())
     whole = [(units, activation) for units in hidden]
     whole += [(model.network.n_outputs, "identity")] * (last == "integer")
     for place, (units, name) in enumerate(whole, start=1):
@@ -146,7 +146,7 @@ def _in_bytes(
         x = (x @ W + b * source.scale) * scales
         ACTIVATIONS[name]().value(x.copy(), out=x)
         rounds = place < len(whole) or last == "float"
-        target = Quantization.over(x.min(), x.max()) if rounds else None
+        target = Quantization.from_range(x.min(), x.max()) if rounds else None
         layers.append(
             IntegerDense(W, b, scales, source=source, target=target, activation=name, bits=bits)
         )

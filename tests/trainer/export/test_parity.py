@@ -422,7 +422,7 @@ class Saturating(IntegerDense):
     """
 
     def forward(self, x, *, training):
-        q, W = self.source.bytes_of(x).astype(np.int64), self.W.astype(np.int64)
+        q, W = self.source.quantize(x).astype(np.int64), self.W.astype(np.int64)
         sums = self.b - self.source.zero_point * W.sum(axis=0)
         for k in range(0, len(W), 2):
             pair = q[:, k : k + 2] @ W[k : k + 2]
@@ -430,7 +430,7 @@ class Saturating(IntegerDense):
         z = sums.astype(np.float32) * (self.source.scale * self.scales)
         if self.target is None:
             return z
-        return self.target.numbers_of(self.target.bytes_of(np.maximum(z, 0)))
+        return self.target.dequantize(self.target.quantize(np.maximum(z, 0)))
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])

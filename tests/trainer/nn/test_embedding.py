@@ -80,7 +80,7 @@ def ways(monkeypatch):
 def test_its_gradient_sums_the_rows_of_each_category(
     n, sizes, way, most, dtype, close, rng, ways, monkeypatch
 ):
-    monkeypatch.setattr(embedding, "LARGEST_PRODUCT", most)
+    monkeypatch.setattr(embedding, "MAX_PRODUCT_SIZE", most)
     net = network(rng, sizes=sizes, dtype=dtype)
     layer = net.layers[0]
     for last in (False, True):  # nothing is left of the batch before
@@ -100,7 +100,7 @@ def test_its_gradient_sums_the_rows_of_each_category(
 
 
 def test_small_tables_are_added_up_by_products_and_large_ones_by_sorting(rng, ways, monkeypatch):
-    monkeypatch.setattr(embedding, "LARGEST_PRODUCT", 20 * 7)
+    monkeypatch.setattr(embedding, "MAX_PRODUCT_SIZE", 20 * 7)
     net = network(rng, sizes=[7, 8])
     x = rows(rng, 20, [7, 8])
     net.loss_and_gradients(x, np.zeros((20, 2)), MeanSquaredError())
@@ -226,7 +226,9 @@ def test_impossible_tables_are_refused(sizes, units):
 
 
 def test_too_few_inputs_are_refused(rng):
-    with pytest.raises(ValueError, match="at least the 2 inputs that number categories; got 1"):
+    with pytest.raises(
+        ValueError, match="at least 2 inputs, one for each column of categories; got 1"
+    ):
         Network(1, [Embedding(SIZES, UNITS)], rng=rng)
 
 

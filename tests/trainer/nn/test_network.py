@@ -126,7 +126,7 @@ def test_logits_are_the_callers_to_keep(rng):
 def test_many_rows_pass_in_slices_that_do_not_show(rng, monkeypatch):
     network, x = small(rng), rng.normal(size=(50, 4))
     whole = network.logits(x)
-    monkeypatch.setattr(network_module, "SLICE", 7)
+    monkeypatch.setattr(network_module, "SLICE_ROWS", 7)
     np.testing.assert_allclose(network.logits(x), whole, rtol=1e-12)
 
 

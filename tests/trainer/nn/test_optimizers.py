@@ -71,7 +71,7 @@ def updates(monkeypatch):
     def spied(name, update):
         return lambda *arguments: (made.append(name), update(*arguments))[1]
 
-    compiled = kernels.adam
+    compiled = kernels.compile_adam
     monkeypatch.setattr(kernels, "adam", lambda: spied("compiled", compiled()))
     monkeypatch.setattr(Adam, "_update", spied("plain", Adam._update))
     return made
@@ -81,7 +81,7 @@ def updates(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch, updates):
-    n = kernels.SHORTEST + 13
+    n = kernels.MIN_SIZE + 13
     assert n <= BLOCK  # one plain update a step
     theta, curvature = rng.normal(size=n).astype(dtype), rng.uniform(0.1, 3, n).astype(dtype)
     assert kernels.AVAILABLE  # the tests are to be run with the extra `fast`
@@ -109,10 +109,10 @@ class FakeNumba:
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_the_kernel_walks_as_pytorch_without_a_compiler_or_a_cache(name, torch, monkeypatch):
-    kernel = kernels.adam.__wrapped__  # without what is kept of it
+    kernel = kernels.compile_adam.__wrapped__  # without what is kept of it
     monkeypatch.setitem(sys.modules, "numba", FakeNumba)
     monkeypatch.setattr(kernels, "adam", kernel)
-    monkeypatch.setattr(kernels, "SHORTEST", 1)
+    monkeypatch.setattr(kernels, "MIN_SIZE", 1)
     given = torch["optimizers"]
     monkeypatch.setattr(Adam, "_update", None)  # NumPy's is not called
     path = walk(copy.deepcopy(AS_PYTORCH[name]), given["start"].copy(), given["curvature"])
@@ -121,7 +121,7 @@ def test_the_kernel_walks_as_pytorch_without_a_compiler_or_a_cache(name, torch, 
 
 @pytest.mark.parametrize("more, made", [(-1, "plain"), (0, "compiled")])
 def test_vectors_shorter_than_a_kernel_is_worth_are_numpys(more, made, monkeypatch, updates):
-    monkeypatch.setattr(kernels, "SHORTEST", 8)
+    monkeypatch.setattr(kernels, "MIN_SIZE", 8)
     monkeypatch.setattr(kernels, "adam", lambda: lambda *_: updates.append("compiled"))
     theta = np.ones(8 + more)
     Adam(0.1).step(theta, np.ones(8 + more))

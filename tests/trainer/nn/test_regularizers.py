@@ -44,10 +44,10 @@ def test_max_norm_cuts_long_columns_and_leaves_short_ones(rng):
 
 def test_an_average_forgets_the_beginning_and_ends_near_the_mean(rng):
     average, theta = WeightAverage(0.99), np.full(3, 1e6)
-    average.follow(theta)
+    average.update(theta)
     for _ in range(3000):
         theta[...] = 5 + rng.normal(size=3)
-        average.follow(theta)
+        average.update(theta)
     np.testing.assert_allclose(average.average, 5, atol=0.3)
 
 
@@ -55,7 +55,7 @@ def test_an_average_by_hand():
     average, theta = WeightAverage(0.5), np.array([1.0])
     for value in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0):
         theta[...] = value
-        average.follow(theta)
+        average.update(theta)
     expected = 1.0
     for t, value in enumerate((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), start=1):
         d = min(0.5, (1 + t) / (10 + t))

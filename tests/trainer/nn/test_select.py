@@ -119,7 +119,7 @@ def test_a_copy_selects_alike_and_apart(way, rng):
     other.parameters[...] = 0
     other.layers[0].columns[...] = [0, 3, 4]
     np.testing.assert_array_equal(net.logits(x), kept)
-    assert repr(other.layers[0]) == "Select(3)"
+    assert repr(other.layers[0]) == "FeatureSelect(3)"
 
 
 def test_it_keeps_the_dtype_it_is_given(rng):
@@ -134,7 +134,9 @@ def test_it_keeps_the_dtype_it_is_given(rng):
     "columns", [[], [2, 1], [1, 1], [-1, 2], [[0, 1]], 3], ids=lambda c: str(c).replace(" ", "")
 )
 def test_columns_that_are_no_selection_are_refused(columns):
-    with pytest.raises(ValueError, match="places of columns, ascending, none twice; got"):
+    with pytest.raises(
+        ValueError, match="expected ascending indices of columns without duplicates; got"
+    ):
         FeatureSelect(np.array(columns, np.int64))
 
 

@@ -317,7 +317,7 @@ def test_what_is_already_learned_is_neither_flat_nor_too_small():
 def test_layers_of_branches_are_examined_one_by_one():
     branches = Branches((4, [Dense(8, "relu")]), (6, [Dense(8, "tanh")]))
     net = network(branches, Dense(CLASSES))
-    branches.inner()[0].b[:] = -100
+    branches.list_sublayers()[0].b[:] = -100
     found = [m for m in health(net) if not m.healthy and m.fault == "dead_relu"]
     assert [m.where for m in found] == ["layer 1, Dense(8, 'relu')"]
 

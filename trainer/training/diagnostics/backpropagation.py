@@ -38,7 +38,7 @@ def check_backpropagation(
         weights=some.weights,
         penalty=penalty,
         method="complex",
-        most=ENTRIES,
+        max_entries=ENTRIES,
     )
     return [
         Measurement(

@@ -35,14 +35,14 @@ def even_odds(network: Network, rows: TrainingRows, loss: Loss) -> float:
     """The loss of logits 0, above the lowest: for K classes ln K."""
     zeros = np.zeros((len(rows), network.n_outputs))
     value = loss.value(zeros, rows.targets, rows.weights)
-    return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
+    return value - loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
 
 
 def excess(network: Network, rows: TrainingRows, loss: Loss) -> float:
     """The network's loss, in training, above the lowest that any could have."""
     probe = network.astype(network.dtype)  # buffers and random streams of its own
     value = probe.training_loss(rows.features, rows.targets, loss, rows.weights)
-    return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
+    return value - loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
 
 
 def _initial_loss(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
@@ -58,7 +58,7 @@ def _scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measur
         yield Measurement("one_class", min(len(np.unique(column)) for column in rows.targets.T))
     some = sample(rows).features
     if isinstance(network.layers[0], Embedding):  # places of categories have no scale
-        some = some[:, : network.layers[0].passed]
+        some = some[:, : network.layers[0].n_numeric]
     if some.shape[1]:
         yield _largest("unscaled_features", some)
     if loss.link == "identity":

@@ -43,7 +43,7 @@ def layer_health(
 def named_layers(network: Network) -> Iterator[tuple[str, Layer]]:
     """The layers with their names, those of branches one by one."""
     for position, layer in enumerate(network.layers, start=1):
-        for inner in layer.inner():
+        for inner in layer.list_sublayers():
             yield f"layer {position}, {inner!r}", inner
 
 
@@ -54,7 +54,7 @@ def _activities(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:
             continue
         function, slopes = activity.activation, np.abs(activity.slopes)
         if function.name in SATURATING:
-            share = np.mean(slopes < FLAT * function.steepest)
+            share = np.mean(slopes < FLAT * function.max_slope)
             yield Measurement("saturation", float(share), name)
         if function.name in DYING:
             dead = (slopes < 1e-3).all(axis=0)

@@ -111,7 +111,7 @@ class Diagnostics(Callback):
     def _begin(self, run: TrainingRun, rows: TrainingRows) -> None:
         loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
         self._rows = rows
-        self._lowest = loss.lowest(rows.targets, run.network.n_outputs, rows.weights)
+        self._lowest = loss.compute_minimum(rows.targets, run.network.n_outputs, rows.weights)
         self._even = even_odds(run.network, rows, loss) + _penalty(run)
         self._first = excess(run.network, rows, loss) + _penalty(run)
 

@@ -26,7 +26,7 @@ def check_overfitting(network: Network, rows: TrainingRows, loss: Loss) -> Measu
         loss: what is minimised.
     """
     some = _distinct(rows)
-    lowest = loss.lowest(some.targets, network.n_outputs, some.weights)
+    lowest = loss.compute_minimum(some.targets, network.n_outputs, some.weights)
     left = np.inf
     for rate in RATES:
         left = min(left, _learn(network, some, copy.deepcopy(loss), lowest, rate))
@@ -38,7 +38,7 @@ def check_overfitting(network: Network, rows: TrainingRows, loss: Loss) -> Measu
 def _learn(network: Network, rows: TrainingRows, loss: Loss, lowest: float, rate: float) -> float:
     """The share of the first loss above the lowest that is left."""
     pupil, optimizer = network.astype(network.dtype), Adam(rate)
-    for layer in (inner for outer in pupil.layers for inner in outer.inner()):
+    for layer in (inner for outer in pupil.layers for inner in outer.list_sublayers()):
         if isinstance(layer, Dropout):
             layer.rate = 0
     first = left = np.inf
