@@ -148,17 +148,17 @@ def prepare_training(
         )
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
-    model = Model.untrained(
+    model = Model.build(
         table,
         parts.train,
         layers=config.layers,
         loss=loss,
         rng=weights,
         encoding=config.feature_encoding(),
-        logarithmic=config.target_scaling == "log",
+        has_log_target=config.target_scaling == "log",
     )
     if model.classes is not None and table.task == "binary":
-        model = replace(model, positive=config.positive_among(model.classes.tolist()))
+        model = replace(model, positive_index=config.positive_among(model.classes.tolist()))
     fetch = _fetcher(config, table, parts, model)
     most = compute_memory_budget() // (4 * model.encoder.width)  # rows that may be kept in memory
     learned: TrainingRows | StreamedRows
@@ -183,12 +183,12 @@ def _fetcher(
     """What makes rows for the network, and for the loss their weights, of row numbers."""
     weights = _class_weights(config, table, parts, model)
     if weights is None:
-        return lambda numbers: model.rows(table, numbers)
+        return lambda numbers: model.encode_rows(table, numbers)
     classes, single = np.asarray(model.classes), weights.astype(np.float32)
 
     def fetch(numbers: NDArray[np.int64]) -> TrainingRows:
         places = np.searchsorted(classes, table.target[numbers])
-        return replace(model.rows(table, numbers), weights=single[places])
+        return replace(model.encode_rows(table, numbers), weights=single[places])
 
     return fetch
 
@@ -233,7 +233,7 @@ def fit_output_scaling(model: Model, table: Table, parts: Split, config: Config)
             model = replace(model, threshold=float(np.float32(share)))
     if config.aim:
         positive = table.target[rows] == model.positive_class
-        p = model.answers(table.records.take(rows))["probabilities"][:, model.positive]
+        p = model.answers(table.records.take(rows))["probabilities"][:, model.positive_index]
         try:
             model = replace(
                 model, threshold=choose_threshold(ThresholdObjective.parse(config.aim), positive, p)
@@ -373,7 +373,7 @@ def fit(
         # scikit-learn is slow to import.
         from trainer.evaluate.baselines import fit_baselines  # noqa: PLC0415
 
-        positive = trained.model.positive
+        positive = trained.model.positive_index
         baselines = fit_baselines(trained.table, trained.parts, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,

@@ -275,7 +275,7 @@ def _processor() -> str:
 
 def _health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
     """Of the network as it is now, on training rows; all rows count alike."""
-    rows = model.rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
+    rows = model.encode_rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
     with np.errstate(all="ignore"):  # what is not finite is told as such
         return layer_health(model.network, rows, model.loss, config.update().penalty)
 

@@ -10,7 +10,7 @@ def model_of(name, rng, **options):
     table = load_table(name)
     rows = np.arange(len(table))
     config = Config(data=name, hidden=(8,), **options)
-    return table, Model.untrained(
+    return table, Model.build(
         table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
     )
 
@@ -45,13 +45,13 @@ def test_a_regressor_answers_in_original_units(rng):
 
 def test_targets_take_the_form_their_loss_asks_for(rng):
     table, model = model_of("breast_cancer", rng)
-    rows = model.rows(table, np.arange(10))
+    rows = model.encode_rows(table, np.arange(10))
     assert rows.targets.shape == (10, 1)
     assert rows.targets.dtype == np.float32
     table, model = model_of("iris", rng)
-    assert model.rows(table, np.array([0, 60, 149])).targets.tolist() == [0, 1, 2]
+    assert model.encode_rows(table, np.array([0, 60, 149])).targets.tolist() == [0, 1, 2]
     table, model = model_of("diabetes", rng)
-    targets = model.rows(table, np.arange(442)).targets
+    targets = model.encode_rows(table, np.arange(442)).targets
     assert targets.mean() == pytest.approx(0, abs=1e-5)
     assert targets.std() == pytest.approx(1, abs=1e-5)
 
@@ -65,6 +65,6 @@ def test_no_rows_have_no_answers(name, rng):
 
 def test_counts_are_answered_as_counts(rng):
     table, model = model_of("linnerud", rng, loss="poisson")
-    assert model.targets is None
+    assert model.target_scaler is None
     assert (model.answers(table.records)["value"] > 0).all()
-    np.testing.assert_array_equal(model.rows(table, np.arange(20)).targets, table.target)
+    np.testing.assert_array_equal(model.encode_rows(table, np.arange(20)).targets, table.target)

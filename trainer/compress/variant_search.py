@@ -139,9 +139,11 @@ class VariantSearch:
             self.config = self.config.model_copy(update={"aim": None})
         model = reopened.model
         most = compute_memory_budget() // (4 * model.encoder.width)
-        self.rows = model.rows(self.table, np.sort(subsample(self.parts.train, most)))
-        self.sample = model.rows(self.table, subsample(self.parts.train, min(LOOKED_AT, most)))
-        self.validation = model.rows(self.table, subsample(self.parts.validation, most))
+        self.rows = model.encode_rows(self.table, np.sort(subsample(self.parts.train, most)))
+        self.sample = model.encode_rows(
+            self.table, subsample(self.parts.train, min(LOOKED_AT, most))
+        )
+        self.validation = model.encode_rows(self.table, subsample(self.parts.validation, most))
         self.judged = Evaluation.of(model, self.table, self.parts.validation)
         known = self.judged.metrics()
         self.metric = self._metric_of(model, known)

@@ -68,7 +68,7 @@ class Evaluation:
             )
         groups = None if table.groups is None else table.groups[rows]
         truth = table.target[rows]
-        return cls(model.task, truth, answers, model.classes, groups, model.positive)
+        return cls(model.task, truth, answers, model.classes, groups, model.positive_index)
 
     def metrics(self) -> dict[str, float]:
         """As of `measure`."""

@@ -199,12 +199,12 @@ def _binary(graph: NodeBuilder, model: Model, logits: str) -> tuple[str, onnx.Va
     sides = graph.constant("sides", np.array([[0, 1]], np.float32))
     graph.answer("Softmax", [graph.node("Mul", [logits, sides], "pair")], "probabilities", axis=1)
     # "second" where it is, as in all graphs before there was a choice: compression compares bytes.
-    name = "second" if model.positive else "first"
-    column = graph.constant(name, np.array(model.positive))
+    name = "second" if model.positive_index else "first"
+    column = graph.constant(name, np.array(model.positive_index))
     p = graph.node("Gather", ["probabilities", column], "p", axis=1)
     threshold = graph.constant("threshold", np.asarray(model.threshold, np.float32))
     above = graph.node("GreaterOrEqual", [p, threshold], "above")
-    if not model.positive:  # the label is then the first class where p is above
+    if not model.positive_index:  # the label is then the first class where p is above
         above = graph.node("Not", [above], "below")
     choice = graph.node("Cast", [above], "choice", to=INT64)
     return choice, create_value_info("probabilities", FLOAT, 2)
@@ -230,12 +230,12 @@ def _value(graph: NodeBuilder, model: Model, outputs: str) -> onnx.ValueInfoProt
     if model.loss.link == "exp":
         graph.answer("Exp", [outputs], "value")
         return value
-    if model.targets is None:
+    if model.target_scaler is None:
         raise ValueError("expected target statistics in a regression model; got none")
-    scale = graph.constant("target_scale", model.targets.scale)
-    offset = graph.constant("target_offset", model.targets.offset)
+    scale = graph.constant("target_scale", model.target_scaler.scale)
+    offset = graph.constant("target_offset", model.target_scaler.offset)
     scaled = graph.node("Mul", [outputs, scale], "scaled")
-    if model.logarithmic:
+    if model.has_log_target:
         graph.answer("Exp", [graph.node("Add", [scaled, offset], "logarithm")], "value")
     else:
         graph.answer("Add", [scaled, offset], "value")

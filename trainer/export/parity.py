@@ -99,14 +99,16 @@ def compute_tolerances(model: Model, records: Records) -> Arrays:
     if model.loss.link == "exp":
         allowed = answers["value"].astype(np.float64) * (np.expm1(rounding) + 8 * EPSILON)
         return {"value": allowed.astype(np.float32)}
-    if model.targets is not None and model.logarithmic:
-        value, offset = answers["value"].astype(np.float64), np.abs(model.targets.offset)
+    if model.target_scaler is not None and model.has_log_target:
+        value, offset = answers["value"].astype(np.float64), np.abs(model.target_scaler.offset)
         sizes = np.abs(np.log(value.clip(np.finfo(np.float32).tiny))) + offset
-        moved = model.targets.scale * rounding + 2 * EPSILON * sizes
+        moved = model.target_scaler.scale * rounding + 2 * EPSILON * sizes
         return {"value": (value * (np.expm1(moved) + 8 * EPSILON)).astype(np.float32)}
-    if model.targets is not None:
-        value, offset = answers["value"], model.targets.offset
-        allowed = model.targets.scale * rounding + 2 * EPSILON * (np.abs(value) + np.abs(offset))
+    if model.target_scaler is not None:
+        value, offset = answers["value"], model.target_scaler.offset
+        allowed = model.target_scaler.scale * rounding + 2 * EPSILON * (
+            np.abs(value) + np.abs(offset)
+        )
         return {"value": allowed.astype(np.float32)}
     p = answers["probabilities"].astype(np.float64)
     largest = 2 * rounding.max(axis=1, keepdims=True)  # between two logits, each off its own way
@@ -120,7 +122,7 @@ def find_decided_rows(model: Model, records: Records) -> NDArray[np.bool_]:
     """
     p = model.answers(records)["probabilities"]
     if model.task == "binary":
-        lead = np.abs(p[:, model.positive] - np.float32(model.threshold))
+        lead = np.abs(p[:, model.positive_index] - np.float32(model.threshold))
     else:
         first = np.partition(p, -2, axis=1)
         lead = first[:, -1] - first[:, -2]

@@ -68,7 +68,7 @@ def _numbers(
     ]
     edges = [np.zeros_like(middle), middle, middle + 100 * scale, middle - 100 * scale]
     spreads = [*np.repeat(SPREADS, ROWS_PER_SPREAD), 0, 0, 100, 100]
-    if model.exponential:  # whose answers to far outliers are beyond float32
+    if model.has_exponential_output:  # whose answers to far outliers are beyond float32
         ordinary = 2 * ROWS_PER_SPREAD
         drawn, edges = drawn[:2], edges[:2]
         spreads = [*spreads[:ordinary], 0, 0]

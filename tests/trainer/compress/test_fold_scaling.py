@@ -42,7 +42,7 @@ def a_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=Fal
     table = make_table(
         source="t", records=records, target=rng.choice(["a", "b", "c"], n), target_names=("y",)
     )
-    model = Model.untrained(
+    model = Model.build(
         table,
         np.arange(n),
         layers=lambda k: [Dense(16, "relu"), Dense(k)],

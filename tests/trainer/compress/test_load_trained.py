@@ -47,7 +47,7 @@ def same_model(opened, trained):
     ]
     assert (mine.threshold, mine.temperature) == (theirs.threshold, theirs.temperature)
     assert (mine.positive, mine.logit_bias) == (theirs.positive, theirs.logit_bias)
-    assert (mine.task, mine.logarithmic) == (theirs.task, theirs.logarithmic)
+    assert (mine.task, mine.has_log_target) == (theirs.task, theirs.has_log_target)
     records = trained.table.records.take(trained.parts.test)
     answers, expected = mine.answers(records), replace(theirs, network=wanted).answers(records)
     for name, array in expected.items():

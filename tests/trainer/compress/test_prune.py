@@ -257,7 +257,7 @@ def taught():
     table = load_table("digits")
     config = Config(data="digits", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
     everything = np.arange(len(table))
-    model = Model.untrained(
+    model = Model.build(
         table,
         everything,
         layers=config.layers,
@@ -265,7 +265,7 @@ def taught():
         rng=rng,
         encoding=config.feature_encoding(),
     )
-    rows = model.rows(table, everything)
+    rows = model.encode_rows(table, everything)
     known = TrainingRows(rows.features[:1200], rows.targets[:1200])
     TrainingRun(
         model.network, model.loss, config.update(), known, epochs=15, batch_size=64, rng=rng

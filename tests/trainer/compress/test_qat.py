@@ -335,7 +335,7 @@ def test_copies_and_snapshots_keep_ranges_and_cuts(rng):
 def few_bits(reopened):
     """Digits in 4 bits: the network that rounds, before and after it learned with its rounding."""
     opened = reopened("digits")
-    model, rows = opened.model, opened.model.rows(opened.table, opened.parts.train)
+    model, rows = opened.model, opened.model.encode_rows(opened.table, opened.parts.train)
     before = quantize_network(
         model.network,
         rows.features,
@@ -361,7 +361,7 @@ def few_bits(reopened):
 
 def test_who_learns_with_4_bits_answers_better_with_4_bits(few_bits, reopened):
     opened = reopened("digits")
-    held_out = opened.model.rows(opened.table, opened.parts.test)
+    held_out = opened.model.encode_rows(opened.table, opened.parts.test)
     teacher = opened.model.network.logits(held_out.features)
     off, right = [], []
     for network in few_bits:

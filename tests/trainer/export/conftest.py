@@ -75,7 +75,7 @@ def export(tmp_path_factory):
             table = load_table(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
             config = Config(data=data, learning_rate=0.01, **choices)
-            model = Model.untrained(
+            model = Model.build(
                 table,
                 rows,
                 layers=config.layers,
@@ -87,7 +87,7 @@ def export(tmp_path_factory):
                 model.network,
                 model.loss,
                 config.update(),
-                model.rows(table, rows),
+                model.encode_rows(table, rows),
                 epochs=10,
                 batch_size=32,
                 rng=rng,

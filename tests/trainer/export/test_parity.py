@@ -268,7 +268,7 @@ def test_a_graph_that_fails_on_no_rows_is_caught(export, rng):
 @pytest.mark.parametrize("kind", ["regression", "several targets"])
 def test_a_faulty_regressor_is_caught(kind, export, rng):
     exported = export(kind)
-    scale = exported.model.targets.scale
+    scale = exported.model.target_scaler.scale
 
     def spoil(rows, outputs):
         outputs["value"] += 1e-5 * scale  # far less than any metric would show
@@ -371,7 +371,7 @@ def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
     records = Records(model.encoder.columns, x)
     values = model.answers(records)["value"][:, 0]
     allowed = compute_tolerances(model, records)["value"][:, 0]
-    scale, offset = model.targets.scale[0], model.targets.offset[0]
+    scale, offset = model.target_scaler.scale[0], model.target_scaler.offset[0]
     np.testing.assert_allclose((values - offset) / scale, [4, 4, 254, 0, 4, 2, 4, 256], atol=1e-5)
     step = 2 * scale
     between = np.repeat([False, True], 4)
@@ -506,5 +506,7 @@ def test_one_step_before_a_layer_may_be_many_behind_it(b, export):
     x[:, 0] = 0.5, 0.499, 0.501
     records = Records(model.encoder.columns, x)
     values = model.answers(records)["value"]
-    assert abs(values[1] - values[2]) / model.targets.scale == pytest.approx(127 + b, rel=1e-4)
+    assert abs(values[1] - values[2]) / model.target_scaler.scale == pytest.approx(
+        127 + b, rel=1e-4
+    )
     assert compute_tolerances(model, records)["value"][0] >= abs(values[1] - values[2])

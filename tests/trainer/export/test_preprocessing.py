@@ -38,7 +38,7 @@ def records(rng, *, dates=None, name="x"):
 def model_of(rows, rng, **encoding):
     target = np.where(rng.random(len(rows)) < 0.5, "a", "b")
     table = make_table(source="t", records=rows, target=target, target_names=("y",))
-    return Model.untrained(
+    return Model.build(
         table,
         np.arange(0, len(rows), 2),
         layers=lambda k: [Dense(16, "relu"), Dense(k)],

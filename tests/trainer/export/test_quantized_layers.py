@@ -59,7 +59,7 @@ def mixed():
     table = make_table(
         source="t", records=records, target=rng.choice(["a", "b", "c"], n), target_names=("y",)
     )
-    model = Model.untrained(
+    model = Model.build(
         table,
         np.arange(n),
         layers=lambda k: [Dense(k)],
@@ -283,7 +283,7 @@ def test_relu_networks_answer_to_the_last_digits_on_every_row(kind, bits, export
     rows = crowd(model, rng, 5000)
     got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     name = "value" if kind == "regression" else "probabilities"
-    unit = model.targets.scale if kind == "regression" else 1
+    unit = model.target_scaler.scale if kind == "regression" else 1
     assert (np.abs(got[name] - expected[name]) <= 1e-6 * unit).all()
 
 
@@ -300,7 +300,7 @@ def test_other_networks_answer_within_what_rounding_explains(
     delta = np.abs(got[name] - expected[name])
     assert (delta <= allowed).all()
     # And hardly a value lies between two bytes, where that is a step.
-    unit = model.targets.scale if kind == "regression" else 1
+    unit = model.target_scaler.scale if kind == "regression" else 1
     assert np.mean(delta.max(axis=1) > 1e-6 * unit) < 0.01
 
 
