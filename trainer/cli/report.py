@@ -40,6 +40,6 @@ def report(bundle: Path, output: Path, runs: Path | None) -> None:
             building.write_text(page, encoding="utf-8")
     except (BundleError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if evidence.absent:
-        click.echo(f"warning: the page says less than it could: {evidence.absent}", err=True)
+    if evidence.run_error:
+        click.echo(f"warning: the page says less than it could: {evidence.run_error}", err=True)
     click.echo(f"{output}: {len(page.encode()) / 1000:,.0f} kB")

@@ -53,7 +53,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Figures:
+class FigureRow:
     """Drawings beside each other where there is room."""
 
     figures: Sequence[Figure]
@@ -81,7 +81,7 @@ class TableBlock:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactList:
     """Names and what there is to say of each."""
 
     items: Sequence[tuple[str, str]]
@@ -89,13 +89,13 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class MetricTiles:
     """Figures to be read from across the room: name, figure, remark."""
 
     items: Sequence[tuple[str, str, str]]
 
 
-Block = Paragraph | Figures | TableBlock | Facts | Tiles
+Block = Paragraph | FigureRow | TableBlock | FactList | MetricTiles
 
 
 # By the anchors of the sections.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.records import MISSING, Column
 from trainer.evaluate.metrics import POSITIVE_CLASS_METRICS
 
-METRICS = {
+METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "precision": "precision, macro",
@@ -34,7 +34,7 @@ METRICS = {
     "pinball_10": "pinball loss, 10 %",
     "pinball_90": "pinball loss, 90 %",
 }
-BASELINES = {
+BASELINE_NAMES = {
     "majority": "the commonest class alone",
     "mean": "the mean alone",
     "logistic_regression": "logistic regression",
@@ -53,31 +53,31 @@ LOWER_IS_BETTER = frozenset(
         "pinball_90",
     )
 )
-LONGEST = 60  # letters of a text in a table
+MAX_TEXT_LENGTH = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
 
-def metric_name(key: str, positive: int | str | None = None) -> str:
+def format_metric(key: str, positive: int | str | None = None) -> str:
     """As people call it.
 
     Args:
         key: Name of the metric.
         positive: The positive class, which metrics of one class alone then name; None to leave it.
     """
-    name = METRICS.get(key, key.replace("_", " "))
+    name = METRIC_NAMES.get(key, key.replace("_", " "))
     if positive is None and key.startswith("positive_"):
         return f"{name} of the positive class"
     if positive is None or key not in POSITIVE_CLASS_METRICS:
         return name
-    return f"{name} of “{short(str(positive), 16)}”"
+    return f"{name} of “{shorten(str(positive), 16)}”"
 
 
-def baseline_name(key: str) -> str:
+def format_baseline(key: str) -> str:
     """As people call it."""
-    return BASELINES.get(key, key.replace("_", " "))
+    return BASELINE_NAMES.get(key, key.replace("_", " "))
 
 
-def number(value: float | None, digits: int = 4) -> str:
+def format_number(value: float | None, digits: int = 4) -> str:
     """So many significant digits, a true minus sign, no exponent where none is needed."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -90,43 +90,43 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
-def precise(value: float) -> str:
+def format_exact(value: float) -> str:
     """All digits of a number whose last ones matter."""
     return f"{value:,.15g}".replace("-", MINUS)
 
 
-def decimal(value: float | None) -> str:
+def format_decimal(value: float | None) -> str:
     """With four decimals, so that figures under each other can be compared."""
     if value is None or not math.isfinite(value):
         return "–"
     # What rounds to 0 has no sign.
-    text = number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
+    text = format_number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
     return text.replace("-", MINUS)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Of a hundred, with a decimal."""
     return f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
 
 
-def count(n: int, what: str = "") -> str:
+def format_count(n: int, what: str = "") -> str:
     """With its noun in the right number: `1 row`, `2,000 rows`."""
     if not what:
         return f"{n:,}"
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-def listed(words: list[str]) -> str:
+def join_words(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def short(text: str, most: int = LONGEST) -> str:
+def shorten(text: str, most: int = MAX_TEXT_LENGTH) -> str:
     """Its beginning, if it is too long for a table."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
+def shorten_all(texts: Sequence[str], most: int = MAX_TEXT_LENGTH) -> list[str]:
     """Return texts short enough for a table, and still different from each other if they were.
 
     Those that begin alike keep their ends, too; those that end alike as well get their number.
@@ -137,9 +137,9 @@ def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
         return f"{text[:half]}…{text[-half:]}"
 
     def numbered(text: str, place: int) -> str:
-        return f"{short(text, most - len(str(place)) - 4)} (#{place})"
+        return f"{shorten(text, most - len(str(place)) - 4)} (#{place})"
 
-    found = [short(text, most) for text in texts]
+    found = [shorten(text, most) for text in texts]
     for shorten in (both_ends, numbered):
         counts = Counter(found)
         found = [
@@ -149,21 +149,21 @@ def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
     return found
 
 
-def size(n: int) -> str:
+def format_size(n: int) -> str:
     """Bytes in the unit that fits."""
     return f"{n:,} B" if n < 10_000 else f"{n / 1000:,.0f} kB" if n < 1e7 else f"{n / 1e6:,.1f} MB"
 
 
-def moment(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Seconds since 1970 as a date, with the time where it is not midnight."""
     try:
         found = datetime.fromtimestamp(float(seconds), UTC)
     except (OverflowError, OSError, ValueError):  # beyond the year 9999
-        return number(seconds)
+        return format_number(seconds)
     return f"{found:%Y-%m-%d}" if seconds % 86400 == 0 else f"{found:%Y-%m-%d %H:%M:%S}"
 
 
-def value(column: Column, values: NDArray[np.generic], row: int) -> str:
+def format_cell(column: Column, values: NDArray[np.generic], row: int) -> str:
     """What a column holds in a row, a gap included.
 
     Args:
@@ -173,11 +173,11 @@ def value(column: Column, values: NDArray[np.generic], row: int) -> str:
     """
     held = values[row].item()
     if column.kind == "category":
-        return "missing" if held == MISSING else short(column.words[int(held)])
+        return "missing" if held == MISSING else shorten(column.words[int(held)])
     if math.isnan(held):
         return "missing"
     if column.kind == "boolean":
         return "true" if held else "false"
     if column.kind == "precise":
-        return precise(held)
-    return moment(held) if column.kind == "date" else number(held)
+        return format_exact(held)
+    return format_time(held) if column.kind == "date" else format_number(held)

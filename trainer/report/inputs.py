@@ -15,7 +15,7 @@ from trainer.data.records import Records
 from trainer.data.tables import Task
 from trainer.runs import RunError, RunFolder, find_run
 
-REFERENCE = "fp32"  # the variant whose answers are looked at
+REFERENCE_VARIANT = "fp32"  # the variant whose answers are looked at
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class EvaluatedRows:
     answers: Arrays
     classes: NDArray[Any] | None
     targets: tuple[str, ...]
-    positive: int = 1
+    positive_index: int = 1
 
     def __len__(self) -> int:
         return len(self.truth)
 
     @property
-    def known(self) -> NDArray[Any]:
+    def class_labels(self) -> NDArray[Any]:
         """The classes, of a classifier.
 
         Raises:
@@ -64,7 +64,7 @@ class EvaluatedRows:
         return found
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def is_correct(self) -> NDArray[np.bool_]:
         """Whether the label is the truth, `(n,)`."""
         found: NDArray[np.bool_] = self.answers["label"] == self.truth
         return found
@@ -86,7 +86,7 @@ class EvaluatedRows:
             answers,
             self.classes,
             self.targets,
-            self.positive,
+            self.positive_index,
         )
 
 
@@ -104,10 +104,10 @@ class ReportInputs:
     """
 
     bundle: Bundle
-    proofs: tuple[SelfTestResult, ...]
+    self_tests: tuple[SelfTestResult, ...]
     run: RunFolder | None
-    judged: EvaluatedRows | None
-    absent: str = ""
+    test_rows: EvaluatedRows | None
+    run_error: str = ""
 
     @property
     def manifest(self) -> Manifest:
@@ -132,11 +132,11 @@ class ReportInputs:
             run = find_run(runs, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
-        session = GraphSession(bundle.read_graph(REFERENCE))
-        return cls(bundle, proofs, run, _judged(run, manifest, session))
+        session = GraphSession(bundle.read_graph(REFERENCE_VARIANT))
+        return cls(bundle, proofs, run, _evaluate_test_rows(run, manifest, session))
 
 
-def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> EvaluatedRows:
+def _evaluate_test_rows(run: RunFolder, manifest: Manifest, session: GraphSession) -> EvaluatedRows:
     positive = manifest.positive_class
     place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
     return EvaluatedRows(

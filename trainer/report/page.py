@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from trainer.report import blocks
 from trainer.report.inputs import ReportInputs
-from trainer.report.sections import sections
+from trainer.report.sections import build_sections
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("trainer.report"),
@@ -34,7 +34,7 @@ def render(evidence: ReportInputs) -> str:
     return _ENVIRONMENT.get_template("page.html").render(
         evidence=evidence,
         manifest=evidence.manifest,
-        sections=sections(evidence),
+        sections=build_sections(evidence),
         kind=_kind,
         style=style,
     )

@@ -22,19 +22,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
-ACCENT, SECOND = "#2563a8", "#c8691c"
+ACCENT, SECONDARY = "#2563a8", "#c8691c"
 VARIABLES = {
     PAPER: "paper",
     INK: "ink",
     MUTED: "muted",
     RULE: "rule",
     ACCENT: "accent",
-    SECOND: "second",
+    SECONDARY: "second",
 }
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
-MANY = (
+PALETTE = (
     ACCENT,
-    SECOND,
+    SECONDARY,
     "#009e73",
     "#b65a94",
     "#8a8a00",
@@ -45,12 +45,12 @@ MANY = (
     "#5f8a8b",
 )
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
-WIDE = 6.0  # of one that stands alone
+WIDE_WIDTH = 6.0  # of one that stands alone
 # Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
 # be read, if need be by moving the drawing.
-REM, SMALLEST = 6.4, 3.7
-LETTER, LINE, POINT = 5.0, 13.0, 4.0  # points wide and high, of a letter and half a mark
-DENSE = 2000  # points; more are drawn as an image
+MAX_REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
+LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.0, 13.0, 4.0  # points wide and high, of a letter and half a mark
+MAX_VECTOR_POINTS = 2000  # points; more are drawn as an image
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
@@ -93,13 +93,13 @@ class Canvas:
         self.svg = Markup("")
 
     @property
-    def only(self) -> Axes:
+    def axes_0(self) -> Axes:
         """The axes of a drawing that has one."""
         return self.axes[0]
 
 
 @contextmanager
-def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> Iterator[Canvas]:
+def open_canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> Iterator[Canvas]:
     """Draw inside the block; afterwards its `svg` is there.
 
     Args:
@@ -118,10 +118,10 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
             # It measures by its own letters; those shown are the reader's, who may have more.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(file, format="svg", transparent=True, dpi=120, metadata={"Date": None})
-        drawing.svg = _inline(file.getvalue(), width)
+        drawing.svg = _make_inline_svg(file.getvalue(), width)
 
 
-def logarithmic(axes: Axes, *, across: bool = False) -> None:
+def set_log_scale(axes: Axes, *, across: bool = False) -> None:
     """Powers upwards, or across, the ticks written as numbers: formulas are not set here."""
     scaled = axes.xaxis if across else axes.yaxis
     (axes.set_xscale if across else axes.set_yscale)("log")
@@ -130,18 +130,18 @@ def logarithmic(axes: Axes, *, across: bool = False) -> None:
     scaled.set_minor_formatter(NullFormatter())
 
 
-def counted(axes: Axes) -> None:
+def use_integer_ticks(axes: Axes) -> None:
     """Whole numbers upwards: of rows there are no halves."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
-def grid(axes: Axes) -> None:
+def show_grid(axes: Axes) -> None:
     """Lines behind the data to read values by."""
     axes.grid(visible=True)
     axes.set_axisbelow(True)
 
 
-def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """Names above or below their points, so far off that none covers another.
 
     Args:
@@ -151,16 +151,16 @@ def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     axes.autoscale_view()
     scale = 72 / axes.figure.dpi  # points of a letter to a pixel
     taken = [
-        (x - POINT, y - POINT, x + POINT, y + POINT)
+        (x - MARKER_RADIUS, y - MARKER_RADIUS, x + MARKER_RADIUS, y + MARKER_RADIUS)
         for x, y in (axes.transData.transform(p[1:]) * scale for p in points)
     ]
     for name, x, y in sorted(points, key=lambda point: point[1]):
         middle, height = axes.transData.transform((x, y)) * scale
-        half = LETTER * len(name) / 2
+        half = LETTER_WIDTH * len(name) / 2
         for step in range(2 * len(points)):
-            away = (step // 2 + 1) * LINE * (1 if step % 2 == 0 else -1)
-            box = (middle - half, height + away - LINE / 2, middle + half, height + away + LINE / 2)
-            if not any(_overlap(box, other) for other in taken):
+            away = (step // 2 + 1) * LINE_HEIGHT * (1 if step % 2 == 0 else -1)
+            box = (middle - half, height + away - LINE_HEIGHT / 2, middle + half, height + away + LINE_HEIGHT / 2)
+            if not any(_has_overlap(box, other) for other in taken):
                 break
         taken.append(box)
         axes.annotate(
@@ -173,41 +173,41 @@ def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
             fontsize=8.5,
             color=INK,
             zorder=4,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": POINT},
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": MARKER_RADIUS},
         )
 
 
-def _overlap(a: Box, b: Box) -> bool:
+def _has_overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _inline(text: str, width: float) -> Markup:
+def _make_inline_svg(text: str, width: float) -> Markup:
     """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
     root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
     prefix = f"d{zlib.crc32(text.encode()):08x}-"
     for parent in list(root.iter()):
         for child in list(parent):
-            if _bare(child.tag) == "metadata":
+            if _strip_namespace(child.tag) == "metadata":
                 parent.remove(child)
     for element in root.iter():
-        element.tag = _bare(element.tag)
+        element.tag = _strip_namespace(element.tag)
         element.attrib = {
-            _bare(name): _attribute(_bare(name), held, prefix)
+            _strip_namespace(name): _rewrite_attribute(_strip_namespace(name), held, prefix)
             for name, held in element.attrib.items()
         }
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("aria-hidden", "true")
-    root.set("style", f"min-width: {width * SMALLEST:.1f}rem; max-width: {width * REM:.1f}rem")
+    root.set("style", f"min-width: {width * MIN_REM_PER_INCH:.1f}rem; max-width: {width * MAX_REM_PER_INCH:.1f}rem")
     # Safe: the serialiser escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 
 
-def _bare(name: str) -> str:
+def _strip_namespace(name: str) -> str:
     return _SPACE.sub("", name)
 
 
-def _attribute(name: str, held: str, prefix: str) -> str:
+def _rewrite_attribute(name: str, held: str, prefix: str) -> str:
     if name == "id":
         return prefix + held
     if name == "href" and held.startswith("#"):

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
-from trainer.report.formatting import moment, number, precise, short
+from trainer.report.formatting import format_time, format_number, format_exact, shorten
 from trainer.report.inputs import EvaluatedRows
 
-FEWEST_ROWS = 50  # fewer tell little
+MIN_ROWS = 50  # fewer tell little
 Z = 1.959964  # of the normal distribution, beyond which 2.5 % lie
 
 
@@ -33,9 +33,9 @@ class Slice:
     """
 
     column: str
-    held: str
+    value: str
     rows: int
-    figure: float
+    score: float
     low: float
     high: float
 
@@ -45,24 +45,24 @@ def find_slices(judged: EvaluatedRows) -> list[Slice]:
 
     Those of fewer than `FEWEST_ROWS` rows are left out, as are those of all rows.
     """
-    scores = row_scores(judged)
+    scores = compute_row_scores(judged)
     found = []
     for column in judged.records.columns:
-        for held, mask in _parts(column, judged.records.column(column.name)):
-            if FEWEST_ROWS <= np.count_nonzero(mask) < len(mask):
-                figure, low, high = interval(judged, scores[mask])
+        for held, mask in _split_column(column, judged.records.column(column.name)):
+            if MIN_ROWS <= np.count_nonzero(mask) < len(mask):
+                figure, low, high = compute_interval(judged, scores[mask])
                 found.append(Slice(column.name, held, int(mask.sum()), figure, low, high))
     sign = 1 if judged.classes is not None else -1
-    return sorted(found, key=lambda part: sign * part.figure)
+    return sorted(found, key=lambda part: sign * part.score)
 
 
-def row_scores(judged: EvaluatedRows) -> NDArray[np.float64]:
+def compute_row_scores(judged: EvaluatedRows) -> NDArray[np.float64]:
     """What is averaged over a slice: of classes 1 where right, of values the absolute error.
 
     Of several targets the mean of their errors, each in standard deviations of its truth.
     """
     if judged.classes is not None:
-        return judged.right.astype(np.float64)
+        return judged.is_correct.astype(np.float64)
     errors = np.abs(judged.errors)
     if errors.shape[1] > 1:
         spread = judged.truth.std(axis=0)
@@ -71,7 +71,7 @@ def row_scores(judged: EvaluatedRows) -> NDArray[np.float64]:
     return found
 
 
-def interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float, float, float]:
+def compute_interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float, float, float]:
     """The mean and its 95 % interval.
 
     Of shares by Wilson 1927, which holds for shares of 0 and 1 too; of errors by the normal
@@ -86,10 +86,10 @@ def interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float,
     return mean, max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _split_column(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     if column.kind == "category":
         for code, word in enumerate(column.words):
-            yield short(word), values == code
+            yield shorten(word), values == code
         yield "missing", values == MISSING
         return
     gaps = np.isnan(values)
@@ -101,15 +101,15 @@ def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, N
     elif len(there):
         edges = np.unique(np.quantile(there.astype(np.float64), np.linspace(0, 1, 5)))
         quarter = np.searchsorted(edges[1:-1], values.astype(np.float64), side="left")
-        show = _shown(column, edges)
+        show = _choose_format(column, edges)
         for place, (low, high) in enumerate(pairwise(edges)):
             yield f"{show(low)} to {show(high)}", (quarter == place) & ~gaps
 
 
-def _shown(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
+def _choose_format(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
     """How the ends of a quarter are written: of dates far apart, the days alone."""
     if column.kind == "precise":
-        return precise
+        return format_exact
     if column.kind != "date":
-        return number
-    return (lambda s: moment(s - s % DAY)) if edges[-1] - edges[0] > 100 * DAY else moment
+        return format_number
+    return (lambda s: format_time(s - s % DAY)) if edges[-1] - edges[0] > 100 * DAY else format_time

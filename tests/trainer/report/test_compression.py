@@ -8,9 +8,9 @@ import pytest
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from trainer.compress.int8_overflow import has_int8_overflow
-from trainer.report.blocks import Cell, Figures, Paragraph, TableBlock
-from trainer.report.sections.compression import FEW, compression
-from trainer.report.sections.graph import variants
+from trainer.report.blocks import Cell, FigureRow, Paragraph, TableBlock
+from trainer.report.sections.build_compression_section import FEW, build_compression_section
+from trainer.report.sections.build_variants_section import build_variants_section
 
 
 def text(cell):
@@ -53,7 +53,7 @@ def told(made):
     def tell(*tried, max_drop=0.01):
         found = CompressionSummary(metric="r2", max_drop=max_drop, tried=[DENSE, *tried])
         manifest = evidence.manifest.model_copy(update={"compression": found})
-        return compression(replace(evidence, bundle=replace(evidence.bundle, manifest=manifest)))
+        return build_compression_section(replace(evidence, bundle=replace(evidence.bundle, manifest=manifest)))
 
     return tell
 
@@ -65,7 +65,7 @@ def words(section):
 @pytest.mark.slow
 def test_kept_variants_have_the_figures_of_their_files(compressed):
     bundle = compressed.bundle
-    table = of(compression(compressed.evidence), TableBlock)[0]
+    table = of(build_compression_section(compressed.evidence), TableBlock)[0]
     content = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
     rows = {text(row[0]): [*map(text, row)] for row in table.rows}
     assert set(rows) == set(content)
@@ -87,7 +87,7 @@ def test_kept_variants_have_the_figures_of_their_files(compressed):
 @pytest.mark.slow
 def test_every_trial_is_a_row_and_stands_out_as_it_fared(compressed):
     found = compressed.bundle.manifest.compression
-    first, rest, _ = of(compression(compressed.evidence), TableBlock)
+    first, rest, _ = of(build_compression_section(compressed.evidence), TableBlock)
     assert len(found.tried) > FEW
     assert first.folded == ""
     assert rest.folded == f"{len(rest.rows)} more that were tried"
@@ -178,7 +178,7 @@ def test_kept_ones_are_named_in_the_drawings_and_the_budget_is(told):
     section = told(
         candidate(), candidate("pruned", kept=False, drop=0.5), candidate("sparse", bits=32)
     )
-    (figures,) = of(section, Figures)
+    (figures,) = of(section, FigureRow)
     assert len(figures.figures) == 2
     for figure in figures.figures:
         shown = re.findall(r"<text[^>]*>([^<]*)</text>", figure.svg)
@@ -190,7 +190,7 @@ def test_kept_ones_are_named_in_the_drawings_and_the_budget_is(told):
 def test_what_was_not_timed_is_not_said_to_be_fast(told):
     section = told(candidate(latency_us={}))
     assert "none is faster at batch 64" in words(section)
-    assert len(of(section, Figures)[0].figures) == 1
+    assert len(of(section, FigureRow)[0].figures) == 1
     row = of(section, TableBlock)[0].rows[1]
     assert [*map(text, row)][7:10] == ["–"] * 3
 
@@ -198,17 +198,17 @@ def test_what_was_not_timed_is_not_said_to_be_fast(told):
 def test_nothing_to_lose_can_be_drawn(told):
     section = told(candidate(), candidate("pruned", drop=-0.01), max_drop=0)
     assert "allowed to drop by up to 0 on" in words(section)
-    assert len(of(section, Figures)[0].figures) == 2
+    assert len(of(section, FigureRow)[0].figures) == 2
 
 
 def test_without_a_compression_it_says_what_makes_one(made):
-    (said,) = compression(made("diabetes").evidence).blocks
+    (said,) = build_compression_section(made("diabetes").evidence).blocks
     assert said.tone == "quiet"
     assert "trainer compress models/diabetes" in said.text
 
 
 def test_variants_are_listed_with_the_bits_of_their_weights(compressed):
-    table = of(variants(compressed.evidence), TableBlock)[0]
+    table = of(build_variants_section(compressed.evidence), TableBlock)[0]
     assert table.head[2] == "bits"
     expected = {name: str(v.bits) for name, v in compressed.bundle.manifest.variants.items()}
     assert {row[0]: row[2] for row in table.rows} == expected

@@ -6,15 +6,15 @@ import pytest
 from trainer.data.records import Column
 from trainer.evaluate.metrics import compute_metrics
 from trainer.report.formatting import (
-    METRICS,
-    count,
-    decimal,
-    listed,
-    moment,
-    number,
-    percent,
-    size,
-    value,
+    METRIC_NAMES,
+    format_count,
+    format_decimal,
+    join_words,
+    format_time,
+    format_number,
+    format_percent,
+    format_size,
+    format_cell,
 )
 
 
@@ -36,25 +36,25 @@ from trainer.report.formatting import (
     ],
 )
 def test_numbers_are_short_and_keep_their_size(given, shown):
-    assert number(given) == shown
+    assert format_number(given) == shown
 
 
 def test_words_fit_their_numbers():
-    assert [count(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
-    assert [listed(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+    assert [format_count(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
+    assert [join_words(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
         "a",
         "a and b",
         "a, b and c",
     ]
-    assert percent(0.12345) == "12.3\N{NO-BREAK SPACE}%"
-    assert [decimal(v) for v in (0.5, -0.5, 1234.5678, math.inf)] == [
+    assert format_percent(0.12345) == "12.3\N{NO-BREAK SPACE}%"
+    assert [format_decimal(v) for v in (0.5, -0.5, 1234.5678, math.inf)] == [
         "0.5000",
         "−0.5000",
         "1,235",
         "–",
     ]
-    assert [size(n) for n in (900, 12_345, 23_456_789)] == ["900 B", "12 kB", "23.5 MB"]
-    assert [moment(s) for s in (0, 86399, 1e30)] == ["1970-01-01", "1970-01-01 23:59:59", "1e+30"]
+    assert [format_size(n) for n in (900, 12_345, 23_456_789)] == ["900 B", "12 kB", "23.5 MB"]
+    assert [format_time(s) for s in (0, 86399, 1e30)] == ["1970-01-01", "1970-01-01 23:59:59", "1e+30"]
 
 
 def test_every_metric_has_a_name():
@@ -62,7 +62,7 @@ def test_every_metric_has_a_name():
     classes = np.array([0, 1])
     found = compute_metrics("binary", classes, {"label": classes, "probabilities": p}, classes)
     values = compute_metrics("regression", p, {"value": p}, None)
-    assert set(found) | set(values) == set(METRICS)
+    assert set(found) | set(values) == set(METRIC_NAMES)
 
 
 def test_what_a_column_holds_is_said_as_its_kind_asks():
@@ -72,4 +72,4 @@ def test_what_a_column_holds_is_said_as_its_kind_asks():
         (Column("c", "category", ("x",)), np.int32([0, -1]), ["x", "missing"]),
         (Column("d", "date"), np.float64([86400, np.nan]), ["1970-01-02", "missing"]),
     ):
-        assert [value(column, held, row) for row in range(len(held))] == shown
+        assert [format_cell(column, held, row) for row in range(len(held))] == shown

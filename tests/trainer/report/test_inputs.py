@@ -31,9 +31,9 @@ def test_the_run_of_a_compressed_version_is_that_of_the_version_it_came_from(com
     evidence = ReportInputs.gather(compressed.bundle, runs)
     assert compressed.bundle.manifest.version == 2
     assert evidence.run.path == runs / "digits" / "1"
-    assert evidence.absent == ""
-    assert len(evidence.judged) == len(compressed.trained.parts.test)
-    assert [proof.variant for proof in evidence.proofs] == [*compressed.bundle.manifest.variants]
+    assert evidence.run_error == ""
+    assert len(evidence.test_rows) == len(compressed.trained.parts.test)
+    assert [proof.variant for proof in evidence.self_tests] == [*compressed.bundle.manifest.variants]
 
 
 def test_a_run_of_its_own_is_taken_first(compressed, runs):
@@ -51,7 +51,7 @@ def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
     rename(runs, 1, 1, graph="of another")
     evidence = ReportInputs.gather(compressed.bundle, runs)
     assert evidence.run is None
-    assert f"{runs}/digits/2, which is none" in evidence.absent
+    assert f"{runs}/digits/2, which is none" in evidence.run_error
 
 
 def test_a_later_run_is_none_of_its(compressed, runs):

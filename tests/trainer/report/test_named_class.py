@@ -7,10 +7,10 @@ import pytest
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from tests.manifests import make_manifest
 from trainer.cli.fit import _settled
-from trainer.report.importance import PermutationImportance, PermutationImportances
-from trainer.report.sections.calibration import _sentence
-from trainer.report.sections.compression import compression
-from trainer.report.sections.importance_and_errors import importance
+from trainer.report.permutation_importance import PermutationImportance, PermutationImportances
+from trainer.report.sections.calibration_curve import _sentence
+from trainer.report.sections.build_compression_section import build_compression_section
+from trainer.report.sections.feature_importance import build_importance_section
 
 
 def candidate(name, **changes):
@@ -34,7 +34,7 @@ def test_compression_names_the_positive_class_of_its_metric():
     tried = [candidate("fp32"), candidate("int8", tested=MetricDrop(drop=0, interval=(0, 0)))]
     found = CompressionSummary(metric="positive_f1", max_drop=0.01, tried=tried)
     manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=found)
-    page = repr(compression(SimpleNamespace(manifest=manifest)))
+    page = repr(build_compression_section(SimpleNamespace(manifest=manifest)))
     assert "Its F1 of “fraud” was allowed to drop" in page
     assert "the F1 of “fraud” is on the test rows" in page
     assert "of the positive class" not in page
@@ -42,7 +42,7 @@ def test_compression_names_the_positive_class_of_its_metric():
 
 def test_importance_names_the_positive_class_of_its_metric():
     columns = [PermutationImportance("x", 0.1, 0.01)]
-    page = repr(importance(PermutationImportances("roc_auc", 0.9, 10, columns), "fraud"))
+    page = repr(build_importance_section(PermutationImportances("roc_auc", 0.9, 10, columns), "fraud"))
     assert "ROC AUC of “fraud” is 0.9" in page
     assert "ROC AUC of “fraud” lost" in page
 

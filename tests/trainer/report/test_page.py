@@ -184,7 +184,7 @@ def test_a_run_of_another_bundle_is_not_taken_for_its_own(made, tmp_path):
     (tmp_path / "tumours" / "1").symlink_to(made("digits").run)
     evidence = ReportInputs.gather(made("tumours").bundle, tmp_path)
     assert evidence.run is None
-    assert "expected the run that led to the graph" in evidence.absent
+    assert "expected the run that led to the graph" in evidence.run_error
 
 
 @pytest.mark.slow

@@ -4,13 +4,13 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, labelled, logarithmic
+from trainer.report.plots import ACCENT, MAX_VECTOR_POINTS, MUTED, open_canvas, label_points, set_log_scale
 
 
 def drawing(text="plain", points=10):
-    with canvas() as made:
-        axes = made.only
-        axes.scatter(np.arange(points), np.arange(points), color=ACCENT, rasterized=points > DENSE)
+    with open_canvas() as made:
+        axes = made.axes_0
+        axes.scatter(np.arange(points), np.arange(points), color=ACCENT, rasterized=points > MAX_VECTOR_POINTS)
         axes.axhline(1, color=MUTED)
         axes.set_title(text)
         axes.set_yscale("symlog", linthresh=1)
@@ -47,7 +47,7 @@ def test_a_drawing_takes_the_pages_colours_and_names_no_other_place():
 
 @pytest.mark.slow
 def test_many_points_are_an_image_and_stay_small():
-    few, many = drawing(points=100), drawing(points=20 * DENSE)
+    few, many = drawing(points=100), drawing(points=20 * MAX_VECTOR_POINTS)
     assert "data:image/png;base64," not in few
     assert "data:image/png;base64," in many
     assert len(many) < 100_000
@@ -55,10 +55,10 @@ def test_many_points_are_an_image_and_stay_small():
 
 @pytest.mark.parametrize("across", [False, True])
 def test_ticks_of_a_logarithmic_scale_are_numbers(across):
-    with canvas() as made:
+    with open_canvas() as made:
         x, y = [1, 2, 3], [0.3, 0.02, 0.5]
-        made.only.plot(*((y, x) if across else (x, y)))
-        logarithmic(made.only, across=across)
+        made.axes_0.plot(*((y, x) if across else (x, y)))
+        set_log_scale(made.axes_0, across=across)
     shown = [element.text for element in parsed(made.svg).iter("text")]
     assert {"0.02", "0.1", "0.5"} <= set(shown)
     assert not any("$" in text for text in shown)
@@ -75,11 +75,11 @@ def test_ticks_of_a_logarithmic_scale_are_numbers(across):
 )
 def test_no_name_covers_another(places):
     names = [f"variant-{place}" for place in range(len(places))]
-    with canvas() as made:
-        axes = made.only
+    with open_canvas() as made:
+        axes = made.axes_0
         axes.plot(*zip(*places, strict=True), "o")
-        logarithmic(axes, across=True)
-        labelled(axes, [(name, *at) for name, at in zip(names, places, strict=True)])
+        set_log_scale(axes, across=True)
+        label_points(axes, [(name, *at) for name, at in zip(names, places, strict=True)])
     shown = [e for e in parsed(made.svg).iter("text") if e.text in names]
     assert sorted(e.text for e in shown) == names
     at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in shown]  # their middles

@@ -7,15 +7,15 @@ import pytest
 from sklearn import metrics
 
 from tests.manifests import make_manifest
-from trainer.report.blocks import Paragraph, TableBlock, Tiles
-from trainer.report.formatting import decimal, metric_name, shorts
-from trainer.report.sections.confusion import confusion
-from trainer.report.sections.verdict import verdict
+from trainer.report.blocks import Paragraph, TableBlock, MetricTiles
+from trainer.report.formatting import format_decimal, format_metric, shorten_all
+from trainer.report.sections.confusion_matrix import build_confusion_section
+from trainer.report.sections.summary import build_summary
 
 
 def judged(truth, label, classes):
     answers = {"label": np.array(label)}
-    return SimpleNamespace(known=np.array(classes), truth=np.array(truth), answers=answers)
+    return SimpleNamespace(class_labels=np.array(classes), truth=np.array(truth), answers=answers)
 
 
 def texts(section):
@@ -34,7 +34,7 @@ def test_confusion_of_a_thousand_classes_shows_the_commonest_mistakes(rng):
     classes = [f"class {i:04}" for i in range(1000)]
     truth = rng.integers(0, 1000, 5000)
     label = np.where(rng.random(5000) < 0.7, truth, rng.integers(0, 3, 5000))
-    section = confusion(judged(np.array(classes)[truth], np.array(classes)[label], classes))
+    section = build_confusion_section(judged(np.array(classes)[truth], np.array(classes)[label], classes))
     pairs, each = tables(section)
     expected = metrics.confusion_matrix(truth, label, labels=np.arange(1000))
     np.fill_diagonal(expected, 0)
@@ -52,7 +52,7 @@ def test_confusion_of_a_thousand_classes_shows_the_commonest_mistakes(rng):
 
 def test_confusion_of_many_classes_without_a_mistake_says_so():
     classes = [f"c{i:02}" for i in range(25)]
-    section = confusion(judged(classes, classes, classes))
+    section = build_confusion_section(judged(classes, classes, classes))
     assert texts(section) == ["None of 25 test rows is taken for another class."]
     assert len(tables(section)) == 1
 
@@ -60,14 +60,14 @@ def test_confusion_of_many_classes_without_a_mistake_says_so():
 @pytest.mark.parametrize("n", [3, 25])
 def test_confusion_long_names_that_begin_alike_stay_different(n):
     classes = [f"a class whose name is very long, number {i:02}, and ends alike" for i in range(n)]
-    _, each = tables(confusion(judged(classes, [classes[0]] * n, classes)))
+    _, each = tables(build_confusion_section(judged(classes, [classes[0]] * n, classes)))
     shown = [row[0] for row in each.rows]
     assert len(set(shown)) == n
     assert max(map(len, shown)) <= 24
 
 
 def test_confusion_class_absent_from_the_test_rows_has_no_recall():
-    section = confusion(judged(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"]))
+    section = build_confusion_section(judged(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"]))
     matrix, each = tables(section)
     assert [cell(c) for c in matrix.rows[2]] == ["c", "0", "0", "0", "0"]
     assert each.rows[2] == ["c", "0.0000", "–", "0.0000", "0"]
@@ -75,7 +75,7 @@ def test_confusion_class_absent_from_the_test_rows_has_no_recall():
 
 
 def test_confusion_class_never_answered_is_said_and_has_no_precision():
-    section = confusion(judged([0, 0, 1], [0, 0, 0], [0, 1]))
+    section = build_confusion_section(judged([0, 0, 1], [0, 0, 0], [0, 1]))
     assert texts(section) == [
         "Never answered, though some test rows are so: “1”. Their recall is 0."
     ]
@@ -84,7 +84,7 @@ def test_confusion_class_never_answered_is_said_and_has_no_precision():
 
 def test_confusion_many_classes_never_answered_names_ten():
     classes = [f"c{i:02}" for i in range(30)]
-    said, *_ = texts(confusion(judged(classes, ["c00"] * 30, classes)))
+    said, *_ = texts(build_confusion_section(judged(classes, ["c00"] * 30, classes)))
     assert "“c10” and 19 more. Their" in said
 
 
@@ -92,7 +92,7 @@ OWN = {"accuracy": 0.95, "roc_auc": 0.9}
 
 
 def section_of(test=OWN, **options):
-    return verdict(SimpleNamespace(manifest=make_manifest(test, **options)))
+    return build_summary(SimpleNamespace(manifest=make_manifest(test, **options)))
 
 
 def others(**figures):
@@ -167,7 +167,7 @@ def test_verdict_class_never_answered_by_any_variant_is_bad_news():
 
 def test_verdict_tiles_are_the_positive_classs_not_means():
     own = OWN | {"recall": 0.7, "positive_recall": 0.4, "positive_precision": 0.8}
-    (tiles,) = [block for block in section_of(own).blocks if isinstance(block, Tiles)]
+    (tiles,) = [block for block in section_of(own).blocks if isinstance(block, MetricTiles)]
     shown = {name: figure for name, figure, _ in tiles.items}
     assert shown["recall of “1”"].startswith("0.4")
     assert not [name for name in shown if "macro" in name]
@@ -181,17 +181,17 @@ def test_verdict_tiles_are_the_positive_classs_not_means():
 
 
 def test_metric_name_of_a_class_that_is_not_known():
-    assert metric_name("positive_recall") == "recall of the positive class"
+    assert format_metric("positive_recall") == "recall of the positive class"
 
 
 def test_decimal_that_rounds_to_zero_has_no_sign():
-    assert decimal(-0.00001) == "0.0000"
-    assert decimal(-0.0001) == "−0.0001"
+    assert format_decimal(-0.00001) == "0.0000"
+    assert format_decimal(-0.0001) == "−0.0001"
 
 
 def test_shorts_are_as_short_as_asked_and_different():
     same = "x" * 100
-    found = shorts([same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24)
+    found = shorten_all([same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24)
     assert found[2] == "plain"
     assert len(set(found)) == 5
     assert max(map(len, found)) <= 24

@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 from trainer.report.blocks import Block, Paragraph, Section
-from trainer.report.importance import compute_importances
+from trainer.report.permutation_importance import compute_importances
 from trainer.report.inputs import ReportInputs
-from trainer.report.sections.calibration import calibration
-from trainer.report.sections.compression import compression
-from trainer.report.sections.confusion import confusion
-from trainer.report.sections.curves import curves
-from trainer.report.sections.data import data
-from trainer.report.sections.graph import parity, variants
-from trainer.report.sections.health import health
-from trainer.report.sections.importance_and_errors import cases, importance, seed, worst_slices
-from trainer.report.sections.learning import learning
-from trainer.report.sections.provenance import origin
-from trainer.report.sections.values import values
-from trainer.report.sections.verdict import verdict
+from trainer.report.sections.calibration_curve import build_calibration_section
+from trainer.report.sections.build_compression_section import build_compression_section
+from trainer.report.sections.confusion_matrix import build_confusion_section
+from trainer.report.sections.roc_curves import build_curves_section
+from trainer.report.sections.build_data_section import build_data_section
+from trainer.report.sections.build_variants_section import build_parity_section, build_variants_section
+from trainer.report.sections.layer_diagnostics import build_layers_section
+from trainer.report.sections.feature_importance import build_errors_section, build_importance_section, make_rng, build_slices_section
+from trainer.report.sections.loss_curves import build_training_section
+from trainer.report.sections.provenance import build_provenance_section
+from trainer.report.sections.residuals import build_residuals_section
+from trainer.report.sections.summary import build_summary
 
 CLASSES = ("confusion", "curves", "calibration")
 VALUES = ("values",)
 COLUMNS = ("importance", "cases", "slices")
 
 
-def sections(evidence: ReportInputs) -> list[Section]:
+def build_sections(evidence: ReportInputs) -> list[Section]:
     """Every section of the page; those that need the test rows say so where they are missing."""
     return [
-        verdict(evidence),
-        data(evidence),
-        learning(evidence),
+        build_summary(evidence),
+        build_data_section(evidence),
+        build_training_section(evidence),
         *_judged(evidence),
-        health(evidence),
-        parity(evidence),
-        variants(evidence),
-        compression(evidence),
-        origin(evidence),
+        build_layers_section(evidence),
+        build_parity_section(evidence),
+        build_variants_section(evidence),
+        build_compression_section(evidence),
+        build_provenance_section(evidence),
     ]
 
 
 def _judged(evidence: ReportInputs) -> list[Section]:
-    judged = evidence.judged
+    judged = evidence.test_rows
     if judged is None:
         answered = VALUES if evidence.manifest.classes is None else CLASSES
         return [Section(key, [_absent()]) for key in (*answered, *COLUMNS)]
-    found = compute_importances(judged, seed(evidence.manifest.data.fingerprint))
+    found = compute_importances(judged, make_rng(evidence.manifest.data.fingerprint))
     looked_at = (
-        [values(judged)]
+        [build_residuals_section(judged)]
         if judged.classes is None
-        else [confusion(judged), curves(evidence, judged), calibration(evidence, judged)]
+        else [build_confusion_section(judged), build_curves_section(evidence, judged), build_calibration_section(evidence, judged)]
     )
-    columns = importance(found, evidence.manifest.positive_class)
-    return [*looked_at, columns, cases(judged, found), worst_slices(judged)]
+    columns = build_importance_section(found, evidence.manifest.positive_class)
+    return [*looked_at, columns, build_errors_section(judged, found), build_slices_section(judged)]
 
 
 def _absent() -> Block:

@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
-from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, TableBlock, Tone
-from trainer.report.formatting import count, decimal, listed, metric_name, number, size
+from trainer.report.blocks import Block, Cell, Figure, FigureRow, Paragraph, Section, TableBlock, Tone
+from trainer.report.formatting import format_count, format_decimal, join_words, format_metric, format_number, format_size
 from trainer.report.inputs import ReportInputs
 from trainer.report.plots import (
     ACCENT,
-    MANY,
+    PALETTE,
     MUTED,
     PAPER,
-    SECOND,
-    canvas,
-    grid,
-    labelled,
-    logarithmic,
+    SECONDARY,
+    open_canvas,
+    show_grid,
+    label_points,
+    set_log_scale,
 )
 
 JOINED = "\N{NO-BREAK SPACE}"
@@ -30,7 +30,7 @@ SAME = 1.05  # what differs by a smaller factor is not told apart
 FEW = 8  # rows of a table that need not be folded
 SEEN = 4  # budgets of drop that are drawn; what lost more lies at the edge
 LEAST_BUDGET = 0.002  # where nothing may be lost
-COLOURS = {32: ACCENT, 8: SECOND, 7: SECOND, 4: MANY[2]}  # by the bits of a weight
+COLOURS = {32: ACCENT, 8: SECONDARY, 7: SECONDARY, 4: PALETTE[2]}  # by the bits of a weight
 TONES: dict[str, tuple[float, Tone]] = {
     "kept": (0.16, "good"),
     "refuted": (0.22, "bad"),
@@ -38,7 +38,7 @@ TONES: dict[str, tuple[float, Tone]] = {
 }
 
 
-def compression(evidence: ReportInputs) -> Section:
+def build_compression_section(evidence: ReportInputs) -> Section:
     """What was allowed, what was kept, and all that was tried."""
     found = evidence.manifest.compression
     if found is None or not found.tried:
@@ -47,7 +47,7 @@ def compression(evidence: ReportInputs) -> Section:
             f"models/{evidence.manifest.name}."
         )
         return Section("compression", [Paragraph(said, "quiet")])
-    metric = metric_name(found.metric, evidence.manifest.positive_class)
+    metric = format_metric(found.metric, evidence.manifest.positive_class)
     told = [f"{_allowed(found, metric)} {_savings(found)}".strip(), _slowness(found)]
     blocks: list[Block] = [Paragraph(text) for text in told if text]
     if any(candidate.name == SPARSE for candidate in found.tried):
@@ -71,10 +71,10 @@ def _kept(found: CompressionSummary) -> list[CompressionCandidate]:
 def _allowed(found: CompressionSummary, metric: str) -> str:
     kept = [candidate.name for candidate in _kept(found)]
     dense = found.tried[0].name
-    left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
+    left = f"kept beside {dense}: {join_words(kept)}" if kept else "kept"
     return (
         f"Its {metric} was allowed to drop by up to {found.max_drop:g} on the "
-        f"validation rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
+        f"validation rows; of {format_count(len(found.tried) - 1, 'trial')}, {len(kept)} "
         f"{'was' if len(kept) == 1 else 'were'} {left}."
     )
 
@@ -108,7 +108,7 @@ def _slowness(found: CompressionSummary) -> str:
         if slow := _slower(candidate, dense):
             by_batches.setdefault(slow, []).append(candidate.name)
     return " ".join(
-        f"At batch {listed([*batches])}, {listed(names)} did not pay: slower than {dense.name}."
+        f"At batch {join_words([*batches])}, {join_words(names)} did not pay: slower than {dense.name}."
         for batches, names in by_batches.items()
     )
 
@@ -190,14 +190,14 @@ def _row(
         candidate.name,
         str(candidate.bits),
         "-".join(map(str, (candidate.inputs, *candidate.hidden))),
-        count(candidate.parameters),
-        size(candidate.size_bytes),
+        format_count(candidate.parameters),
+        format_size(candidate.size_bytes),
         f"{_smaller(candidate, dense):.1f}",
-        size(candidate.zipped_bytes),
-        *(number(candidate.latency_us.get(batch), 3) for batch in batches),
+        format_size(candidate.zipped_bytes),
+        *(format_number(candidate.latency_us.get(batch), 3) for batch in batches),
         "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
-        decimal(candidate.validation),
-        f"{decimal(candidate.drop)}{JOINED}±{JOINED}{decimal(candidate.error)}",
+        format_decimal(candidate.validation),
+        f"{format_decimal(candidate.drop)}{JOINED}±{JOINED}{format_decimal(candidate.error)}",
         verdict := found.classify(candidate),
     ]
     if candidate is dense or verdict not in TONES:
@@ -212,9 +212,9 @@ def _confirmations(found: CompressionSummary, metric: str) -> list[TableBlock]:
     rows: list[list[str | Cell]] = [
         [
             candidate.name,
-            size(candidate.size_bytes),
-            decimal(tested.drop),
-            f"{decimal(tested.interval[0])} to {decimal(tested.interval[1])}",
+            format_size(candidate.size_bytes),
+            format_decimal(tested.drop),
+            f"{format_decimal(tested.interval[0])} to {format_decimal(tested.interval[1])}",
             _confirmation(tested, found.max_drop),
             Cell(found.classify(candidate), *TONES[found.classify(candidate)]),
         ]
@@ -250,7 +250,7 @@ def _confirmation(tested: MetricDrop, allowed: float) -> Cell:
     return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
 
 
-def _figures(found: CompressionSummary, metric: str) -> Figures:
+def _figures(found: CompressionSummary, metric: str) -> FigureRow:
     sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
     times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
     figures = [
@@ -274,7 +274,7 @@ def _figures(found: CompressionSummary, metric: str) -> Figures:
                 "The same against the median time of one run.",
             )
         )
-    return Figures(figures)
+    return FigureRow(figures)
 
 
 def _against(
@@ -283,10 +283,10 @@ def _against(
     """The drops upwards, the costs to the right in powers."""
     drops = [candidate.drop for candidate in found.tried]
     top = max(found.max_drop, min(max(drops), SEEN * (found.max_drop or LEAST_BUDGET)))
-    with canvas(height=3.6) as drawing:
-        axes = drawing.only
-        grid(axes)
-        logarithmic(axes, across=True)
+    with open_canvas(height=3.6) as drawing:
+        axes = drawing.axes_0
+        show_grid(axes)
+        set_log_scale(axes, across=True)
         for candidate, cost in zip(found.tried, costs, strict=True):
             colour = COLOURS[candidate.bits]
             axes.plot(
@@ -312,7 +312,7 @@ def _against(
             color=MUTED,
             fontsize=8.5,
         )
-        labelled(
+        label_points(
             axes,
             [(c.name, cost, c.drop) for c, cost in zip(found.tried, costs, strict=True) if c.kept],
         )

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 
-from trainer.report.blocks import Block, Facts, Paragraph, Section, TableBlock
-from trainer.report.formatting import number
+from trainer.report.blocks import Block, FactList, Paragraph, Section, TableBlock
+from trainer.report.formatting import format_number
 from trainer.report.inputs import ReportInputs
 
 
-def origin(evidence: ReportInputs) -> Section:
+def build_provenance_section(evidence: ReportInputs) -> Section:
     """Config, libraries, machine, fingerprint, sums."""
     manifest = evidence.manifest
     chosen = [(name, _shown(held)) for name, held in manifest.training.config.items()]
     blocks: list[Block] = [
-        Facts(
+        FactList(
             [
                 ("bundle", f"{manifest.name}/{manifest.version}"),
                 ("created", manifest.created),
                 ("data", manifest.data.fingerprint),
             ]
         ),
-        Facts(chosen, "Choices"),
-        Facts([*manifest.libraries.items()], "Versions"),
+        FactList(chosen, "Choices"),
+        FactList([*manifest.libraries.items()], "Versions"),
     ]
     if evidence.run is None:
         blocks.append(
@@ -34,9 +34,9 @@ def origin(evidence: ReportInputs) -> Section:
     else:
         where = evidence.run.environment
         blocks.append(
-            Facts(
+            FactList(
                 [
-                    (name, number(where[name], 3) if name == "seconds" else str(where[name]))
+                    (name, format_number(where[name], 3) if name == "seconds" else str(where[name]))
                     for name in ("platform", "cpu", "cores", "seconds")
                     if name in where
                 ],

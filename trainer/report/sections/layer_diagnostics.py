@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer.report.blocks import Cell, Paragraph, Section, TableBlock
-from trainer.report.formatting import count, number
+from trainer.report.formatting import format_count, format_number
 from trainer.report.inputs import ReportInputs
 from trainer.training.diagnostics import FAULTS, Measurement
 
@@ -15,7 +15,7 @@ HEADS = {
 }
 
 
-def health(evidence: ReportInputs) -> Section:
+def build_layers_section(evidence: ReportInputs) -> Section:
     """A line per layer, a column per measure."""
     if evidence.run is None:
         said = "The measures of each layer lie in the run's folder, which is not there."
@@ -30,12 +30,12 @@ def health(evidence: ReportInputs) -> Section:
     if ill:
         remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in ill)
         verdict = Paragraph(
-            f"{count(len(ill), 'measure')} of {len(measured)} out of bounds. {' '.join(remedies)}",
+            f"{format_count(len(ill), 'measure')} of {len(measured)} out of bounds. {' '.join(remedies)}",
             "bad",
         )
     else:
         verdict = Paragraph(
-            f"All {count(len(measured), 'measure')} are within their bounds.", "good"
+            f"All {format_count(len(measured), 'measure')} are within their bounds.", "good"
         )
     bounds = "; ".join(f"{HEADS.get(k, k)}: {FAULTS[k].measure}, {FAULTS[k].bounds}" for k in kinds)
     return Section(
@@ -54,4 +54,4 @@ def health(evidence: ReportInputs) -> Section:
 def _cell(m: Measurement | None) -> str | Cell:
     if m is None:
         return ""
-    return number(m.value, 3) if m.healthy else Cell(f"{number(m.value, 3)} ✗", 0.3, "bad")
+    return format_number(m.value, 3) if m.healthy else Cell(f"{format_number(m.value, 3)} ✗", 0.3, "bad")

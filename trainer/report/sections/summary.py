@@ -9,25 +9,25 @@ from trainer.report.blocks import (
     Block,
     Cell,
     Figure,
-    Figures,
+    FigureRow,
     Paragraph,
     Section,
     TableBlock,
-    Tiles,
+    MetricTiles,
 )
 from trainer.report.formatting import (
     LOWER_IS_BETTER,
-    baseline_name,
-    count,
-    decimal,
-    listed,
-    metric_name,
-    number,
-    percent,
-    short,
+    format_baseline,
+    format_count,
+    format_decimal,
+    join_words,
+    format_metric,
+    format_number,
+    format_percent,
+    shorten,
 )
 from trainer.report.inputs import ReportInputs
-from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE_WIDTH, open_canvas, show_grid
 
 TILES = {
     "binary": ("roc_auc", "positive_precision", "positive_recall", "accuracy", "calibration_error"),
@@ -36,7 +36,7 @@ TILES = {
 }
 
 
-def verdict(evidence: ReportInputs) -> Section:
+def build_summary(evidence: ReportInputs) -> Section:
     """How good it is, beside its baselines."""
     blocks: list[Block] = [Paragraph(_goodness(evidence)), _tiles(evidence)]
     blocks += _cautions(evidence)
@@ -45,7 +45,7 @@ def verdict(evidence: ReportInputs) -> Section:
     if said := _threshold(evidence):
         blocks.append(Paragraph(said))
     if evidence.manifest.baselines:
-        blocks.append(Figures([_beside(evidence)]))
+        blocks.append(FigureRow([_beside(evidence)]))
     return Section("verdict", [*blocks, _metrics(evidence)])
 
 
@@ -53,56 +53,56 @@ def _goodness(evidence: ReportInputs) -> str:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
     metric = get_main_metric(manifest.task, own)
-    figure, rows = own[metric], count(manifest.data.rows["test"], "row")
-    target = listed([short(name) for name in manifest.data.target])
+    figure, rows = own[metric], format_count(manifest.data.rows["test"], "row")
+    target = join_words([shorten(name) for name in manifest.data.target])
     interval = manifest.intervals.get(metric)
     if metric == "r2":
         if figure <= 0:
             said = (
-                f"It predicts {target} no better than their mean would: R² {number(figure, 3)} on "
+                f"It predicts {target} no better than their mean would: R² {format_number(figure, 3)} on "
                 f"{rows} it has never seen"
             )
         else:
             said = (
-                f"It explains {percent(figure)} of how {target} varies over {rows} it has never "
-                f"seen, and is off by {number(own['mae'], 3)} on average"
+                f"It explains {format_percent(figure)} of how {target} varies over {rows} it has never "
+                f"seen, and is off by {format_number(own['mae'], 3)} on average"
             )
         ends = (
             ""
             if interval is None
-            else f"R² would lie from {number(interval[0], 3)} to {number(interval[1], 3)}"
+            else f"R² would lie from {format_number(interval[0], 3)} to {format_number(interval[1], 3)}"
         )
     elif metric == "roc_auc":
-        positive = short(str(manifest.positive_class))
+        positive = shorten(str(manifest.positive_class))
         said = (
             f"Given one row that is “{positive}” and one that is not, it tells which is which "
-            f"{percent(figure)} of the time (ROC AUC), and rightly labels "
-            f"{percent(own['accuracy'])} of {rows} it has never seen"
+            f"{format_percent(figure)} of the time (ROC AUC), and rightly labels "
+            f"{format_percent(own['accuracy'])} of {rows} it has never seen"
         )
         ends = (
-            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+            "" if interval is None else f"that is {format_percent(interval[0])} to {format_percent(interval[1])}"
         )
     else:
-        said = f"It is right on {percent(figure)} of {rows} it has never seen"
+        said = f"It is right on {format_percent(figure)} of {rows} it has never seen"
         ends = (
-            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+            "" if interval is None else f"that is {format_percent(interval[0])} to {format_percent(interval[1])}"
         )
     if not ends:
         return f"{said}."
     return f"{said}. On other rows of the same kind, 95 times in 100, {ends}."
 
 
-def _tiles(evidence: ReportInputs) -> Tiles:
+def _tiles(evidence: ReportInputs) -> MetricTiles:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
     items = []
     for metric in TILES[manifest.task]:
-        name = metric_name(metric, manifest.positive_class)
+        name = format_metric(metric, manifest.positive_class)
         if metric in own:
             ends = manifest.intervals.get(metric)
-            remark = f"{number(ends[0], 3)} to {number(ends[1], 3)}" if ends else ""
-            items.append((name, number(own[metric], 3), remark))
-    return Tiles(items)
+            remark = f"{format_number(ends[0], 3)} to {format_number(ends[1], 3)}" if ends else ""
+            items.append((name, format_number(own[metric], 3), remark))
+    return MetricTiles(items)
 
 
 def _comparison(evidence: ReportInputs) -> Paragraph:
@@ -117,30 +117,30 @@ def _comparison(evidence: ReportInputs) -> Paragraph:
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
         return Paragraph("Its baselines were judged by other figures than it.", "quiet")
-    name = metric_name(found.metric, manifest.positive_class)
-    said = f"{baseline_name(best)} ({name} {decimal(others[best])})"
+    name = format_metric(found.metric, manifest.positive_class)
+    said = f"{format_baseline(best)} ({name} {format_decimal(others[best])})"
     near = low <= others[best] <= high
     chance = "The difference is within the interval: on so few rows it may be chance."
     if found.better:
-        names = _capital(listed([baseline_name(name) for name in found.better]))
+        names = _capital(join_words([format_baseline(name) for name in found.better]))
         verb = "does" if len(found.better) == 1 else "do"
         return Paragraph(
-            f"{names} {verb} better on the same rows than this network's {decimal(own)}; "
+            f"{names} {verb} better on the same rows than this network's {format_decimal(own)}; "
             f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
             f"that, or give the network what it lacks.",
             "bad",
         )
     if found.equal:
-        names = _capital(listed([baseline_name(name) for name in found.equal]))
+        names = _capital(join_words([format_baseline(name) for name in found.equal]))
         verb = "does" if len(found.equal) == 1 else "do"
         return Paragraph(
-            f"{names} {verb} as well on the same rows as this network: {name} {decimal(own)}. "
+            f"{names} {verb} as well on the same rows as this network: {name} {format_decimal(own)}. "
             f"Where less does as well, serve that, or give the network what it lacks.",
             "bad",
         )
     ahead = (
         f"By {name} it is ahead of every baseline; the best of them is {said}, against its "
-        f"{decimal(own)}."
+        f"{format_decimal(own)}."
     )
     return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
 
@@ -153,7 +153,7 @@ def _constant(evidence: ReportInputs) -> list[Paragraph]:
         mean = manifest.baselines.get("mean")
         if mean is None:
             return []
-        theirs, ours = number(mean.metrics["mae"], 3), number(own["mae"], 3)
+        theirs, ours = format_number(mean.metrics["mae"], 3), format_number(own["mae"], 3)
         return [
             Paragraph(
                 f"Always answering the mean of the training rows would be off by {theirs} on "
@@ -167,9 +167,9 @@ def _constant(evidence: ReportInputs) -> list[Paragraph]:
     about = "" if found.exact else "about "
     return [
         Paragraph(
-            f"Always answering {short(str(found.answer), 24)} would be right on {about}"
-            f"{percent(found.accuracy)} of rows like these; it is right on "
-            f"{percent(own['accuracy'])}.",
+            f"Always answering {shorten(str(found.answer), 24)} would be right on {about}"
+            f"{format_percent(found.accuracy)} of rows like these; it is right on "
+            f"{format_percent(own['accuracy'])}.",
             "bad" if own["accuracy"] <= found.accuracy else "plain",
         )
     ]
@@ -190,7 +190,7 @@ def _threshold(evidence: ReportInputs) -> str:
     manifest = evidence.manifest
     if manifest.threshold is None or manifest.positive_class is None:
         return ""
-    positive = short(str(manifest.positive_class))
+    positive = shorten(str(manifest.positive_class))
     chosen = (
         f"chosen on the validation rows for {manifest.aim}"
         if manifest.aim
@@ -208,14 +208,14 @@ def _beside(evidence: ReportInputs) -> Figure:
     metric = get_main_metric(manifest.task, own)
     named = {"this network": own[metric]}
     named |= {
-        baseline_name(name): figure
+        format_baseline(name): figure
         for name, figure in compare_with_baselines(manifest).others.items()
     }
     names = list(named)
     ends = manifest.intervals.get(metric)
-    with canvas(width=WIDE, height=0.5 + 0.38 * len(names)) as drawing:
-        axes = drawing.only
-        grid(axes)
+    with open_canvas(width=WIDE_WIDTH, height=0.5 + 0.38 * len(names)) as drawing:
+        axes = drawing.axes_0
+        show_grid(axes)
         axes.grid(visible=False, axis="y")
         if ends:
             axes.axvspan(*ends, color=ACCENT, alpha=0.1, linewidth=0)
@@ -224,7 +224,7 @@ def _beside(evidence: ReportInputs) -> Figure:
             colour = ACCENT if place == 0 else MUTED
             axes.plot([figure], [place], "o", color=colour, markersize=7 if place == 0 else 6)
             axes.annotate(
-                decimal(figure),
+                format_decimal(figure),
                 (figure, place),
                 (0, 7),
                 textcoords="offset points",
@@ -239,7 +239,7 @@ def _beside(evidence: ReportInputs) -> Figure:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     return Figure(
         drawing.svg,
-        f"{_capital(metric_name(metric, manifest.positive_class))} on the test rows; further right "
+        f"{_capital(format_metric(metric, manifest.positive_class))} on the test rows; further right "
         f"is better. The band is the network's 95 % interval: a point inside it may do as well.",
     )
 
@@ -248,29 +248,29 @@ def _metrics(evidence: ReportInputs) -> TableBlock:
     manifest = evidence.manifest
     own = manifest.metrics["test"]
     baselines = manifest.baselines
-    head = ["metric", "this network", "95 % interval", *map(baseline_name, baselines)]
+    head = ["metric", "this network", "95 % interval", *map(format_baseline, baselines)]
     rows: list[list[str | Cell]] = []
     for metric, figure in own.items():
         ends = manifest.intervals.get(metric)
         others = [b.metrics.get(metric) for b in baselines.values()]
         sign = -1 if metric in LOWER_IS_BETTER else 1
         cells: list[str | Cell] = [
-            Cell(decimal(other), 0.18, "bad")
+            Cell(format_decimal(other), 0.18, "bad")
             if other is not None and sign * other > sign * figure
-            else decimal(other)
+            else format_decimal(other)
             for other in others
         ]
         better = " ↓" if metric in LOWER_IS_BETTER else ""
-        between = f"{decimal(ends[0])} to {decimal(ends[1])}" if ends else "–"
-        own_cell = Cell(decimal(figure), 0, "good")
-        name = metric_name(metric, manifest.positive_class)
+        between = f"{format_decimal(ends[0])} to {format_decimal(ends[1])}" if ends else "–"
+        own_cell = Cell(format_decimal(figure), 0, "good")
+        name = format_metric(metric, manifest.positive_class)
         rows.append([f"{name}{better}", own_cell, between, *cells])
     caption = "On the test rows. Higher is better, but of those marked ↓."
     if baselines:
         caption += " Tinted: where a baseline does better than the network."
     if baselines and manifest.threshold not in (None, 0.5):
         caption += (
-            f" The network answers from a probability of {number(manifest.threshold)} up, the "
+            f" The network answers from a probability of {format_number(manifest.threshold)} up, the "
             f"baselines from 0.5: of the metrics of labels that is part of the difference."
         )
     if manifest.classes is not None:

@@ -7,29 +7,29 @@ from numpy.typing import NDArray
 
 from trainer.evaluate.metric_names import list_biased_logits
 from trainer.evaluate.metrics import CALIBRATION_BINS
-from trainer.report.blocks import Figure, Figures, Paragraph, Section
-from trainer.report.formatting import listed, number, short
+from trainer.report.blocks import Figure, FigureRow, Paragraph, Section
+from trainer.report.formatting import join_words, format_number, shorten
 from trainer.report.inputs import EvaluatedRows, ReportInputs
-from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
+from trainer.report.plots import ACCENT, MUTED, WIDE_WIDTH, open_canvas, use_integer_ticks, show_grid
 
 MOST_BIASES = 10  # that are written out
 
 
-def calibration(evidence: ReportInputs, judged: EvaluatedRows) -> Section:
+def build_calibration_section(evidence: ReportInputs, judged: EvaluatedRows) -> Section:
     """The curve over a histogram: of two classes of the positive one, else of the answer."""
-    if len(judged.known) == 2:
-        positive = judged.known[judged.positive]
-        said, hit = judged.probabilities[:, judged.positive], judged.truth == positive
-        name = short(str(positive), 24)
+    if len(judged.class_labels) == 2:
+        positive = judged.class_labels[judged.positive_index]
+        said, hit = judged.probabilities[:, judged.positive_index], judged.truth == positive
+        name = shorten(str(positive), 24)
         axis, what = f"said probability of “{name}”", f"rows that are “{name}”"
     else:
         places = judged.probabilities.argmax(axis=1)
         said = judged.probabilities[np.arange(len(judged)), places]
-        hit = judged.known[places] == judged.truth
+        hit = judged.class_labels[places] == judged.truth
         axis, what = "said probability of the answer", "answers that are right"
     return Section(
         "calibration",
-        [Paragraph(_sentence(evidence)), Figures([_curve(said, hit, axis, what)])],
+        [Paragraph(_sentence(evidence)), FigureRow([_curve(said, hit, axis, what)])],
     )
 
 
@@ -38,10 +38,10 @@ def _sentence(evidence: ReportInputs) -> str:
     error = manifest.metrics["test"].get("calibration_error")
     bias = list_biased_logits(manifest.classes or [], manifest.logit_bias or [])
     if manifest.training.config.get("calibrate"):
-        cooled = f"The logits are divided by a temperature of {number(manifest.temperature)}"
+        cooled = f"The logits are divided by a temperature of {format_number(manifest.temperature)}"
         if bias:
-            shown = [f"{number(b, 3)} for {name}" for name, b in bias[:MOST_BIASES]]
-            cooled += f" and moved by {listed(shown)}"
+            shown = [f"{format_number(b, 3)} for {name}" for name, b in bias[:MOST_BIASES]]
+            cooled += f" and moved by {join_words(shown)}"
             cooled += f" and {len(bias) - MOST_BIASES} more" * (len(bias) > MOST_BIASES)
         cooled += ", fitted on the validation rows."
     elif manifest.training.config.get("class_weight"):
@@ -54,11 +54,11 @@ def _sentence(evidence: ReportInputs) -> str:
     off = ""
     if error is not None:
         off = (
-            f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
+            f"What it says of the class it finds likeliest is off by {format_number(error, 3)} on average "
             f"(expected calibration error, {CALIBRATION_BINS} bins)"
         )
         by_class = manifest.metrics["test"].get("classwise_calibration_error")
-        off += ". " if by_class is None else f"; of each class, by {number(by_class, 3)}. "
+        off += ". " if by_class is None else f"; of each class, by {format_number(by_class, 3)}. "
     return off + cooled
 
 
@@ -71,9 +71,9 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
     y = np.bincount(place, hit, minlength=CALIBRATION_BINS)[there] / rows[there]
     # Of a share, by the normal approximation: bins of few rows stray.
     half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / rows[there]) / rows[there])
-    with canvas(width=WIDE, height=4.2, rows=2) as drawing:
+    with open_canvas(width=WIDE_WIDTH, height=4.2, rows=2) as drawing:
         axes, below = drawing.axes
-        grid(axes)
+        show_grid(axes)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.vlines(
             x,
@@ -85,7 +85,7 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
         )
         axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
         axes.set(ylabel=f"share of {what}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
-        grid(below)
+        show_grid(below)
         below.bar(
             (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS,
             rows,
@@ -94,7 +94,7 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
             alpha=0.6,
         )
         below.set(xlabel=axis, ylabel="rows")
-        counted(below)
+        use_integer_ticks(below)
     return Figure(
         drawing.svg,
         "On the dashed line, probabilities mean what they say; above it the model is too modest, "

@@ -17,7 +17,7 @@ from trainer.data.records import input_names
 from trainer.evaluate import get_main_metric
 from trainer.report.inputs import EvaluatedRows
 
-MOST_ROWS = 2000
+MAX_ROWS = 2000
 REPEATS = 5
 
 
@@ -60,8 +60,8 @@ def compute_importances(judged: EvaluatedRows, rng: np.random.Generator) -> Perm
         judged: of which at most `MOST_ROWS` rows are taken.
         rng: which rows, and their orders.
     """
-    if len(judged) > MOST_ROWS:
-        judged = judged.take(rng.choice(len(judged), MOST_ROWS, replace=False))
+    if len(judged) > MAX_ROWS:
+        judged = judged.take(rng.choice(len(judged), MAX_ROWS, replace=False))
     both = judged.classes is not None and len(np.unique(judged.truth)) == len(judged.classes)
     metric = get_main_metric(judged.task, {"roc_auc": 0.0} if both else {})
     score = SCORES[metric]
@@ -96,8 +96,8 @@ def _accuracy(judged: EvaluatedRows, answers: Arrays) -> float:
 
 
 def _roc_auc(judged: EvaluatedRows, answers: Arrays) -> float:
-    positive = judged.truth == judged.known[judged.positive]
-    return float(metrics.roc_auc_score(positive, answers["probabilities"][:, judged.positive]))
+    positive = judged.truth == judged.class_labels[judged.positive_index]
+    return float(metrics.roc_auc_score(positive, answers["probabilities"][:, judged.positive_index]))
 
 
 def _r2(judged: EvaluatedRows, answers: Arrays) -> float:

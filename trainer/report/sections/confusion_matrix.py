@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from trainer.report.blocks import Block, Cell, Paragraph, Section, TableBlock
-from trainer.report.formatting import count, decimal, listed, shorts
+from trainer.report.formatting import format_count, format_decimal, join_words, shorten_all
 from trainer.report.inputs import EvaluatedRows
 
 MOST_CLASSES = 20  # that a matrix is drawn of
@@ -15,18 +15,18 @@ MOST_PAIRS = 20
 MOST_NAMED = 10  # classes in one sentence
 
 
-def confusion(judged: EvaluatedRows) -> Section:
+def build_confusion_section(judged: EvaluatedRows) -> Section:
     """The matrix, or of many classes its worst entries; and each class by itself."""
-    classes = judged.known
+    classes = judged.class_labels
     matrix = metrics.confusion_matrix(judged.truth, judged.answers["label"], labels=classes)
-    names = shorts([str(c) for c in classes.tolist()], 24)
+    names = shorten_all([str(c) for c in classes.tolist()], 24)
     wrong = int(matrix.sum() - np.trace(matrix))
     if len(names) <= MOST_CLASSES:
         blocks: list[Block] = [_matrix(matrix, names, wrong)]
     elif wrong:
         blocks = [_pairs(matrix, names, wrong)]
     else:
-        said = f"None of {count(int(matrix.sum()), 'test row')} is taken for another class."
+        said = f"None of {format_count(int(matrix.sum()), 'test row')} is taken for another class."
         blocks = [Paragraph(said, "good")]
     return Section("confusion", [*blocks, *_lacks(matrix, names), _classes(judged, classes, names)])
 
@@ -52,7 +52,7 @@ def _lacks(matrix: NDArray[np.int64], names: list[str]) -> list[Paragraph]:
 def _some(names: list[str]) -> str:
     quoted = [f"“{name}”" for name in names[:MOST_NAMED]]
     more = len(names) - len(quoted)
-    return listed([*quoted, f"{more:,} more"] if more else quoted)
+    return join_words([*quoted, f"{more:,} more"] if more else quoted)
 
 
 def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlock:
@@ -69,7 +69,7 @@ def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlo
         ["truth ↓ answer →", *names, "rows"],
         rows,
         f"Test rows by truth and answer, tinted by their share of the line; "
-        f"{count(wrong)} of {count(int(matrix.sum()), 'row')} lie off the diagonal.",
+        f"{format_count(wrong)} of {format_count(int(matrix.sum()), 'row')} lie off the diagonal.",
         narrow=True,
     )
 
@@ -84,8 +84,8 @@ def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBloc
     return TableBlock(
         ["truth", "answer", "rows", "of the class"],
         rows,
-        f"The {count(len(rows), 'commonest mistake')}; {count(wrong)} of "
-        f"{count(int(matrix.sum()), 'row')} are wrong in all. With {count(len(names))} classes a "
+        f"The {format_count(len(rows), 'commonest mistake')}; {format_count(wrong)} of "
+        f"{format_count(int(matrix.sum()), 'row')} are wrong in all. With {format_count(len(names))} classes a "
         f"matrix would not be readable.",
         words=range(2),
     )
@@ -96,7 +96,7 @@ def _classes(judged: EvaluatedRows, classes: NDArray[np.generic], names: list[st
         judged.truth, judged.answers["label"], labels=classes, zero_division=np.nan
     )
     rows = [
-        [name, decimal(precision), decimal(recall), decimal(f1), f"{support:,}"]
+        [name, format_decimal(precision), format_decimal(recall), format_decimal(f1), f"{support:,}"]
         for name, precision, recall, f1, support in zip(names, *found, strict=True)
     ]
     return TableBlock(
@@ -104,5 +104,5 @@ def _classes(judged: EvaluatedRows, classes: NDArray[np.generic], names: list[st
         rows,
         "Precision: of the rows answered so, the share that is. Recall: of the rows that are, the "
         "share answered so. –: there are no such rows.",
-        folded=f"All {count(len(rows))} classes" if len(rows) > MOST_CLASSES else "",
+        folded=f"All {format_count(len(rows))} classes" if len(rows) > MOST_CLASSES else "",
     )

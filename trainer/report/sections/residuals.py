@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, TableBlock
-from trainer.report.formatting import number, percent, short
+from trainer.report.blocks import Block, Figure, FigureRow, Paragraph, Section, TableBlock
+from trainer.report.formatting import format_number, format_percent, shorten
 from trainer.report.inputs import EvaluatedRows
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, counted, grid
+from trainer.report.plots import ACCENT, MAX_VECTOR_POINTS, MUTED, open_canvas, use_integer_ticks, show_grid
 
 MOST_TARGETS = 6
 
 
-def values(judged: EvaluatedRows) -> Section:
+def build_residuals_section(judged: EvaluatedRows) -> Section:
     """Of each target its points, its residuals and their spread."""
     blocks: list[Block] = []
     if len(judged.targets) > 1:
@@ -24,7 +24,7 @@ def values(judged: EvaluatedRows) -> Section:
         truth = judged.truth[:, place]
         predicted = judged.answers["value"][:, place].astype(np.float64)
         blocks.append(
-            Figures(
+            FigureRow(
                 [
                     _against(name, truth, predicted),
                     _residuals(name, truth, predicted),
@@ -47,10 +47,10 @@ def _targets(judged: EvaluatedRows) -> TableBlock:
         truth, predicted = judged.truth[:, place], judged.answers["value"][:, place]
         rows.append(
             [
-                short(name),
-                number(metrics.r2_score(truth, predicted)),
-                number(metrics.mean_absolute_error(truth, predicted)),
-                number(metrics.root_mean_squared_error(truth, predicted)),
+                shorten(name),
+                format_number(metrics.r2_score(truth, predicted)),
+                format_number(metrics.mean_absolute_error(truth, predicted)),
+                format_number(metrics.root_mean_squared_error(truth, predicted)),
             ]
         )
     return TableBlock(
@@ -63,20 +63,20 @@ def _targets(judged: EvaluatedRows) -> TableBlock:
 def _scatter(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Points; where they are many an image of them, which stays small."""
     n = len(x)
-    size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < DENSE else (7, 0.15)
+    size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < MAX_VECTOR_POINTS else (7, 0.15)
     axes.scatter(
-        x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2, rasterized=n > DENSE
+        x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2, rasterized=n > MAX_VECTOR_POINTS
     )
 
 
 def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
-    with canvas(height=3.6) as drawing:
-        axes = drawing.only
-        grid(axes)
+    with open_canvas(height=3.6) as drawing:
+        axes = drawing.axes_0
+        show_grid(axes)
         ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
         _scatter(axes, truth, predicted)
         axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
-        axes.set(xlabel=f"true {short(name, 30)}", ylabel="predicted")
+        axes.set(xlabel=f"true {shorten(name, 30)}", ylabel="predicted")
     return Figure(
         drawing.svg,
         "On the dashed line, the prediction is the truth. Points that lie "
@@ -85,12 +85,12 @@ def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float6
 
 
 def _residuals(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
-    with canvas(height=3.6) as drawing:
-        axes = drawing.only
-        grid(axes)
+    with open_canvas(height=3.6) as drawing:
+        axes = drawing.axes_0
+        show_grid(axes)
         _scatter(axes, predicted, truth - predicted)
         axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
-        axes.set(xlabel=f"predicted {short(name, 30)}", ylabel="true less predicted")
+        axes.set(xlabel=f"predicted {shorten(name, 30)}", ylabel="true less predicted")
     return Figure(
         drawing.svg,
         "What is left over: a bend says that something is not learned, a "
@@ -100,16 +100,16 @@ def _residuals(name: str, truth: NDArray[np.float64], predicted: NDArray[np.floa
 
 def _spread(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
     left = truth - predicted
-    with canvas(height=3.0) as drawing:
-        axes = drawing.only
-        grid(axes)
+    with open_canvas(height=3.0) as drawing:
+        axes = drawing.axes_0
+        show_grid(axes)
         axes.hist(left, bins=min(40, max(8, int(np.sqrt(len(left))))), color=ACCENT, rwidth=0.94)
         axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=f"true less predicted {short(name, 24)}", ylabel="test rows")
-        counted(axes)
+        axes.set(xlabel=f"true less predicted {shorten(name, 24)}", ylabel="test rows")
+        use_integer_ticks(axes)
     low, middle, high = np.quantile(left, [0.05, 0.5, 0.95])
     return Figure(
         drawing.svg,
-        f"Nine in ten errors lie between {number(low)} and {number(high)}, half below "
-        f"{number(middle)}; {percent(float(np.mean(left > 0)))} of the rows are predicted too low.",
+        f"Nine in ten errors lie between {format_number(low)} and {format_number(high)}, half below "
+        f"{format_number(middle)}; {format_percent(float(np.mean(left > 0)))} of the rows are predicted too low.",
     )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from serving.bundle import Variant
 from serving.runtime import SelfTestResult
-from trainer.report.blocks import Block, Facts, Paragraph, Section, TableBlock
-from trainer.report.formatting import count, decimal, listed, metric_name, number, percent, size
+from trainer.report.blocks import Block, FactList, Paragraph, Section, TableBlock
+from trainer.report.formatting import format_count, format_decimal, join_words, format_metric, format_number, format_percent, format_size
 from trainer.report.inputs import ReportInputs
 
 
-def parity(evidence: ReportInputs) -> Section:
+def build_parity_section(evidence: ReportInputs) -> Section:
     """When it was exported, and on this machine."""
     rows = []
     for name, variant in evidence.manifest.variants.items():
         found = variant.parity
-        labels = "–" if found.label_agreement is None else percent(found.label_agreement)
+        labels = "–" if found.label_agreement is None else format_percent(found.label_agreement)
         rows.append(
-            [name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels, count(found.rows)]
+            [name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels, format_count(found.rows)]
         )
-    blocks: list[Block] = [_replayed(proof) for proof in evidence.proofs]
+    blocks: list[Block] = [_replayed(proof) for proof in evidence.self_tests]
     blocks.append(
         TableBlock(
             ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"],
@@ -35,12 +35,12 @@ def _replayed(proof: SelfTestResult) -> Paragraph:
         return Paragraph(f"{proof.variant} was replayed here and fails: {proof.failure}", "bad")
     return Paragraph(
         f"{proof.variant} was replayed on this machine and reproduces its self-test: largest |Δ| "
-        f"{proof.difference.max_abs:.1e} over {count(proof.difference.rows, 'row')}.",
+        f"{proof.difference.max_abs:.1e} over {format_count(proof.difference.rows, 'row')}.",
         "good",
     )
 
 
-def variants(evidence: ReportInputs) -> Section:
+def build_variants_section(evidence: ReportInputs) -> Section:
     """Size, speed and quality of each graph."""
     found = evidence.manifest.variants
     batches = list(dict.fromkeys(batch for v in found.values() for batch in v.latency_us))
@@ -56,8 +56,8 @@ def variants(evidence: ReportInputs) -> Section:
         ["metric", *found],
         [
             [
-                metric_name(metric, evidence.manifest.positive_class),
-                *(decimal(v.metrics.get(metric)) for v in found.values()),
+                format_metric(metric, evidence.manifest.positive_class),
+                *(format_decimal(v.metrics.get(metric)) for v in found.values()),
             ]
             for metric in metrics
         ],
@@ -66,17 +66,17 @@ def variants(evidence: ReportInputs) -> Section:
     )
     inputs = "one matrix, features" if evidence.manifest.is_all_numeric else "one input per column"
     outputs = "label and probabilities" if evidence.manifest.classes else "value"
-    facts = Facts(
+    facts = FactList(
         [
             ("takes", inputs),
             ("answers", outputs),
-            ("parameters", count(evidence.manifest.parameters)),
-            ("variants", listed(list(found))),
+            ("parameters", format_count(evidence.manifest.parameters)),
+            ("variants", join_words(list(found))),
         ]
     )
     return Section("variants", [facts, costs, quality])
 
 
 def _cost(name: str, variant: Variant, batches: list[str]) -> list[str]:
-    times = [number(variant.latency_us.get(batch), 3) for batch in batches]
-    return [name, variant.file, str(variant.bits), size(variant.size_bytes), *times]
+    times = [format_number(variant.latency_us.get(batch), 3) for batch in batches]
+    return [name, variant.file, str(variant.bits), format_size(variant.size_bytes), *times]
