@@ -1,7 +1,7 @@
-"""Importance: how much worse the answers get when one column is shuffled among the rows.
+"""Permutation importance: the drop of a metric when one column is shuffled among the rows.
 
-Breiman 2001, Random Forests, section 10; as in scikit-learn's `permutation_importance`, but through
-the graph that is served. Columns that tell the same share their importance: each looks small.
+Breiman 2001, Random Forests, section 10. The same as scikit-learn's `permutation_importance`, but
+computed with the graph that is served. Columns with the same information share their importance.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from serving.bundle import Arrays
-from trainer.data.records import input_names
+from trainer.data.records import Records, input_names
 from trainer.evaluate import get_main_metric
 from trainer.report.inputs import EvaluatedRows
 
 MAX_ROWS = 2000
-REPEATS = 5
+REPEATS = 5  # shuffles of each column
 
 
 @dataclass(frozen=True)
 class PermutationImportance:
-    """What one column is worth.
+    """Importance of one column.
 
     Attributes:
-        column: its name.
-        drop: of the leading metric, when the column is shuffled; the mean of the repeats.
-        spread: standard deviation of the repeats.
+        column: Name of the column.
+        drop: Drop of the main metric when the column is shuffled, mean of the shuffles.
+        spread: Standard deviation of the drop over the shuffles.
     """
 
     column: str
@@ -38,13 +39,13 @@ class PermutationImportance:
 
 @dataclass(frozen=True)
 class PermutationImportances:
-    """What every column is worth.
+    """Importance of all columns.
 
     Attributes:
-        metric: whose drop is meant.
-        base: what it is unshuffled.
-        rows: looked at.
-        columns: the most important first.
+        metric: Name of the metric, of which higher is better.
+        base: Metric of the rows before shuffling.
+        rows: Number of rows.
+        columns: Importance of the columns, highest first.
     """
 
     metric: str
@@ -53,55 +54,61 @@ class PermutationImportances:
     columns: list[PermutationImportance]
 
 
-def compute_importances(judged: EvaluatedRows, rng: np.random.Generator) -> PermutationImportances:
-    """Shuffle each column by itself, `REPEATS` times, and ask the graph again.
+def compute_importances(
+    test_rows: EvaluatedRows, rng: np.random.Generator
+) -> PermutationImportances:
+    """Shuffle each column `REPEATS` times and measure the drop of the main metric.
 
     Args:
-        judged: of which at most `MOST_ROWS` rows are taken.
-        rng: which rows, and their orders.
+        test_rows: Rows to shuffle; a random sample of `MAX_ROWS` if there are more.
+        rng: Random generator of the sample and of the shuffles.
     """
-    if len(judged) > MAX_ROWS:
-        judged = judged.take(rng.choice(len(judged), MAX_ROWS, replace=False))
-    both = judged.classes is not None and len(np.unique(judged.truth)) == len(judged.classes)
-    metric = get_main_metric(judged.task, {"roc_auc": 0.0} if both else {})
+    if len(test_rows) > MAX_ROWS:
+        test_rows = test_rows.take(rng.choice(len(test_rows), MAX_ROWS, replace=False))
+    classes = test_rows.classes
+    # ROC AUC is not defined if a class has no rows.
+    has_all_classes = classes is not None and len(np.unique(test_rows.truth)) == len(classes)
+    metric = get_main_metric(test_rows.task, {"roc_auc": 0.0} if has_all_classes else {})
     score = SCORES[metric]
-    base = score(judged, judged.answers)
-    orders = [rng.permutation(len(judged)) for _ in range(REPEATS)]
-    inputs = {name: array.copy() for name, array in judged.records.inputs().items()}
-    names = input_names(judged.records.columns)
-    found = []
-    for place, name in enumerate(judged.records.names):
-        # One of a matrix's columns, or an input by itself: either way a view to write through.
-        view = (
-            next(iter(inputs.values()))[:, place]
-            if judged.records.all_numbers
-            else (inputs[names[name]][:, 0])
-        )
-        held = view.copy()
+    base = score(test_rows, test_rows.answers)
+    orders = [rng.permutation(len(test_rows)) for _ in range(REPEATS)]
+    inputs = {name: array.copy() for name, array in test_rows.records.inputs().items()}
+    importances = []
+    for index, name in enumerate(test_rows.records.names):
+        view = _get_column_view(test_rows.records, inputs, index)
+        values = view.copy()
         drops = []
         for order in orders:
-            view[:] = held[order]
-            drops.append(base - score(judged, judged.session.run(inputs)))
-        view[:] = held
-        found.append(PermutationImportance(name, float(np.mean(drops)), float(np.std(drops))))
-    found.sort(key=lambda importance: -importance.drop)
-    return PermutationImportances(metric, base, len(judged), found)
+            view[:] = values[order]
+            drops.append(base - score(test_rows, test_rows.session.run(inputs)))
+        view[:] = values
+        importances.append(PermutationImportance(name, float(np.mean(drops)), float(np.std(drops))))
+    importances.sort(key=lambda importance: -importance.drop)
+    return PermutationImportances(metric, base, len(test_rows), importances)
+
+
+def _get_column_view(records: Records, inputs: Arrays, index: int) -> NDArray[np.generic]:
+    """Return a writable view `(n,)` of one column in the inputs of the graph."""
+    if records.all_numbers:  # all columns are in one matrix
+        return next(iter(inputs.values()))[:, index]
+    return inputs[input_names(records.columns)[records.names[index]]][:, 0]
 
 
 Score = Callable[[EvaluatedRows, Arrays], float]
 
 
-def _accuracy(judged: EvaluatedRows, answers: Arrays) -> float:
-    return float(metrics.accuracy_score(judged.truth, answers["label"]))
+def _accuracy(test_rows: EvaluatedRows, answers: Arrays) -> float:
+    return float(metrics.accuracy_score(test_rows.truth, answers["label"]))
 
 
-def _roc_auc(judged: EvaluatedRows, answers: Arrays) -> float:
-    positive = judged.truth == judged.class_labels[judged.positive_index]
-    return float(metrics.roc_auc_score(positive, answers["probabilities"][:, judged.positive_index]))
+def _roc_auc(test_rows: EvaluatedRows, answers: Arrays) -> float:
+    index = test_rows.positive_index
+    is_positive = test_rows.truth == test_rows.class_labels[index]
+    return float(metrics.roc_auc_score(is_positive, answers["probabilities"][:, index]))
 
 
-def _r2(judged: EvaluatedRows, answers: Arrays) -> float:
-    return float(metrics.r2_score(judged.truth, answers["value"]))
+def _r2(test_rows: EvaluatedRows, answers: Arrays) -> float:
+    return float(metrics.r2_score(test_rows.truth, answers["value"]))
 
 
 SCORES: dict[str, Score] = {"accuracy": _accuracy, "roc_auc": _roc_auc, "r2": _r2}

@@ -9,7 +9,7 @@ from trainer.report.plots import ACCENT, MAX_VECTOR_POINTS, MUTED, open_canvas, 
 
 def drawing(text="plain", points=10):
     with open_canvas() as made:
-        axes = made.axes_0
+        axes = made.main_axes
         axes.scatter(np.arange(points), np.arange(points), color=ACCENT, rasterized=points > MAX_VECTOR_POINTS)
         axes.axhline(1, color=MUTED)
         axes.set_title(text)
@@ -57,8 +57,8 @@ def test_many_points_are_an_image_and_stay_small():
 def test_ticks_of_a_logarithmic_scale_are_numbers(across):
     with open_canvas() as made:
         x, y = [1, 2, 3], [0.3, 0.02, 0.5]
-        made.axes_0.plot(*((y, x) if across else (x, y)))
-        set_log_scale(made.axes_0, across=across)
+        made.main_axes.plot(*((y, x) if across else (x, y)))
+        set_log_scale(made.main_axes, across=across)
     shown = [element.text for element in parsed(made.svg).iter("text")]
     assert {"0.02", "0.1", "0.5"} <= set(shown)
     assert not any("$" in text for text in shown)
@@ -76,7 +76,7 @@ def test_ticks_of_a_logarithmic_scale_are_numbers(across):
 def test_no_name_covers_another(places):
     names = [f"variant-{place}" for place in range(len(places))]
     with open_canvas() as made:
-        axes = made.axes_0
+        axes = made.main_axes
         axes.plot(*zip(*places, strict=True), "o")
         set_log_scale(axes, across=True)
         label_points(axes, [(name, *at) for name, at in zip(names, places, strict=True)])

@@ -1,78 +1,101 @@
-"""Calibration: whether what is said to be likely is, as often as is said."""
+"""The section on calibration: predicted probabilities against observed frequencies."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import Manifest
 from trainer.evaluate.metric_names import list_biased_logits
 from trainer.evaluate.metrics import CALIBRATION_BINS
 from trainer.report.blocks import Figure, FigureRow, Paragraph, Section
-from trainer.report.formatting import join_words, format_number, shorten
+from trainer.report.formatting import format_number, join_words, shorten
 from trainer.report.inputs import EvaluatedRows, ReportInputs
-from trainer.report.plots import ACCENT, MUTED, WIDE_WIDTH, open_canvas, use_integer_ticks, show_grid
+from trainer.report.plots import (
+    ACCENT,
+    MUTED,
+    WIDE_WIDTH,
+    open_canvas,
+    show_grid,
+    use_integer_ticks,
+)
 
-MOST_BIASES = 10  # that are written out
+MAX_BIASES = 10  # biases that the text lists
 
 
-def build_calibration_section(evidence: ReportInputs, judged: EvaluatedRows) -> Section:
-    """The curve over a histogram: of two classes of the positive one, else of the answer."""
-    if len(judged.class_labels) == 2:
-        positive = judged.class_labels[judged.positive_index]
-        said, hit = judged.probabilities[:, judged.positive_index], judged.truth == positive
+def build_calibration_section(inputs: ReportInputs, test_rows: EvaluatedRows) -> Section:
+    """Return the calibration curve with a histogram.
+
+    It shows the probability of the positive class of two classes, or that of the predicted class of
+    more.
+    """
+    classes = test_rows.class_labels
+    if len(classes) == 2:
+        positive = classes[test_rows.positive_index]
+        probability = test_rows.probabilities[:, test_rows.positive_index]
+        is_hit = test_rows.truth == positive
         name = shorten(str(positive), 24)
-        axis, what = f"said probability of “{name}”", f"rows that are “{name}”"
+        x_label, y_label = f"predicted probability of “{name}”", f"share of rows that are “{name}”"
     else:
-        places = judged.probabilities.argmax(axis=1)
-        said = judged.probabilities[np.arange(len(judged)), places]
-        hit = judged.class_labels[places] == judged.truth
-        axis, what = "said probability of the answer", "answers that are right"
-    return Section(
-        "calibration",
-        [Paragraph(_sentence(evidence)), FigureRow([_curve(said, hit, axis, what)])],
-    )
+        indices = test_rows.probabilities.argmax(axis=1)
+        probability = test_rows.probabilities[np.arange(len(test_rows)), indices]
+        is_hit = classes[indices] == test_rows.truth
+        x_label, y_label = "probability of the predicted class", "share of correct predictions"
+    figure = _plot_curve(probability, is_hit, x_label, y_label)
+    text = f"{_describe_error(inputs.manifest)}{describe_calibration(inputs.manifest)}"
+    return Section("calibration", [Paragraph(text), FigureRow([figure])])
 
 
-def _sentence(evidence: ReportInputs) -> str:
-    manifest = evidence.manifest
+def _describe_error(manifest: Manifest) -> str:
+    """Return a sentence on the calibration error of the test rows; empty if it is not known."""
     error = manifest.metrics["test"].get("calibration_error")
-    bias = list_biased_logits(manifest.classes or [], manifest.logit_bias or [])
-    if manifest.training.config.get("calibrate"):
-        cooled = f"The logits are divided by a temperature of {format_number(manifest.temperature)}"
-        if bias:
-            shown = [f"{format_number(b, 3)} for {name}" for name, b in bias[:MOST_BIASES]]
-            cooled += f" and moved by {join_words(shown)}"
-            cooled += f" and {len(bias) - MOST_BIASES} more" * (len(bias) > MOST_BIASES)
-        cooled += ", fitted on the validation rows."
-    elif manifest.training.config.get("class_weight"):
-        cooled = (
-            "It learned from weighted classes, so its probabilities are of another mix of classes "
-            "than there is; the option calibrate of fit corrects them."
-        )
-    else:
-        cooled = "Its probabilities were not calibrated; the option calibrate of fit does so."
-    off = ""
-    if error is not None:
-        off = (
-            f"What it says of the class it finds likeliest is off by {format_number(error, 3)} on average "
-            f"(expected calibration error, {CALIBRATION_BINS} bins)"
-        )
-        by_class = manifest.metrics["test"].get("classwise_calibration_error")
-        off += ". " if by_class is None else f"; of each class, by {format_number(by_class, 3)}. "
-    return off + cooled
+    if error is None:
+        return ""
+    text = (
+        f"The probability of the predicted class differs from its accuracy by "
+        f"{format_number(error, 3)} on average (expected calibration error, "
+        f"{CALIBRATION_BINS} bins)"
+    )
+    by_class = manifest.metrics["test"].get("classwise_calibration_error")
+    if by_class is None:
+        return f"{text}. "
+    return f"{text}; the classwise calibration error is {format_number(by_class, 3)}. "
 
 
-def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: str) -> Figure:
-    """Bins of equal width, as of the calibration error."""
-    place = np.minimum((said * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    rows = np.bincount(place, minlength=CALIBRATION_BINS)
-    there = rows > 0
-    x = np.bincount(place, said, minlength=CALIBRATION_BINS)[there] / rows[there]
-    y = np.bincount(place, hit, minlength=CALIBRATION_BINS)[there] / rows[there]
-    # Of a share, by the normal approximation: bins of few rows stray.
-    half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / rows[there]) / rows[there])
-    with open_canvas(width=WIDE_WIDTH, height=4.2, rows=2) as drawing:
-        axes, below = drawing.axes
+def describe_calibration(manifest: Manifest) -> str:
+    """Return a sentence on how the probabilities were calibrated."""
+    config = manifest.training.config
+    if config.get("calibrate"):
+        text = f"The logits are divided by a temperature of {format_number(manifest.temperature)}"
+        biases = list_biased_logits(manifest.classes or [], manifest.logit_bias or [])
+        if biases:
+            items = [f"{format_number(b, 3)} for {name}" for name, b in biases[:MAX_BIASES]]
+            text += f" and shifted by a bias of {join_words(items)}"
+            if len(biases) > MAX_BIASES:
+                text += f" and {len(biases) - MAX_BIASES} more"
+        return f"{text}, fitted on the validation rows."
+    if config.get("class_weight"):
+        return (
+            "The model was trained with class weights, so its probabilities do not reflect the "
+            "class frequencies of the data; train with --calibrate to correct them."
+        )
+    return "The probabilities were not calibrated; train with --calibrate to do so."
+
+
+def _plot_curve(
+    probability: NDArray[np.float64], is_hit: NDArray[np.bool_], x_label: str, y_label: str
+) -> Figure:
+    """Plot the share of hits by predicted probability, both `(n,)`, in bins of equal width."""
+    bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    filled = counts > 0
+    n = counts[filled]
+    x = np.bincount(bins, probability, minlength=CALIBRATION_BINS)[filled] / n
+    y = np.bincount(bins, is_hit, minlength=CALIBRATION_BINS)[filled] / n
+    # Normal approximation; the lower bound keeps intervals of bins with few rows wide.
+    half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / n) / n)
+    with open_canvas(width=WIDE_WIDTH, height=4.2, rows=2) as canvas:
+        axes, histogram = canvas.axes
         show_grid(axes)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.vlines(
@@ -84,20 +107,20 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
             linewidth=1.4,
         )
         axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
-        axes.set(ylabel=f"share of {what}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
-        show_grid(below)
-        below.bar(
+        axes.set(ylabel=y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
+        show_grid(histogram)
+        histogram.bar(
             (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS,
-            rows,
+            counts,
             width=0.92 / CALIBRATION_BINS,
             color=MUTED,
             alpha=0.6,
         )
-        below.set(xlabel=axis, ylabel="rows")
-        use_integer_ticks(below)
+        histogram.set(xlabel=x_label, ylabel="rows")
+        use_integer_ticks(histogram)
     return Figure(
-        drawing.svg,
-        "On the dashed line, probabilities mean what they say; above it the model is too modest, "
-        "below it too sure. The lines are 95 % intervals; the bars say how many rows each rests "
-        "on.",
+        canvas.svg,
+        "Calibration curve. On the dashed line the model is perfectly calibrated; above it, it is "
+        "underconfident, below it overconfident. Vertical lines are 95 % intervals; the histogram "
+        "shows the number of rows per bin.",
     )

@@ -1,4 +1,4 @@
-"""Confusion: which classes are taken for which."""
+"""The section on confused classes: the confusion matrix and the metrics of each class."""
 
 from __future__ import annotations
 
@@ -10,53 +10,61 @@ from trainer.report.blocks import Block, Cell, Paragraph, Section, TableBlock
 from trainer.report.formatting import format_count, format_decimal, join_words, shorten_all
 from trainer.report.inputs import EvaluatedRows
 
-MOST_CLASSES = 20  # that a matrix is drawn of
-MOST_PAIRS = 20
-MOST_NAMED = 10  # classes in one sentence
+MAX_MATRIX_CLASSES = 20  # more classes are shown as a list of the most frequent confusions
+MAX_PAIRS = 20
+MAX_NAMES = 10  # classes named in one sentence
 
 
-def build_confusion_section(judged: EvaluatedRows) -> Section:
-    """The matrix, or of many classes its worst entries; and each class by itself."""
-    classes = judged.class_labels
-    matrix = metrics.confusion_matrix(judged.truth, judged.answers["label"], labels=classes)
+def build_confusion_section(test_rows: EvaluatedRows) -> Section:
+    """Return the confusion matrix, or its largest entries, and the metrics of each class."""
+    classes = test_rows.class_labels
+    matrix = metrics.confusion_matrix(test_rows.truth, test_rows.answers["label"], labels=classes)
     names = shorten_all([str(c) for c in classes.tolist()], 24)
-    wrong = int(matrix.sum() - np.trace(matrix))
-    if len(names) <= MOST_CLASSES:
-        blocks: list[Block] = [_matrix(matrix, names, wrong)]
-    elif wrong:
-        blocks = [_pairs(matrix, names, wrong)]
+    n_wrong = int(matrix.sum() - np.trace(matrix))
+    blocks: list[Block]
+    if len(names) <= MAX_MATRIX_CLASSES:
+        blocks = [_tabulate_matrix(matrix, names, n_wrong)]
+    elif n_wrong:
+        blocks = [_tabulate_pairs(matrix, names, n_wrong)]
     else:
-        said = f"None of {format_count(int(matrix.sum()), 'test row')} is taken for another class."
-        blocks = [Paragraph(said, "good")]
-    return Section("confusion", [*blocks, *_lacks(matrix, names), _classes(judged, classes, names)])
-
-
-def _lacks(matrix: NDArray[np.int64], names: list[str]) -> list[Paragraph]:
-    """What is said of classes that no row is answered as, and of those that no row is of."""
-    true, answered = matrix.sum(axis=1), matrix.sum(axis=0)
-    blocks = []
-    if lost := [names[i] for i in np.flatnonzero((true > 0) & (answered == 0))]:
-        blocks.append(
+        blocks = [
             Paragraph(
-                f"Never answered, though some test rows are so: {_some(lost)}. Their recall is 0.",
-                "bad",
+                f"All {format_count(int(matrix.sum()), 'test row')} are classified correctly.",
+                "good",
             )
+        ]
+    blocks += [*_describe_missing_classes(matrix, names), _tabulate_classes(test_rows, names)]
+    return Section("confusion", blocks)
+
+
+def _describe_missing_classes(matrix: NDArray[np.int64], names: list[str]) -> list[Paragraph]:
+    """Return sentences on classes that are never predicted or that have no test rows."""
+    true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    paragraphs = []
+    if never_predicted := [names[i] for i in np.flatnonzero((true > 0) & (predicted == 0))]:
+        text = (
+            f"Never predicted, although there are test rows of these classes: "
+            f"{_enumerate(never_predicted)}. Their recall is 0."
         )
-    if absent := [names[i] for i in np.flatnonzero(true == 0)]:
-        blocks.append(
-            Paragraph(f"Without test rows: {_some(absent)}. Nothing here speaks of them.", "quiet")
+        paragraphs.append(Paragraph(text, "bad"))
+    if without_rows := [names[i] for i in np.flatnonzero(true == 0)]:
+        text = (
+            f"Classes without test rows: {_enumerate(without_rows)}. No metric on this page covers "
+            f"them."
         )
-    return blocks
+        paragraphs.append(Paragraph(text, "muted"))
+    return paragraphs
 
 
-def _some(names: list[str]) -> str:
-    quoted = [f"“{name}”" for name in names[:MOST_NAMED]]
-    more = len(names) - len(quoted)
-    return join_words([*quoted, f"{more:,} more"] if more else quoted)
+def _enumerate(names: list[str]) -> str:
+    """Return class names in quotes; at most `MAX_NAMES`, then the number of the others."""
+    quoted = [f"“{name}”" for name in names[:MAX_NAMES]]
+    n_more = len(names) - len(quoted)
+    return join_words([*quoted, f"{n_more:,} more"] if n_more else quoted)
 
 
-def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlock:
-    """Rows are tinted by their share of the row's truth."""
+def _tabulate_matrix(matrix: NDArray[np.int64], names: list[str], n_wrong: int) -> TableBlock:
+    """Return the matrix as a table, with cells coloured by their share of the row."""
     totals = np.maximum(matrix.sum(axis=1), 1)
     rows: list[list[str | Cell]] = []
     for i, name in enumerate(names):
@@ -66,43 +74,54 @@ def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlo
         ]
         rows.append([name, *cells, f"{matrix[i].sum():,}"])
     return TableBlock(
-        ["truth ↓ answer →", *names, "rows"],
+        ["true ↓ predicted →", *names, "rows"],
         rows,
-        f"Test rows by truth and answer, tinted by their share of the line; "
-        f"{format_count(wrong)} of {format_count(int(matrix.sum()), 'row')} lie off the diagonal.",
+        f"Test rows by true and predicted class; the colour shows the share of the line. "
+        f"{format_count(n_wrong)} of {format_count(int(matrix.sum()), 'row')} are misclassified.",
         narrow=True,
     )
 
 
-def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> TableBlock:
-    off = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-off, axis=None, kind="stable")[:MOST_PAIRS]
+def _tabulate_pairs(matrix: NDArray[np.int64], names: list[str], n_wrong: int) -> TableBlock:
+    """Return the largest entries off the diagonal as a table."""
+    off_diagonal = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-off_diagonal, axis=None, kind="stable")[:MAX_PAIRS]
     rows = []
-    for i, j in zip(*np.unravel_index(order, off.shape), strict=True):
-        if off[i, j]:
-            rows.append([names[i], names[j], f"{off[i, j]:,}", f"{matrix[i].sum():,}"])
+    for i, j in zip(*np.unravel_index(order, off_diagonal.shape), strict=True):
+        if off_diagonal[i, j]:
+            rows.append([names[i], names[j], f"{off_diagonal[i, j]:,}", f"{matrix[i].sum():,}"])
     return TableBlock(
-        ["truth", "answer", "rows", "of the class"],
+        ["true class", "predicted class", "rows", "of the true class"],
         rows,
-        f"The {format_count(len(rows), 'commonest mistake')}; {format_count(wrong)} of "
-        f"{format_count(int(matrix.sum()), 'row')} are wrong in all. With {format_count(len(names))} classes a "
-        f"matrix would not be readable.",
+        f"The {format_count(len(rows), 'most frequent confusion')}; {format_count(n_wrong)} of "
+        f"{format_count(int(matrix.sum()), 'row')} are misclassified. A matrix of "
+        f"{format_count(len(names))} classes would not be readable.",
         words=range(2),
     )
 
 
-def _classes(judged: EvaluatedRows, classes: NDArray[np.generic], names: list[str]) -> TableBlock:
-    found = metrics.precision_recall_fscore_support(
-        judged.truth, judged.answers["label"], labels=classes, zero_division=np.nan
+def _tabulate_classes(test_rows: EvaluatedRows, names: list[str]) -> TableBlock:
+    """Return precision, recall and F1 of each class as a table."""
+    columns = metrics.precision_recall_fscore_support(
+        test_rows.truth,
+        test_rows.answers["label"],
+        labels=test_rows.class_labels,
+        zero_division=np.nan,
     )
     rows = [
-        [name, format_decimal(precision), format_decimal(recall), format_decimal(f1), f"{support:,}"]
-        for name, precision, recall, f1, support in zip(names, *found, strict=True)
+        [
+            name,
+            format_decimal(precision),
+            format_decimal(recall),
+            format_decimal(f1),
+            f"{support:,}",
+        ]
+        for name, precision, recall, f1, support in zip(names, *columns, strict=True)
     ]
     return TableBlock(
         ["class", "precision", "recall", "F1", "test rows"],
         rows,
-        "Precision: of the rows answered so, the share that is. Recall: of the rows that are, the "
-        "share answered so. –: there are no such rows.",
-        folded=f"All {format_count(len(rows))} classes" if len(rows) > MOST_CLASSES else "",
+        "Precision: share of the rows predicted as the class that belong to it. Recall: share of "
+        "the rows of the class that are predicted as it. –: there are no such rows.",
+        folded=f"All {format_count(len(rows))} classes" if len(rows) > MAX_MATRIX_CLASSES else "",
     )

@@ -1,57 +1,64 @@
-"""Health: whether every layer of the finished network is alive."""
+"""The section on layers: saturation, dead units and gradients of the trained network."""
 
 from __future__ import annotations
 
 from trainer.report.blocks import Cell, Paragraph, Section, TableBlock
-from trainer.report.formatting import format_count, format_number
+from trainer.report.formatting import capitalize, format_count, format_number
 from trainer.report.inputs import ReportInputs
 from trainer.training.diagnostics import FAULTS, Measurement
 
-HEADS = {
+# Column names by the fault that a measurement detects.
+COLUMN_NAMES = {
     "saturation": "saturated outputs",
     "dead_relu": "dead units",
-    "vanishing_gradient": "gradient / largest",
+    "vanishing_gradient": "gradient / largest gradient",
     "exploding_gradient": "gradient / weights",
 }
+WHOLE_NETWORK = "whole network"
 
 
-def build_layers_section(evidence: ReportInputs) -> Section:
-    """A line per layer, a column per measure."""
-    if evidence.run is None:
-        said = "The measures of each layer lie in the run's folder, which is not there."
-        return Section("health", [Paragraph(said, "quiet")])
-    measured = evidence.run.health
-    kinds = [kind for kind in HEADS if any(m.fault == kind for m in measured)]
-    kinds += sorted({m.fault for m in measured} - set(HEADS))
-    layers = list(dict.fromkeys(m.where or "the network" for m in measured))
-    by_place = {(m.where or "the network", m.fault): m for m in measured}
-    rows = [[layer, *(_cell(by_place.get((layer, kind))) for kind in kinds)] for layer in layers]
-    ill = [m for m in measured if not m.healthy]
-    if ill:
-        remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in ill)
-        verdict = Paragraph(
-            f"{format_count(len(ill), 'measure')} of {len(measured)} out of bounds. {' '.join(remedies)}",
-            "bad",
-        )
-    else:
-        verdict = Paragraph(
-            f"All {format_count(len(measured), 'measure')} are within their bounds.", "good"
-        )
-    bounds = "; ".join(f"{HEADS.get(k, k)}: {FAULTS[k].measure}, {FAULTS[k].bounds}" for k in kinds)
-    return Section(
-        "health",
-        [
-            verdict,
-            TableBlock(
-                ["layer", *(HEADS.get(kind, kind) for kind in kinds)],
-                rows,
-                f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",
-            ),
-        ],
+def build_layers_section(inputs: ReportInputs) -> Section:
+    """Return a table with a row per layer and a column per measurement."""
+    if inputs.run is None:
+        text = "The measurements of the layers are in the run folder, which was not found."
+        return Section("layers", [Paragraph(text, "muted")])
+    measurements = inputs.run.health
+    faults = [fault for fault in COLUMN_NAMES if any(m.fault == fault for m in measurements)]
+    faults += sorted({m.fault for m in measurements} - set(COLUMN_NAMES))
+    layers = list(dict.fromkeys(m.where or WHOLE_NETWORK for m in measurements))
+    by_key = {(m.where or WHOLE_NETWORK, m.fault): m for m in measurements}
+    rows = [
+        [layer, *(_format_measurement(by_key.get((layer, fault))) for fault in faults)]
+        for layer in layers
+    ]
+    definitions = "; ".join(
+        f"{COLUMN_NAMES.get(fault, fault)}: {FAULTS[fault].measure}, {FAULTS[fault].bounds}"
+        for fault in faults
+    )
+    table = TableBlock(
+        ["layer", *(COLUMN_NAMES.get(fault, fault) for fault in faults)],
+        rows,
+        f"Measured on training rows after training. {capitalize(definitions)}.",
+    )
+    return Section("layers", [_describe_faults(measurements), table])
+
+
+def _describe_faults(measurements: list[Measurement]) -> Paragraph:
+    """Return how many measurements are outside their limits, with remedies."""
+    unhealthy = [m for m in measurements if not m.healthy]
+    if not unhealthy:
+        n = format_count(len(measurements), "measurement")
+        return Paragraph(f"All {n} are within their limits.", "good")
+    remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in unhealthy)
+    return Paragraph(
+        f"{format_count(len(unhealthy), 'measurement')} of {len(measurements)} "
+        f"{'is' if len(unhealthy) == 1 else 'are'} outside the limits. {' '.join(remedies)}",
+        "bad",
     )
 
 
-def _cell(m: Measurement | None) -> str | Cell:
+def _format_measurement(m: Measurement | None) -> str | Cell:
     if m is None:
         return ""
-    return format_number(m.value, 3) if m.healthy else Cell(f"{format_number(m.value, 3)} ✗", 0.3, "bad")
+    text = format_number(m.value, 3)
+    return text if m.healthy else Cell(f"{text} ✗", 0.3, "bad")

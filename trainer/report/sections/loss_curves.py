@@ -1,4 +1,4 @@
-"""Learning: how the losses fell, epoch by epoch."""
+"""The section on training: loss and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -7,67 +7,71 @@ from matplotlib.ticker import MaxNLocator
 from trainer.report.blocks import Block, Figure, FigureRow, Paragraph, Section
 from trainer.report.formatting import format_count, format_number
 from trainer.report.inputs import ReportInputs
-from trainer.report.plots import ACCENT, MUTED, SECONDARY, WIDE_WIDTH, open_canvas, show_grid, set_log_scale
+from trainer.report.plots import (
+    ACCENT,
+    MUTED,
+    SECONDARY,
+    WIDE_WIDTH,
+    open_canvas,
+    set_log_scale,
+    show_grid,
+)
 from trainer.runs import RunFolder
 
 
-def build_training_section(evidence: ReportInputs) -> Section:
-    """The curves, and what they say of the run's end."""
-    training = evidence.manifest.training
-    said = (
-        f"It trained for {format_count(training.epochs_run, 'epoch')} in {format_number(training.seconds, 3)} s; "
-        f"the weights are those of epoch {training.best_epoch}, the best on the validation rows."
+def build_training_section(inputs: ReportInputs) -> Section:
+    """Return the number of epochs, the best epoch and the loss curves."""
+    training = inputs.manifest.training
+    text = (
+        f"Trained for {format_count(training.epochs_run, 'epoch')} in "
+        f"{format_number(training.seconds, 3)} s. The weights are those of epoch "
+        f"{training.best_epoch}, which was the best on the validation rows."
     )
-    blocks: list[Block] = [Paragraph(f"{said} {_ending(evidence)}".strip())]
-    if evidence.run is None or not evidence.run.history:
-        blocks.append(
-            Paragraph(
-                "The losses of each epoch lie in the run's folder, which is not there.", "quiet"
-            )
-        )
+    is_last_best = training.best_epoch == training.epochs_run
+    if is_last_best and training.epochs_run == training.config.get("epochs"):
+        text += " The last epoch was the best, so that training for more epochs may help."
+    blocks: list[Block] = [Paragraph(text)]
+    if inputs.run is None or not inputs.run.history:
+        text = "The losses of the epochs are in the run folder, which was not found."
+        blocks.append(Paragraph(text, "muted"))
     else:
-        blocks.append(FigureRow([_curves(evidence.run, training.best_epoch)]))
-    return Section("learning", blocks)
+        blocks.append(FigureRow([_plot_losses(inputs.run, training.best_epoch)]))
+    return Section("training", blocks)
 
 
-def _ending(evidence: ReportInputs) -> str:
-    training = evidence.manifest.training
-    allowed = training.config.get("epochs")
-    if training.epochs_run == allowed and training.best_epoch == training.epochs_run:
-        return "It was still getting better when its epochs were over: more may help."
-    return ""
-
-
-def _curves(run: RunFolder, best: int) -> Figure:
+def _plot_losses(run: RunFolder, best_epoch: int) -> Figure:
+    """Plot the losses by epoch and, if it changes, the learning rate."""
     epochs = [e.number for e in run.history]
     rates = [e.learning_rate for e in run.history]
-    vary = len({rate for rate in rates if rate is not None}) > 1
-    with open_canvas(width=WIDE_WIDTH, height=4.2 if vary else 3.2, rows=2 if vary else 1) as drawing:
-        axes = drawing.axes[0]
+    has_schedule = len({rate for rate in rates if rate is not None}) > 1
+    height, n_axes = (4.2, 2) if has_schedule else (3.2, 1)
+    with open_canvas(width=WIDE_WIDTH, height=height, rows=n_axes) as canvas:
+        axes = canvas.main_axes
         show_grid(axes)
         style = "o-" if len(epochs) == 1 else "-"
-        axes.plot(
-            epochs, [e.train_loss for e in run.history], style, color=ACCENT, label="training rows"
-        )
-        checked = [
+        train_losses = [e.train_loss for e in run.history]
+        axes.plot(epochs, train_losses, style, color=ACCENT, label="training rows")
+        validation = [
             (e.number, e.validation_loss) for e in run.history if e.validation_loss is not None
         ]
-        if checked:
-            axes.plot(*zip(*checked, strict=True), style, color=SECONDARY, label="validation rows")
-        axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="kept")
-        losses = [e.train_loss for e in run.history] + [loss for _, loss in checked]
-        if min(losses) > 0:
+        if validation:
+            x, y = zip(*validation, strict=True)
+            axes.plot(x, y, style, color=SECONDARY, label="validation rows")
+        axes.axvline(
+            best_epoch, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="best epoch"
+        )
+        if min([*train_losses, *(loss for _, loss in validation)]) > 0:
             set_log_scale(axes)
         axes.set_ylabel("loss")
         axes.legend(loc="best")
-        if vary:
-            drawing.axes[1].plot(epochs, [rate or 0 for rate in rates], color=MUTED)
-            show_grid(drawing.axes[1])
-            drawing.axes[1].set_ylabel("learning rate")
-        drawing.axes[-1].set_xlabel("epoch")
-        drawing.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        if has_schedule:
+            canvas.axes[1].plot(epochs, [rate or 0 for rate in rates], color=MUTED)
+            show_grid(canvas.axes[1])
+            canvas.axes[1].set_ylabel("learning rate")
+        canvas.axes[-1].set_xlabel("epoch")
+        canvas.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return Figure(
-        drawing.svg,
-        "Losses by epoch; penalties and dropout count in training only. A validation loss that "
-        "rises while the training loss falls says that rows are learned by heart.",
+        canvas.svg,
+        "Loss by epoch. Only the training loss includes penalties and dropout. A validation loss "
+        "that rises while the training loss falls is a sign of overfitting.",
     )

@@ -1,7 +1,11 @@
-"""The verdict: how good the model is, how sure that is, and whether less would have done."""
+"""The summary: the main metrics with intervals, and the comparison with baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from serving.bundle import Manifest
 from trainer.evaluate import get_main_metric
 from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
 from trainer.evaluate.cautions import list_cautions
@@ -10,269 +14,264 @@ from trainer.report.blocks import (
     Cell,
     Figure,
     FigureRow,
+    MetricTiles,
     Paragraph,
     Section,
     TableBlock,
-    MetricTiles,
 )
 from trainer.report.formatting import (
     LOWER_IS_BETTER,
+    capitalize,
     format_baseline,
     format_count,
     format_decimal,
-    join_words,
     format_metric,
     format_number,
     format_percent,
+    join_words,
     shorten,
 )
 from trainer.report.inputs import ReportInputs
 from trainer.report.plots import ACCENT, INK, MUTED, WIDE_WIDTH, open_canvas, show_grid
 
-TILES = {
+TILE_METRICS = {
     "binary": ("roc_auc", "positive_precision", "positive_recall", "accuracy", "calibration_error"),
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "calibration_error"),
     "regression": ("r2", "mae", "rmse"),
 }
+NETWORK = "this network"
 
 
-def build_summary(evidence: ReportInputs) -> Section:
-    """How good it is, beside its baselines."""
-    blocks: list[Block] = [Paragraph(_goodness(evidence)), _tiles(evidence)]
-    blocks += _cautions(evidence)
-    blocks += _constant(evidence)
-    blocks.append(_comparison(evidence))
-    if said := _threshold(evidence):
-        blocks.append(Paragraph(said))
-    if evidence.manifest.baselines:
-        blocks.append(FigureRow([_beside(evidence)]))
-    return Section("verdict", [*blocks, _metrics(evidence)])
+def build_summary(inputs: ReportInputs) -> Section:
+    """Return the quality of the model, cautions and the comparison with its baselines."""
+    manifest = inputs.manifest
+    blocks: list[Block] = [Paragraph(_describe_quality(manifest)), _make_tiles(manifest)]
+    blocks += _list_cautions(manifest)
+    blocks += _compare_with_constant(manifest)
+    blocks.append(_compare_with_baselines(manifest))
+    if text := _describe_threshold(manifest):
+        blocks.append(Paragraph(text))
+    if manifest.baselines:
+        blocks.append(FigureRow([_plot_baselines(manifest)]))
+    return Section("summary", [*blocks, _tabulate_metrics(manifest)])
 
 
-def _goodness(evidence: ReportInputs) -> str:
-    manifest = evidence.manifest
-    own = manifest.metrics["test"]
-    metric = get_main_metric(manifest.task, own)
-    figure, rows = own[metric], format_count(manifest.data.rows["test"], "row")
+def _describe_quality(manifest: Manifest) -> str:
+    """Return sentences on the main metric and its interval."""
+    test = manifest.metrics["test"]
+    metric = get_main_metric(manifest.task, test)
+    value, rows = test[metric], format_count(manifest.data.rows["test"], "test row")
     target = join_words([shorten(name) for name in manifest.data.target])
-    interval = manifest.intervals.get(metric)
+    name = "accuracy"
+    format_value: Callable[[float], str] = format_percent
     if metric == "r2":
-        if figure <= 0:
-            said = (
-                f"It predicts {target} no better than their mean would: R² {format_number(figure, 3)} on "
-                f"{rows} it has never seen"
+        name, format_value = "R²", partial(format_number, digits=3)
+        if value <= 0:
+            text = (
+                f"The model predicts {target} no better than its mean would: R² is "
+                f"{format_value(value)} on {rows}, which were not used in training."
             )
         else:
-            said = (
-                f"It explains {format_percent(figure)} of how {target} varies over {rows} it has never "
-                f"seen, and is off by {format_number(own['mae'], 3)} on average"
+            text = (
+                f"The model explains {format_percent(value)} of the variance of {target} on "
+                f"{rows}, which were not used in training (R²). Its mean absolute error is "
+                f"{format_number(test['mae'], 3)}."
             )
-        ends = (
-            ""
-            if interval is None
-            else f"R² would lie from {format_number(interval[0], 3)} to {format_number(interval[1], 3)}"
-        )
     elif metric == "roc_auc":
+        name = "ROC AUC"
         positive = shorten(str(manifest.positive_class))
-        said = (
-            f"Given one row that is “{positive}” and one that is not, it tells which is which "
-            f"{format_percent(figure)} of the time (ROC AUC), and rightly labels "
-            f"{format_percent(own['accuracy'])} of {rows} it has never seen"
-        )
-        ends = (
-            "" if interval is None else f"that is {format_percent(interval[0])} to {format_percent(interval[1])}"
+        text = (
+            f"Given one row that is “{positive}” and one that is not, the model assigns the higher "
+            f"probability of “{positive}” to the right one {format_percent(value)} of the time "
+            f"(ROC AUC). It classifies {format_percent(test['accuracy'])} of {rows} correctly, "
+            f"which were not used in training."
         )
     else:
-        said = f"It is right on {format_percent(figure)} of {rows} it has never seen"
-        ends = (
-            "" if interval is None else f"that is {format_percent(interval[0])} to {format_percent(interval[1])}"
+        text = (
+            f"The model classifies {format_percent(value)} of {rows} correctly, which were not "
+            f"used in training."
         )
-    if not ends:
-        return f"{said}."
-    return f"{said}. On other rows of the same kind, 95 times in 100, {ends}."
+    interval = manifest.intervals.get(metric)
+    if interval is None:
+        return text
+    low, high = map(format_value, interval)
+    return f"{text} The 95 % interval of {name} is {low} to {high}."
 
 
-def _tiles(evidence: ReportInputs) -> MetricTiles:
-    manifest = evidence.manifest
-    own = manifest.metrics["test"]
+def _make_tiles(manifest: Manifest) -> MetricTiles:
+    """Return the main metrics of the task with their intervals."""
+    test = manifest.metrics["test"]
     items = []
-    for metric in TILES[manifest.task]:
-        name = format_metric(metric, manifest.positive_class)
-        if metric in own:
-            ends = manifest.intervals.get(metric)
-            remark = f"{format_number(ends[0], 3)} to {format_number(ends[1], 3)}" if ends else ""
-            items.append((name, format_number(own[metric], 3), remark))
+    for metric in TILE_METRICS[manifest.task]:
+        if metric in test:
+            name = format_metric(metric, manifest.positive_class)
+            interval = manifest.intervals.get(metric)
+            remark = " to ".join(format_number(end, 3) for end in interval) if interval else ""
+            items.append((name, format_number(test[metric], 3), remark))
     return MetricTiles(items)
 
 
-def _comparison(evidence: ReportInputs) -> Paragraph:
-    manifest = evidence.manifest
+def _compare_with_baselines(manifest: Manifest) -> Paragraph:
+    """Return whether a baseline is better than the network, as good, or worse."""
     if not manifest.baselines:
-        return Paragraph(
-            "No baseline was trained beside it: what is simpler may do as well.", "quiet"
-        )
-    found = compare_with_baselines(manifest)
-    others, own = found.others, found.own
-    low, high = manifest.intervals.get(found.metric, (own, own))
+        text = "No baseline was trained, so that a simpler model may be as good."
+        return Paragraph(text, "muted")
+    comparison = compare_with_baselines(manifest)
+    others, own = comparison.others, comparison.own
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
-        return Paragraph("Its baselines were judged by other figures than it.", "quiet")
-    name = format_metric(found.metric, manifest.positive_class)
-    said = f"{format_baseline(best)} ({name} {format_decimal(others[best])})"
-    near = low <= others[best] <= high
-    chance = "The difference is within the interval: on so few rows it may be chance."
-    if found.better:
-        names = _capital(join_words([format_baseline(name) for name in found.better]))
-        verb = "does" if len(found.better) == 1 else "do"
+        text = "The baselines cannot be compared: they were evaluated with other metrics."
+        return Paragraph(text, "muted")
+    metric = format_metric(comparison.metric, manifest.positive_class)
+    best_text = f"{format_baseline(best)} ({metric} {format_decimal(others[best])})"
+    low, high = manifest.intervals.get(comparison.metric, (own, own))
+    note = ""
+    if low <= others[best] <= high:
+        note = " The difference is within the 95 % interval and may be due to chance."
+    if names := comparison.better:
         return Paragraph(
-            f"{names} {verb} better on the same rows than this network's {format_decimal(own)}; "
-            f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
-            f"that, or give the network what it lacks.",
+            f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} better on the same "
+            f"rows than this network ({metric} {format_decimal(own)}); the best is {best_text}."
+            f"{note} Use the simpler model, or improve the network.",
             "bad",
         )
-    if found.equal:
-        names = _capital(join_words([format_baseline(name) for name in found.equal]))
-        verb = "does" if len(found.equal) == 1 else "do"
+    if names := comparison.equal:
         return Paragraph(
-            f"{names} {verb} as well on the same rows as this network: {name} {format_decimal(own)}. "
-            f"Where less does as well, serve that, or give the network what it lacks.",
+            f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} as good on the same "
+            f"rows as this network: {metric} {format_decimal(own)}. Use the simpler model, or "
+            f"improve the network.",
             "bad",
         )
-    ahead = (
-        f"By {name} it is ahead of every baseline; the best of them is {said}, against its "
-        f"{format_decimal(own)}."
+    text = (
+        f"The network is better than all baselines by {metric}: {format_decimal(own)}; the best "
+        f"baseline is {best_text}.{note}"
     )
-    return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
+    return Paragraph(text, "plain" if note else "good")
 
 
-def _constant(evidence: ReportInputs) -> list[Paragraph]:
-    """What always giving one answer would score: an accuracy says little without it."""
-    manifest = evidence.manifest
-    own = manifest.metrics["test"]
+def _join_baselines(names: list[str]) -> str:
+    """Return the names of baselines as the beginning of a sentence."""
+    return capitalize(join_words([format_baseline(name) for name in names]))
+
+
+def _compare_with_constant(manifest: Manifest) -> list[Paragraph]:
+    """Return the score of a constant answer, without which an accuracy has little meaning."""
+    test = manifest.metrics["test"]
     if manifest.task == "regression":
         mean = manifest.baselines.get("mean")
         if mean is None:
             return []
-        theirs, ours = format_number(mean.metrics["mae"], 3), format_number(own["mae"], 3)
-        return [
-            Paragraph(
-                f"Always answering the mean of the training rows would be off by {theirs} on "
-                f"average; it is off by {ours}.",
-                "bad" if own["mae"] >= mean.metrics["mae"] else "plain",
-            )
-        ]
-    found = find_constant_answer(manifest)
-    if found is None:
-        return []
-    about = "" if found.exact else "about "
-    return [
-        Paragraph(
-            f"Always answering {shorten(str(found.answer), 24)} would be right on {about}"
-            f"{format_percent(found.accuracy)} of rows like these; it is right on "
-            f"{format_percent(own['accuracy'])}.",
-            "bad" if own["accuracy"] <= found.accuracy else "plain",
+        text = (
+            f"A constant prediction of the mean of the training rows has a mean absolute error of "
+            f"{format_number(mean.metrics['mae'], 3)}; this model has "
+            f"{format_number(test['mae'], 3)}."
         )
-    ]
+        return [Paragraph(text, "bad" if test["mae"] >= mean.metrics["mae"] else "plain")]
+    constant = find_constant_answer(manifest)
+    if constant is None:
+        return []
+    about = "" if constant.exact else "about "
+    text = (
+        f"A constant prediction of {shorten(str(constant.answer), 24)} is correct on {about}"
+        f"{format_percent(constant.accuracy)} of these rows; this model is correct on "
+        f"{format_percent(test['accuracy'])}."
+    )
+    return [Paragraph(text, "bad" if test["accuracy"] <= constant.accuracy else "plain")]
 
 
-def _cautions(evidence: ReportInputs) -> list[Paragraph]:
-    """What the figures of any variant do not say by themselves."""
-    manifest = evidence.manifest
-    found = [caution for name in manifest.variants for caution in list_cautions(manifest, name)]
-    return [Paragraph(f"{_capital(c.detail)}; {c.remedy}.", "bad") for c in found]
+def _list_cautions(manifest: Manifest) -> list[Paragraph]:
+    """Return what the metrics of the variants do not show by themselves."""
+    cautions = [c for name in manifest.variants for c in list_cautions(manifest, name)]
+    return [Paragraph(f"{capitalize(c.detail)}; {c.remedy}.", "bad") for c in cautions]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _threshold(evidence: ReportInputs) -> str:
-    manifest = evidence.manifest
+def _describe_threshold(manifest: Manifest) -> str:
+    """Return a sentence on the threshold of a binary model; empty for other tasks."""
     if manifest.threshold is None or manifest.positive_class is None:
         return ""
-    positive = shorten(str(manifest.positive_class))
-    chosen = (
-        f"chosen on the validation rows for {manifest.aim}"
-        if manifest.aim
-        else "no aim was given to choose another by"
-    )
     if manifest.aim_unmet is not None:
-        chosen = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
-    return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
+        reason = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
+    elif manifest.aim:
+        reason = f"it was chosen on the validation rows for {manifest.aim}"
+    else:
+        reason = "this is the default, because no aim was given"
+    positive = shorten(str(manifest.positive_class))
+    return (
+        f"The model predicts “{positive}” from a probability of {manifest.threshold:.4g}; {reason}."
+    )
 
 
-def _beside(evidence: ReportInputs) -> Figure:
-    """The leading metric as points on a line, the network's with its interval."""
-    manifest = evidence.manifest
-    own = manifest.metrics["test"]
-    metric = get_main_metric(manifest.task, own)
-    named = {"this network": own[metric]}
-    named |= {
-        format_baseline(name): figure
-        for name, figure in compare_with_baselines(manifest).others.items()
-    }
-    names = list(named)
-    ends = manifest.intervals.get(metric)
-    with open_canvas(width=WIDE_WIDTH, height=0.5 + 0.38 * len(names)) as drawing:
-        axes = drawing.axes_0
+def _plot_baselines(manifest: Manifest) -> Figure:
+    """Plot the main metric of the network, with its interval, and of the baselines."""
+    test = manifest.metrics["test"]
+    metric = get_main_metric(manifest.task, test)
+    others = compare_with_baselines(manifest).others
+    values = {NETWORK: test[metric]}
+    values |= {format_baseline(name): value for name, value in others.items()}
+    interval = manifest.intervals.get(metric)
+    with open_canvas(width=WIDE_WIDTH, height=0.5 + 0.38 * len(values)) as canvas:
+        axes = canvas.main_axes
         show_grid(axes)
         axes.grid(visible=False, axis="y")
-        if ends:
-            axes.axvspan(*ends, color=ACCENT, alpha=0.1, linewidth=0)
-            axes.plot(ends, [0, 0], color=ACCENT, linewidth=2.2)
-        for place, (name, figure) in enumerate(named.items()):
-            colour = ACCENT if place == 0 else MUTED
-            axes.plot([figure], [place], "o", color=colour, markersize=7 if place == 0 else 6)
+        if interval:
+            axes.axvspan(*interval, color=ACCENT, alpha=0.1, linewidth=0)
+            axes.plot(interval, [0, 0], color=ACCENT, linewidth=2.2)
+        for y, (name, value) in enumerate(values.items()):
+            colour = ACCENT if name == NETWORK else MUTED
+            axes.plot([value], [y], "o", color=colour, markersize=7 if name == NETWORK else 6)
             axes.annotate(
-                format_decimal(figure),
-                (figure, place),
+                format_decimal(value),
+                (value, y),
                 (0, 7),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8.5,
-                color=INK if name == "this network" else MUTED,
+                color=INK if name == NETWORK else MUTED,
             )
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.8)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.set_ylim(len(values) - 0.5, -0.8)
         axes.margins(x=0.08)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     return Figure(
-        drawing.svg,
-        f"{_capital(format_metric(metric, manifest.positive_class))} on the test rows; further right "
-        f"is better. The band is the network's 95 % interval: a point inside it may do as well.",
+        canvas.svg,
+        f"{capitalize(format_metric(metric, manifest.positive_class))} on the test rows; further "
+        f"right is better. The band is the 95 % interval of the network: a baseline inside it may "
+        f"be as good.",
     )
 
 
-def _metrics(evidence: ReportInputs) -> TableBlock:
-    manifest = evidence.manifest
-    own = manifest.metrics["test"]
+def _tabulate_metrics(manifest: Manifest) -> TableBlock:
+    """Return all metrics of the network and its baselines as a table."""
     baselines = manifest.baselines
-    head = ["metric", "this network", "95 % interval", *map(format_baseline, baselines)]
+    head = ["metric", NETWORK, "95 % interval", *map(format_baseline, baselines)]
     rows: list[list[str | Cell]] = []
-    for metric, figure in own.items():
-        ends = manifest.intervals.get(metric)
-        others = [b.metrics.get(metric) for b in baselines.values()]
-        sign = -1 if metric in LOWER_IS_BETTER else 1
-        cells: list[str | Cell] = [
-            Cell(format_decimal(other), 0.18, "bad")
-            if other is not None and sign * other > sign * figure
-            else format_decimal(other)
-            for other in others
-        ]
-        better = " ↓" if metric in LOWER_IS_BETTER else ""
-        between = f"{format_decimal(ends[0])} to {format_decimal(ends[1])}" if ends else "–"
-        own_cell = Cell(format_decimal(figure), 0, "good")
+    for metric, value in manifest.metrics["test"].items():
+        is_reversed = metric in LOWER_IS_BETTER
+        interval = manifest.intervals.get(metric)
+        cells: list[str | Cell] = []
+        for baseline in baselines.values():
+            other = baseline.metrics.get(metric)
+            is_better = other is not None and (other < value if is_reversed else other > value)
+            text = format_decimal(other)
+            cells.append(Cell(text, 0.18, "bad") if is_better else text)
         name = format_metric(metric, manifest.positive_class)
-        rows.append([f"{name}{better}", own_cell, between, *cells])
-    caption = "On the test rows. Higher is better, but of those marked ↓."
+        rows.append(
+            [
+                f"{name} ↓" if is_reversed else name,
+                Cell(format_decimal(value), 0, "good"),
+                " to ".join(format_decimal(end) for end in interval) if interval else "–",
+                *cells,
+            ]
+        )
+    caption = "Metrics on the test rows. Higher is better, except for those with ↓."
     if baselines:
-        caption += " Tinted: where a baseline does better than the network."
+        caption += " Coloured: a baseline is better than the network."
     if baselines and manifest.threshold not in (None, 0.5):
         caption += (
-            f" The network answers from a probability of {format_number(manifest.threshold)} up, the "
-            f"baselines from 0.5: of the metrics of labels that is part of the difference."
+            f" The threshold of the network is {format_number(manifest.threshold)}, that of the "
+            f"baselines 0.5, which contributes to the differences in the metrics of labels."
         )
     if manifest.classes is not None:
-        caption += " Macro: the mean over the classes, each of which counts alike."
+        caption += " Macro: mean over the classes, each with the same weight."
     return TableBlock(head, rows, caption)

@@ -1,82 +1,106 @@
-"""The graph: whether it answers as the network does, and what its variants cost."""
+"""The sections on the ONNX graphs: parity with NumPy, and size, speed and quality of variants."""
 
 from __future__ import annotations
 
 from serving.bundle import Variant
 from serving.runtime import SelfTestResult
 from trainer.report.blocks import Block, FactList, Paragraph, Section, TableBlock
-from trainer.report.formatting import format_count, format_decimal, join_words, format_metric, format_number, format_percent, format_size
+from trainer.report.formatting import (
+    format_count,
+    format_decimal,
+    format_metric,
+    format_number,
+    format_percent,
+    format_size,
+    join_words,
+)
 from trainer.report.inputs import ReportInputs
 
 
-def build_parity_section(evidence: ReportInputs) -> Section:
-    """When it was exported, and on this machine."""
+def build_parity_section(inputs: ReportInputs) -> Section:
+    """Return the self-tests on this machine and the differences measured at export."""
     rows = []
-    for name, variant in evidence.manifest.variants.items():
-        found = variant.parity
-        labels = "–" if found.label_agreement is None else format_percent(found.label_agreement)
+    for name, variant in inputs.manifest.variants.items():
+        parity = variant.parity
+        agreement = parity.label_agreement
         rows.append(
-            [name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels, format_count(found.rows)]
+            [
+                name,
+                f"{parity.max_abs:.1e}",
+                f"{parity.max_rel:.1e}",
+                "–" if agreement is None else format_percent(agreement),
+                format_count(parity.rows),
+            ]
         )
-    blocks: list[Block] = [_replayed(proof) for proof in evidence.self_tests]
+    blocks: list[Block] = [_describe_self_test(result) for result in inputs.self_tests]
     blocks.append(
         TableBlock(
-            ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"],
+            [
+                "variant",
+                "largest absolute difference",
+                "largest relative difference",
+                "equal labels",
+                "rows",
+            ],
             rows,
-            "How far the graph's answers are from the NumPy network's, as measured when it was "
-            "exported.",
+            "Differences between the answers of the ONNX graph and those of the NumPy network, "
+            "measured at export.",
         )
     )
     return Section("parity", blocks)
 
 
-def _replayed(proof: SelfTestResult) -> Paragraph:
-    if not proof.passed or proof.difference is None:
-        return Paragraph(f"{proof.variant} was replayed here and fails: {proof.failure}", "bad")
+def _describe_self_test(result: SelfTestResult) -> Paragraph:
+    """Return a sentence on a self-test that was run for this report."""
+    if not result.passed or result.difference is None:
+        return Paragraph(
+            f"{result.variant} fails its self-test on this machine: {result.failure}", "bad"
+        )
     return Paragraph(
-        f"{proof.variant} was replayed on this machine and reproduces its self-test: largest |Δ| "
-        f"{proof.difference.max_abs:.1e} over {format_count(proof.difference.rows, 'row')}.",
+        f"{result.variant} passes its self-test on this machine: the largest absolute difference "
+        f"is {result.difference.max_abs:.1e} over {format_count(result.difference.rows, 'row')}.",
         "good",
     )
 
 
-def build_variants_section(evidence: ReportInputs) -> Section:
-    """Size, speed and quality of each graph."""
-    found = evidence.manifest.variants
-    batches = list(dict.fromkeys(batch for v in found.values() for batch in v.latency_us))
-    metrics = list(dict.fromkeys(metric for v in found.values() for metric in v.metrics))
+def build_variants_section(inputs: ReportInputs) -> Section:
+    """Return the inputs and outputs of the graphs, and size, speed and quality of each variant."""
+    manifest = inputs.manifest
+    named_variants = manifest.variants
+    variants = named_variants.values()
+    batches = list(dict.fromkeys(batch for v in variants for batch in v.latency_us))
+    metrics = list(dict.fromkeys(metric for v in variants for metric in v.metrics))
     costs = TableBlock(
-        ["variant", "file", "bits", "size", *(f"µs, batch {batch}" for batch in batches)],
-        [_cost(name, variant, batches) for name, variant in found.items()],
-        "Bits of a weight; median time of one run on the machine that exported it, by rows in the "
-        "batch.",
+        ["variant", "file", "bits", "size", *(f"µs, batch size {batch}" for batch in batches)],
+        [_make_cost_row(name, variant, batches) for name, variant in named_variants.items()],
+        "Bits per weight, and the median time of one run on the machine that exported the graph.",
         words=range(2),
     )
     quality = TableBlock(
-        ["metric", *found],
+        ["metric", *named_variants],
         [
             [
-                format_metric(metric, evidence.manifest.positive_class),
-                *(format_decimal(v.metrics.get(metric)) for v in found.values()),
+                format_metric(metric, manifest.positive_class),
+                *(format_decimal(v.metrics.get(metric)) for v in variants),
             ]
             for metric in metrics
         ],
-        "Of each variant, on the test rows.",
+        "Metrics of each variant on the test rows.",
         narrow=True,
     )
-    inputs = "one matrix, features" if evidence.manifest.is_all_numeric else "one input per column"
-    outputs = "label and probabilities" if evidence.manifest.classes else "value"
+    is_matrix = manifest.is_all_numeric
     facts = FactList(
         [
-            ("takes", inputs),
-            ("answers", outputs),
-            ("parameters", format_count(evidence.manifest.parameters)),
-            ("variants", join_words(list(found))),
+            ("inputs", "one matrix, features" if is_matrix else "one input per column"),
+            ("outputs", "label and probabilities" if manifest.classes else "value"),
+            ("parameters", format_count(manifest.parameters)),
+            ("variants", join_words(list(named_variants))),
         ]
     )
     return Section("variants", [facts, costs, quality])
 
 
-def _cost(name: str, variant: Variant, batches: list[str]) -> list[str]:
+def _make_cost_row(name: str, variant: Variant, batches: list[str]) -> list[str]:
+    """Return the table row with file, bits, size and times of a variant."""
     times = [format_number(variant.latency_us.get(batch), 3) for batch in batches]
     return [name, variant.file, str(variant.bits), format_size(variant.size_bytes), *times]
