@@ -15,7 +15,7 @@ def model_of(name, rng, **options):
     )
 
 
-def test_a_classifiers_answers(rng):
+def test_answers_multiclass_has_label_and_probabilities(rng):
     table, model = model_of("digits", rng)
     answers = model.answers(table.records.take(slice(5)))
     assert set(answers) == {"label", "probabilities"}
@@ -24,7 +24,7 @@ def test_a_classifiers_answers(rng):
     np.testing.assert_array_equal(answers["label"], answers["probabilities"].argmax(axis=1))
 
 
-def test_a_binary_classifier_has_one_logit_and_two_probabilities(rng):
+def test_answers_binary_has_two_probabilities(rng):
     table, model = model_of("breast_cancer", rng)
     answers = model.answers(table.records.take(slice(50)))
     assert model.network.n_outputs == 1
@@ -33,7 +33,7 @@ def test_a_binary_classifier_has_one_logit_and_two_probabilities(rng):
     np.testing.assert_array_equal(answers["label"], np.where(second, "malignant", "benign"))
 
 
-def test_a_regressor_answers_in_original_units(rng):
+def test_answers_regression_has_units_of_target(rng):
     table, model = model_of("linnerud", rng)
     answers = model.answers(table.records)
     assert set(answers) == {"value"}
@@ -43,7 +43,7 @@ def test_a_regressor_answers_in_original_units(rng):
     )
 
 
-def test_targets_take_the_form_their_loss_asks_for(rng):
+def test_encode_rows_targets_fit_the_loss(rng):
     table, model = model_of("breast_cancer", rng)
     rows = model.encode_rows(table, np.arange(10))
     assert rows.targets.shape == (10, 1)
@@ -57,13 +57,13 @@ def test_targets_take_the_form_their_loss_asks_for(rng):
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "linnerud"])
-def test_no_rows_have_no_answers(name, rng):
+def test_answers_no_rows_are_empty(name, rng):
     table, model = model_of(name, rng)
     for output in model.answers(table.records.take(slice(0))).values():
         assert len(output) == 0
 
 
-def test_counts_are_answered_as_counts(rng):
+def test_answers_poisson_are_positive_and_unscaled(rng):
     table, model = model_of("linnerud", rng, loss="poisson")
     assert model.target_scaler is None
     assert (model.answers(table.records)["value"] > 0).all()
