@@ -7,19 +7,19 @@ from trainer.data.records import Column
 from trainer.evaluate.metrics import compute_metrics
 from trainer.report.formatting import (
     METRIC_NAMES,
+    format_cell,
     format_count,
     format_decimal,
-    join_words,
-    format_time,
     format_number,
     format_percent,
     format_size,
-    format_cell,
+    format_time,
+    join_words,
 )
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("value", "expected"),
     [
         (0, "0"),
         (1, "1"),
@@ -35,12 +35,17 @@ from trainer.report.formatting import (
         (999999.6, "1,000,000"),
     ],
 )
-def test_numbers_are_short_and_keep_their_size(given, shown):
-    assert format_number(given) == shown
+def test_format_number_has_four_significant_digits(value, expected):
+    assert format_number(value) == expected
 
 
-def test_words_fit_their_numbers():
-    assert [format_count(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
+def test_format_counts_percents_sizes_and_times():
+    assert [format_count(n, "row") for n in (0, 1, 2, 2000)] == [
+        "0 rows",
+        "1 row",
+        "2 rows",
+        "2,000 rows",
+    ]
     assert [join_words(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
         "a",
         "a and b",
@@ -54,10 +59,14 @@ def test_words_fit_their_numbers():
         "–",
     ]
     assert [format_size(n) for n in (900, 12_345, 23_456_789)] == ["900 B", "12 kB", "23.5 MB"]
-    assert [format_time(s) for s in (0, 86399, 1e30)] == ["1970-01-01", "1970-01-01 23:59:59", "1e+30"]
+    assert [format_time(s) for s in (0, 86399, 1e30)] == [
+        "1970-01-01",
+        "1970-01-01 23:59:59",
+        "1e+30",
+    ]
 
 
-def test_every_metric_has_a_name():
+def test_metric_names_cover_all_metrics():
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     classes = np.array([0, 1])
     found = compute_metrics("binary", classes, {"label": classes, "probabilities": p}, classes)
@@ -65,11 +74,11 @@ def test_every_metric_has_a_name():
     assert set(found) | set(values) == set(METRIC_NAMES)
 
 
-def test_what_a_column_holds_is_said_as_its_kind_asks():
-    for column, held, shown in (
+def test_format_cell_depends_on_column_type():
+    for column, values, expected in (
         (Column("n"), np.float32([1.5, np.nan]), ["1.500", "missing"]),
         (Column("b", "boolean"), np.float32([1, 0, np.nan]), ["true", "false", "missing"]),
         (Column("c", "category", ("x",)), np.int32([0, -1]), ["x", "missing"]),
         (Column("d", "date"), np.float64([86400, np.nan]), ["1970-01-02", "missing"]),
     ):
-        assert [format_cell(column, held, row) for row in range(len(held))] == shown
+        assert [format_cell(column, values, row) for row in range(len(values))] == expected

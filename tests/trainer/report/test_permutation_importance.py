@@ -2,18 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.inspection import permutation_importance
+from sklearn.inspection import permutation_importance as compute_by_sklearn
 from sklearn.metrics import r2_score
 
 from trainer.report import permutation_importance
 from trainer.report.permutation_importance import SCORES, compute_importances
 
 
-class Face:
-    """The graph as scikit-learn asks it: rows of numbers in, R² out."""
+class GraphEstimator:
+    """The graph as an estimator of scikit-learn, scored by R²."""
 
-    def __init__(self, judged):
-        self.test_rows = judged
+    def __init__(self, evaluated):
+        self.test_rows = evaluated
 
     def fit(self, X, y):
         raise AssertionError
@@ -24,59 +24,68 @@ class Face:
 
 
 @pytest.mark.slow
-def test_drops_are_those_of_scikit_learn_but_for_the_draws(made, monkeypatch):
-    judged = made("diabetes").evidence.test_rows
+def test_compute_importances_matches_scikit_learn(train_example, monkeypatch):
+    evaluated = train_example("diabetes").inputs.test_rows
     monkeypatch.setattr(permutation_importance, "REPEATS", 80)
-    found = compute_importances(judged, np.random.default_rng(0))
-    theirs = permutation_importance(
-        Face(judged), judged.records.numbers, judged.truth, n_repeats=80, random_state=0
+    found = compute_importances(evaluated, np.random.default_rng(0))
+    expected = compute_by_sklearn(
+        GraphEstimator(evaluated),
+        evaluated.records.numbers,
+        evaluated.truth,
+        n_repeats=80,
+        random_state=0,
     )
-    ours = {i.column: i for i in found.columns}
-    for place, name in enumerate(judged.records.names):
-        spread = theirs.importances_std[place]
-        assert ours[name].drop == pytest.approx(
-            theirs.importances_mean[place], abs=4 * spread * np.sqrt(2 / 80) + 1e-9
+    by_name = {i.column: i for i in found.columns}
+    for place, name in enumerate(evaluated.records.names):
+        spread = expected.importances_std[place]
+        assert by_name[name].drop == pytest.approx(
+            expected.importances_mean[place], abs=4 * spread * np.sqrt(2 / 80) + 1e-9
         )
-        assert ours[name].spread == pytest.approx(spread, rel=0.5)
+        assert by_name[name].spread == pytest.approx(spread, rel=0.5)
     ranked = [i.drop for i in found.columns]
     assert ranked == sorted(ranked, reverse=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tumours", "diabetes", "digits", "mixed", "physique"])
-def test_the_leading_metric_is_that_of_the_manifest(made, kind):
-    judged = made(kind).evidence.test_rows
-    found = compute_importances(judged, np.random.default_rng(0))
-    manifest = made(kind).bundle.manifest
+def test_compute_importances_base_is_metric_of_manifest(train_example, kind):
+    evaluated = train_example(kind).inputs.test_rows
+    found = compute_importances(evaluated, np.random.default_rng(0))
+    manifest = train_example(kind).bundle.manifest
     assert found.base == pytest.approx(manifest.metrics["test"][found.metric], abs=1e-5)
-    assert found.base == SCORES[found.metric](judged, judged.answers)
-    assert found.rows == len(judged)
+    assert found.base == SCORES[found.metric](evaluated, evaluated.answers)
+    assert found.rows == len(evaluated)
     assert {i.column for i in found.columns} == {c.name for c in manifest.inputs}
 
 
-def test_a_column_that_decides_is_told_from_one_that_does_not(made):
-    found = compute_importances(made("mixed").evidence.test_rows, np.random.default_rng(0))
+def test_compute_importances_relevant_columns_come_first(train_example):
+    found = compute_importances(train_example("mixed").inputs.test_rows, np.random.default_rng(0))
     names = [i.column for i in found.columns]
     assert set(names[:2]) == {"age", "a & <b>b</b>"}
-    assert names[-1] == "joined"  # drawn apart from all else
+    assert names[-1] == "joined"  # independent of the target
 
 
 @pytest.mark.slow
-def test_a_column_of_one_value_is_worth_nothing_and_rows_are_left_as_they_were(made):
-    judged = made("tumours").evidence.test_rows
-    numbers = judged.records.numbers.copy()
+def test_compute_importances_constant_column_is_zero(train_example):
+    evaluated = train_example("tumours").inputs.test_rows
+    numbers = evaluated.records.numbers.copy()
     numbers[:, 3] = numbers[0, 3]
-    records = replace(judged.records, numbers=numbers)
-    flat = replace(judged, records=records, answers=judged.session.run(records.inputs()))
+    records = replace(evaluated.records, numbers=numbers)
+    constant = replace(evaluated, records=records, answers=evaluated.session.run(records.inputs()))
     before = numbers.copy()
-    found = compute_importances(flat, np.random.default_rng(0))
+    found = compute_importances(constant, np.random.default_rng(0))
     by_name = {i.column: i for i in found.columns}
-    worthless = by_name[judged.records.names[3]]
-    assert (worthless.drop, worthless.spread) == (0, 0)
+    importance = by_name[evaluated.records.names[3]]
+    assert (importance.drop, importance.spread) == (0, 0)
     np.testing.assert_array_equal(numbers, before)
 
 
 @pytest.mark.slow
-def test_of_many_rows_some_are_taken(made, monkeypatch):
-    monkeypatch.setattr(permutation_importance, "MOST_ROWS", 40)
-    assert compute_importances(made("tumours").evidence.test_rows, np.random.default_rng(0)).rows == 40
+def test_compute_importances_many_rows_are_sampled(train_example, monkeypatch):
+    monkeypatch.setattr(permutation_importance, "MAX_ROWS", 40)
+    assert (
+        compute_importances(
+            train_example("tumours").inputs.test_rows, np.random.default_rng(0)
+        ).rows
+        == 40
+    )

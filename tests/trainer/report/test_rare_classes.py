@@ -1,4 +1,4 @@
-"""What the page says of rare, absent and many classes, of constants and of ties."""
+"""Tests of the confusion matrix and the summary with rare, missing and many classes, and ties."""
 
 from types import SimpleNamespace
 
@@ -7,35 +7,37 @@ import pytest
 from sklearn import metrics
 
 from tests.manifests import make_manifest
-from trainer.report.blocks import Paragraph, TableBlock, MetricTiles
+from trainer.report.blocks import MetricTiles, Paragraph, TableBlock
 from trainer.report.formatting import format_decimal, format_metric, shorten_all
 from trainer.report.sections.confusion_matrix import build_confusion_section
 from trainer.report.sections.summary import build_summary
 
 
-def judged(truth, label, classes):
+def make_test_rows(truth, label, classes):
     answers = {"label": np.array(label)}
     return SimpleNamespace(class_labels=np.array(classes), truth=np.array(truth), answers=answers)
 
 
-def texts(section):
+def get_texts(section):
     return [block.text for block in section.blocks if isinstance(block, Paragraph)]
 
 
-def tables(section):
+def get_tables(section):
     return [block for block in section.blocks if isinstance(block, TableBlock)]
 
 
-def cell(found):
-    return getattr(found, "text", found)
+def get_text(cell):
+    return getattr(cell, "text", cell)
 
 
-def test_confusion_of_a_thousand_classes_shows_the_commonest_mistakes(rng):
+def test_confusion_thousand_classes_shows_most_frequent_confusions(rng):
     classes = [f"class {i:04}" for i in range(1000)]
     truth = rng.integers(0, 1000, 5000)
     label = np.where(rng.random(5000) < 0.7, truth, rng.integers(0, 3, 5000))
-    section = build_confusion_section(judged(np.array(classes)[truth], np.array(classes)[label], classes))
-    pairs, each = tables(section)
+    section = build_confusion_section(
+        make_test_rows(np.array(classes)[truth], np.array(classes)[label], classes)
+    )
+    pairs, each = get_tables(section)
     expected = metrics.confusion_matrix(truth, label, labels=np.arange(1000))
     np.fill_diagonal(expected, 0)
     counts = [int(row[2]) for row in pairs.rows]
@@ -44,152 +46,162 @@ def test_confusion_of_a_thousand_classes_shows_the_commonest_mistakes(rng):
         place = int(name[-4:])
         assert int(n) == expected[place, int(answer[-4:])]
         assert int(of) == np.count_nonzero(truth == place)
-    assert f"{expected.sum():,} of 5,000 rows are wrong in all" in pairs.caption
-    assert "With 1,000 classes" in pairs.caption
+    assert f"{expected.sum():,} of 5,000 rows are misclassified" in pairs.caption
+    assert "A matrix of 1,000 classes" in pairs.caption
     assert len(each.rows) == 1000
     assert each.folded == "All 1,000 classes"
 
 
-def test_confusion_of_many_classes_without_a_mistake_says_so():
+def test_confusion_many_classes_without_errors_says_so():
     classes = [f"c{i:02}" for i in range(25)]
-    section = build_confusion_section(judged(classes, classes, classes))
-    assert texts(section) == ["None of 25 test rows is taken for another class."]
-    assert len(tables(section)) == 1
+    section = build_confusion_section(make_test_rows(classes, classes, classes))
+    assert get_texts(section) == ["All 25 test rows are classified correctly."]
+    assert len(get_tables(section)) == 1
 
 
 @pytest.mark.parametrize("n", [3, 25])
-def test_confusion_long_names_that_begin_alike_stay_different(n):
+def test_confusion_long_names_with_same_beginning_stay_different(n):
     classes = [f"a class whose name is very long, number {i:02}, and ends alike" for i in range(n)]
-    _, each = tables(build_confusion_section(judged(classes, [classes[0]] * n, classes)))
+    _, each = get_tables(
+        build_confusion_section(make_test_rows(classes, [classes[0]] * n, classes))
+    )
     shown = [row[0] for row in each.rows]
     assert len(set(shown)) == n
     assert max(map(len, shown)) <= 24
 
 
-def test_confusion_class_absent_from_the_test_rows_has_no_recall():
-    section = build_confusion_section(judged(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"]))
-    matrix, each = tables(section)
-    assert [cell(c) for c in matrix.rows[2]] == ["c", "0", "0", "0", "0"]
+def test_confusion_class_without_test_rows_has_no_recall():
+    section = build_confusion_section(
+        make_test_rows(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"])
+    )
+    matrix, each = get_tables(section)
+    assert [get_text(c) for c in matrix.rows[2]] == ["c", "0", "0", "0", "0"]
     assert each.rows[2] == ["c", "0.0000", "–", "0.0000", "0"]
-    assert "Without test rows: “c”. Nothing here speaks of them." in texts(section)
+    assert "Classes without test rows: “c”. No metric on this page covers them." in get_texts(
+        section
+    )
 
 
-def test_confusion_class_never_answered_is_said_and_has_no_precision():
-    section = build_confusion_section(judged([0, 0, 1], [0, 0, 0], [0, 1]))
-    assert texts(section) == [
-        "Never answered, though some test rows are so: “1”. Their recall is 0."
+def test_confusion_class_never_predicted_has_no_precision():
+    section = build_confusion_section(make_test_rows([0, 0, 1], [0, 0, 0], [0, 1]))
+    assert get_texts(section) == [
+        "Never predicted, although there are test rows of these classes: “1”. Their recall is 0."
     ]
-    assert tables(section)[1].rows[1] == ["1", "–", "0.0000", "0.0000", "1"]
+    assert get_tables(section)[1].rows[1] == ["1", "–", "0.0000", "0.0000", "1"]
 
 
-def test_confusion_many_classes_never_answered_names_ten():
+def test_confusion_many_classes_never_predicted_names_ten():
     classes = [f"c{i:02}" for i in range(30)]
-    said, *_ = texts(build_confusion_section(judged(classes, ["c00"] * 30, classes)))
-    assert "“c10” and 19 more. Their" in said
+    text, *_ = get_texts(build_confusion_section(make_test_rows(classes, ["c00"] * 30, classes)))
+    assert "“c10” and 19 more. Their" in text
 
 
-OWN = {"accuracy": 0.95, "roc_auc": 0.9}
+TEST_METRICS = {"accuracy": 0.95, "roc_auc": 0.9}
 
 
-def section_of(test=OWN, **options):
+def make_summary(test=TEST_METRICS, **options):
     return build_summary(SimpleNamespace(manifest=make_manifest(test, **options)))
 
 
-def others(**figures):
-    """Baselines of those ROC AUCs, all right on 95 % of the rows."""
+def make_baselines(**figures):
+    """Return baselines with these ROC AUCs and an accuracy of 0.95."""
     return {name: {"accuracy": 0.95, "roc_auc": value} for name, value in figures.items()}
 
 
-def test_verdict_ahead_of_every_baseline_says_by_which_metric():
-    said = texts(section_of(baselines=others(majority=0.5, gradient_boosting=0.8)))
+def test_summary_better_than_baselines_names_the_metric():
+    text = get_texts(make_summary(baselines=make_baselines(majority=0.5, gradient_boosting=0.8)))
     assert (
-        "By ROC AUC of “1” it is ahead of every baseline; the best of them is gradient boosting "
-        "(ROC AUC of “1” 0.8000), against its 0.9000."
-    ) in said
+        "The network is better than all baselines by ROC AUC of “1”: 0.9000; the best baseline is "
+        "gradient boosting (ROC AUC of “1” 0.8000)."
+    ) in text
 
 
 @pytest.mark.parametrize("figure", [0.9, 0.90000001])
-def test_verdict_tie_with_a_baseline_is_not_ahead(figure):
-    made = others(majority=0.5, gradient_boosting=figure, logistic_regression=0.9)
-    said = " ".join(texts(section_of(baselines=made)))
-    assert "ahead of every" not in said
+def test_summary_tie_with_baseline_is_not_better(figure):
+    made = make_baselines(majority=0.5, gradient_boosting=figure, logistic_regression=0.9)
+    text = " ".join(get_texts(make_summary(baselines=made)))
+    assert "better than all baselines" not in text
     assert (
-        "Gradient boosting and logistic regression do as well on the same rows as this network: "
+        "Gradient boosting and logistic regression are as good on the same rows as this network: "
         "ROC AUC of “1” 0.9000."
-    ) in said
+    ) in text
 
 
-def test_verdict_baseline_that_is_better_is_named_though_another_ties():
-    made = others(majority=0.9, gradient_boosting=0.95)
-    said = " ".join(texts(section_of(baselines=made)))
-    assert "Gradient boosting does better on the same rows than this network's 0.9000" in said
-    assert "ahead of every" not in said
+def test_summary_better_baseline_is_named_before_tie():
+    made = make_baselines(majority=0.9, gradient_boosting=0.95)
+    text = " ".join(get_texts(make_summary(baselines=made)))
+    assert "Gradient boosting is better on the same rows than this network" in text
+    assert "better than all baselines" not in text
 
 
-def test_verdict_baselines_without_the_leading_metric_are_not_compared():
-    said = texts(section_of(baselines={"majority": {"accuracy": 0.95}}))
-    assert "Its baselines were judged by other figures than it." in said
+def test_summary_baselines_without_main_metric_are_not_compared():
+    text = get_texts(make_summary(baselines={"majority": {"accuracy": 0.95}}))
+    assert "The baselines cannot be compared: they were evaluated with other metrics." in text
 
 
-def test_verdict_a_class_without_test_rows_leads_by_accuracy_and_says_so():
-    found = section_of({"accuracy": 0.95}, baselines={"majority": {"accuracy": 0.95}})
-    said = " ".join(texts(found))
-    assert "Not every class has test rows" in said
-    assert "The commonest class alone does as well" in said
+def test_summary_class_without_test_rows_compares_accuracy():
+    found = make_summary({"accuracy": 0.95}, baselines={"majority": {"accuracy": 0.95}})
+    text = " ".join(get_texts(found))
+    assert "Not every class has test rows" in text
+    assert "Majority class is as good" in text
 
 
 @pytest.mark.parametrize(("accuracy", "tone"), [(0.96, "plain"), (0.95, "bad"), (0.9, "bad")])
-def test_verdict_says_what_always_answering_the_commonest_class_scores(accuracy, tone):
-    found = section_of({"accuracy": accuracy, "roc_auc": 0.9}, baselines=others(majority=0.5))
-    (said,) = [b for b in found.blocks if isinstance(b, Paragraph) and "Always answering" in b.text]
-    assert said.text.replace("\N{NO-BREAK SPACE}", " ") == (
-        f"Always answering 0 would be right on 95.0 % of rows like these; it is right on "
+def test_summary_majority_class_accuracy_is_compared(accuracy, tone):
+    found = make_summary(
+        {"accuracy": accuracy, "roc_auc": 0.9}, baselines=make_baselines(majority=0.5)
+    )
+    (text,) = [
+        b for b in found.blocks if isinstance(b, Paragraph) and "A constant prediction" in b.text
+    ]
+    assert text.text.replace("\N{NO-BREAK SPACE}", " ") == (
+        f"A constant prediction of 0 is correct on 95.0 % of these rows; this model is correct on "
         f"{accuracy:.1%}.".replace("%.", " %.")
     )
-    assert said.tone == tone
+    assert text.tone == tone
 
 
-def test_verdict_of_values_says_what_the_mean_scores():
+def test_summary_regression_compares_with_mean():
     own, mean = {"r2": 0.1, "mae": 2.0, "rmse": 3.0}, {"r2": 0.0, "mae": 2.5, "rmse": 3.2}
-    said = texts(section_of(own, classes=None, baselines={"mean": mean}))
+    text = get_texts(make_summary(own, classes=None, baselines={"mean": mean}))
     assert (
-        "Always answering the mean of the training rows would be off by 2.50 on average; it is off "
-        "by 2."
-    ) in [text.replace("2.00", "2") for text in said]
+        "A constant prediction of the mean of the training rows has a mean absolute error of 2.50; "
+        "this model has 2."
+    ) in [text.replace("2.00", "2") for text in text]
 
 
-def test_verdict_class_never_answered_by_any_variant_is_bad_news():
-    found = section_of(variants={"fp32": [1], "int8": [1]})
-    said = [b.text for b in found.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
-    assert said[0].startswith("None of 20 test rows is answered 1, though some of them are: ")
-    assert said[1].startswith("By int8, none of 20 test rows is answered 1")
+def test_summary_class_never_predicted_is_a_caution():
+    found = make_summary(variants={"fp32": [1], "int8": [1]})
+    text = [b.text for b in found.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
+    assert text[0].startswith("None of 20 test rows is answered 1, though some of them are: ")
+    assert text[1].startswith("By int8, none of 20 test rows is answered 1")
 
 
-def test_verdict_tiles_are_the_positive_classs_not_means():
-    own = OWN | {"recall": 0.7, "positive_recall": 0.4, "positive_precision": 0.8}
-    (tiles,) = [block for block in section_of(own).blocks if isinstance(block, MetricTiles)]
+def test_summary_tiles_show_metrics_of_positive_class():
+    own = TEST_METRICS | {"recall": 0.7, "positive_recall": 0.4, "positive_precision": 0.8}
+    (tiles,) = [block for block in make_summary(own).blocks if isinstance(block, MetricTiles)]
     shown = {name: figure for name, figure, _ in tiles.items}
     assert shown["recall of “1”"].startswith("0.4")
     assert not [name for name in shown if "macro" in name]
-    (table,) = tables(section_of(own))
+    (table,) = get_tables(make_summary(own))
     assert [row[0] for row in table.rows][2:] == [
         "recall, macro",
         "recall of “1”",
         "precision of “1”",
     ]
-    assert "Macro: the mean over the classes" in table.caption
+    assert "Macro: mean over the classes" in table.caption
 
 
-def test_metric_name_of_a_class_that_is_not_known():
+def test_format_metric_unknown_positive_class_is_described():
     assert format_metric("positive_recall") == "recall of the positive class"
 
 
-def test_decimal_that_rounds_to_zero_has_no_sign():
+def test_format_decimal_rounded_to_zero_has_no_sign():
     assert format_decimal(-0.00001) == "0.0000"
     assert format_decimal(-0.0001) == "−0.0001"
 
 
-def test_shorts_are_as_short_as_asked_and_different():
+def test_shorten_all_results_are_short_and_different():
     same = "x" * 100
     found = shorten_all([same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24)
     assert found[2] == "plain"
