@@ -36,7 +36,7 @@ METRIC_NAMES = {
 }
 BASELINE_NAMES = {
     "majority": "majority class",
-    "mean": "mean",
+    "mean": "mean prediction",
     "logistic_regression": "logistic regression",
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",

@@ -27,9 +27,9 @@ def test_cosine_and_one_cycle_match_pytorch(torch):
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 100])
 def test_schedule_factors_are_between_0_and_1(name, steps):
-    found = compute_factors(SCHEDULES[name](), steps)
-    assert all(0 <= f <= 1 + 1e-12 for f in found)
-    assert np.isfinite(found).all()
+    result = compute_factors(SCHEDULES[name](), steps)
+    assert all(0 <= f <= 1 + 1e-12 for f in result)
+    assert np.isfinite(result).all()
 
 
 def test_constant_and_step_match_formula():
@@ -45,18 +45,18 @@ def test_inverse_scaling_matches_formula():
 
 
 def test_exponential_has_constant_ratio_and_end():
-    found = np.array(compute_factors(Exponential(0.01), 21))
-    np.testing.assert_allclose(found[1:] / found[:-1], 0.01 ** (1 / 20))
-    assert found[0] == 1
-    assert found[-1] == pytest.approx(0.01)
+    result = np.array(compute_factors(Exponential(0.01), 21))
+    np.testing.assert_allclose(result[1:] / result[:-1], 0.01 ** (1 / 20))
+    assert result[0] == 1
+    assert result[-1] == pytest.approx(0.01)
 
 
 def test_cosine_warm_up_is_linear():
-    found = compute_factors(Cosine(warmup=0.25, final=0.1), 40)
-    np.testing.assert_allclose(np.diff(found[:10]), 1 / 11)
-    assert max(found) == 1
-    assert found.index(max(found)) == 10
-    assert found[-1] == pytest.approx(0.1)
+    result = compute_factors(Cosine(warmup=0.25, final=0.1), 40)
+    np.testing.assert_allclose(np.diff(result[:10]), 1 / 11)
+    assert max(result) == 1
+    assert result.index(max(result)) == 10
+    assert result[-1] == pytest.approx(0.1)
 
 
 def test_reduce_on_plateau_patience_exceeded_reduces():

@@ -129,11 +129,11 @@ def compressed_example(train_example, tmp_path_factory):
     shutil.copytree(dense.bundle.path.parent, models / "digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
-        done = compress(
+        result = compress(
             Bundle.open(models / "digits" / "1"),
             CompressionConfig(epochs=2, max_drop=0.042, sparse=0.5),
             tell=lambda _: None,
         )
-    assert done.bundle is not None
-    inputs = ReportInputs.gather(done.bundle, dense.config.runs)
-    return Example(done.bundle, dense.trained, dense.config, dense.run, inputs)
+    assert result.bundle is not None
+    inputs = ReportInputs.gather(result.bundle, dense.config.runs)
+    return Example(result.bundle, dense.trained, dense.config, dense.run, inputs)

@@ -14,32 +14,32 @@ pytestmark = pytest.mark.browser
 BROWSER_FLAGS = (*FLAGS, "--enable-logging=stderr")
 # The width of a frame can be set exactly, that of a window cannot.
 MEASURE = """
-<pre id="found"></pre><script>addEventListener('load', () => {
-  const found = {};
+<pre id="result"></pre><script>addEventListener('load', () => {
+  const result = {};
   for (const frame of document.querySelectorAll('iframe')) {
     const inside = frame.contentDocument, root = inside.documentElement;
-    found[frame.id] = {
+    result[frame.id] = {
       wide: root.clientWidth, needed: root.scrollWidth,
       fetched: frame.contentWindow.performance.getEntriesByType('resource').map(e => e.name),
       sections: inside.querySelectorAll('section').length,
       drawn: [...inside.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect().height),
     };
   }
-  document.getElementById('found').textContent = JSON.stringify(found);
+  document.getElementById('result').textContent = JSON.stringify(result);
 });</script>"""
 BROKEN_PAGE = '<!doctype html><img src="http://nowhere.invalid/x.png"><p style="width:2000px">x</p>'
 
 
 def run_chromium(folder, *arguments):
-    done = subprocess.run(
+    result = subprocess.run(
         [CHROMIUM, *BROWSER_FLAGS, f"--user-data-dir={folder}/profile", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, messages
+    messages = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    return result.stdout, messages
 
 
 @pytest.mark.parametrize("kind", ["mixed", "digits", "compressed_example"])
@@ -59,12 +59,12 @@ def test_page_in_browser_fetches_nothing_and_fits_the_screen(
         f'<!doctype html><meta charset="utf-8">{"".join(frames)}{MEASURE}', encoding="utf-8"
     )
     dumped, _ = run_chromium(tmp_path, "--dump-dom", f"file://{tmp_path}/frames.html")
-    text = re.search(r'<pre id="found">(.*?)</pre>', dumped, re.DOTALL)[1]
-    found = json.loads(html.unescape(text))
-    assert found["broken"]["fetched"] == ["http://nowhere.invalid/x.png"]  # the measurement works
-    assert found["broken"]["needed"] > found["broken"]["wide"]
+    text = re.search(r'<pre id="result">(.*?)</pre>', dumped, re.DOTALL)[1]
+    result = json.loads(html.unescape(text))
+    assert result["broken"]["fetched"] == ["http://nowhere.invalid/x.png"]  # the measurement works
+    assert result["broken"]["needed"] > result["broken"]["wide"]
     for name, width in (("w1280", 1280), ("w390", 390)):
-        frame = found[name]
+        frame = result[name]
         assert width - 20 <= frame["wide"] <= width  # minus a scroll bar
         assert frame["needed"] <= frame["wide"]
         assert frame["fetched"] == []

@@ -54,8 +54,8 @@ def build_section(train_example):
     inputs = train_example("diabetes").inputs
 
     def build(*tried, max_drop=0.01):
-        found = CompressionSummary(metric="r2", max_drop=max_drop, tried=[DENSE, *tried])
-        manifest = inputs.manifest.model_copy(update={"compression": found})
+        result = CompressionSummary(metric="r2", max_drop=max_drop, tried=[DENSE, *tried])
+        manifest = inputs.manifest.model_copy(update={"compression": result})
         return build_compression_section(
             replace(inputs, bundle=replace(inputs.bundle, manifest=manifest))
         )
@@ -75,12 +75,12 @@ def test_compression_table_matches_files_of_variants(compressed_example):
     rows = {get_text(row[0]): [*map(get_text, row)] for row in table.rows}
     assert set(rows) == set(content)
     for name, row in rows.items():
-        shown = dict(zip(table.head, row, strict=True))
-        assert shown["size"] in (f"{len(content[name]):,} B", f"{len(content[name]) / 1e3:.0f} kB")
-        assert shown["gzip"] == f"{len(gzip.compress(content[name], mtime=0)):,} B"
+        labels = dict(zip(table.head, row, strict=True))
+        assert labels["size"] in (f"{len(content[name]):,} B", f"{len(content[name]) / 1e3:.0f} kB")
+        assert labels["gzip"] == f"{len(gzip.compress(content[name], mtime=0)):,} B"
         smaller = len(content["fp32"]) / len(content[name])
-        assert float(shown["×\xa0smaller"]) == pytest.approx(smaller, abs=0.051)
-        assert int(shown["bits"]) == bundle.manifest.variants[name].bits
+        assert float(labels["×\xa0smaller"]) == pytest.approx(smaller, abs=0.051)
+        assert int(labels["bits"]) == bundle.manifest.variants[name].bits
     before, after = (
         float(dict(zip(table.head, rows[name], strict=True))["µs at\xa064"])
         for name in ("fp32", "int8")
@@ -91,19 +91,19 @@ def test_compression_table_matches_files_of_variants(compressed_example):
 
 @pytest.mark.slow
 def test_compression_many_candidates_are_rows_coloured_by_outcome(compressed_example):
-    found = compressed_example.bundle.manifest.compression
+    result = compressed_example.bundle.manifest.compression
     first, rest, _ = select_blocks(build_compression_section(compressed_example.inputs), TableBlock)
-    assert len(found.tried) > MAX_UNFOLDED_ROWS
+    assert len(result.tried) > MAX_UNFOLDED_ROWS
     assert first.folded == ""
     assert rest.folded == f"{len(rest.rows)} other candidates"
     layers = sorted(get_text(row[2]) for row in [*first.rows, *rest.rows])
-    assert layers == sorted("-".join(map(str, [c.inputs, *c.hidden])) for c in found.tried)
+    assert layers == sorted("-".join(map(str, [c.inputs, *c.hidden])) for c in result.tried)
     assert set(get_tones(first.rows[0])) == {""}
     assert all(set(get_tones(row)) == {"good"} for row in first.rows[1:])
     assert "over budget" in {get_text(row[-1]) for row in rest.rows}
     for row in rest.rows:
         drop, error = map(float, get_text(row[-2]).replace("−", "-").split("±"))
-        is_over_budget = drop + error > found.max_drop
+        is_over_budget = drop + error > result.max_drop
         assert get_text(row[-1]) in (
             ["over budget"] if is_over_budget else ["within budget", "rejected on test rows"]
         )
@@ -200,10 +200,10 @@ def test_compression_plots_label_kept_variants_and_budget(build_section):
     (figures,) = select_blocks(section, FigureRow)
     assert len(figures.figures) == 2
     for figure in figures.figures:
-        shown = re.findall(r"<text[^>]*>([^<]*)</text>", figure.svg)
-        assert {"fp32", "int8", "sparse", "allowed: 0.01", "32 bits", "8 bits"} <= set(shown)
-        assert "pruned" not in shown
-        assert "0.5" not in shown  # larger drops are drawn at the edge and do not change the scale
+        labels = re.findall(r"<text[^>]*>([^<]*)</text>", figure.svg)
+        assert {"fp32", "int8", "sparse", "allowed: 0.01", "32 bits", "8 bits"} <= set(labels)
+        assert "pruned" not in labels
+        assert "0.5" not in labels  # larger drops are drawn at the edge and do not change the scale
 
 
 def test_compression_variant_without_times_is_not_compared(build_section):

@@ -69,9 +69,9 @@ def test_format_counts_percents_sizes_and_times():
 def test_metric_names_cover_all_metrics():
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     classes = np.array([0, 1])
-    found = compute_metrics("binary", classes, {"label": classes, "probabilities": p}, classes)
+    result = compute_metrics("binary", classes, {"label": classes, "probabilities": p}, classes)
     values = compute_metrics("regression", p, {"value": p}, None)
-    assert set(found) | set(values) == set(METRIC_NAMES)
+    assert set(result) | set(values) == set(METRIC_NAMES)
 
 
 def test_format_cell_depends_on_column_type():

@@ -83,20 +83,20 @@ def next_version(train_example, monkeypatch):
         drop=0,
         kept=True,
     )
-    done = CompressionResult(
+    result = CompressionResult(
         replace(dense, manifest=manifest),
         CompressionSummary(metric="accuracy", max_drop=0.1, tried=[candidate]),
         {},
     )
     monkeypatch.setattr(
-        sys.modules["trainer.cli.compress"], "run_compression", lambda *_, **__: done
+        sys.modules["trainer.cli.compress"], "run_compression", lambda *_, **__: result
     )
-    return done.bundle
+    return result.bundle
 
 
 def test_compress_with_runs_copies_the_run(next_version, train_example, runs):
-    done = run_compress(train_example("digits").bundle.path, "--runs", runs, "--json")
-    assert (done.exit_code, done.stderr) == (0, "")
+    result = run_compress(train_example("digits").bundle.path, "--runs", runs, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
     shutil.rmtree(runs / "digits" / "1")
     inputs = ReportInputs.gather(next_version, runs)
     assert inputs.run.path == runs / "digits" / "2"
@@ -106,10 +106,10 @@ def test_compress_with_runs_copies_the_run(next_version, train_example, runs):
 def test_compress_with_missing_runs_warns(next_version, train_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dense = train_example("digits").bundle.path
-    done = run_compress(dense, "--runs", tmp_path / "none")
-    assert done.exit_code == 0
-    assert "warning: " in done.stderr
-    assert str(tmp_path / "none") in done.stderr
-    assert f"a running server of {next_version.path.parent.parent} takes it up" in done.stdout
+    result = run_compress(dense, "--runs", tmp_path / "none")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert str(tmp_path / "none") in result.stderr
+    assert f"a running server of {next_version.path.parent.parent} takes it up" in result.stdout
     assert run_compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []

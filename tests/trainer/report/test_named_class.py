@@ -35,8 +35,8 @@ def test_compression_metric_names_the_positive_class():
         make_candidate("fp32"),
         make_candidate("int8", tested=MetricDrop(drop=0, interval=(0, 0))),
     ]
-    found = CompressionSummary(metric="positive_f1", max_drop=0.01, tried=tried)
-    manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=found)
+    result = CompressionSummary(metric="positive_f1", max_drop=0.01, tried=tried)
+    manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=result)
     page = repr(build_compression_section(SimpleNamespace(manifest=manifest)))
     assert "The F1 of “fraud” was allowed to drop" in page
     assert "Drop of the F1 of “fraud” on the test rows" in page

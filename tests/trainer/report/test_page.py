@@ -135,8 +135,8 @@ def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
     label = trained.model.answers(trained.table.records.take(rows))["label"]
     expected = metrics.confusion_matrix(trained.table.target[rows], label)
     matrix, classes = Page(train_example(kind).page).get_tables("confusion")
-    found = [[int(cell) for cell in row[1:-1]] for row in matrix[1:]]
-    np.testing.assert_array_equal(found, expected)
+    result = [[int(cell) for cell in row[1:-1]] for row in matrix[1:]]
+    np.testing.assert_array_equal(result, expected)
     assert [int(row[-1]) for row in matrix[1:]] == expected.sum(axis=1).tolist()
     report = metrics.classification_report(
         trained.table.target[rows], label, output_dict=True, zero_division=0
@@ -208,11 +208,11 @@ def test_report_command_writes_the_page(train_example, tmp_path):
 
     folder, page = train_example("tumours").bundle.path, tmp_path / "page.html"
     runs = train_example("tumours").config.runs
-    done = report(folder.parent, "-o", page, "--runs", runs)
-    assert done.exit_code == 0, done.output
+    result = report(folder.parent, "-o", page, "--runs", runs)
+    assert result.exit_code == 0, result.output
     assert page.read_text() == train_example("tumours").page
-    assert done.stdout.startswith(f"{page}: ")
-    done = report(folder, "-o", page, "--runs", tmp_path)
-    assert "warning: the page says less than it could: expected the folder" in done.stderr
+    assert result.stdout.startswith(f"{page}: ")
+    result = report(folder, "-o", page, "--runs", tmp_path)
+    assert "warning: the page says less than it could: expected the folder" in result.stderr
     assert report(tmp_path, "-o", page).exit_code == 1
     assert report(folder, "-o", tmp_path / "page.pdf").exit_code == 2

@@ -27,7 +27,7 @@ class GraphEstimator:
 def test_compute_importances_matches_scikit_learn(train_example, monkeypatch):
     evaluated = train_example("diabetes").inputs.test_rows
     monkeypatch.setattr(permutation_importance, "REPEATS", 80)
-    found = compute_importances(evaluated, np.random.default_rng(0))
+    result = compute_importances(evaluated, np.random.default_rng(0))
     expected = compute_by_sklearn(
         GraphEstimator(evaluated),
         evaluated.records.numbers,
@@ -35,14 +35,14 @@ def test_compute_importances_matches_scikit_learn(train_example, monkeypatch):
         n_repeats=80,
         random_state=0,
     )
-    by_name = {i.column: i for i in found.columns}
-    for place, name in enumerate(evaluated.records.names):
-        spread = expected.importances_std[place]
+    by_name = {i.column: i for i in result.columns}
+    for index, name in enumerate(evaluated.records.names):
+        spread = expected.importances_std[index]
         assert by_name[name].drop == pytest.approx(
-            expected.importances_mean[place], abs=4 * spread * np.sqrt(2 / 80) + 1e-9
+            expected.importances_mean[index], abs=4 * spread * np.sqrt(2 / 80) + 1e-9
         )
         assert by_name[name].spread == pytest.approx(spread, rel=0.5)
-    ranked = [i.drop for i in found.columns]
+    ranked = [i.drop for i in result.columns]
     assert ranked == sorted(ranked, reverse=True)
 
 
@@ -50,17 +50,17 @@ def test_compute_importances_matches_scikit_learn(train_example, monkeypatch):
 @pytest.mark.parametrize("kind", ["tumours", "diabetes", "digits", "mixed", "physique"])
 def test_compute_importances_base_is_metric_of_manifest(train_example, kind):
     evaluated = train_example(kind).inputs.test_rows
-    found = compute_importances(evaluated, np.random.default_rng(0))
+    result = compute_importances(evaluated, np.random.default_rng(0))
     manifest = train_example(kind).bundle.manifest
-    assert found.base == pytest.approx(manifest.metrics["test"][found.metric], abs=1e-5)
-    assert found.base == SCORES[found.metric](evaluated, evaluated.answers)
-    assert found.rows == len(evaluated)
-    assert {i.column for i in found.columns} == {c.name for c in manifest.inputs}
+    assert result.base == pytest.approx(manifest.metrics["test"][result.metric], abs=1e-5)
+    assert result.base == SCORES[result.metric](evaluated, evaluated.answers)
+    assert result.rows == len(evaluated)
+    assert {i.column for i in result.columns} == {c.name for c in manifest.inputs}
 
 
 def test_compute_importances_relevant_columns_come_first(train_example):
-    found = compute_importances(train_example("mixed").inputs.test_rows, np.random.default_rng(0))
-    names = [i.column for i in found.columns]
+    result = compute_importances(train_example("mixed").inputs.test_rows, np.random.default_rng(0))
+    names = [i.column for i in result.columns]
     assert set(names[:2]) == {"age", "a & <b>b</b>"}
     assert names[-1] == "joined"  # independent of the target
 
@@ -73,8 +73,8 @@ def test_compute_importances_constant_column_is_zero(train_example):
     records = replace(evaluated.records, numbers=numbers)
     constant = replace(evaluated, records=records, answers=evaluated.session.run(records.inputs()))
     before = numbers.copy()
-    found = compute_importances(constant, np.random.default_rng(0))
-    by_name = {i.column: i for i in found.columns}
+    result = compute_importances(constant, np.random.default_rng(0))
+    by_name = {i.column: i for i in result.columns}
     importance = by_name[evaluated.records.names[3]]
     assert (importance.drop, importance.spread) == (0, 0)
     np.testing.assert_array_equal(numbers, before)

@@ -73,9 +73,9 @@ def test_set_log_scale_ticks_are_plain_numbers(is_x):
         x, y = [1, 2, 3], [0.3, 0.02, 0.5]
         canvas.main_axes.plot(*((y, x) if is_x else (x, y)))
         set_log_scale(canvas.main_axes, is_x=is_x)
-    shown = [element.text for element in parse_svg(canvas.svg).iter("text")]
-    assert {"0.02", "0.1", "0.5"} <= set(shown)
-    assert not any("$" in text for text in shown)
+    labels = [element.text for element in parse_svg(canvas.svg).iter("text")]
+    assert {"0.02", "0.1", "0.5"} <= set(labels)
+    assert not any("$" in text for text in labels)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_set_log_scale_ticks_are_plain_numbers(is_x):
     ],
 )
 def test_label_points_labels_do_not_overlap(points):
-    names = [f"variant-{place}" for place in range(len(points))]
+    names = [f"variant-{index}" for index in range(len(points))]
     with open_canvas() as canvas:
         axes = canvas.main_axes
         axes.plot(*zip(*points, strict=True), "o")
         set_log_scale(axes, is_x=True)
         label_points(axes, [(name, *at) for name, at in zip(names, points, strict=True)])
-    shown = [e for e in parse_svg(canvas.svg).iter("text") if e.text in names]
-    assert sorted(e.text for e in shown) == names
-    at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in shown]  # their centers
+    labels = [e for e in parse_svg(canvas.svg).iter("text") if e.text in names]
+    assert sorted(e.text for e in labels) == names
+    at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in labels]  # their centers
     for (x, y), (other_x, other_y) in combinations(at, 2):
         wide = 0.5 * 8.5 * len(names[0])  # letters are about half as wide as high
         assert abs(x - other_x) > wide or abs(y - other_y) > 8.5

@@ -37,19 +37,19 @@ def test_confusion_thousand_classes_shows_most_frequent_confusions(rng):
     section = build_confusion_section(
         make_test_rows(np.array(classes)[truth], np.array(classes)[label], classes)
     )
-    pairs, each = get_tables(section)
+    pairs, per_class = get_tables(section)
     expected = metrics.confusion_matrix(truth, label, labels=np.arange(1000))
     np.fill_diagonal(expected, 0)
     counts = [int(row[2]) for row in pairs.rows]
     assert counts == sorted(expected.ravel(), reverse=True)[:20]
     for name, answer, n, of in pairs.rows:
-        place = int(name[-4:])
-        assert int(n) == expected[place, int(answer[-4:])]
-        assert int(of) == np.count_nonzero(truth == place)
+        index = int(name[-4:])
+        assert int(n) == expected[index, int(answer[-4:])]
+        assert int(of) == np.count_nonzero(truth == index)
     assert f"{expected.sum():,} of 5,000 rows are misclassified" in pairs.caption
     assert "A matrix of 1,000 classes" in pairs.caption
-    assert len(each.rows) == 1000
-    assert each.folded == "All 1,000 classes"
+    assert len(per_class.rows) == 1000
+    assert per_class.folded == "All 1,000 classes"
 
 
 def test_confusion_many_classes_without_errors_says_so():
@@ -62,21 +62,21 @@ def test_confusion_many_classes_without_errors_says_so():
 @pytest.mark.parametrize("n", [3, 25])
 def test_confusion_long_names_with_same_beginning_stay_different(n):
     classes = [f"a class whose name is very long, number {i:02}, and ends alike" for i in range(n)]
-    _, each = get_tables(
+    _, per_class = get_tables(
         build_confusion_section(make_test_rows(classes, [classes[0]] * n, classes))
     )
-    shown = [row[0] for row in each.rows]
-    assert len(set(shown)) == n
-    assert max(map(len, shown)) <= 24
+    labels = [row[0] for row in per_class.rows]
+    assert len(set(labels)) == n
+    assert max(map(len, labels)) <= 24
 
 
 def test_confusion_class_without_test_rows_has_no_recall():
     section = build_confusion_section(
         make_test_rows(["a", "a", "b"], ["a", "c", "b"], ["a", "b", "c"])
     )
-    matrix, each = get_tables(section)
+    matrix, per_class = get_tables(section)
     assert [get_text(c) for c in matrix.rows[2]] == ["c", "0", "0", "0", "0"]
-    assert each.rows[2] == ["c", "0.0000", "–", "0.0000", "0"]
+    assert per_class.rows[2] == ["c", "0.0000", "–", "0.0000", "0"]
     assert "Classes without test rows: “c”. No metric on this page covers them." in get_texts(
         section
     )
@@ -140,19 +140,19 @@ def test_summary_baselines_without_main_metric_are_not_compared():
 
 
 def test_summary_class_without_test_rows_compares_accuracy():
-    found = make_summary({"accuracy": 0.95}, baselines={"majority": {"accuracy": 0.95}})
-    text = " ".join(get_texts(found))
+    result = make_summary({"accuracy": 0.95}, baselines={"majority": {"accuracy": 0.95}})
+    text = " ".join(get_texts(result))
     assert "Not every class has test rows" in text
     assert "Majority class is as good" in text
 
 
 @pytest.mark.parametrize(("accuracy", "tone"), [(0.96, "plain"), (0.95, "bad"), (0.9, "bad")])
 def test_summary_majority_class_accuracy_is_compared(accuracy, tone):
-    found = make_summary(
+    result = make_summary(
         {"accuracy": accuracy, "roc_auc": 0.9}, baselines=make_baselines(majority=0.5)
     )
     (text,) = [
-        b for b in found.blocks if isinstance(b, Paragraph) and "A constant prediction" in b.text
+        b for b in result.blocks if isinstance(b, Paragraph) and "A constant prediction" in b.text
     ]
     assert text.text.replace("\N{NO-BREAK SPACE}", " ") == (
         f"A constant prediction of 0 is correct on 95.0 % of these rows; this model is correct on "
@@ -171,8 +171,8 @@ def test_summary_regression_compares_with_mean():
 
 
 def test_summary_class_never_predicted_is_a_caution():
-    found = make_summary(variants={"fp32": [1], "int8": [1]})
-    text = [b.text for b in found.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
+    result = make_summary(variants={"fp32": [1], "int8": [1]})
+    text = [b.text for b in result.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
     assert text[0].startswith("None of 20 test rows is answered 1, though some of them are: ")
     assert text[1].startswith("By int8, none of 20 test rows is answered 1")
 
@@ -180,9 +180,9 @@ def test_summary_class_never_predicted_is_a_caution():
 def test_summary_tiles_show_metrics_of_positive_class():
     own = TEST_METRICS | {"recall": 0.7, "positive_recall": 0.4, "positive_precision": 0.8}
     (tiles,) = [block for block in make_summary(own).blocks if isinstance(block, MetricTiles)]
-    shown = {name: figure for name, figure, _ in tiles.items}
-    assert shown["recall of “1”"].startswith("0.4")
-    assert not [name for name in shown if "macro" in name]
+    labels = {name: figure for name, figure, _ in tiles.items}
+    assert labels["recall of “1”"].startswith("0.4")
+    assert not [name for name in labels if "macro" in name]
     (table,) = get_tables(make_summary(own))
     assert [row[0] for row in table.rows][2:] == [
         "recall, macro",
@@ -203,7 +203,9 @@ def test_format_decimal_rounded_to_zero_has_no_sign():
 
 def test_shorten_all_results_are_short_and_different():
     same = "x" * 100
-    found = shorten_all([same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24)
-    assert found[2] == "plain"
-    assert len(set(found)) == 5
-    assert max(map(len, found)) <= 24
+    result = shorten_all(
+        [same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24
+    )
+    assert result[2] == "plain"
+    assert len(set(result)) == 5
+    assert max(map(len, result)) <= 24

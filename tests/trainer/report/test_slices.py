@@ -37,21 +37,21 @@ def evaluated(train_example, rng):
 
 
 def test_find_slices_returns_categories_quarters_and_gaps(evaluated):
-    found = find_slices(evaluated)
-    by_name = {(s.column, s.value): s for s in found}
+    result = find_slices(evaluated)
+    by_name = {(s.column, s.value): s for s in result}
     assert by_name["kind", "a"].rows == 100
     assert by_name["kind", "b"].rows == 80
     assert by_name["kind", "missing"].rows == 200
     assert ("kind", "few") not in by_name  # of 20 rows
     assert by_name["size", "missing"].rows == 60
     assert by_name["new", "true"].rows + by_name["new", "false"].rows == 400
-    assert not any(s.column == "day" for s in found)  # the same day throughout
-    quarters = [s.rows for s in found if s.column == "size" and s.value != "missing"]
+    assert not any(s.column == "day" for s in result)  # the same day throughout
+    quarters = [s.rows for s in result if s.column == "size" and s.value != "missing"]
     assert quarters == [85] * 4
-    assert (found[0].column, found[0].value) == ("kind", "b")
-    assert found[0].score == 0.5
-    assert [s.score for s in found] == sorted(s.score for s in found)
-    assert all(s.rows >= MIN_ROWS for s in found)
+    assert (result[0].column, result[0].value) == ("kind", "b")
+    assert result[0].score == 0.5
+    assert [s.score for s in result] == sorted(s.score for s in result)
+    assert all(s.rows >= MIN_ROWS for s in result)
     n_correct = evaluated.answers["label"] == evaluated.truth
     assert by_name["new", "true"].score == n_correct[evaluated.records.numbers[:, 1] == 1].mean()
 
@@ -82,5 +82,5 @@ def test_find_slices_regression_largest_error_comes_first(train_example, rng):
         truth=np.zeros((n, 1)),
         answers={"value": value},
     )
-    found = find_slices(evaluated)
-    assert [(s.value, s.score) for s in found] == [("true", 5.0), ("false", 0.5)]
+    result = find_slices(evaluated)
+    assert [(s.value, s.score) for s in result] == [("true", 5.0), ("false", 0.5)]

@@ -40,17 +40,17 @@ def test_find_worst_errors_several_targets_are_standardized(train_example):
 def test_format_row_shows_values_of_columns(train_example):
     evaluated = train_example("mixed").inputs.test_rows
     row = int(np.flatnonzero(np.isnan(evaluated.records.column("member")))[0])
-    shown = dict(
+    labels = dict(
         zip(
             evaluated.records.names,
             format_row(evaluated, row, list(evaluated.records.names)),
             strict=True,
         )
     )
-    assert shown["member"] == "missing"
+    assert labels["member"] == "missing"
     assert (
-        shown["colour"]
+        labels["colour"]
         == evaluated.records.of_kind("category")[0].words[evaluated.records.column("colour")[row]]
     )
     seconds = evaluated.records.column("joined")[row]
-    assert shown["joined"] == str(np.datetime64(int(seconds), "s"))[:10]
+    assert labels["joined"] == str(np.datetime64(int(seconds), "s"))[:10]

@@ -44,7 +44,8 @@ def build_errors_section(test_rows: EvaluatedRows, importances: PermutationImpor
         )
     ]
     if test_rows.classes is not None and len(errors) < MAX_ERRORS:
-        text = f"All other rows of {format_count(len(test_rows), 'test row')} are correct."
+        n_correct = len(test_rows) - len(errors)
+        text = f"All other test rows ({n_correct:,}) are classified correctly."
         blocks.append(Paragraph(text, "muted"))
     return Section("errors", blocks)
 

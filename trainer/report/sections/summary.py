@@ -68,14 +68,14 @@ def _describe_quality(manifest: Manifest) -> str:
         name, format_value = "R²", partial(format_number, digits=3)
         if value <= 0:
             text = (
-                f"The model predicts {target} no better than its mean would: R² is "
-                f"{format_value(value)} on {rows}, which were not used in training."
+                f"On {rows}, which were not used in training, the model predicts {target} no "
+                f"better than its mean would: R² is {format_value(value)}."
             )
         else:
             text = (
-                f"The model explains {format_percent(value)} of the variance of {target} on "
-                f"{rows}, which were not used in training (R²). Its mean absolute error is "
-                f"{format_number(test['mae'], 3)}."
+                f"On {rows}, which were not used in training, the model explains "
+                f"{format_percent(value)} of the variance of {target} (R²). Its mean absolute "
+                f"error is {format_number(test['mae'], 3)}."
             )
     elif metric == "roc_auc":
         name = "ROC AUC"
@@ -83,13 +83,13 @@ def _describe_quality(manifest: Manifest) -> str:
         text = (
             f"Given one row that is “{positive}” and one that is not, the model assigns the higher "
             f"probability of “{positive}” to the right one {format_percent(value)} of the time "
-            f"(ROC AUC). It classifies {format_percent(test['accuracy'])} of {rows} correctly, "
-            f"which were not used in training."
+            f"(ROC AUC). Of {rows}, which were not used in training, it classifies "
+            f"{format_percent(test['accuracy'])} correctly."
         )
     else:
         text = (
-            f"The model classifies {format_percent(value)} of {rows} correctly, which were not "
-            f"used in training."
+            f"Of {rows}, which were not used in training, the model classifies "
+            f"{format_percent(value)} correctly."
         )
     interval = manifest.intervals.get(metric)
     if interval is None:
