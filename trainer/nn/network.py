@@ -156,7 +156,8 @@ class Network:
         layouts = {name: (a.shape, a.dtype) for name, a in snapshot.items()}
         if layouts != {name: (a.shape, a.dtype) for name, a in own.items()}:
             raise ValueError(
-                f"expected a snapshot of a network like {self!r}; got one of {sorted(layouts)}"
+                f"expected a snapshot of a network like {self!r}; got one with other arrays: "
+                f"{sorted(layouts)}; restore it into a network with the same layers"
             )
         for name, array in own.items():
             array[...] = snapshot[name]

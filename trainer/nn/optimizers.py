@@ -100,7 +100,10 @@ class Optimizer(ABC):
         """
         scalars = {"steps", "learning_rate"}
         if set(state) not in (scalars, scalars | set(self.slots)):
-            raise ValueError(f"expected the state of {self!r}; got {', '.join(sorted(state))}")
+            raise ValueError(
+                f"expected the state of {self!r}; got one with {', '.join(sorted(state))}; "
+                f"restore it into the same kind of optimizer"
+            )
         self.steps = int(state["steps"])
         self.learning_rate = float(state["learning_rate"])
         self._vectors = [state[slot].copy() for slot in self.slots if slot in state]

@@ -21,8 +21,7 @@ class Penalty:
     """l1 Σ|w| + l2/2 Σw², added to the loss.
 
     Args:
-        l1: Factor of the L1 norm, at least 0 (lasso): it moves many weights to about 0 [default:
-            0].
+        l1: Factor of the L1 norm, at least 0 (lasso): it moves many weights near 0 [default: 0].
         l2: Factor of half the squared L2 norm, at least 0 (ridge). Adaptive optimizers rescale this
             gradient; for decoupled weight decay see `AdamW` [default: 0].
     """

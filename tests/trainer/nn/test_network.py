@@ -165,7 +165,7 @@ def test_network_invalid_sizes_raises(rng):
 def test_network_layer_of_other_network_raises(rng):
     shared = Dense(2)
     Network(2, [shared], rng=rng)
-    with pytest.raises(ValueError, match="expected a layer of its own"):
+    with pytest.raises(ValueError, match="expected a layer that is in no network yet"):
         Network(2, [shared], rng=rng)
 
 

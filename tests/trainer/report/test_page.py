@@ -27,7 +27,7 @@ REGRESSION = [*FIRST, "residuals", *LAST]
 VOID_ELEMENTS = {"meta", "link", "br", "img", "hr", "input"}
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """Parsed elements, URLs, text and tables of a page; asserts that all elements are closed."""
 
     def __init__(self, text):
@@ -89,7 +89,7 @@ class Page(HTMLParser):
 )
 def test_render_has_all_sections_and_no_external_resources(train_example, kind, sections):
     text = train_example(kind).page
-    page = Page(text)
+    page = ParsedPage(text)
     assert page.sections == sections
     inside = [a for a in page.addresses if a.startswith(("#", "data:image/png;base64,"))]
     assert page.addresses == inside
@@ -105,7 +105,7 @@ def test_render_has_all_sections_and_no_external_resources(train_example, kind, 
 
 @pytest.mark.slow
 def test_render_compressed_version_has_all_sections(compressed_example):
-    page = Page(compressed_example.page)
+    page = ParsedPage(compressed_example.page)
     assert page.sections == CLASSIFICATION
     frontier, others, confirmations = page.get_tables("compression")
     tried = compressed_example.bundle.manifest.compression.tried
@@ -118,7 +118,7 @@ def test_render_compressed_version_has_all_sections(compressed_example):
 
 def test_render_html_in_data_is_escaped(train_example, evil):
     text = train_example("mixed").page
-    words = "".join(Page(text).words)
+    words = "".join(ParsedPage(text).words)
     assert evil not in text
     assert evil in words
     assert "a & <b>b</b>" in words
@@ -134,7 +134,7 @@ def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
     rows = trained.parts.test
     label = trained.model.answers(trained.table.records.take(rows))["label"]
     expected = metrics.confusion_matrix(trained.table.target[rows], label)
-    matrix, classes = Page(train_example(kind).page).get_tables("confusion")
+    matrix, classes = ParsedPage(train_example(kind).page).get_tables("confusion")
     result = [[int(cell) for cell in row[1:-1]] for row in matrix[1:]]
     np.testing.assert_array_equal(result, expected)
     assert [int(row[-1]) for row in matrix[1:]] == expected.sum(axis=1).tolist()
@@ -150,7 +150,7 @@ def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
 
 def test_render_metrics_match_manifest(train_example):
     manifest = train_example("tumours").bundle.manifest
-    (table,) = Page(train_example("tumours").page).get_tables("summary")
+    (table,) = ParsedPage(train_example("tumours").page).get_tables("summary")
     assert table[0][:3] == ["metric", "this network", "95 % interval"]
     assert len(table) - 1 == len(manifest.metrics["test"])
     for row, (name, figure) in zip(table[1:], manifest.metrics["test"].items(), strict=True):
@@ -162,7 +162,7 @@ def test_render_metrics_match_manifest(train_example):
 
 
 def test_render_contains_provenance_and_columns(train_example):
-    page = Page(train_example("mixed").page)
+    page = ParsedPage(train_example("mixed").page)
     words = "".join(page.words)
     manifest = train_example("mixed").bundle.manifest
     assert manifest.data.fingerprint in words
@@ -179,7 +179,7 @@ def test_render_contains_provenance_and_columns(train_example):
 def test_render_without_run_explains_missing_sections(train_example, tmp_path):
     for kind, sections in (("mixed", CLASSIFICATION), ("diabetes", REGRESSION)):
         inputs = ReportInputs.gather(train_example(kind).bundle, tmp_path)
-        page = Page(render(inputs))
+        page = ParsedPage(render(inputs))
         assert page.sections == sections
         words = "".join(page.words)
         assert "This report was made from the bundle alone." in words

@@ -95,9 +95,9 @@ class Branches(Layer):
             zip(self.chains, self._columns, strict=True)
         ):
             part = gradient[:, outputs]
-            own = self._buffers.get(f"gradient {i}", part.shape, self.dtype)
-            np.copyto(own, part)  # a contiguous copy, with which BLAS and the layers are faster
-            flow = chain.backward(own, to_inputs=to_inputs)
+            contiguous = self._buffers.get(f"gradient {i}", part.shape, self.dtype)
+            np.copyto(contiguous, part)  # BLAS and the layers are faster with a contiguous array
+            flow = chain.backward(contiguous, to_inputs=to_inputs)
             if out is not None and flow is not None:
                 np.copyto(out[:, inputs], flow)
         return out

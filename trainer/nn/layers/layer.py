@@ -101,7 +101,10 @@ class Layer(ABC):
             ValueError: If the layer is already bound to a network.
         """
         if self._bound:
-            raise ValueError(f"expected a layer of its own; got {self!r} of another network again")
+            raise ValueError(
+                f"expected a layer that is in no network yet; got {self!r}, which is in "
+                f"one; make a new layer"
+            )
         self._bound = True
         self.n_in, self.n_out, self.dtype = n_in, self.outputs(n_in), parameters.dtype
 

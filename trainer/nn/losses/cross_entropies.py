@@ -92,8 +92,8 @@ class CategoricalCrossEntropy(_CrossEntropy):
         if targets.ndim != 1 or targets.dtype.kind not in "iu":
             raise ValueError(
                 f"expected class indices for the loss {self.name}, integers of shape (n,); got "
-                f"{targets.dtype} of shape {targets.shape}; turn whole floats into them by "
-                f".astype(int), one-hot rows by .argmax(axis=1), names by "
+                f"{targets.dtype} of shape {targets.shape}; convert floats with "
+                f".astype(int), one-hot rows with .argmax(axis=1), names with "
                 f"np.unique(y, return_inverse=True)[1]"
             )
         if len(targets) and not (targets.min() >= 0 and targets.max() < n_outputs):
