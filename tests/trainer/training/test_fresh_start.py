@@ -51,7 +51,7 @@ from trainer.training.update import UpdateRule
 PATIENT = SimpleNamespace(tol=1e-4, verbose=False, n_iter_no_change=9)
 MAKERS = {
     base._Watch: lambda folder: base._Watch(PATIENT, None),
-    trainer.sequential._Watch: lambda folder: trainer.sequential._Watch({}),
+    HistoryRecorder: lambda folder: HistoryRecorder({}),
     KeepZeros: lambda folder: KeepZeros(),
     CSVLog: lambda folder: CSVLog(folder / "log.csv"),
     JSONLog: lambda folder: JSONLog(folder / "log.jsonl"),

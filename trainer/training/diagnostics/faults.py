@@ -92,7 +92,7 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault(
             "wrong_gradient",
-            "largest relative error of a gradient of backpropagation against the complex step",
+            "largest relative error of backpropagation compared with the complex-step derivative",
             f"{CS231N}, gradient checks",
             "correct the derivative of the layer, of its activation, or of the loss after it",
             upper_bound=1e-7,
@@ -106,15 +106,15 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault(
             "exploding_loss",
-            "training loss of an epoch divided by the larger of the initial loss and that of "
-            "logits 0",
+            "training loss of an epoch divided by the larger of the initial loss and the loss of "
+            "logits that are all 0",
             f"{CS231N}, loss function",
             "lower the learning rate, or clip gradients by norm",
             upper_bound=3,
         ),
         Fault(
             "flat_loss",
-            "share of the initial loss that is gone after 1000 steps, or at the end of the run",
+            "relative decrease of the loss after 1000 steps, or at the end of the run",
             f"{CS231N}, loss function",
             "raise the learning rate; if it stays flat, look for saturated or dead units",
             lower_bound=0.01,
