@@ -184,11 +184,11 @@ class Diagnostics(Callback):
 
     def _record(self, measurements: Iterable[Measurement]) -> None:
         """Keep measurements, and report those that are new findings."""
-        known = {(m.fault, m.where) for m in self.findings}
+        reported = {(m.fault, m.where) for m in self.findings}
         for m in measurements:
             self.measurements.append(m)
-            if not m.is_healthy and (m.fault, m.where) not in known:
-                known.add((m.fault, m.where))
+            if not m.is_healthy and (m.fault, m.where) not in reported:
+                reported.add((m.fault, m.where))
                 self.findings.append(m)
                 if self.report is not None:
                     self.report(m)
