@@ -22,19 +22,19 @@ from trainer.sequential import Sequential
 from trainer.training.callbacks import EarlyStopping, ModelCheckpoint
 
 
-def test_the_example_is_right():
+def test_sequential_docstring_example_runs():
     assert doctest.testmod(trainer.sequential).failed == 0
 
 
-def standard(data):
+def load_standardised(data):
     X, y = data(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(X))
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     return X[order], y[order]
 
 
-def test_classes_are_learned_and_the_curves_kept():
-    X, y = standard(load_iris)
+def test_sequential_fit_classes_learns_and_returns_history():
+    X, y = load_standardised(load_iris)
     network = Sequential([Dense(16, "relu"), Dropout(0.1), Dense(3)], seed=1)
     network.compile(Adam(0.02), "categorical_cross_entropy", schedule="cosine")
     history = network.fit(X, y, epochs=40, batch_size=16, validation_split=0.2)
@@ -44,9 +44,9 @@ def test_classes_are_learned_and_the_curves_kept():
         "val_loss": 40,
         "val_accuracy": 40,
     }
-    found = network.evaluate(X[120:], y[120:])
-    assert found["accuracy"] == history.curves["val_accuracy"][-1] > 0.9
-    assert found["loss"] == pytest.approx(history.curves["val_loss"][-1])
+    results = network.evaluate(X[120:], y[120:])
+    assert results["accuracy"] == history.curves["val_accuracy"][-1] > 0.9
+    assert results["loss"] == pytest.approx(history.curves["val_loss"][-1])
     p = network.predict(X)
     assert p.shape == (150, 3)
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
@@ -54,8 +54,8 @@ def test_classes_are_learned_and_the_curves_kept():
     assert network.summary().count("\n") == 4
 
 
-def test_metrics_are_of_the_averaged_weights_that_the_run_would_end_with():
-    X, y = standard(load_iris)
+def test_sequential_fit_with_average_measures_averaged_weights():
+    X, y = load_standardised(load_iris)
     network = Sequential([Dense(8, "relu"), Dense(3)])
     network.compile(learning_rate=0.01, metrics=[log_loss], average=WeightAverage(0.95))
     history = network.fit(X, y, epochs=4, validation_split=0.2)
@@ -64,8 +64,8 @@ def test_metrics_are_of_the_averaged_weights_that_the_run_would_end_with():
     )
 
 
-def test_values_are_learned():
-    X, y = standard(load_diabetes)
+def test_sequential_fit_values_learns():
+    X, y = load_standardised(load_diabetes)
     y = (y - y.mean()) / y.std()
     network = Sequential([Dense(16, "gelu"), Dense(1)], dtype=np.float64)
     network.compile(
@@ -83,7 +83,7 @@ def test_values_are_learned():
     assert network.predict(X).dtype == np.float64
 
 
-def test_a_network_of_two_inputs(rng):
+def test_sequential_branches_accept_one_array_each(rng):
     a, b = rng.normal(size=(500, 3)), rng.normal(size=(500, 2))
     y = (a[:, 0] * b[:, 0] > 0).astype(int)
     network = Sequential(
@@ -96,7 +96,7 @@ def test_a_network_of_two_inputs(rng):
         network.predict((a, b[1:]))
 
 
-def test_several_labels_and_their_accuracy(rng):
+def test_sequential_multilabel_learns(rng):
     X = rng.normal(size=(300, 4))
     Y = (X[:, :2] > 0).astype(int)
     network = Sequential([Dense(2)])
@@ -105,8 +105,8 @@ def test_several_labels_and_their_accuracy(rng):
     assert network.evaluate(X, Y)["accuracy"] > 0.97
 
 
-def test_fit_goes_on_from_where_it_stands():
-    X, y = standard(load_iris)
+def test_sequential_second_fit_continues_training():
+    X, y = load_standardised(load_iris)
     network = Sequential([Dense(8, "relu"), Dense(3)])
     network.compile(learning_rate=0.01)
     first = network.fit(X, y, epochs=5).curves["loss"]
@@ -114,8 +114,8 @@ def test_fit_goes_on_from_where_it_stands():
     assert second[0] < first[-1]
 
 
-def test_the_seed_decides():
-    X, y = standard(load_iris)
+def test_sequential_same_seed_predicts_same():
+    X, y = load_standardised(load_iris)
 
     def p(seed):
         network = Sequential([Dense(8), BatchNorm("relu"), Dropout(0.2), Dense(3)], seed=seed)
@@ -127,7 +127,7 @@ def test_the_seed_decides():
     assert (p(3) != p(4)).any()
 
 
-def test_weights_of_rows_and_classes_are_heeded(rng):
+def test_sequential_sample_or_class_weight_raises_recall(rng):
     X = rng.normal(size=(600, 2))
     y = (X[:, 0] + 0.8 * rng.normal(size=600) > 1.7).astype(int)
 
@@ -142,16 +142,16 @@ def test_weights_of_rows_and_classes_are_heeded(rng):
     assert recall(sample_weight=np.where(y == 1, 30, 1)) > recall() + 0.2
 
 
-def test_callbacks_are_called():
-    X, y = standard(load_iris)
+def test_sequential_early_stopping_ends_fit():
+    X, y = load_standardised(load_iris)
     network = Sequential([Dense(32, "relu"), Dense(3)])
     network.compile(learning_rate=0.1)
     history = network.fit(X, y, epochs=500, validation_split=0.2, callbacks=[EarlyStopping(3)])
     assert len(history.epochs) < 500
 
 
-def test_what_cannot_be_done_is_named(rng):
-    X, y = standard(load_iris)
+def test_sequential_invalid_call_raises_error(rng):
+    X, y = load_standardised(load_iris)
     network = Sequential([Dense(3)])
     with pytest.raises(RuntimeError, match=r"call compile\(…\) first"):
         network.fit(X, y)
@@ -183,25 +183,25 @@ def test_what_cannot_be_done_is_named(rng):
         network.fit(X, y, validation_split=1)
 
 
-def irises():
+def make_iris_network():
     network = Sequential([Dense(8, "relu"), Dense(3)], seed=2)
     network.compile(learning_rate=0.01)
     return network
 
 
-def test_saved_weights_answer_as_before(tmp_path):
-    X, y = standard(load_iris)
-    network = irises()
+def test_sequential_loaded_weights_predict_same(tmp_path):
+    X, y = load_standardised(load_iris)
+    network = make_iris_network()
     network.fit(X, y, epochs=5)
     network.save_weights(tmp_path / "weights.npz")
-    other = irises()
+    other = make_iris_network()
     other.load_weights(tmp_path / "weights.npz", 4)
     np.testing.assert_array_equal(other.predict(X), network.predict(X))
 
 
-def test_the_best_epoch_of_a_model_checkpoint_can_be_loaded(tmp_path):
-    X, y = standard(load_iris)
-    network, path = irises(), tmp_path / "best.npz"
+def test_sequential_load_weights_reads_model_checkpoint(tmp_path):
+    X, y = load_standardised(load_iris)
+    network, path = make_iris_network(), tmp_path / "best.npz"
     history = network.fit(X, y, epochs=5, validation_split=0.2, callbacks=[ModelCheckpoint(path)])
     network.load_weights(path)
     last = len(X) - int(len(X) * 0.2)
@@ -209,42 +209,42 @@ def test_the_best_epoch_of_a_model_checkpoint_can_be_loaded(tmp_path):
     assert measured == pytest.approx(min(history.curves["val_loss"]), rel=1e-6)
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    network = irises()
+def test_sequential_load_weights_of_other_network_raises_value_error(tmp_path):
+    network = make_iris_network()
     with pytest.raises(RuntimeError, match="expected a network that is built"):
         network.save_weights(tmp_path / "weights.npz")
     network.build(4)
     network.save_weights(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match="expected a snapshot of a network like"):
-        irises().load_weights(tmp_path / "weights.npz", 5)
+        make_iris_network().load_weights(tmp_path / "weights.npz", 5)
 
 
-def test_rows_and_targets_of_different_number_are_refused_either_way():
-    X, y = standard(load_iris)
+def test_sequential_fit_unequal_rows_and_targets_raises_value_error():
+    X, y = load_standardised(load_iris)
     for features, targets in ((X[:100], y), (X, y[:100])):
         for split in (0.0, 0.3):
             with pytest.raises(ValueError, match="expected one target per row; got 1.0 rows and 1"):
-                irises().fit(features, targets, validation_split=split)
+                make_iris_network().fit(features, targets, validation_split=split)
 
 
-def test_a_split_that_takes_a_class_away_is_refused():
+def test_sequential_split_without_a_class_raises_value_error():
     X, y = load_iris(return_X_y=True)  # in the order of the classes
     with pytest.raises(ValueError, match=r"got \[2\] only among the last ones.*shuffle"):
-        irises().fit(X, y, validation_split=0.34)
+        make_iris_network().fit(X, y, validation_split=0.34)
 
 
-def compiled(seed=0, **choices):
+def make_compiled(seed=0, **options):
     network = Sequential([Dense(6, "relu"), Dense(3)], seed=seed)
-    network.compile(**{"learning_rate": 0.01} | choices)
+    network.compile(**{"learning_rate": 0.01} | options)
     return network
 
 
-def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
-    X, y = standard(load_iris)
+def test_sequential_validation_loss_uses_sample_weight(rng):
+    X, y = load_standardised(load_iris)
     weights = rng.random(150) * 5
-    split = compiled()
+    split = make_compiled()
     split.fit(X, y, sample_weight=weights, validation_split=0.2, epochs=2)
-    given = compiled()
+    given = make_compiled()
     curves = given.fit(
         X[:120],
         y[:120],
@@ -258,15 +258,15 @@ def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
     assert split.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"] == (
         pytest.approx(expected)
     )
-    # A class's weight is one of training, as in Keras.
-    by_class = compiled().fit(
+    # Class weights apply to training only, as in Keras.
+    by_class = make_compiled().fit(
         X[:120], y[:120], validation_data=[X[120:], y[120:]], class_weight={0: 0, 2: 9}
     )
     assert by_class.curves["val_loss"]
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "argument",
     [
         {"batch_size": 7},
         {"epochs": 3},
@@ -277,19 +277,19 @@ def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
     ],
     ids=str,
 )
-def test_every_choice_of_fit_is_heeded(choice):
-    X, y = standard(load_iris)
-    plain, other = compiled(), compiled()
-    plain.fit(X, y)
-    other.fit(X, y, **choice)
-    assert (plain.predict(X) != other.predict(X)).any()
+def test_sequential_fit_argument_changes_result(argument):
+    X, y = load_standardised(load_iris)
+    default, other = make_compiled(), make_compiled()
+    default.fit(X, y)
+    other.fit(X, y, **argument)
+    assert (default.predict(X) != other.predict(X)).any()
 
 
-HALF = (np.zeros((4, 4)), np.zeros(4, int))
+FOUR_ROWS = (np.zeros((4, 4)), np.zeros(4, int))
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("argument", "message"),
     [
         ({"batch_size": 0}, "batch_size of at least 1"),
         ({"batch_size": 2.5}, "batch_size, a whole number"),
@@ -302,11 +302,11 @@ HALF = (np.zeros((4, 4)), np.zeros(4, int))
         ({"sample_weight": np.zeros(150)}, "not all of them 0"),
         ({"sample_weight": np.full(150, np.nan)}, "finite weights"),
         ({"validation_data": (np.zeros((4, 4)),)}, "got 1 of them"),
-        ({"validation_data": (*HALF, np.ones(4), 0)}, "got 4 of them"),
-        ({"validation_data": (*HALF, np.ones(3))}, "one weight per row"),
+        ({"validation_data": (*FOUR_ROWS, np.ones(4), 0)}, "got 4 of them"),
+        ({"validation_data": (*FOUR_ROWS, np.ones(3))}, "one weight per row"),
         ({"validation_data": "test"}, "got 'test'"),
-        ({"validation_data": HALF, "validation_split": 0.1}, "got both"),
-        ({"validation_split": 0.001}, "leaves rows to learn from and to measure"),
+        ({"validation_data": FOUR_ROWS, "validation_split": 0.1}, "got both"),
+        ({"validation_split": 0.001}, "leaves rows for training and for validation"),
         ({"validation_split": float("nan")}, "validation_split in"),
         ({"class_weight": {0: 1, 7: 2}}, r"the classes \[0, 1, 2\]; got \[7\] too"),
         ({"class_weight": "equal"}, "class_weight balanced, or by class"),
@@ -314,14 +314,14 @@ HALF = (np.zeros((4, 4)), np.zeros(4, int))
     ],
     ids=str,
 )
-def test_what_fit_cannot_heed_is_refused(choice, message):
-    X, y = standard(load_iris)
+def test_sequential_fit_invalid_argument_raises_value_error(argument, message):
+    X, y = load_standardised(load_iris)
     with pytest.raises(ValueError, match=message):
-        compiled().fit(X, y, **choice)
+        make_compiled().fit(X, y, **argument)
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("argument", "message"),
     [
         ({"optimizer": Adam(), "learning_rate": 0.1}, "give it the rate itself"),
         ({"optimizer": 3}, r"expected a trainer\.nn\.Optimizer; got 3"),
@@ -335,13 +335,13 @@ def test_what_fit_cannot_heed_is_refused(choice, message):
     ],
     ids=str,
 )
-def test_what_compile_cannot_heed_is_refused(choice, message):
+def test_sequential_compile_invalid_argument_raises_value_error(argument, message):
     with pytest.raises(ValueError, match=message):
-        Sequential([Dense(3)]).compile(**choice)
+        Sequential([Dense(3)]).compile(**argument)
 
 
-def test_values_have_no_class_weights_and_a_built_network_keeps_its_inputs(tmp_path):
-    X, y = standard(load_diabetes)
+def test_sequential_regression_class_weight_or_other_inputs_raises_value_error(tmp_path):
+    X, y = load_standardised(load_diabetes)
     network = Sequential([Dense(1)])
     network.compile(loss="mse")
     with pytest.raises(ValueError, match="expected classes for class_weight"):
@@ -354,8 +354,8 @@ def test_values_have_no_class_weights_and_a_built_network_keeps_its_inputs(tmp_p
         Sequential([Dense(1)], dtype=int)
 
 
-def test_networks_may_be_given_the_same_optimizer_schedule_and_average():
-    X, y = standard(load_iris)
+def test_sequential_shared_optimizer_schedule_and_average_are_copied():
+    X, y = load_standardised(load_iris)
 
     def trained(**shared):
         network = Sequential([Dense(5, "relu"), Dense(3)], seed=4)
@@ -374,34 +374,34 @@ def test_networks_may_be_given_the_same_optimizer_schedule_and_average():
     assert shared["optimizer"].learning_rate == 0.05
 
 
-def test_a_callback_serves_a_second_network(tmp_path):
-    X, y = standard(load_iris)
+def test_sequential_callbacks_reused_for_second_network(tmp_path):
+    X, y = load_standardised(load_iris)
     stopping, saving = EarlyStopping(50), ModelCheckpoint(tmp_path / "best.npz")
-    easy = compiled(learning_rate=0.05)
+    easy = make_compiled(learning_rate=0.05)
     easy.fit(X, y, epochs=20, validation_split=0.2, callbacks=[stopping, saving])
-    second = compiled(seed=1, learning_rate=1e-4)
+    second = make_compiled(seed=1, learning_rate=1e-4)
     second.fit(X, y, epochs=2, validation_split=0.2, callbacks=[stopping, saving])
     assert (second.predict(X) != easy.predict(X)).any()
-    read = compiled()
+    read = make_compiled()
     read.load_weights(tmp_path / "best.npz", n_inputs=4)
     np.testing.assert_array_equal(read.predict(X), second.predict(X))
 
 
-def test_evaluate_weighs_the_loss_and_refuses_wrong_weights(rng):
-    X, y = standard(load_iris)
-    network = compiled()
+def test_sequential_evaluate_uses_sample_weight_in_loss_only(rng):
+    X, y = load_standardised(load_iris)
+    network = make_compiled()
     network.fit(X, y, epochs=3)
     weights = (y == 0) + 0.01
-    found, plain = network.evaluate(X, y, sample_weight=weights), network.evaluate(X, y)
+    weighted, unweighted = network.evaluate(X, y, sample_weight=weights), network.evaluate(X, y)
     p = network.predict(X)[np.arange(150), y]
-    assert found["loss"] == pytest.approx(np.average(-np.log(p), weights=weights), rel=1e-4)
-    assert found["accuracy"] == plain["accuracy"]  # which counts every row alike
+    assert weighted["loss"] == pytest.approx(np.average(-np.log(p), weights=weights), rel=1e-4)
+    assert weighted["accuracy"] == unweighted["accuracy"]  # metrics ignore the weights
     for wrong in (np.ones(149), np.zeros(150), -weights, np.full(150, np.nan), 2.0):
         with pytest.raises(ValueError, match="weights?"):
             network.evaluate(X, y, sample_weight=wrong)
 
 
-def test_fit_rows_or_weights_of_nothing_are_refused_in_words():
+def test_sequential_fit_empty_validation_or_wrong_class_weight_raises_value_error():
     x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
     network = Sequential([Dense(1)])
     network.compile("adam", "binary_cross_entropy")
