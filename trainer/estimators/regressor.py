@@ -128,7 +128,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             Value of each row, `(n_samples,)`; `(n_samples, n_outputs)` if the targets in training
             had several columns.
         """
-        return self._match_target_shape(self._loss.answers(self._compute_logits(X)))
+        logits = self._compute_logits(
+            X
+        )  # first, since it raises the error of an unfitted estimator
+        return self._match_target_shape(self._loss.answers(logits))
 
     def _match_target_shape(self, values: Array) -> Array:
         return values[:, 0] if self._is_target_1d else values

@@ -55,7 +55,7 @@ def test_sequential_fit_unequal_rows_and_targets_raises_value_error():
 
 def test_sequential_split_without_a_class_raises_value_error():
     X, y = load_iris(return_X_y=True)  # in the order of the classes
-    with pytest.raises(ValueError, match=r"got \[2\] only among the last ones.*shuffle"):
+    with pytest.raises(ValueError, match=r"got \[2\] only among the last rows.*shuffle"):
         make_iris_network().fit(X, y, validation_split=0.34)
 
 
