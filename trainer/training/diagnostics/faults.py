@@ -150,16 +150,14 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault(
             "large_updates",
-            "norm of a layer's update divided by the norm of its weights (median over steps, "
-            "usually 1e-3)",
+            "median norm of a step of a layer divided by the norm of its weights (usually 1e-3)",
             f"{CS231N}, ratio of updates to weights",
             "lower the learning rate",
             upper_bound=0.2,
         ),
         Fault(
             "small_updates",
-            "norm of a layer's update divided by the norm of its weights (median over steps, "
-            "usually 1e-3)",
+            "median norm of a step of a layer divided by the norm of its weights (usually 1e-3)",
             f"{CS231N}, ratio of updates to weights",
             "raise the learning rate",
             lower_bound=1e-6,
