@@ -36,10 +36,10 @@ def test_classifier_warm_start_and_partial_fit_continue_training():
 
 
 def test_warm_start_new_update_parameters_apply_and_network_parameters_raise():
-    def started():
+    def make_started():
         return MLPClassifier(**SMALL, warm_start=True).fit(X, Y)
 
-    same, slow = started().fit(X, Y), started().set_params(learning_rate_init=1e-12)
+    same, slow = make_started().fit(X, Y), make_started().set_params(learning_rate_init=1e-12)
     before = slow.predict_proba(X)
     np.testing.assert_allclose(slow.fit(X, Y).predict_proba(X), before, atol=1e-6)
     assert np.abs(same.predict_proba(X) - before).max() > 1e-3
@@ -50,9 +50,9 @@ def test_warm_start_new_update_parameters_apply_and_network_parameters_raise():
         {"batch_norm": True},
     ):
         with pytest.raises(ValueError, match="of the network that is there"):
-            started().set_params(**parameter).fit(X, Y)
-    smooth = started().set_params(label_smoothing=0.9).fit(X, Y)
-    assert (smooth.predict_proba(X) != same.predict_proba(X)).any()
+            make_started().set_params(**parameter).fit(X, Y)
+    smoothed = make_started().set_params(label_smoothing=0.9).fit(X, Y)
+    assert (smoothed.predict_proba(X) != same.predict_proba(X)).any()
     partial = MLPClassifier(**SMALL).partial_fit(X, Y, classes=CLASSES)
     before = partial.predict_proba(X)
     partial.set_params(learning_rate_init=1e-12).partial_fit(X, Y)

@@ -53,9 +53,9 @@ def test_estimators_sparse_matrix_in_partial_fit_regression_and_multilabel():
     expected = MLPRegressor(**SMALL).fit(dense, Y)
     np.testing.assert_array_equal(values.predict(sp.coo_array(dense)), expected.predict(dense))
     labels = np.stack([Y == 0, Y == 1], axis=1).astype(int)
-    several = MLPClassifier(**SMALL).fit(dense, sp.csr_matrix(labels))
-    alike = MLPClassifier(**SMALL).fit(dense, labels)
-    np.testing.assert_array_equal(several.predict(dense), alike.predict(dense))
+    from_sparse = MLPClassifier(**SMALL).fit(dense, sp.csr_matrix(labels))
+    from_dense = MLPClassifier(**SMALL).fit(dense, labels)
+    np.testing.assert_array_equal(from_sparse.predict(dense), from_dense.predict(dense))
 
 
 def test_classifier_sparse_matrix_is_made_dense_in_slices(monkeypatch):

@@ -62,20 +62,20 @@ def test_sequential_split_without_a_class_raises_value_error():
 def test_sequential_validation_loss_uses_sample_weight(rng):
     X, y = load_standardised(load_iris)
     weights = rng.random(150) * 5
-    split = make_compiled()
-    split.fit(X, y, sample_weight=weights, validation_split=0.2, epochs=2)
-    given = make_compiled()
-    curves = given.fit(
+    by_split = make_compiled()
+    by_split.fit(X, y, sample_weight=weights, validation_split=0.2, epochs=2)
+    by_data = make_compiled()
+    curves = by_data.fit(
         X[:120],
         y[:120],
         sample_weight=weights[:120],
         epochs=2,
         validation_data=(X[120:], y[120:], weights[120:]),
     ).curves
-    expected = given.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"]
+    expected = by_data.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"]
     assert curves["val_loss"][-1] == pytest.approx(expected, rel=1e-6)
-    assert curves["val_loss"][-1] != pytest.approx(given.evaluate(X[120:], y[120:])["loss"])
-    assert split.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"] == (
+    assert curves["val_loss"][-1] != pytest.approx(by_data.evaluate(X[120:], y[120:])["loss"])
+    assert by_split.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"] == (
         pytest.approx(expected)
     )
     # Class weights apply to training only, as in Keras.

@@ -97,14 +97,14 @@ def test_sequential_second_fit_continues_training():
 def test_sequential_same_seed_predicts_same():
     X, y = load_standardised(load_iris)
 
-    def p(seed):
+    def predict_after_fit(seed):
         network = Sequential([Dense(8), BatchNorm("relu"), Dropout(0.2), Dense(3)], seed=seed)
         network.compile()
         network.fit(X, y, epochs=3)
         return network.predict(X)
 
-    np.testing.assert_array_equal(p(3), p(3))
-    assert (p(3) != p(4)).any()
+    np.testing.assert_array_equal(predict_after_fit(3), predict_after_fit(3))
+    assert (predict_after_fit(3) != predict_after_fit(4)).any()
 
 
 def test_sequential_early_stopping_ends_fit():
@@ -235,20 +235,20 @@ def test_sequential_regression_class_weight_or_other_inputs_raises_value_error(t
 def test_sequential_shared_optimizer_schedule_and_average_are_copied():
     X, y = load_standardised(load_iris)
 
-    def trained(**shared):
+    def predict_after_fit(**shared):
         network = Sequential([Dense(5, "relu"), Dense(3)], seed=4)
         network.compile(**shared)
         network.fit(X, y, epochs=2)
         return network.predict(X)
 
-    def parts():
+    def make_parts():
         return {"optimizer": Adam(0.05), "schedule": Cosine(), "average": WeightAverage(0.9)}
 
-    shared = parts()
+    shared = make_parts()
     other = Sequential([Dense(2, "relu"), Dense(3)], seed=9)
     other.compile(**shared)
     other.fit(X, y)
-    np.testing.assert_array_equal(trained(**shared), trained(**parts()))
+    np.testing.assert_array_equal(predict_after_fit(**shared), predict_after_fit(**make_parts()))
     assert shared["optimizer"].learning_rate == 0.05
 
 

@@ -19,12 +19,12 @@ def list_targets(batches):
 
 def test_shuffled_batches_epoch_has_each_row_once_with_its_target_and_weight(rng):
     rows = make_rows(11, np.arange(11, dtype=np.float32))
-    seen = []
+    indices = []
     for x, y, w in ShuffledBatches(rows, 4).iterate_epoch(rng):
         np.testing.assert_array_equal(x, rows.features[y])
         np.testing.assert_array_equal(w, y)
-        seen += y.tolist()
-    assert sorted(seen) == list(range(11))
+        indices += y.tolist()
+    assert sorted(indices) == list(range(11))
 
 
 @pytest.mark.parametrize(

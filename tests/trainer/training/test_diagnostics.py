@@ -174,11 +174,11 @@ def get_fault_name(make_fault):
 @pytest.mark.parametrize("make_fault", FAULT_MAKERS, ids=get_fault_name)
 def test_diagnostics_seeded_fault_is_found(make_fault):
     name = get_fault_name(make_fault)
-    found = [m for m in make_fault() if m.fault == name and not m.is_healthy]
-    assert found
-    assert (found[0].where or "").startswith(FAULTY_LAYERS.get(name, ""))
-    assert found[0].severity > 1
-    text = str(found[0])
+    findings = [m for m in make_fault() if m.fault == name and not m.is_healthy]
+    assert findings
+    assert (findings[0].where or "").startswith(FAULTY_LAYERS.get(name, ""))
+    assert findings[0].severity > 1
+    text = str(findings[0])
     for part in (name, FAULTS[name].remedy, FAULTS[name].source, FAULTS[name].bounds):
         assert part in text
 
@@ -195,8 +195,8 @@ def test_measure_layer_health_branches_names_inner_layer():
     branches = Branches((4, [Dense(8, "relu")]), (6, [Dense(8, "tanh")]))
     net = make_network(branches, Dense(CLASSES))
     branches.inner()[0].b[:] = -100
-    found = [m for m in measure_health(net) if not m.is_healthy and m.fault == "dead_relu"]
-    assert [m.where for m in found] == ["layer 1, Dense(8, 'relu')"]
+    findings = [m for m in measure_health(net) if not m.is_healthy and m.fault == "dead_relu"]
+    assert [m.where for m in findings] == ["layer 1, Dense(8, 'relu')"]
 
 
 def test_checks_poisson_and_multilabel_find_no_fault():

@@ -104,8 +104,8 @@ def test_diagnostics_tiny_learning_rate_finds_flat_loss(seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2000, INPUTS)).astype(np.float32)
     rows = TrainingRows(x, rng.integers(0, CLASSES, 2000))
-    found = find_faults(rows=rows, optimizer=SGD(1e-12), epochs=6)
-    assert "flat_loss" in [m.fault for m in found]
+    findings = find_faults(rows=rows, optimizer=SGD(1e-12), epochs=6)
+    assert "flat_loss" in [m.fault for m in findings]
 
 
 @pytest.mark.parametrize("size", [1, 4])
