@@ -56,7 +56,7 @@ def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[
     network, loss, rows = task.model.network, task.model.loss, task.examined()
     start = check_initial_state(network, rows, loss)
     yield from start
-    if any(m.fault == "label_shape" and not m.healthy for m in start):
+    if any(m.fault == "label_shape" and not m.is_healthy for m in start):
         return  # there is nothing to train on
     yield from check_backpropagation(network, rows, loss, config.update().penalty)
     yield check_overfitting(network, rows, loss)

@@ -112,17 +112,17 @@ class DistillationRows(BatchSource):
         whole: int = 0,
         silenced: float = 0.0,
     ) -> None:
-        self.teacher, self.size, self.n_rows, self.silenced = teacher, size, len(x), silenced
+        self.teacher, self.batch_size, self.n_rows, self.silenced = teacher, size, len(x), silenced
         self._rows = ShuffledBatches(TrainingRows(x, np.zeros((len(x), 0), np.float32)), size)
         self._numbers = slice(0, x.shape[1] - whole)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+    def iterate_epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
         """As `Source` says."""
         # Blends are drawn of those that are skipped, too, lest the rest be others.
-        for number, (x, _, _) in enumerate(self._rows.epoch(rng)):
+        for number, (x, _, _) in enumerate(self._rows.iterate_epoch(rng)):
             blended = int(len(x) * BLENDED)
             part = x[:blended, self._numbers]
             other = x[rng.permutation(len(x))[:blended], self._numbers]

@@ -57,5 +57,5 @@ class KeepZeros(Callback):
     def on_step(self, run: TrainingRun) -> None:
         """Set them back: an optimizer moves all weights, and the average has followed."""
         run.network.parameters[self._zeros] = 0
-        if run.update.averaged is not None:
-            run.update.averaged[self._zeros] = 0
+        if run.update.averaged_parameters is not None:
+            run.update.averaged_parameters[self._zeros] = 0

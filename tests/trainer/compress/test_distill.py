@@ -50,7 +50,7 @@ def test_it_is_least_where_the_teacher_is(link, k, rng):
     loss, out = DistillationLoss(link), np.ones_like(mine)
     assert loss.value_and_gradient(theirs, theirs, out) == 0
     np.testing.assert_array_equal(out, 0)
-    assert loss.lowest(theirs, k) == 0
+    assert loss.compute_minimum(theirs, k) == 0
     assert loss.value(mine, theirs) > 0
 
 
@@ -81,7 +81,7 @@ def questions(rng, n=40, size=8, whole=1):
 
 
 def all_batches(source, seed, skip=0):
-    found = source.epoch(np.random.default_rng(seed), skip=skip)
+    found = source.iterate_epoch(np.random.default_rng(seed), skip=skip)
     return [(x.copy(), logits.copy()) for x, logits, weights in found if weights is None]
 
 
@@ -212,7 +212,7 @@ def test_the_teacher_sees_what_its_pupil_does_not(rng):
     x = rng.uniform(1, 2, (400, 10)).astype(np.float32)
     teacher = Teacher()
     source = DistillationRows(teacher, x, 400, whole=2, silenced=0.3)
-    ((seen, _, _),) = source.epoch(rng)
+    ((seen, _, _),) = source.iterate_epoch(rng)
     assert (teacher.saw >= 1).all()
     silent = seen == 0
     assert not silent[:, 8:].any()  # numbers of categories

@@ -73,7 +73,7 @@ class Watch(Callback):
 
     def on_step(self, run):
         self.seen.append((all_weights(run.network)[self.zeros] == 0).all())
-        with run.as_ended():
+        with run.use_final_weights():
             self.seen.append((all_weights(run.network)[self.zeros] == 0).all())
 
 

@@ -45,7 +45,7 @@ def build_layers_section(inputs: ReportInputs) -> Section:
 
 def _describe_faults(measurements: list[Measurement]) -> Paragraph:
     """Return how many measurements are outside their limits, with remedies."""
-    unhealthy = [m for m in measurements if not m.healthy]
+    unhealthy = [m for m in measurements if not m.is_healthy]
     if not unhealthy:
         n = format_count(len(measurements), "measurement")
         return Paragraph(f"All {n} are within their limits.", "good")
@@ -61,4 +61,4 @@ def _format_measurement(m: Measurement | None) -> str | Cell:
     if m is None:
         return ""
     text = format_number(m.value, 3)
-    return text if m.healthy else Cell(f"{text} ✗", 0.3, "bad")
+    return text if m.is_healthy else Cell(f"{text} ✗", 0.3, "bad")
