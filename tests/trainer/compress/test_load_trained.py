@@ -46,7 +46,7 @@ def same_model(opened, trained):
         layer.activation.name for layer in dense_layers(wanted)
     ]
     assert (mine.threshold, mine.temperature) == (theirs.threshold, theirs.temperature)
-    assert (mine.positive, mine.logit_bias) == (theirs.positive, theirs.logit_bias)
+    assert (mine.positive_index, mine.logit_bias) == (theirs.positive_index, theirs.logit_bias)
     assert (mine.task, mine.has_log_target) == (theirs.task, theirs.has_log_target)
     records = trained.table.records.take(trained.parts.test)
     answers, expected = mine.answers(records), replace(theirs, network=wanted).answers(records)
