@@ -1,3 +1,5 @@
+import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -235,3 +237,54 @@ def test_network_training_step_allocates_no_array():
         # 32 KB per operand that NumPy allocates during operations that broadcast or convert.
         assert peak - before < 200_000, repr(optimizer)
         assert after - before < 10_000
+
+
+def make_large_network(rng):
+    layers = [
+        Branches((2, [Dense(4, "gelu"), Dropout(0.2)]), (3, [BatchNorm("elu")])),
+        Dropout(0.1),
+        Dense(6),
+        BatchNorm("swish"),
+        Dense(2),
+    ]
+    return Network(5, layers, rng=rng, dtype=np.float64)
+
+
+def pickle_copy(net):
+    return pickle.loads(pickle.dumps(net))  # noqa: S301 - written just now
+
+
+@pytest.mark.parametrize(
+    "copy_network", [copy.deepcopy, pickle_copy, lambda net: net.astype(np.float64)]
+)
+def test_network_copy_is_equal_and_independent(copy_network, rng):
+    net, x, y = make_large_network(rng), rng.normal(size=(9, 5)), rng.normal(size=(9, 2))
+    loss = MeanSquaredError()
+    net.loss_and_gradients(x, y, loss)
+    other = copy_network(net)
+    np.testing.assert_array_equal(other.logits(x), net.logits(x))
+    assert other.loss_and_gradients(x, y, loss) == net.loss_and_gradients(x, y, loss)
+    np.testing.assert_array_equal(other.gradients, net.gradients)
+    other.parameters[...] = 0  # its layers are views of its own vector
+    assert (other.logits(x) == 0).all()
+    assert (net.logits(x) != 0).any()
+
+
+def test_network_snapshot_restores_all_trained_arrays(rng):
+    net, x, y = make_large_network(rng), rng.normal(size=(9, 5)), rng.normal(size=(9, 2))
+    net.loss_and_gradients(x, y, MeanSquaredError())
+    snapshot, before = net.snapshot(), net.logits(x)
+    assert set(snapshot) == {
+        "parameters",
+        "0.2.mean",
+        "0.2.variance",
+        "3.mean",
+        "3.variance",
+    }
+    net.parameters += 1
+    net.loss_and_gradients(x * 9, y, MeanSquaredError())
+    assert (net.logits(x) != before).any()
+    net.restore(snapshot)
+    np.testing.assert_array_equal(net.logits(x), before)
+    with pytest.raises(ValueError, match="expected a snapshot of a network like"):
+        Network(5, [Dense(2)], rng=rng, dtype=np.float64).restore(snapshot)

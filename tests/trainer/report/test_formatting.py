@@ -10,11 +10,13 @@ from trainer.report.formatting import (
     format_cell,
     format_count,
     format_decimal,
+    format_metric,
     format_number,
     format_percent,
     format_size,
     format_time,
     join_words,
+    shorten_all,
 )
 
 
@@ -82,3 +84,22 @@ def test_format_cell_depends_on_column_type():
         (Column("d", "date"), np.float64([86400, np.nan]), ["1970-01-02", "missing"]),
     ):
         assert [format_cell(column, values, row) for row in range(len(values))] == expected
+
+
+def test_format_metric_unknown_positive_class_is_described():
+    assert format_metric("positive_recall") == "recall of the positive class"
+
+
+def test_format_decimal_rounded_to_zero_has_no_sign():
+    assert format_decimal(-0.00001) == "0.0000"
+    assert format_decimal(-0.0001) == "−0.0001"
+
+
+def test_shorten_all_results_are_short_and_different():
+    same = "x" * 100
+    result = shorten_all(
+        [same + "a", same + "b", "plain", same + "c" + same, same + "d" + same], 24
+    )
+    assert result[2] == "plain"
+    assert len(set(result)) == 5
+    assert max(map(len, result)) <= 24

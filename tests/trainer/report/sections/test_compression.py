@@ -3,10 +3,12 @@
 import gzip
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
+from tests.manifests import make_manifest
 from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.report.blocks import Cell, FigureRow, Paragraph, TableBlock
 from trainer.report.sections.compression import (
@@ -234,3 +236,16 @@ def test_variants_table_lists_bits_per_weight(compressed_example):
     }
     assert {row[0]: row[2] for row in table.rows} == expected
     assert {"32", "7" if has_int8_overflow() else "8"} <= set(expected.values())
+
+
+def test_compression_metric_names_the_positive_class():
+    tried = [
+        DENSE,
+        make_candidate("int8", tested=MetricDrop(drop=0, interval=(0, 0))),
+    ]
+    result = CompressionSummary(metric="positive_f1", max_drop=0.01, tried=tried)
+    manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=result)
+    page = repr(build_compression_section(SimpleNamespace(manifest=manifest)))
+    assert "The F1 of “fraud” was allowed to drop" in page
+    assert "Drop of the F1 of “fraud” on the test rows" in page
+    assert "of the positive class" not in page
