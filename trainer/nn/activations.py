@@ -338,17 +338,5 @@ def softplus(z: Array, out: Array, work: Array) -> None:
 
 # From the oldest to the newest.
 ACTIVATIONS: dict[str, type[Activation]] = {
-    a.name: a
-    for a in (
-        Identity,
-        Sigmoid,
-        Tanh,
-        Softplus,
-        ReLU,
-        LeakyReLU,
-        ELU,
-        GELU,
-        SELU,
-        Swish,
-    )
+    a.name: a for a in (Identity, Sigmoid, Tanh, Softplus, ReLU, LeakyReLU, ELU, GELU, SELU, Swish)
 }
