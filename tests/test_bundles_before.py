@@ -75,4 +75,4 @@ def test_compress_bundle_of_schema_1_whose_texts_are_read_otherwise_says_so(tmp_
     command = ["compress", str(tmp_path / "visits"), "--data", str(BEFORE / "visits.csv")]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
-    assert "or train again, as is needed where it has texts that earlier versions" in done.stderr
+    assert "or train the model again, which is necessary if the data have texts" in done.stderr

@@ -20,7 +20,7 @@ from trainer.cli.verify import version_folder
 from trainer.compress.compression_config import CompressionConfig, CompressionConfigError
 from trainer.compress.run import CompressionResult
 from trainer.compress.run import compress as run_compression
-from trainer.compress.variant_search import Trial
+from trainer.compress.trial import Trial
 from trainer.config import Config
 from trainer.data.checks.run import Finding
 from trainer.data.tables import DataError
@@ -82,7 +82,7 @@ def compress(
             goal,
             data=data,
             callbacks=[ProgressBar()],
-            tell=_tell,
+            on_trial=_tell,
             stage=stage,
         )
     except REFUSALS as error:
@@ -111,7 +111,7 @@ def _keep(runs: Path | None, dense: Bundle, made: Bundle) -> None:
 def _tell(trial: Trial) -> None:
     """A line on stderr while it goes on."""
     click.echo(
-        f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}, "
+        f"tried {trial.name}: {len(trial.content):,} bytes, {trial.metric_value:.4f}, "
         f"drop {_decimals(trial.drop)}",
         err=True,
     )

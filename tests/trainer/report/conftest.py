@@ -129,7 +129,7 @@ def compressed(made, tmp_path_factory):
         done = compress(
             Bundle.open(models / "digits" / "1"),
             CompressionConfig(epochs=2, max_drop=0.042, sparse=0.5),
-            tell=lambda _: None,
+            on_trial=lambda _: None,
         )
     assert done.bundle is not None
     evidence = ReportInputs.gather(done.bundle, dense.config.runs)
