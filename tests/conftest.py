@@ -32,7 +32,7 @@ settings.load_profile("test")
 # Fixtures that start processes. Tests that use one are marked as slow, and only they may start any.
 PROCESS_FIXTURES = {"certificate", "live", "processes", "serve", "shared_server"}
 # Fixtures that train models, once per session. Tests that use one are marked as slow, too.
-TRAINED_FIXTURES = {"made", "zoo"}
+TRAINED_FIXTURES = {"made", "train_bundle", "zoo"}
 # Commands by which the standard library and joblib identify the processor, once and quickly.
 LIBRARIES_COMMANDS = {"lscpu", "uname"}
 PROCESS_EVENTS = {"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"}
