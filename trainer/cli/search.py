@@ -24,15 +24,15 @@ from trainer.search import (
     ENGINES,
     Candidate,
     Engine,
-    Entry,
     Grid,
+    InvalidSearchError,
     Journal,
+    JournalEntry,
     JournalError,
-    RefusedError,
     read_grid,
 )
-from trainer.search.candidates import format_choice
-from trainer.search.grid import SearchPlan
+from trainer.search.candidates import format_parameters
+from trainer.search.grid_file import SearchPlan
 
 if TYPE_CHECKING:
     from trainer.search.run import SearchResult
@@ -97,7 +97,7 @@ def search(
         require_writable(chosen.models / name)
         kept = journal or chosen.runs / name / "search.jsonl"
         require_writable(kept.parent)
-        finished = Journal(kept, watch=_say)
+        finished = Journal(kept, on_entry=_say)
         outcome = run_search(
             chosen,
             asked,
@@ -109,7 +109,7 @@ def search(
         if not as_json:
             _show(outcome, asked, finished)
         bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard, stage=stage)
-    except RefusedError as error:
+    except InvalidSearchError as error:
         raise click.UsageError(str(error)) from error
     except (JournalError, *REFUSALS) as error:
         raise click.ClickException(str(error)) from error
@@ -125,11 +125,13 @@ def search(
         print_summary(bundle, trained)
 
 
-def _say(fit: Entry) -> None:
+def _say(fit: JournalEntry) -> None:
     """A line for who waits; silent when stderr is not a terminal, as the progress bar is."""
     if sys.stderr.isatty():
         ended = f"diverged, {fit.failure}" if fit.failure else "done"
-        click.echo(f"{fit.seconds:>8.1f} s   {format_choice(fit.parameters)}   {ended}", err=True)
+        click.echo(
+            f"{fit.seconds:>8.1f} s   {format_parameters(fit.parameters)}   {ended}", err=True
+        )
 
 
 def _show(outcome: SearchResult, grid: Grid, journal: Journal) -> None:
@@ -148,13 +150,13 @@ def _show(outcome: SearchResult, grid: Grid, journal: Journal) -> None:
         figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
         for name, w in zip(beside, widths, strict=True):
             figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
-        click.echo(f"{figures}   {format_choice(candidate.parameters)}")
+        click.echo(f"{figures}   {format_parameters(candidate.parameters)}")
     winner = outcome.winner
     facts = {
-        "winner": f"{format_choice(winner.parameters)}: {metric} {winner.mean:.4f} ± "
+        "winner": f"{format_parameters(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
-        "journal": f"{journal.path}, {pluralize(journal.added, 'fit')} run, {journal.reused} found "
-        "there",
+        "journal": f"{journal.path}, {pluralize(journal.n_added, 'fit')} run, "
+        f"{journal.n_reused} found there",
     }
     if outcome.nested is not None:
         facts["nested"] = (
@@ -183,7 +185,7 @@ def _described(outcome: SearchResult, grid: Grid, journal: Journal) -> dict[str,
         "candidates": [_row(candidate) for candidate in outcome.candidates],
         "winner": _row(outcome.winner),
         "nested": nested,
-        "journal": {"path": str(journal.path), "run": journal.added, "found": journal.reused},
+        "journal": {"path": str(journal.path), "run": journal.n_added, "found": journal.n_reused},
     }
 
 

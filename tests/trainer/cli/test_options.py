@@ -10,7 +10,7 @@ from trainer.cli import main
 from trainer.compress.compression_config import CompressionConfig
 from trainer.config import Config
 from trainer.option_errors import list_option_errors, to_option_name
-from trainer.search.grid import SearchPlan
+from trainer.search.grid_file import SearchPlan
 
 MODELS = {Config: {"data": "wine"}, CompressionConfig: {}, SearchPlan: {}}
 WRONG = ("big", "f2", "-1", "0", "1e99", "8,x", "nan", "", "a/b", "\x00")
