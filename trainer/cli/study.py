@@ -54,7 +54,7 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
                 "accuracies": o.accuracies,
                 "median": o.median,
                 "positive": 1,
-                **o.medians_of_one,
+                **o.median_positive_metrics,
                 "loss": o.losses[-1],
             }
             for o in outcomes
@@ -72,7 +72,8 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
             f"{o.setting:<22}{o.median:>9.1%}{low:>9.1%}{high:>9.1%}{solved:>10}"
             f"{o.losses[-1]:>15.4f}"
             + "".join(
-                f"{v:>{w}.1%}" for v, w in zip(o.medians_of_one.values(), widths[5:], strict=True)
+                f"{v:>{w}.1%}"
+                for v, w in zip(o.median_positive_metrics.values(), widths[5:], strict=True)
             )
         )
     click.echo(f"\nmedians of {seeds} seeds; plot: {output}")
