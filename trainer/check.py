@@ -84,7 +84,7 @@ def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[
     network, loss, rows = task.model.network, task.model.loss, task.examined()
     initial = check_initial_state(network, rows, loss)
     yield from initial
-    if any(m.fault == "label_shape" and not m.healthy for m in initial):
+    if any(m.fault == "label_shape" and not m.is_healthy for m in initial):
         return  # Without targets of the right shape, nothing else can be measured.
     yield from check_backpropagation(network, rows, loss, config.update().penalty)
     yield check_overfitting(network, rows, loss)

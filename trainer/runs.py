@@ -39,7 +39,7 @@ from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
 from trainer.model import Model
 from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
-from trainer.training.diagnostics import FAULTS, Measurement, layer_health
+from trainer.training.diagnostics import FAULTS, Measurement, measure_layer_health
 from trainer.training.loop import Epoch
 
 MAX_TEST_ROWS = 20_000
@@ -277,12 +277,12 @@ def _health(config: Config, model: Model, table: Table, parts: Split) -> list[Me
     """Of the network as it is now, on training rows; all rows count alike."""
     rows = model.rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
     with np.errstate(all="ignore"):  # what is not finite is told as such
-        return layer_health(model.network, rows, model.loss, config.update().penalty)
+        return measure_layer_health(model.network, rows, model.loss, config.update().penalty)
 
 
 def _described(m: Measurement) -> dict[str, Any]:
     value = m.value if math.isfinite(m.value) else None  # JSON has no word for infinity
-    return {"name": m.fault, "where": m.where, "value": value, "healthy": m.healthy}
+    return {"name": m.fault, "where": m.where, "value": value, "healthy": m.is_healthy}
 
 
 def _measurement(entry: dict[str, Any]) -> Measurement:

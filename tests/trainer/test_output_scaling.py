@@ -295,7 +295,7 @@ def test_choices_without_a_trace_do_not_part_a_checkpoint_from_its_run(hopeless,
 def test_choices_that_leave_a_trace_are_refused(hopeless, tmp_path, changed):
     config, path = Config(data=hopeless, hidden=(3,), epochs=6), tmp_path / "run.npz"
     interrupted(config, path)
-    with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
+    with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
         train(config.model_copy(update=changed), np.random.default_rng(0), checkpoint=path)
 
 

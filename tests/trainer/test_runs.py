@@ -138,7 +138,7 @@ def test_the_health_of_every_layer_is_kept(people):
     assert {("saturation", "layer 1"), ("dead_relu", "layer 2")} <= found
     layers = {f"layer {i + 1}" for i in range(len(trained.model.network.layers))}
     assert {where for name, where in found if name == "vanishing_gradient"} == layers
-    healthy = [m.healthy for m in read_run(path).health]
+    healthy = [m.is_healthy for m in read_run(path).health]
     assert healthy == [entry["healthy"] for entry in entries]
 
 

@@ -40,7 +40,7 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
-    findings = [m for m in worst if not m.healthy]
+    findings = [m for m in worst if not m.is_healthy]
     if as_json:
         report = {
             "healthy": not findings,
@@ -50,7 +50,7 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
         click.echo(json.dumps(report))
     else:
         for m in worst:
-            verdict = "ok" if m.healthy else "FAULT"
+            verdict = "ok" if m.is_healthy else "FAULT"
             click.echo(
                 f"{m.fault:<20}{m.value:>10.3g}   {m.kind.bounds:<32}{verdict:<7}"
                 f"{m.where or ''}".rstrip()
@@ -66,7 +66,7 @@ def _worst(measurements: Iterable[Measurement]) -> list[Measurement]:
     """The most strained of each fault, in the order of the faults."""
     found: dict[str, Measurement] = {}
     for m in measurements:
-        if m.fault not in found or m.strain > found[m.fault].strain:
+        if m.fault not in found or m.severity > found[m.fault].severity:
             found[m.fault] = m
     return [found[name] for name in FAULTS if name in found]
 
@@ -74,7 +74,7 @@ def _worst(measurements: Iterable[Measurement]) -> list[Measurement]:
 def _described(m: Measurement) -> dict[str, object]:
     return {
         "fault": m.fault,
-        "healthy": m.healthy,
+        "healthy": m.is_healthy,
         "value": m.value if math.isfinite(m.value) else None,
         "where": m.where,
         "note": m.note,

@@ -116,7 +116,7 @@ class DistillationRows(BatchSource):
         n_categories: int = 0,
         input_dropout: float = 0.0,
     ) -> None:
-        self.teacher, self.size, self.n_rows = teacher, size, len(x)
+        self.teacher, self.batch_size, self.n_rows = teacher, size, len(x)
         self.input_dropout = input_dropout
         self._batches = ShuffledBatches(TrainingRows(x, np.zeros((len(x), 0), np.float32)), size)
         self._number_columns = slice(0, x.shape[1] - n_categories)
@@ -124,12 +124,12 @@ class DistillationRows(BatchSource):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+    def iterate_epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, as declared by `BatchSource`."""
         columns = self._number_columns
         # The skipped batches are drawn as well, so that the others are the same with and without
         # a skip.
-        for number, (x, _, _) in enumerate(self._batches.epoch(rng)):
+        for number, (x, _, _) in enumerate(self._batches.iterate_epoch(rng)):
             n_mixed = int(len(x) * MIXED_SHARE)
             mixed = x[:n_mixed, columns]
             partners = x[rng.permutation(len(x))[:n_mixed], columns]

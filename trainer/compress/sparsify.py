@@ -57,5 +57,5 @@ class KeepZeros(Callback):
     def on_step(self, run: TrainingRun) -> None:
         """Set the weights to 0 again, since the optimizer and the average have moved them."""
         run.network.parameters[self._zeros] = 0
-        if run.update.averaged is not None:
-            run.update.averaged[self._zeros] = 0
+        if run.update.averaged_parameters is not None:
+            run.update.averaged_parameters[self._zeros] = 0

@@ -12,10 +12,13 @@ from trainer.training.diagnostics import FAULTS, Measurement
 
 BOUNDS = {name: fault.bounds for name, fault in FAULTS.items()}
 SICK = {
-    name: (fault.low / 10 if fault.low else 10 * (fault.high or 1))
+    name: (fault.lower_bound / 10 if fault.lower_bound else 10 * (fault.upper_bound or 1))
     for name, fault in FAULTS.items()
 }
-WELL = {name: (fault.low if fault.low else fault.high) for name, fault in FAULTS.items()}
+WELL = {
+    name: (fault.lower_bound if fault.lower_bound else fault.upper_bound)
+    for name, fault in FAULTS.items()
+}
 LONG = "layer 1, Dense(8, 'relu') after a branch of " + 200 * "x"
 
 

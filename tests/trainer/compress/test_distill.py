@@ -86,7 +86,7 @@ def make_distillation_rows(n=40, size=8, n_categories=1):
 
 
 def list_batches(source, seed, skip=0):
-    batches = source.epoch(np.random.default_rng(seed), skip=skip)
+    batches = source.iterate_epoch(np.random.default_rng(seed), skip=skip)
     return [(x.copy(), logits.copy()) for x, logits, weights in batches if weights is None]
 
 
@@ -219,7 +219,7 @@ def test_distillation_rows_input_dropout_affects_the_student_only(rng):
     x = rng.uniform(1, 2, (400, 10)).astype(np.float32)
     teacher = RecordingTeacher()
     source = DistillationRows(teacher, x, 400, n_categories=2, input_dropout=0.3)
-    ((student_x, _, _),) = source.epoch(rng)
+    ((student_x, _, _),) = source.iterate_epoch(rng)
     assert (teacher.x >= 1).all()
     is_dropped = student_x == 0
     assert not is_dropped[:, 8:].any()  # the codes of categories

@@ -74,7 +74,7 @@ class ZeroRecorder(Callback):
 
     def on_step(self, run):
         self.records.append((join_weights(run.network)[self.is_zero] == 0).all())
-        with run.as_ended():
+        with run.use_final_weights():
             self.records.append((join_weights(run.network)[self.is_zero] == 0).all())
 
 

@@ -26,7 +26,7 @@ def health(evidence: ReportInputs) -> Section:
     layers = list(dict.fromkeys(m.where or "the network" for m in measured))
     by_place = {(m.where or "the network", m.fault): m for m in measured}
     rows = [[layer, *(_cell(by_place.get((layer, kind))) for kind in kinds)] for layer in layers]
-    ill = [m for m in measured if not m.healthy]
+    ill = [m for m in measured if not m.is_healthy]
     if ill:
         remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in ill)
         verdict = Paragraph(
@@ -54,4 +54,4 @@ def health(evidence: ReportInputs) -> Section:
 def _cell(m: Measurement | None) -> str | Cell:
     if m is None:
         return ""
-    return number(m.value, 3) if m.healthy else Cell(f"{number(m.value, 3)} ✗", 0.3, "bad")
+    return number(m.value, 3) if m.is_healthy else Cell(f"{number(m.value, 3)} ✗", 0.3, "bad")

@@ -47,13 +47,13 @@ def trained(folder):
     return done
 
 
-def test_the_rows_shown_are_those_of_the_file():
+def test_tutorial_rows_are_those_of_the_file():
     shown = blocks("")[0].strip().splitlines()
     assert (DOCS / "people.csv").read_text().splitlines()[: len(shown)] == shown
 
 
 @pytest.mark.slow
-def test_the_identifier_is_noticed(folder, monkeypatch):
+def test_tutorial_first_fit_reports_the_identifier_column(folder, monkeypatch):
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(
         main, [*commands("fit")[0], "--epochs", "1", "--name", "first", "--skip-baselines"]
@@ -67,7 +67,7 @@ def test_the_identifier_is_noticed(folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_prints_what_is_shown(trained):
+def test_tutorial_fit_prints_the_figures_shown(trained):
     (shown,) = (b for b in blocks("") if b.startswith("task"))
     for line in filter(str.strip, shown.splitlines()):
         word = line.split()[0]
@@ -77,7 +77,7 @@ def test_training_prints_what_is_shown(trained):
         assert found == pytest.approx(numbers, abs=0.01), word
 
 
-def test_the_requests_are_answered_as_shown(trained, folder):
+def test_tutorial_requests_get_the_answers_shown(trained, folder):
     client = create_app(models=folder / "models").test_client()
     command = next(b for b in blocks("bash") if b.startswith("curl"))
     body = json.loads(re.search(r"-d '(.*)'", command, re.DOTALL)[1])
@@ -89,7 +89,7 @@ def test_the_requests_are_answered_as_shown(trained, folder):
 
 
 @pytest.mark.slow
-def test_a_file_is_scored_and_a_report_written(trained, folder, monkeypatch):
+def test_tutorial_score_and_report_write_their_files(trained, folder, monkeypatch):
     monkeypatch.chdir(folder)
     shutil.copy("people.csv", "new.csv")
     for command in (*commands("score"), *commands("report")):
@@ -103,7 +103,7 @@ def test_a_file_is_scored_and_a_report_written(trained, folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_search_finds_a_candidate(folder, monkeypatch):
+def test_tutorial_search_finds_a_candidate(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (command,) = commands("search")
     quick = ["--epochs", "1", "--folds", "2", "--name", "searched", "--skip-baselines"]
@@ -124,7 +124,7 @@ def test_serving_page_shows_the_request_and_the_answer_of_the_first_page():
     assert answer in SERVING
 
 
-def test_links_between_pages_lead_somewhere():
+def test_pages_links_have_targets():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]:
         for file, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", page.read_text()):
             target = (page.parent / file) if file else page
@@ -135,13 +135,13 @@ def test_links_between_pages_lead_somewhere():
                 assert anchor in anchors, f"{page.name}: {file}#{anchor}"
 
 
-def test_options_named_on_serving_are_options_of_the_server():
+def test_serving_page_options_exist():
     named = set(re.findall(r"`--([a-z-]+)", SERVING))
     assert len(named) > 12
     assert {name.replace("-", "_") for name in named} <= set(Settings.model_fields)
 
 
-def test_paths_named_on_serving_are_routes_of_the_server(shipped):
+def test_serving_page_paths_are_routes(shipped):
     client = create_app(models=shipped).test_client()
     named = set(
         re.findall(
@@ -155,7 +155,7 @@ def test_paths_named_on_serving_are_routes_of_the_server(shipped):
         assert found.status_code not in (404, 405), path
 
 
-def test_metrics_named_on_serving_are_there(shipped):
+def test_serving_page_metrics_exist(shipped):
     client = create_app(models=shipped).test_client()
     client.post("/predict", json={"instances": [[0] * 64]})
     told = client.get("/metrics").text

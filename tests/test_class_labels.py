@@ -78,7 +78,7 @@ def _graphs_are_timed_briefly(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "trained"), [(kind, [*WRITE][place % 3]) for place, kind in enumerate(TABLES)]
 )
-def test_labels_are_the_same_in_every_format(kind, trained, tmp_path):
+def test_class_labels_are_equal_in_every_format(kind, trained, tmp_path):
     table = table_of(TABLES[kind])
     for ending, write in WRITE.items():
         write(table, str(tmp_path / f"data.{ending}"))

@@ -24,7 +24,7 @@ def client(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", range(len(ANSWERS)))
-def test_predict_bundle_of_schema_1_answers_as_it_did(client, number):
+def test_predict_bundle_of_schema_1_returns_recorded_answers(client, number):
     recorded = ANSWERS[number]
     body, media = recorded["body"], recorded["content_type"]
     answer = client.post("/predict", data=body.encode(), content_type=media)
@@ -52,14 +52,14 @@ def require_same_answers(path, expected):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
 
 
-def test_score_bundle_of_schema_1_answers_as_it_did(tmp_path):
+def test_score_bundle_of_schema_1_writes_recorded_answers(tmp_path):
     output = tmp_path / "scored.csv"
     done = run("score", BEFORE / "visits" / "1", BEFORE / "visits.csv", "-o", output)
     assert "warning" not in done.stderr
     require_same_answers(output, BEFORE / "scored.csv")
 
 
-def test_fit_checkpoint_of_schema_1_goes_on_to_the_same_model(tmp_path, monkeypatch):
+def test_fit_checkpoint_of_schema_1_resumes_to_the_same_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the file's name is a choice of the run
     for name in ("plain.csv", "plain_checkpoint.npz"):
         shutil.copy(BEFORE / name, name)
@@ -70,7 +70,7 @@ def test_fit_checkpoint_of_schema_1_goes_on_to_the_same_model(tmp_path, monkeypa
     require_same_answers("scored.csv", BEFORE / "plain_scored.csv")
 
 
-def test_compress_bundle_of_schema_1_whose_texts_are_read_otherwise_says_so(tmp_path):
+def test_compress_bundle_of_schema_1_with_other_gap_texts_is_refused(tmp_path):
     shutil.copytree(BEFORE / "visits", tmp_path / "visits")
     command = ["compress", str(tmp_path / "visits"), "--data", str(BEFORE / "visits.csv")]
     done = CliRunner().invoke(main, command)
