@@ -100,7 +100,7 @@ class DistillationRows(BatchSource):
     Args:
         teacher: The network whose logits are computed for each batch.
         x: Rows as the networks take them, float32 `(n, n_inputs)`.
-        size: Rows per batch.
+        batch_size: Rows per batch.
         n_categories: Number of the last columns that hold the codes of embedded categories, which
             are neither mixed nor dropped. Default 0.
         input_dropout: Share of the other columns' values that the student gets as 0, in [0, 1).
@@ -111,14 +111,16 @@ class DistillationRows(BatchSource):
         self,
         teacher: Network,
         x: NDArray[np.float32],
-        size: int,
+        batch_size: int,
         *,
         n_categories: int = 0,
         input_dropout: float = 0.0,
     ) -> None:
-        self.teacher, self.batch_size, self.n_rows = teacher, size, len(x)
+        self.teacher, self.batch_size, self.n_rows = teacher, batch_size, len(x)
         self.input_dropout = input_dropout
-        self._batches = ShuffledBatches(TrainingRows(x, np.zeros((len(x), 0), np.float32)), size)
+        self._batches = ShuffledBatches(
+            TrainingRows(x, np.zeros((len(x), 0), np.float32)), batch_size
+        )
         self._number_columns = slice(0, x.shape[1] - n_categories)
 
     def __len__(self) -> int:
