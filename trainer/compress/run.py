@@ -77,7 +77,7 @@ def compress(
     synthetic = synthetic_records(reopened.model, drawing)
 
     def graph_of(trial: Trial) -> ExportedGraph:
-        return ExportedGraph.of(trial.model, table, parts, synthetic, trial.bits)
+        return ExportedGraph.build(trial.model, table, parts, synthetic, trial.bits)
 
     kept = {budget.dense: graph_of(budget.dense)}
     tested: dict[Trial, MetricDrop] = {}
@@ -132,6 +132,6 @@ def _drop(
     dense: ExportedGraph, graph: ExportedGraph, metric: str, rng: np.random.Generator
 ) -> MetricDrop:
     """What a variant loses on the test rows."""
-    before, after = (g.tested.metrics()[metric] for g in (dense, graph))
-    interval = dense.tested.interval_of_drop(graph.tested, metric, rng)
+    before, after = (g.test_evaluation.compute_metrics()[metric] for g in (dense, graph))
+    interval = dense.test_evaluation.compute_drop_interval(graph.test_evaluation, metric, rng)
     return MetricDrop(drop=round(before - after, 9), interval=interval)

@@ -142,8 +142,8 @@ class VariantSearch:
         self.rows = model.rows(self.table, np.sort(subsample(self.parts.train, most)))
         self.sample = model.rows(self.table, subsample(self.parts.train, min(LOOKED_AT, most)))
         self.validation = model.rows(self.table, subsample(self.parts.validation, most))
-        self.judged = Evaluation.of(model, self.table, self.parts.validation)
-        known = self.judged.metrics()
+        self.judged = Evaluation.from_model(model, self.table, self.parts.validation)
+        known = self.judged.compute_metrics()
         self.metric = self._metric_of(model, known)
         self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
         if isinstance(goal.prune, float):
@@ -271,9 +271,11 @@ class VariantSearch:
             model, unmet = fit_output_scaling(model, self.table, self.parts, self.config)
             if unmet is not None:
                 raise DataError(unmet)
-            judged = Evaluation.of(model, self.table, self.parts.validation)
-            value = judged.metrics()[self.metric]
-            error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))
+            judged = Evaluation.from_model(model, self.table, self.parts.validation)
+            value = judged.compute_metrics()[self.metric]
+            error = self.judged.compute_drop_standard_error(
+                judged, self.metric, np.random.default_rng(0)
+            )
         except DataError:  # no threshold meets the aim any more, or an answer overflows
             pass
         # Without what float64 leaves of a difference of two shares of the same rows.
@@ -289,7 +291,7 @@ class VariantSearch:
 
     def _metric_of(self, model: Model, validation: Mapping[str, float]) -> str:
         """That which must not drop: one that validation and test rows both have."""
-        test = Evaluation.of(model, self.table, self.parts.test).metrics()
+        test = Evaluation.from_model(model, self.table, self.parts.test).compute_metrics()
         known = {name: value for name, value in validation.items() if name in test}
         metric = self.goal.metric or get_main_metric(model.task, known)
         if metric not in known:

@@ -1,4 +1,4 @@
-"""Evaluation: how good a model is on rows it has never seen, and whether less would have done."""
+"""Evaluation of a model on rows it has not seen: metrics, intervals, baselines, calibration."""
 
 from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS, Evaluation
 from trainer.evaluate.metrics import compute_metrics, get_main_metric

@@ -17,7 +17,7 @@ LEVEL = 0.95
 CHUNK = 2**19
 # Rows × (4 + classes) × resamples that take some seven seconds; beyond, fewer resamples.
 LONGEST = 1_200_000_000
-RESAMPLES, FEWEST = 1000, 200
+DEFAULT_RESAMPLES, MIN_RESAMPLES = 1000, 200
 
 
 def compute_intervals(
@@ -27,7 +27,7 @@ def compute_intervals(
     classes: NDArray[Any] | None,
     *,
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
+    resamples: int = DEFAULT_RESAMPLES,
     groups: NDArray[np.int64] | None = None,
     positive: int = 1,
 ) -> dict[str, tuple[float, float]]:
@@ -76,7 +76,7 @@ def compute_drops(
     metric: str,
     *,
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
+    resamples: int = DEFAULT_RESAMPLES,
     groups: NDArray[np.int64] | None = None,
     positive: int = 1,
 ) -> NDArray[np.float64]:
@@ -107,7 +107,7 @@ def compute_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 def _feasible(resamples: int, n: int, classes: NDArray[Any] | None) -> int:
     """So many resamples, or as many as do not take too long."""
     work = n * (4 + (0 if classes is None else len(classes)))
-    return min(resamples, max(FEWEST, LONGEST // work))
+    return min(resamples, max(MIN_RESAMPLES, LONGEST // work))
 
 
 def _resamples(

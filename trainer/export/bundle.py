@@ -67,13 +67,13 @@ def export_bundle(
             no version is left behind.
     """
     known = table.records.take(subsample(parts.train, STATISTICS))
-    graph = ExportedGraph.of(model, table, parts, synthetic_records(model, rng))
+    graph = ExportedGraph.build(model, table, parts, synthetic_records(model, rng))
     variant = graph.described("model.onnx", latency(graph, table, parts))
     metrics = {
-        "validation": Evaluation.of(model, table, parts.validation).metrics(),
+        "validation": Evaluation.from_model(model, table, parts.validation).compute_metrics(),
         "test": variant.metrics,
     }
-    intervals = graph.tested.intervals(rng)
+    intervals = graph.test_evaluation.compute_intervals(rng)
     files = {
         bundle.SELFTEST_FILE: golden_selftest({"fp32": model}, rng).to_bytes(),
         bundle.REFERENCE_FILE: json.dumps(compute_drift_reference(model, known)).encode(),

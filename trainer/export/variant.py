@@ -28,7 +28,7 @@ class ExportedGraph:
         content: the ONNX file.
         session: it, loaded.
         parity: how far its answers are from the model's, on the test rows and on synthetic ones.
-        tested: what the model answers to the test rows.
+        test_evaluation: what the model answers to the test rows.
         threshold: Least probability at which the positive class is answered; None unless binary.
         bits: of a weight.
     """
@@ -36,7 +36,7 @@ class ExportedGraph:
     content: bytes
     session: GraphSession
     parity: bundle.Parity
-    tested: Evaluation
+    test_evaluation: Evaluation
     threshold: float | None
     bits: Literal[4, 7, 8, 32] = 32
 
@@ -58,7 +58,7 @@ class ExportedGraph:
         session = GraphSession(content)
         held_out = table.records.take(subsample(parts.test, COMPARED))
         parity = check_parity(model, session, held_out, synthetic)
-        tested = Evaluation.of(model, table, parts.test)
+        tested = Evaluation.from_model(model, table, parts.test)
         threshold = model.threshold if model.task == "binary" else None
         return cls(content, session, parity, tested, threshold, bits)
 
@@ -68,12 +68,12 @@ class ExportedGraph:
             file=file,
             sha256=sha256(self.content),
             size_bytes=len(self.content),
-            metrics=self.tested.metrics(),
+            metrics=self.test_evaluation.compute_metrics(),
             parity=self.parity,
             latency_us=dict(latency_us),
             bits=self.bits,
             threshold=self.threshold,
-            never_answered=self.tested.never_answered(),
+            never_answered=self.test_evaluation.list_never_predicted(),
         )
 
 

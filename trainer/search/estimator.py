@@ -149,7 +149,9 @@ class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
         scores: dict[str, float] = {}
         if self.model_ is not None:
             try:
-                scores = Evaluation.of(self.model_, self.bench.table, rows).metrics()
+                scores = Evaluation.from_model(
+                    self.model_, self.bench.table, rows
+                ).compute_metrics()
             except DataError as error:  # an answer overflows: this candidate is none, others may be
                 self._failure = str(error)
         entry = Entry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.data.tables import Task
 from trainer.evaluate import get_main_metric
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS
 
 # Of `trainer.evaluate.compute_metrics`.
 OF_CLASSES = (
@@ -21,7 +21,7 @@ OF_CLASSES = (
     "pr_auc",
 )
 # Of the positive class of two alone.
-OF_TWO_CLASSES = (*OF_CLASSES, *LABELS_OF_POSITIVE)
+OF_TWO_CLASSES = (*OF_CLASSES, *POSITIVE_LABEL_METRICS)
 OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
 LOWER_IS_BETTER = frozenset(
     {

@@ -87,7 +87,7 @@ def test_every_variant_proves_itself_and_is_told_of_as_it_answers(kind, compress
         assert run_self_test(found.bundle, name).passed
         answers = GraphSession(found.bundle.read_graph(name)).run(records.inputs())
         model = reopened(kind).model
-        judged = Evaluation(model.task, truth, answers, model.classes).metrics()
+        judged = Evaluation(model.task, truth, answers, model.classes).compute_metrics()
         assert variant.metrics == pytest.approx(judged, abs=1e-4)
 
 
@@ -225,7 +225,7 @@ def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
 
 @pytest.mark.parametrize("low, kept", [(0.3, False), (0.1, True)])
 def test_what_test_rows_refute_is_left_out(low, kept, copied, monkeypatch):
-    monkeypatch.setattr(Evaluation, "interval_of_drop", lambda *_: (low, 0.4))
+    monkeypatch.setattr(Evaluation, "compute_drop_interval", lambda *_: (low, 0.4))
     found, _ = done(copied("digits"), prune="none", max_drop=0.2)
     assert (found.bundle is not None) == kept
     candidate = found.compression.tried[1]

@@ -7,7 +7,7 @@ from trainer.evaluate.metrics import find_never_predicted
 
 
 def judged(task, truth, classes=None, **answers):
-    return Evaluation(task, truth, answers, classes).metrics()
+    return Evaluation(task, truth, answers, classes).compute_metrics()
 
 
 def test_classification_by_hand():

@@ -44,7 +44,7 @@ def variants(export, in_bytes, parts):
     synthetic = synthetic_records(exported.model, rng)
     bits = {"fp32": 32, "int8": 8, "pruned-int4": 4}
     return models, {
-        name: ExportedGraph.of(model, exported.table, parts, synthetic, bits[name])
+        name: ExportedGraph.build(model, exported.table, parts, synthetic, bits[name])
         for name, model in models.items()
     }
 
@@ -91,7 +91,7 @@ def test_a_version_holds_every_variant_beside_what_there_was(dense, variants, rn
         assert found.read_graph(name) == graphs[name].content
         assert variant.size_bytes == len(graphs[name].content)
         assert variant.parity == graphs[name].parity
-        assert variant.metrics == graphs[name].tested.metrics()
+        assert variant.metrics == graphs[name].test_evaluation.compute_metrics()
         assert variant.latency_us == TIMES[name]
         assert run_self_test(found, name).passed
     assert found.manifest.metrics == dense.manifest.metrics

@@ -109,7 +109,9 @@ def test_the_metrics_are_those_that_are_measured(data, bench):
     table = load_table(data)
     rows = np.arange(len(table))
     model = ConfiguredModel(bench(table, epochs=1)).fit(rows[:, None]).model_
-    assert set(Evaluation.of(model, table, rows).metrics()) == set(metrics_of(table.task))
+    assert set(Evaluation.from_model(model, table, rows).compute_metrics()) == set(
+        metrics_of(table.task)
+    )
     assert default_metric(table.task) in metrics_of(table.task)
 
 
@@ -118,12 +120,12 @@ def test_better_is_the_right_way_up(bench):
     table = load_table("breast_cancer")
     rows = np.arange(len(table))
     worse, better = (
-        Evaluation.of(
+        Evaluation.from_model(
             ConfiguredModel(bench(table, epochs=n)).fit(rows[:, None]).model_, table, rows
         )
         for n in (1, 20)
     )
     for metric in ("accuracy", "f1", "log_loss", "brier", "roc_auc", "pr_auc"):
-        gain = sign(metric) * (better.metrics()[metric] - worse.metrics()[metric])
+        gain = sign(metric) * (better.compute_metrics()[metric] - worse.compute_metrics()[metric])
         assert gain > 0, metric
     assert {sign(metric) for metric in metrics_of("regression") if metric != "r2"} == {-1}
