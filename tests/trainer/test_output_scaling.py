@@ -20,7 +20,7 @@ from trainer.config import Config
 from trainer.data.records import Records
 from trainer.evaluate import Evaluation
 from trainer.evaluate.calibration import fit_calibration
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.pipeline import fit, train
 from trainer.training.checkpoint import CheckpointError
 from trainer.training.loop import Callback

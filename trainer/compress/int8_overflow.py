@@ -12,9 +12,9 @@ import numpy as np
 from onnx import helper
 
 from serving.runtime import GraphSession
-from trainer.export.graph import IR_VERSION, OPSET
-from trainer.export.nodes import FLOAT, NodeBuilder, create_value_info
-from trainer.export.quantized_layers import add_integer_dense
+from trainer.export.int8_layers import add_integer_dense
+from trainer.export.node_builder import FLOAT, NodeBuilder, create_value_info
+from trainer.export.onnx_graph import IR_VERSION, OPSET
 from trainer.nn import IntegerDense, Network, Quantization
 
 INPUTS, UNITS = 64, 16

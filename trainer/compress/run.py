@@ -18,8 +18,8 @@ from trainer.compress.load_trained import DENSE, load_trained
 from trainer.compress.variant_search import SPARSE, Tell, Trial, VariantSearch
 from trainer.export.bundle import export_variants
 from trainer.export.bundle_files import require_writable
-from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import ExportedGraph
+from trainer.export.exported_graph import ExportedGraph
+from trainer.export.self_test import synthetic_records
 from trainer.model import Model
 from trainer.training.loop import Callback
 

@@ -30,7 +30,7 @@ from trainer.data.memory_budget import compute_memory_budget
 from trainer.data.splits import subsample
 from trainer.data.tables import DataError
 from trainer.evaluate import Evaluation, get_main_metric
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
 from trainer.pipeline import fit_output_scaling

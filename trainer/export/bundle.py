@@ -18,11 +18,11 @@ from trainer.data.splits import Split, class_shares, subsample
 from trainer.data.tables import Table
 from trainer.evaluate import Evaluation
 from trainer.export.bundle_files import write_bundle
-from trainer.export.column_schemas import describe_columns, example
 from trainer.export.drift_reference import compute_drift_reference
+from trainer.export.exported_graph import ExportedGraph, latency, sha256
+from trainer.export.manifest_columns import describe_columns, example
 from trainer.export.parity import ParityError
-from trainer.export.selftest_rows import golden_selftest, synthetic_records
-from trainer.export.variant import ExportedGraph, latency, sha256
+from trainer.export.self_test import golden_selftest, synthetic_records
 from trainer.model import Model
 
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")

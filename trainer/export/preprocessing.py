@@ -16,7 +16,7 @@ from serving.bundle import FEATURES_INPUT
 from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Precise, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
 from trainer.data.records import Column, input_names
-from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, NodeBuilder, create_value_info
+from trainer.export.node_builder import DOUBLE, FLOAT, INT64, STRING, NodeBuilder, create_value_info
 
 ML_OPSET = 3  # of ai.onnx.ml, for the LabelEncoder
 KINDS = {"number": FLOAT, "precise": DOUBLE, "boolean": FLOAT, "date": DOUBLE, "category": STRING}

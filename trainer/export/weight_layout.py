@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from trainer.export.nodes import INT8, INT64, NodeBuilder
+from trainer.export.node_builder import INT8, INT64, NodeBuilder
 from trainer.nn import FeatureSelect
 
 # Bytes that the nodes of an unpacking take in the file, roughly; to save fewer is to save none.

@@ -9,9 +9,9 @@ from trainer.compress.prune import compute_importances, prune, remove_idle_units
 from trainer.compress.to_dense import build_dense_network, dense_layers, to_dense
 from trainer.config import Config
 from trainer.data.sources import load_table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity
-from trainer.export.selftest_rows import synthetic_records
+from trainer.export.self_test import synthetic_records
 from trainer.model import Model
 from trainer.nn import (
     Adam,

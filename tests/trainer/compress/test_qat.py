@@ -13,7 +13,7 @@ from trainer.compress.distill import DistillationLoss, distill
 from trainer.compress.qat import CUTS, FLOAT, QuantizedDense, insert_quantization, quantize_weights
 from trainer.compress.quantize import quantize_network
 from trainer.compress.to_dense import to_dense
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import (
     BatchNorm,

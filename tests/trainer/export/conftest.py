@@ -15,7 +15,7 @@ from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.config import Config
 from trainer.data.sources import load_table
 from trainer.data.tables import Table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,

@@ -13,9 +13,9 @@ from serving.bundle import (
 from serving.runtime import run_self_test
 from trainer.data.splits import split_table
 from trainer.export.bundle import export_bundle, export_variants
+from trainer.export.exported_graph import ExportedGraph
 from trainer.export.parity import ParityError
-from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import ExportedGraph
+from trainer.export.self_test import synthetic_records
 
 TRAINING = TrainingSummary(config={}, epochs_run=1, best_epoch=1, seconds=0.1)
 

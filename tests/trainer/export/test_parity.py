@@ -9,9 +9,9 @@ from serving.bundle import Bundle
 from serving.runtime import GraphError, GraphSession, compare_outputs
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import ParityError, check_parity, compute_tolerances
-from trainer.export.selftest_rows import golden_selftest, synthetic_records
+from trainer.export.self_test import golden_selftest, synthetic_records
 from trainer.nn import Dense, IntegerDense, Network, Quantization
 
 KINDS = [

@@ -4,7 +4,7 @@ import numpy as np
 
 from serving.runtime import GraphSession
 from trainer.compress.int8_overflow import has_int8_overflow
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import compute_tolerances
 
 

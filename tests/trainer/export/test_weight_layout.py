@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from trainer.export.graph import IR_VERSION, OPSET, build_graph
-from trainer.export.nodes import NodeBuilder
+from trainer.export.node_builder import NodeBuilder
+from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
 from trainer.export.weight_layout import weights
 from trainer.nn import Dense, FeatureSelect, Network
 

@@ -13,7 +13,7 @@ from trainer.data.records import Records
 from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
 from trainer.evaluate import Evaluation
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity
 from trainer.model import Model
 

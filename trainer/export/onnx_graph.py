@@ -18,9 +18,9 @@ from onnx import helper
 
 from serving.bundle import OUTPUT_NAMES
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold_network
-from trainer.export.nodes import FLOAT, INT64, STRING, NodeBuilder, create_value_info
+from trainer.export.int8_layers import add_integer_dense
+from trainer.export.node_builder import FLOAT, INT64, STRING, NodeBuilder, create_value_info
 from trainer.export.preprocessing import ML_OPSET, add_encoder_nodes, create_graph_inputs
-from trainer.export.quantized_layers import add_integer_dense
 from trainer.export.weight_layout import weights
 from trainer.model import Model
 from trainer.nn import (

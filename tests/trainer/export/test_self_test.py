@@ -6,7 +6,7 @@ import pytest
 from serving.bundle import SelfTest
 from serving.runtime import compare_outputs
 from trainer.export.parity import ParityError, find_decided_rows
-from trainer.export.selftest_rows import golden_selftest, synthetic_records
+from trainer.export.self_test import golden_selftest, synthetic_records
 from trainer.nn import Network
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]

@@ -9,7 +9,7 @@ import pytest
 from serving.runtime import GraphSession
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Column, Records
-from trainer.export.graph import IR_VERSION, OPSET, build_graph
+from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
 from trainer.export.parity import compute_tolerances
 from trainer.nn import (
     ACTIVATIONS,

@@ -10,9 +10,9 @@ from serving.runtime import GraphSession, run_in_slices
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity, compute_tolerances
-from trainer.export.selftest_rows import synthetic_records
+from trainer.export.self_test import synthetic_records
 from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,

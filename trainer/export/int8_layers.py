@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.export.nodes import NodeBuilder
+from trainer.export.node_builder import NodeBuilder
 from trainer.export.weight_layout import weights
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 
