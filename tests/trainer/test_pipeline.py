@@ -243,14 +243,14 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatch):
-    right = bundle.golden_selftest
+    right = bundle.create_self_test
 
     def faulty(*arguments):
         selftest = right(*arguments)
         selftest.expected["fp32"].outputs["probabilities"] += np.float32(0.1)
         return selftest
 
-    monkeypatch.setattr(bundle, "golden_selftest", faulty)
+    monkeypatch.setattr(bundle, "create_self_test", faulty)
     with pytest.raises(ParityError, match="does not reproduce its self-test"):
         fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert not (tmp_path / "wine").exists()

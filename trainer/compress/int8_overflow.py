@@ -51,12 +51,12 @@ def _graph(layer: IntegerDense) -> bytes:
         layer,
         "x",
         "0",
-        quantized=False,
-        looked_at=None,
-        feeds_bytes=False,
-        activate=lambda _graph, _activation, value, _at: value,
+        is_quantized=False,
+        selection=None,
+        feeds_int8_layer=False,
+        add_activation=lambda _graph, _activation, value, _suffix: value,
     )
-    graph.answer("Identity", [output], "z")
+    graph.add_output_node("Identity", [output], "z")
     proto = helper.make_model(
         helper.make_graph(
             graph.nodes,

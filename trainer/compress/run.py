@@ -19,7 +19,7 @@ from trainer.compress.variant_search import SPARSE, Tell, Trial, VariantSearch
 from trainer.export.bundle import export_variants
 from trainer.export.bundle_files import require_writable
 from trainer.export.exported_graph import ExportedGraph
-from trainer.export.self_test import synthetic_records
+from trainer.export.self_test import create_synthetic_records
 from trainer.model import Model
 from trainer.training.loop import Callback
 
@@ -74,7 +74,7 @@ def compress(
     found, times = budget.search(), budget.race()
     drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(3)
     table, parts = reopened.table, reopened.parts
-    synthetic = synthetic_records(reopened.model, drawing)
+    synthetic = create_synthetic_records(reopened.model, drawing)
 
     def graph_of(trial: Trial) -> ExportedGraph:
         return ExportedGraph.build(trial.model, table, parts, synthetic, trial.bits)

@@ -1,4 +1,4 @@
-"""A variant: one graph of a bundle, built, held to its model, judged and timed."""
+"""A model as an exported ONNX graph that has been compared with the model and evaluated."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity
 from trainer.model import Model
 
-COMPARED = 20_000  # held-out rows on which parity is checked, at most
+MAX_PARITY_ROWS = 20_000  # test rows
 
 
 @dataclass(frozen=True)
 class ExportedGraph:
-    """A model as a file, and what the manifest says of it but for its speed.
+    """An exported graph with what the manifest says about it, except its latency.
 
     Attributes:
-        content: the ONNX file.
-        session: it, loaded.
-        parity: how far its answers are from the model's, on the test rows and on synthetic ones.
-        test_evaluation: what the model answers to the test rows.
-        threshold: Least probability at which the positive class is answered; None unless binary.
-        bits: of a weight.
+        content: The ONNX file.
+        session: Session of the graph.
+        parity: Differences between the answers of the graph and of the model.
+        test_evaluation: Evaluation of the model on the test rows.
+        threshold: Probability from which the positive class is predicted; None if the task is not
+            binary.
+        bits: Number of bits of a weight.
     """
 
     content: bytes
@@ -41,32 +42,44 @@ class ExportedGraph:
     bits: Literal[4, 7, 8, 32] = 32
 
     @classmethod
-    def of(
+    def build(
         cls,
         model: Model,
         table: Table,
-        parts: Split,
+        split: Split,
         synthetic: Records,
         bits: Literal[4, 7, 8, 32] = 32,
     ) -> ExportedGraph:
-        """Build it, hold it to the model, judge the model.
+        """Build the graph of a model, compare it with the model and evaluate the model.
+
+        Args:
+            model: The model.
+            table: The table that it was trained on.
+            split: Rows of the table for training, validation and test.
+            synthetic: Random and extreme records for the comparison.
+            bits: Number of bits of a weight.
 
         Raises:
-            ParityError: the graph does not answer as the model does.
+            ParityError: If the graph does not answer as the model.
         """
         content = build_graph(model)
         session = GraphSession(content)
-        held_out = table.records.take(subsample(parts.test, COMPARED))
+        held_out = table.records.take(subsample(split.test, MAX_PARITY_ROWS))
         parity = check_parity(model, session, held_out, synthetic)
-        tested = Evaluation.from_model(model, table, parts.test)
+        test_evaluation = Evaluation.from_model(model, table, split.test)
         threshold = model.threshold if model.task == "binary" else None
-        return cls(content, session, parity, tested, threshold, bits)
+        return cls(content, session, parity, test_evaluation, threshold, bits)
 
-    def described(self, file: str, latency_us: Mapping[str, float]) -> bundle.Variant:
-        """The graph as the manifest describes it, once it has been timed."""
+    def describe_variant(self, file: str, latency_us: Mapping[str, float]) -> bundle.Variant:
+        """Return the variant for the manifest.
+
+        Args:
+            file: Name of the ONNX file in the bundle.
+            latency_us: Median latency by batch size, in µs; see `measure_latency`.
+        """
         return bundle.Variant(
             file=file,
-            sha256=sha256(self.content),
+            sha256=compute_sha256(self.content),
             size_bytes=len(self.content),
             metrics=self.test_evaluation.compute_metrics(),
             parity=self.parity,
@@ -77,15 +90,13 @@ class ExportedGraph:
         )
 
 
-def latency(graph: ExportedGraph, table: Table, parts: Split) -> dict[str, float]:
-    """Median µs of one run, by batch size."""
-    inputs = table.records.take(parts.test[: max(TIMED_BATCH_SIZES)]).inputs()
-    return {
-        str(size): found
-        for size, found in measure_latencies({"it": graph.session}, inputs)["it"].items()
-    }
+def measure_latency(graph: ExportedGraph, table: Table, split: Split) -> dict[str, float]:
+    """Return the median duration of one run on test rows, in µs, by batch size."""
+    inputs = table.records.take(split.test[: max(TIMED_BATCH_SIZES)]).inputs()
+    latencies = measure_latencies({"graph": graph.session}, inputs)["graph"]
+    return {str(batch_size): latency_us for batch_size, latency_us in latencies.items()}
 
 
-def sha256(content: bytes) -> str:
-    """Of a file, as the manifest names it."""
+def compute_sha256(content: bytes) -> str:
+    """Return the SHA-256 of a file as the manifest writes it, in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -1,10 +1,10 @@
-"""Whole numbers in a graph: QuantizeLinear, and what ONNX Runtime fuses into one QGemm a layer.
+"""The nodes of INT8 layers, in the form that ONNX Runtime fuses into one QGemm per layer.
 
     QuantizeLinear → (DequantizeLinear → Gemm, f → QuantizeLinear)
 
-The inner nodes say in floats what is computed in bytes: a runtime without INT8 answers as they say,
-but for rounding. ("QOperator" nodes would force it: with signed bytes on both sides ONNX Runtime
-takes 35 times as long for those on x86.)
+The inner nodes describe in float32 what ONNX Runtime computes in INT8. A runtime without INT8
+computes the same up to rounding. "QOperator" nodes, which would require INT8, are not used: with
+signed weights and inputs, ONNX Runtime takes 35 times as long for them on x86.
 """
 
 from __future__ import annotations
@@ -14,70 +14,73 @@ from collections.abc import Callable
 import numpy as np
 
 from trainer.export.node_builder import NodeBuilder
-from trainer.export.weight_layout import weights
+from trainer.export.weight_layout import add_weights
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 
-Activate = Callable[[NodeBuilder, Activation, str, str], str]
+# Adds an activation, given the graph, the activation, the name of its input and the suffix of
+# names, and returns the name of its output.
+AddActivation = Callable[[NodeBuilder, Activation, str, str], str]
 
 
 def add_integer_dense(
     graph: NodeBuilder,
     layer: IntegerDense,
     value: str,
-    at: str,
+    suffix: str,
     *,
-    quantized: bool,
-    looked_at: FeatureSelect | None,
-    feeds_bytes: bool,
-    activate: Activate,
+    is_quantized: bool,
+    selection: FeatureSelect | None,
+    feeds_int8_layer: bool,
+    add_activation: AddActivation,
 ) -> str:
-    """Add the nodes of one layer.
+    """Add the nodes of one layer and return the name of its output.
 
     Args:
-        graph: added to.
-        layer: of which bytes come out if it has a target, else floats.
-        value: its input.
-        at: ends the names of what is added.
-        quantized: whether the input is bytes already, of the layer's own source.
-        looked_at: of which inputs it has weights; None where it has all.
-        feeds_bytes: whether what comes next takes bytes, too.
-        activate: adds an activation.
-
-    Returns:
-        The name of its output.
+        graph: The graph under construction.
+        layer: The layer. Its output is rounded to its target quantization, if it has one.
+        value: Name of the layer's input.
+        suffix: Suffix of the names of the added values.
+        is_quantized: Whether the input is uint8, in the layer's source quantization.
+        selection: The inputs that the layer has weights for; None if it has all.
+        feeds_int8_layer: Whether the output stays uint8, since the next layer takes it as it is.
+        add_activation: Function that adds the activation.
     """
-    source = _quantization(graph, layer.source, f"{at}_in")
-    if not quantized:
-        value = graph.node("QuantizeLinear", [value, *source], f"q{at}")
-    x = graph.node("DequantizeLinear", [value, *source], f"x{at}")
-    scales = graph.constant(f"t{at}", layer.scales)
-    whole = weights(graph, at, layer.W, looked_at, bits=layer.bits)
-    # Zeros are what an absent zero point stands for, but then ONNX Runtime fuses nothing.
-    zeros = graph.shared(f"zeros_{len(layer.b)}", np.zeros(len(layer.b), np.int8))
-    W = graph.node("DequantizeLinear", [whole, scales, zeros], f"W{at}_real", axis=1)
-    steps = graph.constant(f"st{at}", layer.source.scale * layer.scales)
-    b = graph.node(
-        "DequantizeLinear", [graph.constant(f"b{at}", layer.b), steps], f"b{at}_real", axis=0
+    source = _add_quantization(graph, layer.source, f"{suffix}_in")
+    if not is_quantized:
+        value = graph.add_node("QuantizeLinear", [value, *source], f"q{suffix}")
+    x = graph.add_node("DequantizeLinear", [value, *source], f"x{suffix}")
+    scales = graph.add_constant(f"t{suffix}", layer.scales)
+    integer_weights = add_weights(graph, suffix, layer.W, selection, bits=layer.bits)
+    # Zero is the default zero point, but ONNX Runtime does not fuse nodes that leave it out.
+    zero_points = graph.add_shared_constant(
+        f"zeros_{len(layer.b)}", np.zeros(len(layer.b), np.int8)
     )
-    z = graph.node("Gemm", [x, W, b], f"z{at}")
+    W = graph.add_node(
+        "DequantizeLinear", [integer_weights, scales, zero_points], f"W{suffix}_real", axis=1
+    )
+    bias_scales = graph.add_constant(f"st{suffix}", layer.source.scale * layer.scales)
+    integer_bias = graph.add_constant(f"b{suffix}", layer.b)
+    b = graph.add_node("DequantizeLinear", [integer_bias, bias_scales], f"b{suffix}_real", axis=0)
+    z = graph.add_node("Gemm", [x, W, b], f"z{suffix}")
     if layer.target is None and layer.activation.name == "relu":
-        # A Relu that no QuantizeLinear follows ONNX Runtime joins to the Gemm, which then stays in
-        # floats and has its weights made anew with every answer.
-        zero = graph.shared("zero", np.array(0, np.float32))
-        return graph.node("Max", [z, zero], f"a{at}")
-    a = activate(graph, layer.activation, z, at)
+        # ONNX Runtime would fuse a Relu without a QuantizeLinear after it with the Gemm, which then
+        # is computed in float32 and dequantizes its weights in every prediction.
+        zero = graph.add_shared_constant("zero", np.array(0, np.float32))
+        return graph.add_node("Max", [z, zero], f"a{suffix}")
+    a = add_activation(graph, layer.activation, z, suffix)
     if layer.target is None:
         return a
-    target = _quantization(graph, layer.target, at)
-    rounded = graph.node("QuantizeLinear", [a, *target], f"r{at}")
-    if feeds_bytes:
+    target = _add_quantization(graph, layer.target, suffix)
+    rounded = graph.add_node("QuantizeLinear", [a, *target], f"r{suffix}")
+    if feeds_int8_layer:
         return rounded
-    return graph.node("DequantizeLinear", [rounded, *target], f"r{at}_real")
+    return graph.add_node("DequantizeLinear", [rounded, *target], f"r{suffix}_real")
 
 
-def _quantization(graph: NodeBuilder, quantization: Quantization, at: str) -> list[str]:
+def _add_quantization(graph: NodeBuilder, quantization: Quantization, suffix: str) -> list[str]:
+    """Add the scale and the zero point of a quantization and return their names."""
     scale, zero_point = quantization
     return [
-        graph.constant(f"s{at}", np.array(scale, np.float32)),
-        graph.constant(f"o{at}", np.array(zero_point, np.uint8)),
+        graph.add_constant(f"s{suffix}", np.array(scale, np.float32)),
+        graph.add_constant(f"o{suffix}", np.array(zero_point, np.uint8)),
     ]

@@ -1,4 +1,4 @@
-"""Columns: what the manifest says of each one a record holds, and a record to try."""
+"""The columns as the manifest declares them, and an example record."""
 
 from __future__ import annotations
 
@@ -24,128 +24,144 @@ from trainer.data.preprocess.dates import DAY
 from trainer.data.records import Column, Records, input_names
 
 
-def describe_columns(
-    encoder: Encoder,
-    known: Records,
-    *,
-    unseen: Literal["refuse", "unknown"],
-    refuse_gaps: bool,
-    gaps: Sequence[str] | None = None,
-    has_nulls: bool = False,
-) -> list[InputColumn]:
-    """The columns as the manifest lists them.
+class _CommonFields(TypedDict):
+    """The fields that all kinds of columns have; see `InputColumn`."""
 
-    Args:
-        encoder: which gaps it fills, and which texts it tells apart.
-        known: training rows, for the ranges.
-        unseen: what a text is that is none of a category's.
-        refuse_gaps: whether gaps are refused that could be filled.
-        gaps: texts that stand for a gap, as of `Table`.
-        has_nulls: whether none of a category does, likewise.
-    """
-    # Where all columns are numbers the graph has one input, under no column's name.
-    names = {} if known.all_numbers else input_names(encoder.columns)
-    words = {categories.name: list(categories.words) for categories in encoder.categories}
-    described: list[InputColumn] = []
-    for column in encoder.columns:
-        fills = column.name in encoder.filled and not refuse_gaps
-        own = names.get(column.name, column.name)
-        said = _Said(
-            name=column.name,
-            missing="impute" if fills else "refuse",
-            gaps=None if gaps is None else list(gaps),
-            tensor=None if own == column.name else own,
-        )
-        match column.kind:
-            case "category":
-                known_words = words[column.name]
-                if has_nulls:
-                    said["gaps"] = []
-                described.append(
-                    CategoryColumn(
-                        **said,
-                        type="category",
-                        categories=known_words,
-                        unseen=unseen,
-                        # Those of an earlier version's tables need not be written so.
-                        normalized=all(word == canonicalize_text(word) for word in known_words),
-                    )
-                )
-            case "boolean":
-                described.append(BooleanColumn(**said, type="boolean", texts=dict(column.texts)))
-            case "number":
-                low, high = _range(known.column(column.name))
-                described.append(NumberColumn(**said, type="number", minimum=low, maximum=high))
-            case "precise":
-                low, high = _range(known.column(column.name))
-                described.append(
-                    NumberColumn(**said, type="number", dtype="float64", minimum=low, maximum=high)
-                )
-            case "date":
-                low, high = _range(known.column(column.name))
-                described.append(
-                    DateColumn(
-                        **said,
-                        type="date",
-                        minimum=format_timestamp(low),
-                        maximum=format_timestamp(high),
-                        format=column.format,
-                    )
-                )
-    return described
-
-
-class _Said(TypedDict):
     name: str
     missing: Literal["refuse", "impute"]
     gaps: list[str] | None
     tensor: str | None
 
 
-def _range(values: NDArray[Any]) -> tuple[float, float]:
-    there = values[~np.isnan(values)]
-    if not there.size:
-        return 0.0, 0.0
-    low, high = there.min(), there.max()
-    return (_short(low), _short(high)) if there.dtype == np.float32 else (float(low), float(high))
+def describe_columns(
+    encoder: Encoder,
+    records: Records,
+    *,
+    unseen: Literal["refuse", "unknown"],
+    refuse_gaps: bool,
+    gaps: Sequence[str] | None = None,
+    has_nulls: bool = False,
+) -> list[InputColumn]:
+    """Return the columns for the manifest.
 
-
-def example(known: Records) -> dict[str, JsonValue]:
-    """A record of rounded medians and commonest values, as a client would write it.
-
-    Statistics of each column by itself, and no training row but by chance.
+    Args:
+        encoder: The preprocessing, which knows the categories and the columns that it imputes.
+        records: Training rows, for the ranges of numbers and dates.
+        unseen: Policy for texts that are not a category of their column.
+        refuse_gaps: Whether missing values are refused even where they could be imputed.
+        gaps: Texts that stand for a missing value; see `Table`.
+        has_nulls: Whether the table has nulls, so that no text of a category stands for a missing
+            value.
     """
-    return {column.name: _middle(column, known.column(column.name)) for column in known.columns}
+    # If all columns are numbers, the graph has one input, which is not named after a column.
+    names = {} if records.all_numbers else input_names(encoder.columns)
+    words = {categories.name: list(categories.words) for categories in encoder.categories}
+    columns: list[InputColumn] = []
+    for column in encoder.columns:
+        is_imputed = column.name in encoder.filled and not refuse_gaps
+        input_name = names.get(column.name, column.name)
+        common = _CommonFields(
+            name=column.name,
+            missing="impute" if is_imputed else "refuse",
+            gaps=None if gaps is None else list(gaps),
+            tensor=None if input_name == column.name else input_name,
+        )
+        if column.kind == "category":
+            if has_nulls:
+                common["gaps"] = []
+            columns.append(_describe_category(common, words[column.name], unseen))
+        elif column.kind == "boolean":
+            columns.append(BooleanColumn(**common, type="boolean", texts=dict(column.texts)))
+        else:
+            columns.append(_describe_range(common, column, records.column(column.name)))
+    return columns
 
 
-def _middle(column: Column, values: NDArray[Any]) -> JsonValue:
+def _describe_category(
+    common: _CommonFields, words: list[str], unseen: Literal["refuse", "unknown"]
+) -> CategoryColumn:
+    return CategoryColumn(
+        **common,
+        type="category",
+        categories=words,
+        unseen=unseen,
+        # Tables of earlier versions may have texts that are not in canonical form.
+        normalized=all(word == canonicalize_text(word) for word in words),
+    )
+
+
+def _describe_range(
+    common: _CommonFields, column: Column, values: NDArray[Any]
+) -> NumberColumn | DateColumn:
+    """Return a column of numbers or dates with the range of its values."""
+    low, high = _compute_range(values)
+    if column.kind == "number":
+        return NumberColumn(**common, type="number", minimum=low, maximum=high)
+    if column.kind == "precise":
+        return NumberColumn(**common, type="number", dtype="float64", minimum=low, maximum=high)
+    return DateColumn(
+        **common,
+        type="date",
+        minimum=format_timestamp(low),
+        maximum=format_timestamp(high),
+        format=column.format,
+    )
+
+
+def _compute_range(values: NDArray[Any]) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return 0.0, 0.0
+    low, high = known.min(), known.max()
+    if known.dtype == np.float32:
+        return _shorten_float32(low), _shorten_float32(high)
+    return float(low), float(high)
+
+
+def create_example_record(records: Records) -> dict[str, JsonValue]:
+    """Return a record of rounded medians and most frequent values, as a client would write it.
+
+    Each column is summarised by itself, so that the record is a training row only by chance.
+
+    Args:
+        records: Training rows.
+    """
+    return {
+        column.name: _find_typical_value(column, records.column(column.name))
+        for column in records.columns
+    }
+
+
+def _find_typical_value(column: Column, values: NDArray[Any]) -> JsonValue:
     if column.kind == "category":
         counts = np.bincount(values[values >= 0].astype(np.int64), minlength=1)
         return column.words[int(counts.argmax())]
     numbers = values.astype(np.float64)
     numbers = numbers[~np.isnan(numbers)]
-    middle = float(np.median(numbers)) if numbers.size else 0.0
+    median = float(np.median(numbers)) if numbers.size else 0.0
     if column.kind == "boolean":
-        return middle >= 0.5
+        return median >= 0.5
     if column.kind == "date":
-        return format_timestamp(middle - middle % DAY)
-    rounded = _rounded(middle, numbers) if column.kind == "precise" else float(f"{middle:.2g}")
-    whole = bool((numbers == np.floor(numbers)).all()) and abs(rounded) < 2**53
-    return round(rounded) if whole else rounded
+        return format_timestamp(median - median % DAY)
+    rounded = (
+        _round_float64(median, numbers) if column.kind == "precise" else float(f"{median:.2g}")
+    )
+    are_integers = bool((numbers == np.floor(numbers)).all()) and abs(rounded) < 2**53
+    return round(rounded) if are_integers else rounded
 
 
-def _rounded(middle: float, numbers: NDArray[np.float64]) -> float:
-    """A number of the size of the column's, to about a tenth of their standard deviation."""
-    spread = float(numbers.std()) if numbers.size else 0.0
-    return middle if spread == 0 else round(middle, 1 - math.floor(math.log10(spread)))
+def _round_float64(median: float, numbers: NDArray[np.float64]) -> float:
+    """Round the median to about a tenth of the numbers' standard deviation."""
+    std = float(numbers.std()) if numbers.size else 0.0
+    return median if std == 0 else round(median, 1 - math.floor(math.log10(std)))
 
 
-def _short(number: float) -> float:
-    """The fewest digits that are the same float32."""
+def _shorten_float32(number: float) -> float:
+    """Return the float with the fewest digits that is the same float32."""
     return float(str(np.float32(number)))
 
 
 def format_timestamp(seconds: float) -> str:
-    """Seconds since 1970 in ISO 8601: a date, or date and time where it is not midnight."""
+    """Return seconds since 1970 in ISO 8601: a date, or date and time if it is not midnight."""
     moment = datetime.fromtimestamp(float(seconds), UTC)
     return moment.date().isoformat() if seconds % DAY == 0 else moment.isoformat()

@@ -1,6 +1,7 @@
-"""Golden inputs: the synthetic rows of a self-test.
+"""The self-test of a bundle: synthetic records and NumPy's answers to them.
 
-Drawn from the training rows' statistics, never from the rows: a bundle gives no one's data away.
+The records are drawn from statistics of the training rows and are not training rows, so that a
+bundle contains nobody's data.
 """
 
 from __future__ import annotations
@@ -15,105 +16,33 @@ from serving.bundle import MIN_GOLDEN_ROWS, Arrays, ExpectedAnswers, SelfTest
 from trainer.data.preprocess import Dates, Precise
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Records
-from trainer.export.parity import ParityError, compute_tolerances, find_decided_rows
+from trainer.export.parity import ParityError, find_decided_rows
+from trainer.export.tolerances import compute_tolerances
 from trainer.model import Model
 
-SPREADS = (1, 1, 3, 30)  # in standard deviations: ordinary rows, outliers, far outliers
+# Spread of the numbers, in standard deviations of the training rows: ordinary rows (twice),
+# outliers and extreme outliers.
+SPREADS = (1, 1, 3, 30)
+ORDINARY_SPREADS = 2
+EDGE_SPREAD = 100
 ROWS_PER_SPREAD = 32
-GAPS = 0.2  # share of gaps, where a column's gaps are filled
-UNSEEN = "a category never seen"
+MISSING_SHARE = 0.2  # of the values in a column whose missing values are imputed
+UNSEEN_TEXT = "a category never seen"
 
 
-def synthetic_records(model: Model, rng: np.random.Generator) -> Records:
-    """Random records around the training data and far outside it, with gaps and unseen texts.
-
-    A label whose lead is within float32 rounding may come out differently on another CPU without
-    anything being wrong: such records would be no test, and are left out.
-    """
-    encoder = model.encoder
-    numbers, spreads = _numbers(model, rng)
-    precise = [_precise(p, spreads, rng) for p in encoder.precise]
-    dates = [_seconds(d, spreads, rng) for d in encoder.dates]
-    words = iter(encoder.categories)
-    columns = tuple(
-        replace(c, words=(*next(words).words, UNSEEN)) if c.kind == "category" else c
-        for c in encoder.columns
-    )
-    codes = [
-        rng.integers(MISSING, len(column.words), len(numbers), dtype=np.int32)
-        for column in columns
-        if column.kind == "category"
-    ]
-    records = Records(
-        columns,
-        numbers,
-        np.stack(dates, axis=1) if dates else np.empty((len(numbers), 0)),
-        np.stack(codes, axis=1) if codes else np.empty((len(numbers), 0), np.int32),
-        np.stack(precise, axis=1) if precise else np.empty((len(numbers), 0)),
-    )
-    if model.classes is None:
-        return records
-    return records.take(np.flatnonzero(find_decided_rows(model, records)))
-
-
-def _numbers(
-    model: Model, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Rows of the columns of numbers, and how far out each row is, in standard deviations."""
-    scaler, fill = model.encoder.numbers.scaler, model.encoder.numbers.fill
-    middle, scale = (a.astype(np.float64) for a in (scaler.offset, scaler.scale))
-    drawn = [
-        rng.normal(middle, spread * scale, size=(ROWS_PER_SPREAD, len(middle)))
-        for spread in SPREADS
-    ]
-    edges = [np.zeros_like(middle), middle, middle + 100 * scale, middle - 100 * scale]
-    spreads = [*np.repeat(SPREADS, ROWS_PER_SPREAD), 0, 0, 100, 100]
-    if model.exponential:  # whose answers to far outliers are beyond float32
-        ordinary = 2 * ROWS_PER_SPREAD
-        drawn, edges = drawn[:2], edges[:2]
-        spreads = [*spreads[:ordinary], 0, 0]
-    most = float(np.finfo(np.float32).max) / 4  # so that x − offset does not overflow
-    rows = np.concatenate([*drawn, edges]).clip(-most, most).astype(np.float32)
-    kinds = [c.kind for c in model.encoder.columns if c.kind in ("number", "boolean")]
-    truths = [place for place, kind in enumerate(kinds) if kind == "boolean"]
-    rows[:, truths] = rng.integers(0, 2, (len(rows), len(truths)))
-    filled = np.flatnonzero(~np.isnan(fill))
-    gaps = rng.random((len(rows), len(filled))) < GAPS
-    rows[:, filled] = np.where(gaps, np.float32(np.nan), rows[:, filled])
-    return rows, np.array(spreads, np.float64)
-
-
-def _precise(
-    precise: Precise, spreads: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    drawn = rng.normal(precise.offset, spreads * precise.scale)
-    if np.isnan(precise.fill):
-        return drawn
-    return np.where(rng.random(len(drawn)) < GAPS, np.nan, drawn)
-
-
-def _seconds(
-    dates: Dates, spreads: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    drawn = rng.normal(dates.offset, spreads * dates.scale).round().clip(FIRST, LAST)
-    if np.isnan(dates.fill):
-        return drawn
-    return np.where(rng.random(len(drawn)) < GAPS, np.nan, drawn)
-
-
-def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> SelfTest:
-    """Synthetic records with the answers that NumPy gives to them.
+def create_self_test(variants: Mapping[str, Model], rng: np.random.Generator) -> SelfTest:
+    """Return synthetic records with the NumPy answers of each variant.
 
     Args:
-        variants: the references of the bundle's graphs by name, all of one encoding; the first
-            says what the records are like. Records that any of them is undecided on are no test.
-        rng: where they are drawn from.
+        variants: NumPy model of each variant, by name; all have the same preprocessing. Records
+            whose label is not decided for one of them are left out.
+        rng: Random generator of the records.
 
     Raises:
-        ParityError: hardly a record is decided, so there is nothing to prove the model by.
+        ParityError: If too few records are decided to test the model with.
     """
     first, *others = variants.values()
-    records = synthetic_records(first, rng)
+    records = create_synthetic_records(first, rng)
     for model in others:
         if model.classes is not None:
             records = records.take(np.flatnonzero(find_decided_rows(model, records)))
@@ -123,7 +52,7 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
             f"{len(records)} of its golden rows; train it longer"
         )
     return SelfTest(
-        inputs=_plain(records.inputs()),
+        inputs=_convert_texts(records.inputs()),
         expected={
             name: ExpectedAnswers(
                 outputs=model.answers(records), tolerances=compute_tolerances(model, records)
@@ -133,9 +62,104 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
     )
 
 
-def _plain(inputs: Arrays) -> Arrays:
-    """Without Python objects, which only a pickle could hold."""
+def _convert_texts(inputs: Arrays) -> Arrays:
+    """Return texts as NumPy strings, since only a pickle could store Python objects."""
     return {
         name: array.astype(np.str_) if array.dtype == object else array
         for name, array in inputs.items()
     }
+
+
+def create_synthetic_records(model: Model, rng: np.random.Generator) -> Records:
+    """Return random records near the training rows and far outside of them.
+
+    They have missing values and unseen texts. A record is left out if its label is not decided:
+    another CPU may round differently and answer another label without being wrong.
+
+    Args:
+        model: The model.
+        rng: Random generator of the records.
+    """
+    encoder = model.encoder
+    numbers, spreads = _draw_numbers(model, rng)
+    n_rows = len(numbers)
+    precise = [_draw_float64(column, spreads, rng) for column in encoder.precise]
+    dates = [_draw_dates(column, spreads, rng) for column in encoder.dates]
+    categories = iter(encoder.categories)
+    columns = tuple(
+        replace(column, words=(*next(categories).words, UNSEEN_TEXT))
+        if column.kind == "category"
+        else column
+        for column in encoder.columns
+    )
+    codes = [
+        rng.integers(MISSING, len(column.words), n_rows, dtype=np.int32)
+        for column in columns
+        if column.kind == "category"
+    ]
+    records = Records(
+        columns,
+        numbers,
+        np.stack(dates, axis=1) if dates else np.empty((n_rows, 0)),
+        np.stack(codes, axis=1) if codes else np.empty((n_rows, 0), np.int32),
+        np.stack(precise, axis=1) if precise else np.empty((n_rows, 0)),
+    )
+    if model.classes is None:
+        return records
+    return records.take(np.flatnonzero(find_decided_rows(model, records)))
+
+
+def _draw_numbers(
+    model: Model, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Draw the float32 numbers and booleans.
+
+    Returns:
+        Numbers, float32 `(n, n_numbers)`, and the spread of each row, in standard deviations,
+        float64 `(n,)`.
+    """
+    scaler, fill = model.encoder.numbers.scaler, model.encoder.numbers.fill
+    offset, scale = (a.astype(np.float64) for a in (scaler.offset, scaler.scale))
+    blocks = [
+        rng.normal(offset, spread * scale, size=(ROWS_PER_SPREAD, len(offset)))
+        for spread in SPREADS
+    ]
+    edges = [
+        np.zeros_like(offset),
+        offset,
+        offset + EDGE_SPREAD * scale,
+        offset - EDGE_SPREAD * scale,
+    ]
+    spreads = [*np.repeat(SPREADS, ROWS_PER_SPREAD), 0, 0, EDGE_SPREAD, EDGE_SPREAD]
+    if model.exponential:
+        # The answers to outliers would overflow float32.
+        blocks, edges = blocks[:ORDINARY_SPREADS], edges[:2]
+        spreads = [*spreads[: ORDINARY_SPREADS * ROWS_PER_SPREAD], 0, 0]
+    limit = float(np.finfo(np.float32).max) / 4  # so that x - offset does not overflow
+    rows = np.concatenate([*blocks, edges]).clip(-limit, limit).astype(np.float32)
+    kinds = [c.kind for c in model.encoder.columns if c.kind in ("number", "boolean")]
+    booleans = [index for index, kind in enumerate(kinds) if kind == "boolean"]
+    rows[:, booleans] = rng.integers(0, 2, (len(rows), len(booleans)))
+    imputed = np.flatnonzero(~np.isnan(fill))
+    is_missing = rng.random((len(rows), len(imputed))) < MISSING_SHARE
+    rows[:, imputed] = np.where(is_missing, np.float32(np.nan), rows[:, imputed])
+    return rows, np.array(spreads, np.float64)
+
+
+def _draw_float64(
+    precise: Precise, spreads: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    numbers = rng.normal(precise.offset, spreads * precise.scale)
+    return numbers if np.isnan(precise.fill) else _remove_values(numbers, rng)
+
+
+def _draw_dates(
+    dates: Dates, spreads: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    seconds = rng.normal(dates.offset, spreads * dates.scale).round().clip(FIRST, LAST)
+    return seconds if np.isnan(dates.fill) else _remove_values(seconds, rng)
+
+
+def _remove_values(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the values `(n,)` with NaN for a random part of them."""
+    return np.where(rng.random(len(values)) < MISSING_SHARE, np.nan, values)

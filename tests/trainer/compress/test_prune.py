@@ -11,7 +11,7 @@ from trainer.config import Config
 from trainer.data.sources import load_table
 from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity
-from trainer.export.self_test import synthetic_records
+from trainer.export.self_test import create_synthetic_records
 from trainer.model import Model
 from trainer.nn import (
     Adam,
@@ -498,6 +498,6 @@ def test_a_pruned_network_is_exported_proves_itself_and_is_smaller(taught, rng):
     small = replace(model, network=network)
     graph = build_graph(small)
     records = table.records.take(np.arange(300))
-    parity = check_parity(small, GraphSession(graph), records, synthetic_records(small, rng))
+    parity = check_parity(small, GraphSession(graph), records, create_synthetic_records(small, rng))
     assert parity.label_agreement == 1
     assert len(graph) < 0.6 * len(build_graph(model))

@@ -289,7 +289,7 @@ def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeyp
         return found
 
     monkeypatch.setattr(Bundle, "read_selftest", spoiled)
-    with pytest.raises(ParityError, match="expected a bundle that proves itself; .*int8"):
+    with pytest.raises(ParityError, match="expected a bundle that passes its self-test; .*int8"):
         done(bundle, prune="none", max_drop=0.5)
     assert [path.name for path in bundle.path.parent.iterdir()] == ["1"]
 

@@ -15,7 +15,7 @@ from trainer.data.splits import split_table
 from trainer.export.bundle import export_bundle, export_variants
 from trainer.export.exported_graph import ExportedGraph
 from trainer.export.parity import ParityError
-from trainer.export.self_test import synthetic_records
+from trainer.export.self_test import create_synthetic_records
 
 TRAINING = TrainingSummary(config={}, epochs_run=1, best_epoch=1, seconds=0.1)
 
@@ -41,7 +41,7 @@ def variants(export, in_bytes, parts):
     models = {"fp32": exported.model}
     for name, bits in (("int8", 8), ("pruned-int4", 4)):
         models[name] = in_bytes(exported.model, exported.table.records, rng, bits=bits)
-    synthetic = synthetic_records(exported.model, rng)
+    synthetic = create_synthetic_records(exported.model, rng)
     bits = {"fp32": 32, "int8": 8, "pruned-int4": 4}
     return models, {
         name: ExportedGraph.build(model, exported.table, parts, synthetic, bits[name])

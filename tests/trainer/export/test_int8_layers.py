@@ -11,8 +11,9 @@ from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
 from trainer.export.onnx_graph import build_graph
-from trainer.export.parity import check_parity, compute_tolerances
-from trainer.export.self_test import synthetic_records
+from trainer.export.parity import check_parity
+from trainer.export.self_test import create_synthetic_records
+from trainer.export.tolerances import compute_tolerances
 from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,
@@ -158,7 +159,7 @@ def test_every_kind_of_layer_answers_as_numpy_does(
         )
         held_out = exported.table.records.take(slice(60))
         session = GraphSession(build_graph(model))
-        found = check_parity(model, session, held_out, synthetic_records(model, rng))
+        found = check_parity(model, session, held_out, create_synthetic_records(model, rng))
         if kind != "regression" and activation == "relu":
             assert found.label_agreement == 1
             assert found.max_abs <= 1e-6
@@ -255,7 +256,7 @@ def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rn
     if network.n_outputs != 10:
         network = Network(64, [*copy.deepcopy(network.layers), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
-    rows, synthetic = exported.table.records.take(slice(60)), synthetic_records(model, rng)
+    rows, synthetic = exported.table.records.take(slice(60)), create_synthetic_records(model, rng)
     found = check_parity(model, GraphSession(build_graph(model)), rows, synthetic)
     assert found.label_agreement == 1
 
@@ -269,7 +270,7 @@ def test_layers_after_an_embedding_answer_as_numpy_does(
 ):
     model = in_bytes(*mixed, rng, activation=activation, bits=bits, last=last, columns=columns)
     session = GraphSession(build_graph(model))
-    found = check_parity(model, session, mixed[1], synthetic_records(model, rng))
+    found = check_parity(model, session, mixed[1], create_synthetic_records(model, rng))
     if activation == "relu":
         assert found.label_agreement == 1
         assert found.max_abs <= 1e-6

@@ -10,7 +10,7 @@ from serving.runtime import GraphSession
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Column, Records
 from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
-from trainer.export.parity import compute_tolerances
+from trainer.export.tolerances import compute_tolerances
 from trainer.nn import (
     ACTIVATIONS,
     ELU,

@@ -10,8 +10,9 @@ from serving.runtime import GraphError, GraphSession, compare_outputs
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
 from trainer.export.onnx_graph import build_graph
-from trainer.export.parity import ParityError, check_parity, compute_tolerances
-from trainer.export.self_test import golden_selftest, synthetic_records
+from trainer.export.parity import ParityError, check_parity
+from trainer.export.self_test import create_self_test, create_synthetic_records
+from trainer.export.tolerances import compute_tolerances
 from trainer.nn import Dense, IntegerDense, Network, Quantization
 
 KINDS = [
@@ -68,7 +69,7 @@ def test_a_right_export_passes(kind, export, rng):
         exported.model,
         exported.session,
         exported.table.records,
-        synthetic_records(exported.model, rng),
+        create_synthetic_records(exported.model, rng),
     )
     assert found.rows == len(exported.table)
     assert found.label_agreement == (None if exported.model.task == "regression" else 1.0)
@@ -123,7 +124,7 @@ def test_a_faulty_export_is_caught(fault, export, rng):
     finally:
         sound.network.parameters[...] = parameters
     with pytest.raises(ParityError, match="expected the exported graph to answer"):
-        check_parity(sound, faulty, exported.table.records, synthetic_records(sound, rng))
+        check_parity(sound, faulty, exported.table.records, create_synthetic_records(sound, rng))
 
 
 def check_spoiled(exported, rng, spoil):
@@ -133,7 +134,7 @@ def check_spoiled(exported, rng, spoil):
         def run(self, inputs):
             return spoil(inputs["features"], super().run(inputs))
 
-    records = synthetic_records(exported.model, rng)
+    records = create_synthetic_records(exported.model, rng)
     check_parity(exported.model, Spoiled(exported.graph), exported.table.records, records)
 
 
@@ -407,7 +408,7 @@ def test_a_byte_that_is_not_as_it_should_be_is_caught(bits, name, by, export, in
     exported = export("binary")
     rows = exported.table.records
     model = in_bytes(exported.model, rows, rng, bits=bits, hidden=(80, 40))
-    graph, synthetic = build_graph(model), synthetic_records(model, rng)
+    graph, synthetic = build_graph(model), create_synthetic_records(model, rng)
     check_parity(model, GraphSession(graph), rows, synthetic)
     # A place whose neighbours on either side leave room for one more.
     place = 0 if name.startswith("o") else 7
@@ -451,7 +452,7 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
         for own in model.network.layers
     ]
     network = Network(model.network.n_inputs, layers, rng=rng)
-    selftest = golden_selftest({"int8": model}, rng)
+    selftest = create_self_test({"int8": model}, rng)
     golden = Records(model.encoder.columns, selftest.inputs["features"])
     got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
     assert compare_outputs(got, expected.outputs, expected.tolerances).is_within_tolerance is sound

@@ -11,7 +11,8 @@ from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import Column, Records, input_names
 from trainer.data.tables import make_table
 from trainer.export.onnx_graph import build_graph
-from trainer.export.parity import check_parity, compute_tolerances
+from trainer.export.parity import check_parity
+from trainer.export.tolerances import compute_tolerances
 from trainer.model import Model
 from trainer.nn import BinaryCrossEntropy, Dense
 

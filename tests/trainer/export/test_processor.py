@@ -5,7 +5,7 @@ import numpy as np
 from serving.runtime import GraphSession
 from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.export.onnx_graph import build_graph
-from trainer.export.parity import compute_tolerances
+from trainer.export.tolerances import compute_tolerances
 
 
 def test_overflows_with_8_bits_layers_of_large_bytes_answered_alike_only_if_not(export, in_bytes):

@@ -6,7 +6,7 @@ import pytest
 from serving.bundle import SelfTest
 from serving.runtime import compare_outputs
 from trainer.export.parity import ParityError, find_decided_rows
-from trainer.export.self_test import golden_selftest, synthetic_records
+from trainer.export.self_test import create_self_test, create_synthetic_records
 from trainer.nn import Network
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
@@ -15,7 +15,7 @@ KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_graph_reproduces_its_selftest(kind, export, rng):
     exported = export(kind)
-    selftest = SelfTest.from_bytes(golden_selftest({"fp32": exported.model}, rng).to_bytes())
+    selftest = SelfTest.from_bytes(create_self_test({"fp32": exported.model}, rng).to_bytes())
     expected = selftest.expected["fp32"]
     got = exported.session.run(selftest.inputs)
     found = compare_outputs(got, expected.outputs, expected.tolerances)
@@ -28,12 +28,14 @@ def test_the_graph_reproduces_its_selftest(kind, export, rng):
 def test_golden_rows_are_no_ones_data(kind, export, rng):
     exported = export(kind)
     rows = {row.tobytes() for row in exported.table.records.numbers}
-    assert not any(row.tobytes() in rows for row in synthetic_records(exported.model, rng).numbers)
+    assert not any(
+        row.tobytes() in rows for row in create_synthetic_records(exported.model, rng).numbers
+    )
 
 
 def test_the_selftest_sees_every_class_and_far_outliers(export, rng):
     exported = export("multiclass")
-    selftest = golden_selftest({"fp32": exported.model}, rng)
+    selftest = create_self_test({"fp32": exported.model}, rng)
     assert set(selftest.expected["fp32"].outputs["label"]) == set(range(10))
     far = np.abs(exported.model.encoder.numbers.transform(selftest.inputs["features"])).max(axis=1)
     for low, high in ((0, 5), (5, 20), (20, 150)):  # ordinary rows, outliers, far outliers
@@ -47,11 +49,11 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
     W, b = last.W.copy(), last.b.copy()
     last.W[...], last.b[...] = 0, 0
     try:
-        assert len(synthetic_records(exported.model, rng)) == 0
+        assert len(create_synthetic_records(exported.model, rng)) == 0
         last.b[...] = 1e-6  # decided, but by less than rounding
-        assert len(synthetic_records(exported.model, rng)) == 0
+        assert len(create_synthetic_records(exported.model, rng)) == 0
         with pytest.raises(ParityError, match="undecided on all but 0"):
-            golden_selftest({"fp32": exported.model}, rng)
+            create_self_test({"fp32": exported.model}, rng)
     finally:
         last.W[...], last.b[...] = W, b
 
@@ -68,7 +70,7 @@ def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, expor
     exported = export(kind)
     other = in_bytes(exported.model, exported.table.records, rng)
     models = {"fp32": exported.model, "int8": other, "same": changed(exported.model, 0.7)}
-    found = SelfTest.from_bytes(golden_selftest(models, rng).to_bytes())
+    found = SelfTest.from_bytes(create_self_test(models, rng).to_bytes())
     assert list(found.expected) == list(models)
     rows = len(found.inputs["features"])
     records = replace(
@@ -88,13 +90,13 @@ def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, expor
 
 def test_rows_that_any_variant_is_undecided_on_are_no_test(export, rng):
     model = export("binary").model
-    sure = len(golden_selftest({"fp32": model}, np.random.default_rng(0)).inputs["features"])
+    sure = len(create_self_test({"fp32": model}, np.random.default_rng(0)).inputs["features"])
     hesitant = changed(model, 1e-9)
     hesitant.network.layers[-1].b[...] = 0
     assert isinstance(hesitant.network, Network)
     with pytest.raises(ParityError, match="undecided on all but 0"):
-        golden_selftest({"fp32": model, "hesitant": hesitant}, rng)
+        create_self_test({"fp32": model, "hesitant": hesitant}, rng)
     less = changed(model, 2e-6)
     less.network.layers[-1].b[...] = 0
-    fewer = golden_selftest({"fp32": model, "less": less}, np.random.default_rng(0))
+    fewer = create_self_test({"fp32": model, "less": less}, np.random.default_rng(0))
     assert 8 <= len(fewer.inputs["features"]) < sure

@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from trainer.export.node_builder import NodeBuilder
 from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
-from trainer.export.weight_layout import weights
+from trainer.export.weight_layout import add_weights
 from trainer.nn import Dense, FeatureSelect, Network
 
 DTYPES = [("int8", 4), ("int8", 8), ("float32", 8)]
@@ -37,8 +37,8 @@ def drawn(rng, shape, dtype, bits):
 def laid_out(W, looked_at=None, bits=8):
     """A graph that answers with the matrix and nothing else, as a file."""
     graph = NodeBuilder(["answer"])
-    name = weights(graph, "1", W, looked_at, bits=bits)
-    graph.answer("Identity", [name], "answer")
+    name = add_weights(graph, "1", W, looked_at, bits=bits)
+    graph.add_output_node("Identity", [name], "answer")
     kind = helper.np_dtype_to_tensor_dtype(W.dtype)
     proto = helper.make_model(
         helper.make_graph(
