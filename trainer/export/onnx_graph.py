@@ -7,9 +7,9 @@
     regression   → Mul, Add (units of the target) = value [N, T]; of logarithms → Exp
     counts       → Exp = value [N, T]
 
-`preprocessing` adds the nodes before the network, `activation_nodes`, `int8_layers` and `weight_layout`
-parts of its layers. Names of values are part of the exported file, and compression compares files
-byte by byte, so that a renamed value makes existing bundles differ.
+`preprocessing` adds the nodes before the network; `activation_nodes`, `int8_layers` and
+`weight_layout` add parts of its layers. The names of values are part of the exported file. Do not
+change them: `trainer compress` builds the graph of an older bundle again and compares the bytes.
 """
 
 from __future__ import annotations
