@@ -27,8 +27,8 @@ from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
-from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metrics import compute_metrics
+from trainer.evaluate.model_evaluation import MAX_EVALUATED_ROWS
 from trainer.model import Answers
 
 # Limits that keep baselines from taking minutes. Beyond this product of rows, columns and classes,

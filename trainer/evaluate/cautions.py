@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from serving.bundle import Manifest, pluralize
 from trainer.data.checks.run import Finding
-from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metric_names import format_class
+from trainer.evaluate.model_evaluation import MAX_EVALUATED_ROWS
 
 MAX_LISTED_CLASSES = 10
 

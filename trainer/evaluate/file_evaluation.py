@@ -22,8 +22,8 @@ from trainer.data.files.columnar import check_row_count
 from trainer.data.files.ingest import RowNames
 from trainer.data.tables import DataError, join_names
 from trainer.evaluate.class_reader import ClassReader
-from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metrics import compute_metrics, find_never_predicted
+from trainer.evaluate.model_evaluation import MAX_EVALUATED_ROWS
 
 MAX_KEPT_PROBABILITIES = 20_000_000  # 80 MB of float32
 SAMPLING_SEED = 0  # fixed, so that the same file gives the same metrics

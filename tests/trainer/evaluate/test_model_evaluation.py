@@ -6,8 +6,8 @@ import pytest
 
 from trainer.data.sources import load_table
 from trainer.data.tables import DataError
-from trainer.evaluate import evaluation
-from trainer.evaluate.evaluation import Evaluation
+from trainer.evaluate import model_evaluation
+from trainer.evaluate.model_evaluation import Evaluation
 
 
 def create_doubling_model(slice_sizes, limit=np.inf):
@@ -22,7 +22,7 @@ def create_doubling_model(slice_sizes, limit=np.inf):
 
 
 def test_evaluation_many_rows_are_answered_in_slices(monkeypatch):
-    monkeypatch.setattr(evaluation, "SLICE", 10)
+    monkeypatch.setattr(model_evaluation, "SLICE", 10)
     table, rows, slice_sizes = load_table("diabetes"), np.arange(100, 125)[::-1].copy(), []
     evaluated = Evaluation.from_model(create_doubling_model(slice_sizes), table, rows)
     assert slice_sizes == [10, 10, 5]
@@ -42,7 +42,7 @@ def test_evaluation_table_with_groups_has_groups_of_its_rows():
 
 
 def test_evaluation_too_many_rows_uses_a_part(monkeypatch):
-    monkeypatch.setattr(evaluation, "MAX_EVALUATED_ROWS", 30)
+    monkeypatch.setattr(model_evaluation, "MAX_EVALUATED_ROWS", 30)
     for n_rows in (31, 30):
         evaluated = Evaluation.from_model(
             create_doubling_model([]), load_table("diabetes"), np.arange(n_rows)
