@@ -33,20 +33,20 @@ LASTS = ["integer", "float", "unrounded"]
 COLUMNS = np.array([0, 1, 3, 4, 7, 9])
 
 
-def operators(graph):
+def list_operators(graph):
     return [node.op_type for node in graph.graph.node]
 
 
-def crowd(model, rng, rows):
-    """Records around the training data and somewhat outside it, with no two answers alike."""
+def create_distinct_records(model, rng, rows):
+    """Return records near the training data and moderately outside, all with different answers."""
     scaler = model.encoder.numbers.scaler
     numbers = rng.normal(scaler.offset, 3 * scaler.scale, (rows, len(scaler.scale)))
     return Records(model.encoder.columns, numbers.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
-def mixed():
-    """A model of numbers, a category that is spread out and one that is embedded, and its rows."""
+def mixed_model():
+    """A model with numbers, a one-hot and an embedded category, and its records."""
     rng = np.random.default_rng(5)
     n = 300
     columns = (
@@ -68,43 +68,47 @@ def mixed():
         rng=rng,
         encoding=Encoding(rare=1),
     )
-    # At first they are next to 0, as is what a network makes of them.
+    # Initial embeddings are near 0, so that the answers of all rows would be nearly equal.
     model.network.parameters[...] = rng.normal(size=model.network.n_parameters)
     return model, records
 
 
-# What ONNX Runtime makes of it
+# The graph after ONNX Runtime's optimizations
 
 
 @pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
-def test_a_layer_becomes_one_operator_on_bytes(columns, bits, last, export, in_bytes, optimized):
+def test_int8_layer_in_onnx_runtime_becomes_one_qgemm(
+    columns, bits, last, export, create_integer_model, optimize
+):
     exported, rng = export("multiclass"), np.random.default_rng(1)
-    model = in_bytes(
+    model = create_integer_model(
         exported.model, exported.table.records, rng, bits=bits, last=last, columns=columns
     )
-    found = operators(optimized(build_graph(model)))
+    found = list_operators(optimize(build_graph(model)))
     layers = sum(isinstance(layer, IntegerDense) for layer in model.network.layers)
     assert layers == 2 + (last == "integer")
     assert found.count("QGemm") == layers
     assert found.count("Gemm") == (last != "integer")
-    # Its ReLU is the lower end of its bytes; nothing but the scaling comes before.
+    # The ReLU is the lower limit of the uint8 range; only the scaling comes before the layers.
     assert found[:4] == ["Sub", "Div", "QuantizeLinear", "QGemm"]
     assert found.count("QuantizeLinear") == 1
-    assert found.count("DequantizeLinear") == (last == "float")  # of what the last layer is fed
+    assert found.count("DequantizeLinear") == (last == "float")  # of the input of the last layer
     assert found.count("Max") == (last == "unrounded")
     assert not {"FusedGemm", "MatMul", "Relu"} & set(found)
 
 
 @pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS.keys() - {"identity", "relu"}))
-def test_another_activation_stands_between_two_of_them(
-    activation, last, export, in_bytes, optimized
+def test_int8_layer_activation_without_fusion_stands_between_qgemms(
+    activation, last, export, create_integer_model, optimize
 ):
     exported, rng = export("regression"), np.random.default_rng(1)
-    model = in_bytes(exported.model, exported.table.records, rng, activation=activation, last=last)
-    found = operators(optimized(build_graph(model)))
+    model = create_integer_model(
+        exported.model, exported.table.records, rng, activation=activation, last=last
+    )
+    found = list_operators(optimize(build_graph(model)))
     assert found.count("QGemm") == 2 + (last == "integer")
     assert found.count("QuantizeLinear") == 2 + (last != "unrounded")
     assert found.count("DequantizeLinear") == (last == "float")
@@ -112,43 +116,43 @@ def test_another_activation_stands_between_two_of_them(
     assert not {"FusedGemm", "MatMul"} & set(found)
 
 
-def test_layers_after_an_embedding_are_fused_too(mixed, in_bytes, optimized, rng):
-    model = in_bytes(*mixed, rng)
-    found = operators(optimized(build_graph(model)))
+def test_int8_layer_after_embedding_becomes_qgemm(mixed_model, create_integer_model, optimize, rng):
+    model = create_integer_model(*mixed_model, rng)
+    found = list_operators(optimize(build_graph(model)))
     assert found.count("QGemm") == 3
     assert not {"Gemm", "DequantizeLinear"} & set(found)
 
 
-def test_the_file_is_of_what_every_runtime_knows(export, in_bytes, rng):
+def test_int8_layer_graph_uses_standard_operators_only(export, create_integer_model, rng):
     exported = export("multiclass")
     proto = onnx.load_from_string(
-        build_graph(in_bytes(exported.model, exported.table.records, rng, bits=4))
+        build_graph(create_integer_model(exported.model, exported.table.records, rng, bits=4))
     )
     onnx.checker.check_model(proto, full_check=True)
     assert {o.domain for o in proto.opset_import} == {""}
     gemms = [node for node in proto.graph.node if node.op_type == "Gemm"]
-    assert len(gemms) == 3  # which say in floats what is computed in bytes
+    assert len(gemms) == 3  # they describe the INT8 layers in float32
 
 
-def test_the_same_model_gives_the_same_bytes(export, in_bytes, rng):
+def test_int8_layer_same_model_gives_same_bytes(export, create_integer_model, rng):
     exported = export("binary")
-    model = in_bytes(exported.model, exported.table.records, rng, bits=4)
+    model = create_integer_model(exported.model, exported.table.records, rng, bits=4)
     assert build_graph(model) == build_graph(model)
 
 
-# Its answers
+# The answers
 
 
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
 @pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "swish"])
-def test_every_kind_of_layer_answers_as_numpy_does(
-    activation, bits, last, columns, export, in_bytes
+def test_int8_layer_every_kind_equals_numpy(
+    activation, bits, last, columns, export, create_integer_model
 ):
     for seed, kind in enumerate(KINDS):
         exported, rng = export(kind), np.random.default_rng(seed)
-        model = in_bytes(
+        model = create_integer_model(
             exported.model,
             exported.table.records,
             rng,
@@ -165,8 +169,8 @@ def test_every_kind_of_layer_answers_as_numpy_does(
             assert found.max_abs <= 1e-6
 
 
-def coarser(layer):
-    """The layer with an input of steps half as large again."""
+def create_with_coarser_source(layer):
+    """Return the layer with a source quantization whose steps are 1.5 times as large."""
     source = Quantization(layer.source.scale * np.float32(1.5), layer.source.zero_point)
     return IntegerDense(
         layer.W,
@@ -179,8 +183,8 @@ def coarser(layer):
     )
 
 
-def unrounded(layer):
-    """The layer with an output in float32."""
+def create_with_float_output(layer):
+    """Return the layer with an output in float32."""
     return IntegerDense(
         layer.W,
         layer.b,
@@ -200,8 +204,8 @@ def unrounded(layer):
         lambda a, b, c: [a, Branches((24, [b])), c],
         lambda a, b, c: [Branches((64, [a]))],
         lambda a, b, c: [a],
-        lambda a, b, c: [a, coarser(b), c],
-        lambda a, b, c: [unrounded(a), b, c],
+        lambda a, b, c: [a, create_with_coarser_source(b), c],
+        lambda a, b, c: [create_with_float_output(a), b, c],
         lambda a, b, c: [a, b, FeatureSelect(np.arange(2, 12)), Dense(10)],
         lambda a, b, c: [a, Dropout(0.5), b, c],
         lambda a, b, c: [Dense(80), FeatureSelect(np.arange(9, 73)), a, b, c],
@@ -229,30 +233,32 @@ def unrounded(layer):
     ],
     ids=[
         "dense first",
-        "then a norm",
-        "then branches",
-        "in a branch",
-        "alone in a branch",
+        "followed by batch norm",
+        "followed by branches",
+        "inside a branch",
+        "alone inside a branch",
         "alone",
-        "another source",
-        "floats between",
-        "some bytes",
+        "source differs from target",
+        "float output between",
+        "selection of integer outputs",
         "dropout between",
-        "some of a dense",
-        "some of some",
-        "some to a norm",
-        "some to branches",
-        "some bytes to a dense",
-        "some ends",
-        "a line between",
-        "a dense between",
-        "some of a dense between",
+        "selection of dense outputs",
+        "selection of a selection",
+        "selection before batch norm",
+        "selection before branches",
+        "selection before dense",
+        "selection last",
+        "linear dense between",
+        "relu dense between",
+        "dense and selection between",
     ],
 )
-def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rng):
+def test_int8_layer_beside_other_layers_equals_numpy(layers, export, create_integer_model, rng):
     exported = export("multiclass")
-    whole = in_bytes(exported.model, exported.table.records, rng).network.layers
-    network = Network(64, layers(*copy.deepcopy(whole)), rng=rng)
+    integer_layers = create_integer_model(
+        exported.model, exported.table.records, rng
+    ).network.layers
+    network = Network(64, layers(*copy.deepcopy(integer_layers)), rng=rng)
     if network.n_outputs != 10:
         network = Network(64, [*copy.deepcopy(network.layers), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
@@ -265,12 +271,14 @@ def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rn
 @pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("columns", [None, np.arange(1, 12, 2)], ids=["all", "some"])
-def test_layers_after_an_embedding_answer_as_numpy_does(
-    columns, bits, last, activation, mixed, in_bytes, rng
+def test_int8_layer_after_embedding_equals_numpy(
+    columns, bits, last, activation, mixed_model, create_integer_model, rng
 ):
-    model = in_bytes(*mixed, rng, activation=activation, bits=bits, last=last, columns=columns)
+    model = create_integer_model(
+        *mixed_model, rng, activation=activation, bits=bits, last=last, columns=columns
+    )
     session = GraphSession(build_graph(model))
-    found = check_parity(model, session, mixed[1], create_synthetic_records(model, rng))
+    found = check_parity(model, session, mixed_model[1], create_synthetic_records(model, rng))
     if activation == "relu":
         assert found.label_agreement == 1
         assert found.max_abs <= 1e-6
@@ -278,10 +286,10 @@ def test_layers_after_an_embedding_answer_as_numpy_does(
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_relu_networks_answer_to_the_last_digits_on_every_row(kind, bits, export, in_bytes, rng):
+def test_int8_layer_relu_equals_numpy_on_every_row(kind, bits, export, create_integer_model, rng):
     exported = export(kind)
-    model = in_bytes(exported.model, exported.table.records, rng, bits=bits)
-    rows = crowd(model, rng, 5000)
+    model = create_integer_model(exported.model, exported.table.records, rng, bits=bits)
+    rows = create_distinct_records(model, rng, 5000)
     got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     name = "value" if kind == "regression" else "probabilities"
     unit = model.targets.scale if kind == "regression" else 1
@@ -290,17 +298,17 @@ def test_relu_networks_answer_to_the_last_digits_on_every_row(kind, bits, export
 
 @pytest.mark.parametrize("activation", ["tanh", "elu", "swish"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_networks_answer_within_what_rounding_explains(
-    kind, activation, export, in_bytes, rng
+def test_int8_layer_other_activations_are_within_tolerances(
+    kind, activation, export, create_integer_model, rng
 ):
     exported = export(kind)
-    model = in_bytes(exported.model, exported.table.records, rng, activation=activation)
-    rows = crowd(model, rng, 5000)
+    model = create_integer_model(exported.model, exported.table.records, rng, activation=activation)
+    rows = create_distinct_records(model, rng, 5000)
     got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
-    ((name, allowed),) = compute_tolerances(model, rows).items()
+    ((name, tolerances),) = compute_tolerances(model, rows).items()
     delta = np.abs(got[name] - expected[name])
-    assert (delta <= allowed).all()
-    # And hardly a value lies between two bytes, where that is a step.
+    assert (delta <= tolerances).all()
+    # Hardly any value lies midway between two integers, where rounding can change it by a step.
     unit = model.targets.scale if kind == "regression" else 1
     assert np.mean(delta.max(axis=1) > 1e-6 * unit) < 0.01
 
@@ -308,11 +316,11 @@ def test_other_networks_answer_within_what_rounding_explains(
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
 @pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("activation", ["relu", "swish"])
-def test_a_runtime_that_fuses_nothing_answers_alike(
-    activation, last, columns, export, in_bytes, rng
+def test_int8_layer_without_fusion_nearly_equals_numpy(
+    activation, last, columns, export, create_integer_model, rng
 ):
     exported = export("multiclass")
-    model = in_bytes(
+    model = create_integer_model(
         exported.model,
         exported.table.records,
         rng,
@@ -324,14 +332,14 @@ def test_a_runtime_that_fuses_nothing_answers_alike(
     )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    plain = onnxruntime.InferenceSession(
+    unfused = onnxruntime.InferenceSession(
         build_graph(model), options, providers=["CPUExecutionProvider"]
     )
-    rows = crowd(model, rng, 2000)
-    label, probabilities = plain.run(["label", "probabilities"], rows.inputs())
+    rows = create_distinct_records(model, rng, 2000)
+    label, probabilities = unfused.run(["label", "probabilities"], rows.inputs())
     expected = model.answers(rows)
     delta = np.abs(probabilities - expected["probabilities"]).max(axis=1)
-    # It adds up in floats, so that what is next to the middle of two bytes may become the other.
+    # It adds in float32, so that values near the middle of two integers may be rounded differently.
     assert np.mean(delta > 1e-5) < 0.01
     assert delta.max() < 0.1
     assert np.mean(label == expected["label"]) > 0.998
@@ -339,21 +347,23 @@ def test_a_runtime_that_fuses_nothing_answers_alike(
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "swish"])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_row_has_the_same_answer_whatever_its_batch_mates(
-    bits, activation, export, in_bytes, rng
+def test_int8_layer_answer_is_independent_of_batch(
+    bits, activation, export, create_integer_model, rng
 ):
     exported = export("multiclass")
-    model = in_bytes(
+    model = create_integer_model(
         exported.model, exported.table.records, rng, activation=activation, bits=bits, hidden=(67,)
     )
-    session, rows = GraphSession(build_graph(model)), crowd(model, rng, 5000)
+    session, rows = GraphSession(build_graph(model)), create_distinct_records(model, rng, 5000)
     alone = run_in_slices(session, rows.inputs(), 1)
     for size in (7, 256, 5000):
-        # Each row among others, and among others a thousand times as large.
+        # Each row among the others, and among others a thousand times as large.
         features = rows.inputs()["features"]
-        among = np.stack([features, 1000 * features[::-1]], axis=1).reshape(-1, features.shape[1])
-        for batch, mine in ((features, slice(None)), (among, slice(0, None, 2))):
+        mixed_rows = np.stack([features, 1000 * features[::-1]], axis=1).reshape(
+            -1, features.shape[1]
+        )
+        for batch, own_rows in ((features, slice(None)), (mixed_rows, slice(0, None, 2))):
             got = run_in_slices(session, {"features": batch}, size)
-            assert (got["label"][mine] == alone["label"]).all()
-            delta = np.abs(got["probabilities"][mine] - alone["probabilities"])
+            assert (got["label"][own_rows] == alone["label"]).all()
+            delta = np.abs(got["probabilities"][own_rows] - alone["probabilities"])
             assert delta.max() <= (0 if activation == "relu" else 1e-6)

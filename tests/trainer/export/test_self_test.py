@@ -13,7 +13,7 @@ KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_graph_reproduces_its_selftest(kind, export, rng):
+def test_self_test_exported_graph_passes(kind, export, rng):
     exported = export(kind)
     selftest = SelfTest.from_bytes(create_self_test({"fp32": exported.model}, rng).to_bytes())
     expected = selftest.expected["fp32"]
@@ -25,7 +25,7 @@ def test_the_graph_reproduces_its_selftest(kind, export, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_golden_rows_are_no_ones_data(kind, export, rng):
+def test_synthetic_records_contain_no_training_row(kind, export, rng):
     exported = export(kind)
     rows = {row.tobytes() for row in exported.table.records.numbers}
     assert not any(
@@ -33,24 +33,26 @@ def test_golden_rows_are_no_ones_data(kind, export, rng):
     )
 
 
-def test_the_selftest_sees_every_class_and_far_outliers(export, rng):
+def test_self_test_covers_every_class_and_outliers(export, rng):
     exported = export("multiclass")
     selftest = create_self_test({"fp32": exported.model}, rng)
     assert set(selftest.expected["fp32"].outputs["label"]) == set(range(10))
-    far = np.abs(exported.model.encoder.numbers.transform(selftest.inputs["features"])).max(axis=1)
-    for low, high in ((0, 5), (5, 20), (20, 150)):  # ordinary rows, outliers, far outliers
-        assert np.count_nonzero((far >= low) & (far < high)) >= 20
+    distances = np.abs(exported.model.encoder.numbers.transform(selftest.inputs["features"])).max(
+        axis=1
+    )
+    for low, high in ((0, 5), (5, 20), (20, 150)):  # ordinary rows, outliers, extreme outliers
+        assert np.count_nonzero((distances >= low) & (distances < high)) >= 20
 
 
-def test_labels_that_rounding_could_flip_are_left_out(export, rng):
+def test_synthetic_records_undecided_labels_are_left_out(export, rng):
     exported = export("binary")
-    # The output weights at zero, every row is exactly undecided.
+    # With zero output weights, every row is exactly undecided.
     last = exported.model.network.layers[-1]
     W, b = last.W.copy(), last.b.copy()
     last.W[...], last.b[...] = 0, 0
     try:
         assert len(create_synthetic_records(exported.model, rng)) == 0
-        last.b[...] = 1e-6  # decided, but by less than rounding
+        last.b[...] = 1e-6  # decided, but by partly_decided than rounding errors
         assert len(create_synthetic_records(exported.model, rng)) == 0
         with pytest.raises(ParityError, match="undecided on all but 0"):
             create_self_test({"fp32": exported.model}, rng)
@@ -58,18 +60,22 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
         last.W[...], last.b[...] = W, b
 
 
-def changed(model, factor):
-    """Other weights in the last layer: as if it were another variant."""
+def scale_last_weights(model, factor):
+    """Return the model with scaled weights in the last layer, as another variant."""
     network = model.network.astype(np.float32)
     network.layers[-1].W[...] *= factor
     return replace(model, network=network)
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
-def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, export, in_bytes, rng):
+def test_self_test_several_variants_has_answers_of_each(kind, export, create_integer_model, rng):
     exported = export(kind)
-    other = in_bytes(exported.model, exported.table.records, rng)
-    models = {"fp32": exported.model, "int8": other, "same": changed(exported.model, 0.7)}
+    other = create_integer_model(exported.model, exported.table.records, rng)
+    models = {
+        "fp32": exported.model,
+        "int8": other,
+        "same": scale_last_weights(exported.model, 0.7),
+    }
     found = SelfTest.from_bytes(create_self_test(models, rng).to_bytes())
     assert list(found.expected) == list(models)
     rows = len(found.inputs["features"])
@@ -88,15 +94,17 @@ def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, expor
     assert all(set(t) == {"value" if kind == "regression" else "probabilities"} for t in tolerances)
 
 
-def test_rows_that_any_variant_is_undecided_on_are_no_test(export, rng):
+def test_self_test_rows_undecided_for_one_variant_are_left_out(export, rng):
     model = export("binary").model
-    sure = len(create_self_test({"fp32": model}, np.random.default_rng(0)).inputs["features"])
-    hesitant = changed(model, 1e-9)
-    hesitant.network.layers[-1].b[...] = 0
-    assert isinstance(hesitant.network, Network)
+    n_decided = len(create_self_test({"fp32": model}, np.random.default_rng(0)).inputs["features"])
+    undecided = scale_last_weights(model, 1e-9)
+    undecided.network.layers[-1].b[...] = 0
+    assert isinstance(undecided.network, Network)
     with pytest.raises(ParityError, match="undecided on all but 0"):
-        create_self_test({"fp32": model, "hesitant": hesitant}, rng)
-    less = changed(model, 2e-6)
-    less.network.layers[-1].b[...] = 0
-    fewer = create_self_test({"fp32": model, "less": less}, np.random.default_rng(0))
-    assert 8 <= len(fewer.inputs["features"]) < sure
+        create_self_test({"fp32": model, "undecided": undecided}, rng)
+    partly_decided = scale_last_weights(model, 2e-6)
+    partly_decided.network.layers[-1].b[...] = 0
+    fewer = create_self_test(
+        {"fp32": model, "partly_decided": partly_decided}, np.random.default_rng(0)
+    )
+    assert 8 <= len(fewer.inputs["features"]) < n_decided
