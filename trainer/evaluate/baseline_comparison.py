@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ class BaselineComparison:
     Attributes:
         metric: Name of the metric; higher is better.
         network_value: Value of the network.
-        baseline_values: Value of each baseline that has a finite one, by the baseline's name.
+        baseline_values: Value of each baseline that has the metric, by the baseline's name.
         better_baselines: Names of the baselines with a higher value.
         equal_baselines: Names of the baselines with the same value.
     """
@@ -40,7 +39,7 @@ def compare_with_baselines(manifest: Manifest) -> BaselineComparison:
     baseline_values = {
         name: baseline.metrics[metric]
         for name, baseline in manifest.baselines.items()
-        if math.isfinite(baseline.metrics.get(metric, math.nan))
+        if metric in baseline.metrics
     }
     leads = {
         name: round(value, PRINTED_DECIMALS) - round(network_value, PRINTED_DECIMALS)

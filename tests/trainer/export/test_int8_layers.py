@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from serving.runtime import GraphSession, run_in_slices
+from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
@@ -367,3 +368,19 @@ def test_int8_layer_answer_is_independent_of_batch(
             assert (got["label"][own_rows] == alone["label"]).all()
             delta = np.abs(got["probabilities"][own_rows] - alone["probabilities"])
             assert delta.max() <= (0 if activation == "relu" else 1e-6)
+
+
+def test_int8_overflow_is_detected_if_8_bit_layers_differ(export, create_integer_model):
+    exported = export("multiclass")
+    records = exported.table.records.take(slice(200))
+    agrees = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        model = create_integer_model(exported.model, records, rng, runs_here=False)
+        got, expected = (
+            GraphSession(build_graph(model)).run(records.inputs()),
+            model.answers(records),
+        )
+        delta = np.abs(got["probabilities"] - expected["probabilities"])
+        agrees.append(bool((delta <= compute_tolerances(model, records)["probabilities"]).all()))
+    assert all(agrees) is not has_int8_overflow()

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from serving.bundle import SelfTest
-from serving.runtime import compare_outputs
+from serving.runtime import GraphSession, compare_outputs
+from trainer.data.records import Records
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import ParityError, find_decided_rows
 from trainer.export.self_test import create_self_test, create_synthetic_records
-from trainer.nn import Network
+from trainer.nn import IntegerDense, Network
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
 
@@ -108,3 +110,50 @@ def test_self_test_rows_undecided_for_one_variant_are_left_out(export, rng):
         {"fp32": model, "partly_decided": partly_decided}, np.random.default_rng(0)
     )
     assert 8 <= len(fewer.inputs["features"]) < n_decided
+
+
+class SaturatingDense(IntegerDense):
+    """A layer on a CPU that adds products in pairs, in 16 bits with saturation.
+
+    The instruction `vpmaddubsw` does so, which AVX2 and AVX-512 use if there is no VNNI.
+    """
+
+    def forward(self, x, *, training):
+        q, W = self.source.bytes_of(x).astype(np.int64), self.W.astype(np.int64)
+        sums = self.b - self.source.zero_point * W.sum(axis=0)
+        for k in range(0, len(W), 2):
+            pair = q[:, k : k + 2] @ W[k : k + 2]
+            sums = sums + pair.clip(-(2**15), 2**15 - 1)
+        z = sums.astype(np.float32) * (self.source.scale * self.scales)
+        if self.target is None:
+            return z
+        return self.target.numbers_of(self.target.bytes_of(np.maximum(z, 0)))
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+@pytest.mark.parametrize("bits, sound", [(4, True), (7, True), (8, False)])
+def test_self_test_saturating_cpu_is_detected(bits, sound, kind, export, create_integer_model, rng):
+    exported = export(kind)
+    model = create_integer_model(
+        exported.model, exported.table.records, rng, bits=bits, runs_here=False
+    )
+    layers = [
+        SaturatingDense(
+            own.W,
+            own.b,
+            own.scales,
+            source=own.source,
+            target=own.target,
+            activation=own.activation.name,
+            bits=own.bits,
+        )
+        for own in model.network.layers
+    ]
+    network = Network(model.network.n_inputs, layers, rng=rng)
+    selftest = create_self_test({"int8": model}, rng)
+    golden = Records(model.encoder.columns, selftest.inputs["features"])
+    got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
+    assert compare_outputs(got, expected.outputs, expected.tolerances).is_within_tolerance is sound
+    outputs = GraphSession(build_graph(model)).run(selftest.inputs)
+    if bits < 8:  # on any CPU
+        assert compare_outputs(outputs, expected.outputs, expected.tolerances).is_within_tolerance
