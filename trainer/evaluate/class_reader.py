@@ -74,9 +74,9 @@ class ClassReader:
                 f"{pluralize(len(gaps), 'gap')}, the first in {first_row}; fill "
                 f"them, drop those rows, or leave out --evaluate"
             )
-        unknown = np.flatnonzero(class_indices == UNKNOWN_CLASS)
-        (first_row,) = row_names(n_rows_before + int(unknown[0]))
-        raise self._describe_unknown([texts[code] for code in codes[unknown]], first_row)
+        unknown_rows = np.flatnonzero(class_indices == UNKNOWN_CLASS)
+        (first_row,) = row_names(n_rows_before + int(unknown_rows[0]))
+        raise self._describe_unknown([texts[code] for code in codes[unknown_rows]], first_row)
 
     def _describe_unknown(self, texts: list[str], first_row: str) -> DataError:
         """Return the error for classes that the model does not have.
@@ -87,15 +87,15 @@ class ClassReader:
         """
         counts = Counter(texts)
         most_frequent = counts.most_common(MAX_LISTED_CLASSES)
-        unknown = ", ".join(f"{text!r} ({count:,})" for text, count in most_frequent)
-        known = ", ".join(map(format_class, self._names[:MAX_LISTED_CLASSES]))
+        unknown_text = ", ".join(f"{text!r} ({count:,})" for text, count in most_frequent)
+        known_text = ", ".join(map(format_class, self._names[:MAX_LISTED_CLASSES]))
         more_known, more_unknown = (
             f" and {n - MAX_LISTED_CLASSES} more" if n > MAX_LISTED_CLASSES else ""
             for n in (len(self._names), len(counts))
         )
         return DataError(
-            f"expected the classes that the model knows, {known}{more_known}, in the target "
-            f"{self._target!r}; got {unknown}{more_unknown}, the first in {first_row}; "
+            f"expected the classes that the model knows, {known_text}{more_known}, in the target "
+            f"{self._target!r}; got {unknown_text}{more_unknown}, the first in {first_row}; "
             f"drop those rows, train on data that have them, or leave out --evaluate"
         )
 

@@ -142,12 +142,12 @@ class FileEvaluator:
 
     def _sample(self) -> None:
         """Join the kept rows, and if they are too many, keep those with the smallest keys."""
-        joined = tuple(np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))
-        keys = joined[0]
+        arrays = tuple(np.concatenate(parts) for parts in zip(*self._kept, strict=True))
+        keys = arrays[0]
         if len(keys) > self._max_rows:
             rows = np.sort(np.argpartition(keys, self._max_rows - 1)[: self._max_rows])
-            joined = tuple(array[rows] for array in joined)
-        self._kept, self._n_kept = [joined], len(joined[0])
+            arrays = tuple(array[rows] for array in arrays)
+        self._kept, self._n_kept = [arrays], len(arrays[0])
 
     def _read_target(
         self, batch: pa.RecordBatch, decimal: str | None, row_names: RowNames
@@ -157,10 +157,11 @@ class FileEvaluator:
         # The manifest has the names in Unicode's form NFC; the file may have another.
         names_by_nfc = {unicodedata.normalize("NFC", name): name for name in batch.schema.names}
         names = [names_by_nfc.get(unicodedata.normalize("NFC", name)) for name in targets]
-        if missing := [t for t, name in zip(targets, names, strict=True) if name is None]:
+        if missing_targets := [t for t, name in zip(targets, names, strict=True) if name is None]:
             raise DataError(
-                f"expected the target {join_names(missing)} among the columns, to evaluate the "
-                f"answers by; got {join_names(batch.schema.names)}; add it, or leave out --evaluate"
+                f"expected the target {join_names(missing_targets)} among the columns, to "
+                f"evaluate the answers by; got {join_names(batch.schema.names)}; add it, or leave "
+                f"out --evaluate"
             )
         columns = [batch[name] for name in names]
         if self._class_reader is not None:

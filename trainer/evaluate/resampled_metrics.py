@@ -156,14 +156,14 @@ class _Ranking:
         """
         rows, positives = (_cumulate(counts, order) for order in (self._order, self._positives))
         true_positives = positives[self._positives_from].astype(np.float64)
-        selected = rows[self._n_from]
-        false_positives = selected - true_positives
+        n_selected = rows[self._n_from]
+        false_positives = n_selected - true_positives
         false_positives += rows[self._n_above] - positives[self._positives_above]
         weights = counts[self._positives]
         n_positive = np.maximum(positives[-1], 1).astype(np.float64)
         n_negative = np.maximum(rows[-1] - positives[-1], 1)
         wins = np.einsum("pr,pr->r", weights, n_negative - false_positives / 2)
-        precision = np.einsum("pr,pr->r", weights, true_positives / np.maximum(selected, 1))
+        precision = np.einsum("pr,pr->r", weights, true_positives / np.maximum(n_selected, 1))
         return np.stack([wins / (n_positive * n_negative), precision / n_positive])
 
 

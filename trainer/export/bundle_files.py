@@ -32,18 +32,18 @@ def require_writable(folder: Path) -> None:
     Raises:
         OSError: If the folder, or the nearest existing folder above it, is not a writable folder.
     """
-    existing = folder.absolute()
-    while not existing.exists():
-        if existing.is_symlink():
+    ancestor = folder.absolute()
+    while not ancestor.exists():
+        if ancestor.is_symlink():
             raise FileNotFoundError(
-                f"expected a folder to write the bundle to; {existing} is a link that leads nowhere"
+                f"expected a folder to write the bundle to; {ancestor} is a link that leads nowhere"
             )
-        existing = existing.parent
-    if not existing.is_dir():
-        raise NotADirectoryError(f"expected a folder to write the bundle to; {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        raise NotADirectoryError(f"expected a folder to write the bundle to; {ancestor} is a file")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
         raise PermissionError(
-            f"expected a folder to write the bundle to; {existing} is not writable for this user"
+            f"expected a folder to write the bundle to; {ancestor} is not writable for this user"
         )
 
 

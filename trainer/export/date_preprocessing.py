@@ -54,11 +54,11 @@ def _add_seconds_since_year_one(graph: NodeBuilder, column: str, seconds: str) -
         graph.add_constant(f"{column}_{name}", np.array(value, np.float64))
         for name, value in (("epoch", 0), ("first", FIRST), ("last", LAST))
     )
-    known = graph.add_node("Where", [is_unknown, epoch, seconds], f"{column}_known")
-    clipped = graph.add_node("Clip", [known, first, last], f"{column}_within")
-    floored = graph.add_node("Floor", [clipped], f"{column}_whole")
-    shifted = graph.add_node("Sub", [floored, first], f"{column}_shifted")
-    return graph.add_node("Cast", [shifted], f"{column}_seconds", to=INT64)
+    known_seconds = graph.add_node("Where", [is_unknown, epoch, seconds], f"{column}_known")
+    clipped_seconds = graph.add_node("Clip", [known_seconds, first, last], f"{column}_within")
+    floored = graph.add_node("Floor", [clipped_seconds], f"{column}_whole")
+    shifted_seconds = graph.add_node("Sub", [floored, first], f"{column}_shifted")
+    return graph.add_node("Cast", [shifted_seconds], f"{column}_seconds", to=INT64)
 
 
 def _add_calendar(graph: NodeBuilder, column: str, seconds: str, *, has_hours: bool) -> list[str]:

@@ -35,10 +35,10 @@ def compute_drift_reference(model: Model, records: Records) -> dict[str, Any]:
         if column.kind == "category":
             features[column.name] = _count_words(next(categories), column, values)
         else:
-            known = values[~np.isnan(values)]
-            n_missing = len(values) - len(known)
-            missing = {"gaps": n_missing} if n_missing else {}
-            features[column.name] = _compute_histogram(known) | missing
+            known_values = values[~np.isnan(values)]
+            n_missing = len(values) - len(known_values)
+            gap_field = {"gaps": n_missing} if n_missing else {}
+            features[column.name] = _compute_histogram(known_values) | gap_field
     outputs = _describe_outputs(model, records)
     return {"rows": len(records), "features": features, "outputs": outputs}
 

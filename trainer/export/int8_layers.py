@@ -71,10 +71,10 @@ def add_integer_dense(
     if layer.target is None:
         return a
     target = _add_quantization(graph, layer.target, suffix)
-    rounded = graph.add_node("QuantizeLinear", [a, *target], f"r{suffix}")
+    quantized_output = graph.add_node("QuantizeLinear", [a, *target], f"r{suffix}")
     if feeds_int8_layer:
-        return rounded
-    return graph.add_node("DequantizeLinear", [rounded, *target], f"r{suffix}_real")
+        return quantized_output
+    return graph.add_node("DequantizeLinear", [quantized_output, *target], f"r{suffix}_real")
 
 
 def _add_quantization(graph: NodeBuilder, quantization: Quantization, suffix: str) -> list[str]:

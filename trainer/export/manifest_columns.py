@@ -60,7 +60,7 @@ def describe_columns(
     for column in encoder.columns:
         is_imputed = column.name in encoder.filled and not refuse_gaps
         input_name = names.get(column.name, column.name)
-        common = _CommonFields(
+        common_fields = _CommonFields(
             name=column.name,
             missing="impute" if is_imputed else "refuse",
             gaps=None if gaps is None else list(gaps),
@@ -68,20 +68,20 @@ def describe_columns(
         )
         if column.kind == "category":
             if has_nulls:
-                common["gaps"] = []
-            columns.append(_describe_category(common, words[column.name], unseen))
+                common_fields["gaps"] = []
+            columns.append(_describe_category(common_fields, words[column.name], unseen))
         elif column.kind == "boolean":
-            columns.append(BooleanColumn(**common, type="boolean", texts=dict(column.texts)))
+            columns.append(BooleanColumn(**common_fields, type="boolean", texts=dict(column.texts)))
         else:
-            columns.append(_describe_range(common, column, records.column(column.name)))
+            columns.append(_describe_range(common_fields, column, records.column(column.name)))
     return columns
 
 
 def _describe_category(
-    common: _CommonFields, words: list[str], unseen: Literal["refuse", "unknown"]
+    common_fields: _CommonFields, words: list[str], unseen: Literal["refuse", "unknown"]
 ) -> CategoryColumn:
     return CategoryColumn(
-        **common,
+        **common_fields,
         type="category",
         categories=words,
         unseen=unseen,
@@ -91,16 +91,18 @@ def _describe_category(
 
 
 def _describe_range(
-    common: _CommonFields, column: Column, values: NDArray[Any]
+    common_fields: _CommonFields, column: Column, values: NDArray[Any]
 ) -> NumberColumn | DateColumn:
     """Return a column of numbers or dates with the range of its values."""
     low, high = _compute_range(values)
     if column.kind == "number":
-        return NumberColumn(**common, type="number", minimum=low, maximum=high)
+        return NumberColumn(**common_fields, type="number", minimum=low, maximum=high)
     if column.kind == "precise":
-        return NumberColumn(**common, type="number", dtype="float64", minimum=low, maximum=high)
+        return NumberColumn(
+            **common_fields, type="number", dtype="float64", minimum=low, maximum=high
+        )
     return DateColumn(
-        **common,
+        **common_fields,
         type="date",
         minimum=format_timestamp(low),
         maximum=format_timestamp(high),
@@ -109,11 +111,11 @@ def _describe_range(
 
 
 def _compute_range(values: NDArray[Any]) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not known.size:
+    known_values = values[~np.isnan(values)]
+    if not known_values.size:
         return 0.0, 0.0
-    low, high = known.min(), known.max()
-    if known.dtype == np.float32:
+    low, high = known_values.min(), known_values.max()
+    if known_values.dtype == np.float32:
         return _shorten_float32(low), _shorten_float32(high)
     return float(low), float(high)
 

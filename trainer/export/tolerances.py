@@ -144,10 +144,10 @@ def _propagate_quantization(
     steps = a / scale
     step_errors = SAFETY_FACTOR * errors / scale + 4 * EPSILON * np.abs(steps)
     may_round_either_way = np.abs(steps - np.floor(steps) - 0.5) <= step_errors
-    rounded = np.rint(steps + zero_point).clip(0, LARGEST) - zero_point
+    rounded_steps = np.rint(steps + zero_point).clip(0, LARGEST) - zero_point
     is_in_range = np.abs(steps + zero_point - LARGEST / 2) <= LARGEST / 2 + 1 + step_errors
     errors = np.where(may_round_either_way & is_in_range, np.maximum(errors, scale), 0)
-    return rounded * scale, errors
+    return rounded_steps * scale, errors
 
 
 def _propagate_activation(activation: Activation, z: Floats, errors: Floats) -> ValuesAndErrors:

@@ -74,16 +74,16 @@ def _find_packing_axis(W: NDArray[Any], bits: int) -> int | None:
 def _add_packed_nibbles(graph: NodeBuilder, suffix: str, W: NDArray[np.int8], axis: int) -> str:
     """Add 4-bit weights: the first half of the axis in the lower nibbles, the second above."""
     low, high = np.split((W + NIBBLE_OFFSET).astype(np.uint8), 2, axis)
-    packed = graph.add_constant(f"W{suffix}_packed", low + NIBBLE_FACTOR * high)
+    packed_bytes = graph.add_constant(f"W{suffix}_packed", low + NIBBLE_FACTOR * high)
     factor = graph.add_shared_constant("sixteen", np.array(NIBBLE_FACTOR, np.uint8))
     offset = graph.add_shared_constant("eight", np.array(NIBBLE_OFFSET, np.int8))
     halves = [
-        graph.add_node(operator, [packed, factor], f"{operator}{suffix}")
+        graph.add_node(operator, [packed_bytes, factor], f"{operator}{suffix}")
         for operator in ("Mod", "Div")
     ]
-    joined = graph.add_node("Concat", halves, f"W{suffix}_halves", axis=axis)
-    signed = graph.add_node("Cast", [joined], f"W{suffix}_shifted", to=INT8)
-    return graph.add_node("Sub", [signed, offset], f"W{suffix}")
+    nibbles = graph.add_node("Concat", halves, f"W{suffix}_halves", axis=axis)
+    signed_nibbles = graph.add_node("Cast", [nibbles], f"W{suffix}_shifted", to=INT8)
+    return graph.add_node("Sub", [signed_nibbles, offset], f"W{suffix}")
 
 
 def _add_unused_rows(

@@ -119,15 +119,15 @@ def test_write_bundle_failing_manifest_leaves_nothing(tmp_path):
 
 
 def test_write_bundle_failing_check_leaves_nothing(tmp_path, template):
-    seen = []
+    checked_contents = []
 
     def refuse(built):
-        seen.append((built.path / "a.bin").read_bytes())
+        checked_contents.append((built.path / "a.bin").read_bytes())
         raise ValueError("not sound")
 
     with pytest.raises(ValueError, match="not sound"):
         write_bundle(tmp_path, "digits", {"a.bin": b"a"}, create_manifest_from(template), refuse)
-    assert seen == [b"a"]
+    assert checked_contents == [b"a"]
     assert not (tmp_path / "digits").exists()
 
 
@@ -144,9 +144,9 @@ def test_write_bundle_unreadable_manifest_leaves_nothing(tmp_path, template):
 # Exports killed at any moment. What they leave is also what a concurrent reader sees.
 
 
-@pytest.mark.parametrize("first, stage", [(True, False), (False, False), (False, True)])
+@pytest.mark.parametrize("is_first, stage", [(True, False), (False, False), (False, True)])
 def test_write_bundle_killed_at_any_moment_leaves_complete_versions(
-    first, stage, tmp_path, template
+    is_first, stage, tmp_path, template
 ):
     models, folder = tmp_path / "models", tmp_path / "models" / "digits"
     files = {"a.bin": b"some bytes", "b.bin": bytes(300)}
@@ -156,7 +156,7 @@ def test_write_bundle_killed_at_any_moment_leaves_complete_versions(
             models, "digits", files, create_manifest_from(template), accept_bundle, **options
         )
 
-    if first:
+    if is_first:
         models.mkdir()
     else:
         write()
@@ -179,7 +179,7 @@ def test_write_bundle_killed_at_any_moment_leaves_complete_versions(
         following = write()
         assert int(following.name) == len(existing) + 1
         assert sorted(path.name for path in folder.iterdir()) == sorted([*existing, following.name])
-    before = [] if first else ["1"]
+    before = [] if is_first else ["1"]
     assert [names for names, _ in itertools.groupby(seen_versions)] == [
         before,
         [*before, written.name],
@@ -207,7 +207,7 @@ def test_fit_killed_at_any_moment_leaves_complete_versions_and_runs(tmp_path):
     with every_moment(tmp_path) as moments:
         main(command, standalone_mode=False)
     assert moments.calls == {"mkdir", "write", "fsync", "rename", "unlink"}
-    last, seen_states = tree(models / "moons" / "1"), set()
+    last_tree, seen_states = tree(models / "moons" / "1"), set()
     for state in moments.states:
         restore(state, tmp_path)
         try:
@@ -220,7 +220,7 @@ def test_fit_killed_at_any_moment_leaves_complete_versions_and_runs(tmp_path):
             assert not (runs / "moons" / "1").exists()
             run = False
         for version in list_existing_versions(models / "moons"):
-            assert tree(models / "moons" / str(version)) == last
+            assert tree(models / "moons" / str(version)) == last_tree
         seen_states.add((checkpoint, list_existing_versions(models / "moons") == [1], run))
     assert seen_states == {
         (False, False, False),

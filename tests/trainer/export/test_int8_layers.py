@@ -87,17 +87,19 @@ def test_int8_layer_in_onnx_runtime_becomes_one_qgemm(
     model = create_integer_model(
         exported.model, exported.table.records, rng, bits=bits, last=last, columns=columns
     )
-    found = list_operators(optimize(build_graph(model)))
+    operators = list_operators(optimize(build_graph(model)))
     layers = sum(isinstance(layer, IntegerDense) for layer in model.network.layers)
     assert layers == 2 + (last == "integer")
-    assert found.count("QGemm") == layers
-    assert found.count("Gemm") == (last != "integer")
+    assert operators.count("QGemm") == layers
+    assert operators.count("Gemm") == (last != "integer")
     # The ReLU is the lower limit of the uint8 range; only the scaling comes before the layers.
-    assert found[:4] == ["Sub", "Div", "QuantizeLinear", "QGemm"]
-    assert found.count("QuantizeLinear") == 1
-    assert found.count("DequantizeLinear") == (last == "float")  # of the input of the last layer
-    assert found.count("Max") == (last == "unrounded")
-    assert not {"FusedGemm", "MatMul", "Relu"} & set(found)
+    assert operators[:4] == ["Sub", "Div", "QuantizeLinear", "QGemm"]
+    assert operators.count("QuantizeLinear") == 1
+    assert operators.count("DequantizeLinear") == (
+        last == "float"
+    )  # of the input of the last layer
+    assert operators.count("Max") == (last == "unrounded")
+    assert not {"FusedGemm", "MatMul", "Relu"} & set(operators)
 
 
 @pytest.mark.parametrize("last", LASTS)
@@ -109,19 +111,19 @@ def test_int8_layer_activation_without_fusion_stands_between_qgemms(
     model = create_integer_model(
         exported.model, exported.table.records, rng, activation=activation, last=last
     )
-    found = list_operators(optimize(build_graph(model)))
-    assert found.count("QGemm") == 2 + (last == "integer")
-    assert found.count("QuantizeLinear") == 2 + (last != "unrounded")
-    assert found.count("DequantizeLinear") == (last == "float")
-    assert found.count("Gemm") == (last != "integer")
-    assert not {"FusedGemm", "MatMul"} & set(found)
+    operators = list_operators(optimize(build_graph(model)))
+    assert operators.count("QGemm") == 2 + (last == "integer")
+    assert operators.count("QuantizeLinear") == 2 + (last != "unrounded")
+    assert operators.count("DequantizeLinear") == (last == "float")
+    assert operators.count("Gemm") == (last != "integer")
+    assert not {"FusedGemm", "MatMul"} & set(operators)
 
 
 def test_int8_layer_after_embedding_becomes_qgemm(mixed_model, create_integer_model, optimize, rng):
     model = create_integer_model(*mixed_model, rng)
-    found = list_operators(optimize(build_graph(model)))
-    assert found.count("QGemm") == 3
-    assert not {"Gemm", "DequantizeLinear"} & set(found)
+    operators = list_operators(optimize(build_graph(model)))
+    assert operators.count("QGemm") == 3
+    assert not {"Gemm", "DequantizeLinear"} & set(operators)
 
 
 def test_int8_layer_graph_uses_standard_operators_only(export, create_integer_model, rng):
@@ -164,10 +166,10 @@ def test_int8_layer_every_kind_equals_numpy(
         )
         held_out = exported.table.records.take(slice(60))
         session = GraphSession(build_graph(model))
-        found = check_parity(model, session, held_out, create_synthetic_records(model, rng))
+        parity = check_parity(model, session, held_out, create_synthetic_records(model, rng))
         if kind != "regression" and activation == "relu":
-            assert found.label_agreement == 1
-            assert found.max_abs <= 1e-6
+            assert parity.label_agreement == 1
+            assert parity.max_abs <= 1e-6
 
 
 def create_with_coarser_source(layer):
@@ -264,8 +266,8 @@ def test_int8_layer_beside_other_layers_equals_numpy(layers, export, create_inte
         network = Network(64, [*copy.deepcopy(network.layers), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
     rows, synthetic = exported.table.records.take(slice(60)), create_synthetic_records(model, rng)
-    found = check_parity(model, GraphSession(build_graph(model)), rows, synthetic)
-    assert found.label_agreement == 1
+    parity = check_parity(model, GraphSession(build_graph(model)), rows, synthetic)
+    assert parity.label_agreement == 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -279,10 +281,10 @@ def test_int8_layer_after_embedding_equals_numpy(
         *mixed_model, rng, activation=activation, bits=bits, last=last, columns=columns
     )
     session = GraphSession(build_graph(model))
-    found = check_parity(model, session, mixed_model[1], create_synthetic_records(model, rng))
+    parity = check_parity(model, session, mixed_model[1], create_synthetic_records(model, rng))
     if activation == "relu":
-        assert found.label_agreement == 1
-        assert found.max_abs <= 1e-6
+        assert parity.label_agreement == 1
+        assert parity.max_abs <= 1e-6
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
@@ -291,10 +293,10 @@ def test_int8_layer_relu_equals_numpy_on_every_row(kind, bits, export, create_in
     exported = export(kind)
     model = create_integer_model(exported.model, exported.table.records, rng, bits=bits)
     rows = create_distinct_records(model, rng, 5000)
-    got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
+    outputs, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     name = "value" if kind == "regression" else "probabilities"
     unit = model.targets.scale if kind == "regression" else 1
-    assert (np.abs(got[name] - expected[name]) <= 1e-6 * unit).all()
+    assert (np.abs(outputs[name] - expected[name]) <= 1e-6 * unit).all()
 
 
 @pytest.mark.parametrize("activation", ["tanh", "elu", "swish"])
@@ -305,9 +307,9 @@ def test_int8_layer_other_activations_are_within_tolerances(
     exported = export(kind)
     model = create_integer_model(exported.model, exported.table.records, rng, activation=activation)
     rows = create_distinct_records(model, rng, 5000)
-    got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
+    outputs, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     ((name, tolerances),) = compute_tolerances(model, rows).items()
-    delta = np.abs(got[name] - expected[name])
+    delta = np.abs(outputs[name] - expected[name])
     assert (delta <= tolerances).all()
     # Hardly any value lies midway between two integers, where rounding can change it by a step.
     unit = model.targets.scale if kind == "regression" else 1
@@ -356,7 +358,7 @@ def test_int8_layer_answer_is_independent_of_batch(
         exported.model, exported.table.records, rng, activation=activation, bits=bits, hidden=(67,)
     )
     session, rows = GraphSession(build_graph(model)), create_distinct_records(model, rng, 5000)
-    alone = run_in_slices(session, rows.inputs(), 1)
+    single_outputs = run_in_slices(session, rows.inputs(), 1)
     for size in (7, 256, 5000):
         # Each row among the others, and among others a thousand times as large.
         features = rows.inputs()["features"]
@@ -364,9 +366,9 @@ def test_int8_layer_answer_is_independent_of_batch(
             -1, features.shape[1]
         )
         for batch, own_rows in ((features, slice(None)), (mixed_rows, slice(0, None, 2))):
-            got = run_in_slices(session, {"features": batch}, size)
-            assert (got["label"][own_rows] == alone["label"]).all()
-            delta = np.abs(got["probabilities"][own_rows] - alone["probabilities"])
+            outputs = run_in_slices(session, {"features": batch}, size)
+            assert (outputs["label"][own_rows] == single_outputs["label"]).all()
+            delta = np.abs(outputs["probabilities"][own_rows] - single_outputs["probabilities"])
             assert delta.max() <= (0 if activation == "relu" else 1e-6)
 
 
@@ -377,10 +379,10 @@ def test_int8_overflow_is_detected_if_8_bit_layers_differ(export, create_integer
     for seed in range(5):
         rng = np.random.default_rng(seed)
         model = create_integer_model(exported.model, records, rng, runs_here=False)
-        got, expected = (
+        outputs, expected = (
             GraphSession(build_graph(model)).run(records.inputs()),
             model.answers(records),
         )
-        delta = np.abs(got["probabilities"] - expected["probabilities"])
+        delta = np.abs(outputs["probabilities"] - expected["probabilities"])
         agrees.append(bool((delta <= compute_tolerances(model, records)["probabilities"]).all()))
     assert all(agrees) is not has_int8_overflow()

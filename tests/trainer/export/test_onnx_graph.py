@@ -43,15 +43,15 @@ def test_build_graph_in_onnx_runtime_equals_numpy(kind, size, export):
     # ONNX Runtime alone, without this project's code
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    got = dict(zip(names, session.run(None, records.inputs()), strict=True))
+    outputs = dict(zip(names, session.run(None, records.inputs()), strict=True))
     expected = exported.model.answers(records)
     assert set(names) == set(expected)
     for name, tolerance in compute_tolerances(exported.model, records).items():
-        assert got[name].shape == expected[name].shape
-        assert got[name].dtype == np.float32
-        assert (np.abs(got[name] - expected[name]) <= tolerance).all()
+        assert outputs[name].shape == expected[name].shape
+        assert outputs[name].dtype == np.float32
+        assert (np.abs(outputs[name] - expected[name]) <= tolerance).all()
     if "label" in names:
-        assert got["label"].tolist() == expected["label"].tolist()
+        assert outputs["label"].tolist() == expected["label"].tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,11 +118,11 @@ def assert_graph_equals_numpy(model, layers, rng, rows=200):
     x = 3 * rng.normal(size=(rows, width)).astype(np.float32)
     for _ in range(3):  # so that the running means are not their initial values
         network.chain.forward(2 * x + 1, training=True)
-    got, expected = (
+    outputs, expected = (
         GraphSession(build_graph(model)).run({"features": x}),
         model.answers(Records(columns, x)),
     )
-    delta = np.abs(got["probabilities"] - expected["probabilities"])
+    delta = np.abs(outputs["probabilities"] - expected["probabilities"])
     assert (delta <= compute_tolerances(model, Records(columns, x))["probabilities"]).all()
     return delta.max()
 
@@ -159,20 +159,20 @@ def test_build_graph_batch_norm_is_merged_into_dense(export):
 @pytest.mark.parametrize("threshold", [0.5, 0.25])
 def test_build_graph_probability_at_threshold_is_second_class(threshold, export):
     model = replace(export("binary").model, threshold=threshold)
-    rows, last = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
+    rows, last_layer = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
     records = Records(model.encoder.columns, rows)
     parameters = model.network.parameters.copy()
     try:
         # The logit of every row is the one whose sigmoid is the threshold.
-        last.W[...], last.b[...] = 0, np.log(threshold / (1 - threshold))
+        last_layer.W[...], last_layer.b[...] = 0, np.log(threshold / (1 - threshold))
         p = model.answers(records)["probabilities"][0, 1]
         exact = replace(model, threshold=float(p))
         above = replace(model, threshold=float(np.nextafter(p, np.float32(1))))
         for chosen, label in ((exact, 1), (above, 0)):
             assert chosen.answers(records)["label"].tolist() == [label]
-            got = GraphSession(build_graph(chosen)).run({"features": rows})
+            outputs = GraphSession(build_graph(chosen)).run({"features": rows})
             if threshold == 0.5:  # both sides compute it exactly
-                assert got["label"].tolist() == [label]
+                assert outputs["label"].tolist() == [label]
     finally:
         model.network.parameters[...] = parameters
 
@@ -182,8 +182,10 @@ def test_build_graph_answer_is_independent_of_batch(kind, export):
     exported = export(kind)
     rows = exported.table.records.numbers[:64]
     output = "value" if kind == "regression" else "probabilities"
-    alone = np.concatenate([exported.session.run({"features": r[None]})[output] for r in rows])
+    single_outputs = np.concatenate(
+        [exported.session.run({"features": r[None]})[output] for r in rows]
+    )
     outliers = np.concatenate([rows, rows * 1e6])
     for batch in (rows, outliers):
-        together = exported.session.run({"features": batch})[output][: len(rows)]
-        np.testing.assert_array_equal(together, alone)
+        batch_outputs = exported.session.run({"features": batch})[output][: len(rows)]
+        np.testing.assert_array_equal(batch_outputs, single_outputs)

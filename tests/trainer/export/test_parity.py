@@ -43,35 +43,35 @@ def test_shipped_digits_bundle_differs_by_a_millionth_at_most(size, shipped, dig
     graph = Bundle.open(shipped / "digits" / "1").read_graph("fp32")
     session, rows = GraphSession(graph), digits[0]
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-    got = [session.run({"features": batch}) for batch in batches]
+    outputs = [session.run({"features": batch}) for batch in batches]
     label, probabilities = numpy_forward(graph, rows)
     assert probabilities.dtype == np.float32
-    np.testing.assert_array_equal(np.concatenate([g["label"] for g in got]), label)
-    delta = np.abs(np.concatenate([g["probabilities"] for g in got]) - probabilities)
+    np.testing.assert_array_equal(np.concatenate([g["label"] for g in outputs]), label)
+    delta = np.abs(np.concatenate([g["probabilities"] for g in outputs]) - probabilities)
     assert delta.max() <= 1e-6
 
 
 def test_shipped_digits_bundle_no_rows_has_no_answers(shipped):
-    got = GraphSession(Bundle.open(shipped / "digits" / "1").read_graph("fp32")).run(
+    outputs = GraphSession(Bundle.open(shipped / "digits" / "1").read_graph("fp32")).run(
         {"features": np.empty((0, 64), np.float32)}
     )
-    assert got["label"].shape == (0,)
-    assert got["probabilities"].shape == (0, 10)
+    assert outputs["label"].shape == (0,)
+    assert outputs["probabilities"].shape == (0, 10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_check_parity_correct_graph_passes(kind, export, rng):
     exported = export(kind)
-    found = check_parity(
+    parity = check_parity(
         exported.model,
         exported.session,
         exported.table.records,
         create_synthetic_records(exported.model, rng),
     )
-    assert found.rows == len(exported.table)
-    assert found.label_agreement == (None if exported.model.task == "regression" else 1.0)
+    assert parity.rows == len(exported.table)
+    assert parity.label_agreement == (None if exported.model.task == "regression" else 1.0)
     if exported.model.task != "regression":
-        assert 0 < found.max_abs <= 1e-6
+        assert 0 < parity.max_abs <= 1e-6
 
 
 def change_weight(model):
@@ -94,8 +94,8 @@ def shift_offset(model):
 
 def replace_activation(model):
     layers = [Dense(layer.units, "relu") for layer in model.network.layers[:-1]]
-    last = Dense(model.network.n_outputs)
-    network = Network(model.network.n_inputs, [*layers, last], rng=np.random.default_rng(0))
+    last_layer = Dense(model.network.n_outputs)
+    network = Network(model.network.n_inputs, [*layers, last_layer], rng=np.random.default_rng(0))
     network.parameters[...] = model.network.parameters
     return replace(model, network=network)
 
@@ -138,8 +138,8 @@ def check_parity_of_altered_answers(exported, rng, alter):
 def test_check_parity_label_may_differ_only_if_rounding_decides(export):
     exported = export("binary")
     first, second = exported.model.classes
-    last = exported.model.network.layers[-1]
-    W, b = last.W.copy(), last.b.copy()
+    last_layer = exported.model.network.layers[-1]
+    W, b = last_layer.W.copy(), last_layer.b.copy()
 
     class SwappingSession(GraphSession):
         def run(self, inputs):
@@ -150,26 +150,26 @@ def test_check_parity_label_may_differ_only_if_rounding_decides(export):
     rows = exported.table.records
     no_rows = rows.take(slice(0))
     try:
-        last.W[...], last.b[...] = 0, 1e-8  # every row is undecided within rounding
-        found = check_parity(
+        last_layer.W[...], last_layer.b[...] = 0, 1e-8  # every row is undecided within rounding
+        parity = check_parity(
             exported.model, SwappingSession(build_graph(exported.model)), rows, no_rows
         )
-        assert found.label_agreement == 0
-        last.b[...] = 1e-3
+        assert parity.label_agreement == 0
+        last_layer.b[...] = 1e-3
         with pytest.raises(ParityError, match=r"labels equal 0\.0"):
             check_parity(
                 exported.model, SwappingSession(build_graph(exported.model)), rows, no_rows
             )
     finally:
-        last.W[...], last.b[...] = W, b
+        last_layer.W[...], last_layer.b[...] = W, b
 
 
 @pytest.mark.parametrize("worst", [1, 7, 256])
 def test_check_parity_reports_the_worst_batch_size(worst, export):
     exported = export("binary")
     first, second = exported.model.classes
-    last = exported.model.network.layers[-1]
-    W, b = last.W.copy(), last.b.copy()
+    last_layer = exported.model.network.layers[-1]
+    W, b = last_layer.W.copy(), last_layer.b.copy()
     rows = exported.table.records.take(slice(256))
     step = 2.0**-24  # spacing of float32 numbers from 1/2 to 1
 
@@ -185,22 +185,25 @@ def test_check_parity_reports_the_worst_batch_size(worst, export):
             return outputs
 
     try:
-        last.W[...], last.b[...] = 0, 1e-8  # every row is 1/2 and undecided within rounding
+        last_layer.W[...], last_layer.b[...] = (
+            0,
+            1e-8,
+        )  # every row is 1/2 and undecided within rounding
         graph = build_graph(exported.model)
         assert (GraphSession(graph).run(rows.inputs())["label"] == second).all()
-        found = check_parity(exported.model, DifferingSession(graph), rows, rows.take(slice(0)))
+        parity = check_parity(exported.model, DifferingSession(graph), rows, rows.take(slice(0)))
     finally:
-        last.W[...], last.b[...] = W, b
-    assert found.rows == 256
-    assert found.max_abs == 2 * step
-    assert found.max_rel == 4 * step
-    assert found.label_agreement == (4 / 256 if worst == 7 else 0)  # the last batch has 4 rows
+        last_layer.W[...], last_layer.b[...] = W, b
+    assert parity.rows == 256
+    assert parity.max_abs == 2 * step
+    assert parity.max_rel == 4 * step
+    assert parity.label_agreement == (4 / 256 if worst == 7 else 0)  # the last batch has 4 rows
 
 
 def test_check_parity_tie_excuses_only_the_tied_classes(export):
     exported = export("multiclass")
-    last = exported.model.network.layers[-1]
-    W, b = last.W.copy(), last.b.copy()
+    last_layer = exported.model.network.layers[-1]
+    W, b = last_layer.W.copy(), last_layer.b.copy()
     rows = exported.table.records.take(slice(50))
     no_rows = rows.take(slice(0))
 
@@ -214,13 +217,16 @@ def test_check_parity_tie_excuses_only_the_tied_classes(export):
         return FixedLabelSession(build_graph(exported.model))
 
     try:
-        last.W[...], last.b[...] = 0, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]  # the first two are tied
+        last_layer.W[...], last_layer.b[...] = (
+            0,
+            [1, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        )  # the first two are tied
         assert check_parity(exported.model, session(1), rows, no_rows).label_agreement == 0
         for wrong in (2, 11, -1):
             with pytest.raises(ParityError):
                 check_parity(exported.model, session(wrong), rows, no_rows)
     finally:
-        last.W[...], last.b[...] = W, b
+        last_layer.W[...], last_layer.b[...] = W, b
 
 
 @pytest.mark.parametrize("size", [1, 7, 256])

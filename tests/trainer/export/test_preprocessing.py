@@ -54,9 +54,9 @@ def create_model(rows, rng, **encoding):
 def test_preprocessing_mixed_columns_equals_numpy(scaling, one_hot, rng):
     rows = create_records(rng)
     model = create_model(rows, rng, scaling=scaling, one_hot=one_hot)
-    found = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
-    assert found.max_abs < 1e-6
-    assert found.label_agreement == 1
+    parity = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
+    assert parity.max_abs < 1e-6
+    assert parity.label_agreement == 1
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_preprocessing_neutral_scaling_is_left_out(offset, scale, nodes, rng):
         nodes
     )
     # Computed by hand, since graph and model could have the same error.
-    dense, last = model.network.layers
+    dense, last_layer = model.network.layers
     x = (rows.numbers.astype(np.float64) - offset) / scale
-    z = np.maximum(x @ dense.W + dense.b, 0) @ last.W + last.b
-    got = GraphSession(graph).run(rows.inputs())["probabilities"][:, 1]
-    np.testing.assert_allclose(got, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
+    z = np.maximum(x @ dense.W + dense.b, 0) @ last_layer.W + last_layer.b
+    outputs = GraphSession(graph).run(rows.inputs())["probabilities"][:, 1]
+    np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
     assert check_parity(model, GraphSession(graph), rows, rows.take(slice(0))).max_abs < 1e-6
 
 
@@ -131,25 +131,32 @@ def test_calendar_equals_pandas_on_every_day_of_four_centuries(rng):
             "yes": np.zeros((n, 1), np.float32),
             "when": seconds[:, None],
         }
-        got = GraphSession(probe.SerializeToString()).run(inputs)[part]
-        found = got[:, 0] if part == "when_day" else got.argmax(axis=1)
-        np.testing.assert_array_equal(found, expected)
+        outputs = GraphSession(probe.SerializeToString()).run(inputs)[part]
+        numbers = outputs[:, 0] if part == "when_day" else outputs.argmax(axis=1)
+        np.testing.assert_array_equal(numbers, expected)
 
 
 def test_preprocessing_dates_outside_calendar_equals_numpy(rng):
     rows = create_records(rng)
     model = create_model(rows, rng)
-    far = create_records(rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1)))
-    got, expected = GraphSession(build_graph(model)).run(far.inputs()), model.answers(far)
-    delta = np.abs(got["probabilities"] - expected["probabilities"])
-    assert (delta <= compute_tolerances(model, far)["probabilities"]).all()
+    extreme_records = create_records(
+        rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1))
+    )
+    outputs, expected = (
+        GraphSession(build_graph(model)).run(extreme_records.inputs()),
+        model.answers(extreme_records),
+    )
+    delta = np.abs(outputs["probabilities"] - expected["probabilities"])
+    assert (delta <= compute_tolerances(model, extreme_records)["probabilities"]).all()
 
 
 def test_preprocessing_missing_value_without_fill_gives_nan(rng):
-    whole = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
-    model = create_model(whole, rng)
-    gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
-    assert np.isnan(GraphSession(build_graph(model)).run(gap.inputs())["probabilities"]).all()
+    records_without_gaps = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
+    model = create_model(records_without_gaps, rng)
+    record_with_gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
+    assert np.isnan(
+        GraphSession(build_graph(model)).run(record_with_gap.inputs())["probabilities"]
+    ).all()
 
 
 @pytest.mark.parametrize("name", ["W1", "encoded", "p", "pair", "few_place", "when_month"])
@@ -171,8 +178,8 @@ def test_create_graph_inputs_column_named_like_output_is_renamed(name, rng):
 
 def test_input_names_are_distinct():
     names = ["label", "label_input", "label_input_", "value", "features", "probabilities", "x"]
-    found = input_names([Column(name, "category") for name in names])
-    assert found == {
+    names_by_column = input_names([Column(name, "category") for name in names])
+    assert names_by_column == {
         "label": "label_input__",
         "label_input": "label_input",
         "label_input_": "label_input_",

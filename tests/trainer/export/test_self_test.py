@@ -19,10 +19,10 @@ def test_self_test_exported_graph_passes(kind, export, rng):
     exported = export(kind)
     selftest = SelfTest.from_bytes(create_self_test({"fp32": exported.model}, rng).to_bytes())
     expected = selftest.expected["fp32"]
-    got = exported.session.run(selftest.inputs)
-    found = compare_outputs(got, expected.outputs, expected.tolerances)
-    assert found.is_within_tolerance
-    assert found.rows >= 100
+    outputs = exported.session.run(selftest.inputs)
+    difference = compare_outputs(outputs, expected.outputs, expected.tolerances)
+    assert difference.is_within_tolerance
+    assert difference.rows >= 100
     assert set(expected.outputs) == set(exported.session.outputs)
 
 
@@ -49,17 +49,17 @@ def test_self_test_covers_every_class_and_outliers(export, rng):
 def test_synthetic_records_undecided_labels_are_left_out(export, rng):
     exported = export("binary")
     # With zero output weights, every row is exactly undecided.
-    last = exported.model.network.layers[-1]
-    W, b = last.W.copy(), last.b.copy()
-    last.W[...], last.b[...] = 0, 0
+    last_layer = exported.model.network.layers[-1]
+    W, b = last_layer.W.copy(), last_layer.b.copy()
+    last_layer.W[...], last_layer.b[...] = 0, 0
     try:
         assert len(create_synthetic_records(exported.model, rng)) == 0
-        last.b[...] = 1e-6  # decided, but by partly_decided than rounding errors
+        last_layer.b[...] = 1e-6  # decided, but by less than rounding errors
         assert len(create_synthetic_records(exported.model, rng)) == 0
         with pytest.raises(ParityError, match="undecided on all but 0"):
             create_self_test({"fp32": exported.model}, rng)
     finally:
-        last.W[...], last.b[...] = W, b
+        last_layer.W[...], last_layer.b[...] = W, b
 
 
 def scale_last_weights(model, factor):
@@ -78,21 +78,21 @@ def test_self_test_several_variants_has_answers_of_each(kind, export, create_int
         "int8": other,
         "same": scale_last_weights(exported.model, 0.7),
     }
-    found = SelfTest.from_bytes(create_self_test(models, rng).to_bytes())
-    assert list(found.expected) == list(models)
-    rows = len(found.inputs["features"])
+    self_test = SelfTest.from_bytes(create_self_test(models, rng).to_bytes())
+    assert list(self_test.expected) == list(models)
+    rows = len(self_test.inputs["features"])
     records = replace(
         exported.table.records,
-        numbers=found.inputs["features"],
+        numbers=self_test.inputs["features"],
         dates=np.empty((rows, 0)),
         codes=np.empty((rows, 0), np.int32),
     )
     for name, model in models.items():
         for output, array in model.answers(records).items():
-            np.testing.assert_array_equal(found.expected[name].outputs[output], array)
+            np.testing.assert_array_equal(self_test.expected[name].outputs[output], array)
         if model.classes is not None:
             assert find_decided_rows(model, records).all()
-    tolerances = [found.expected[name].tolerances for name in models]
+    tolerances = [self_test.expected[name].tolerances for name in models]
     assert all(set(t) == {"value" if kind == "regression" else "probabilities"} for t in tolerances)
 
 
@@ -139,21 +139,23 @@ def test_self_test_saturating_cpu_is_detected(bits, sound, kind, export, create_
     )
     layers = [
         SaturatingDense(
-            own.W,
-            own.b,
-            own.scales,
-            source=own.source,
-            target=own.target,
-            activation=own.activation.name,
-            bits=own.bits,
+            layer.W,
+            layer.b,
+            layer.scales,
+            source=layer.source,
+            target=layer.target,
+            activation=layer.activation.name,
+            bits=layer.bits,
         )
-        for own in model.network.layers
+        for layer in model.network.layers
     ]
     network = Network(model.network.n_inputs, layers, rng=rng)
     selftest = create_self_test({"int8": model}, rng)
     golden = Records(model.encoder.columns, selftest.inputs["features"])
-    got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
-    assert compare_outputs(got, expected.outputs, expected.tolerances).is_within_tolerance is sound
+    outputs, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
+    assert (
+        compare_outputs(outputs, expected.outputs, expected.tolerances).is_within_tolerance is sound
+    )
     outputs = GraphSession(build_graph(model)).run(selftest.inputs)
     if bits < 8:  # on any CPU
         assert compare_outputs(outputs, expected.outputs, expected.tolerances).is_within_tolerance

@@ -26,9 +26,12 @@ def test_compute_tolerances_random_networks_are_within(seed, export):
     scaler = model.encoder.numbers.scaler
     rows = rng.normal(scaler.offset, spread * scaler.scale, size=(200, width))
     records = Records(model.encoder.columns, rows.astype(np.float32))
-    got, expected = GraphSession(build_graph(model)).run(records.inputs()), model.answers(records)
+    outputs, expected = (
+        GraphSession(build_graph(model)).run(records.inputs()),
+        model.answers(records),
+    )
     for name, tolerance in compute_tolerances(model, records).items():
-        assert (np.abs(got[name] - expected[name]) <= tolerance).all()
+        assert (np.abs(outputs[name] - expected[name]) <= tolerance).all()
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary"])

@@ -84,9 +84,9 @@ def add_zero_rows(W, columns, n_in):
 @pytest.mark.parametrize("dtype, bits", DTYPES)
 def test_add_weights_runtime_gets_the_same_matrix(shape, dtype, bits, rng):
     W = draw_weights(rng, shape, dtype, bits) if np.prod(shape) > 1 else np.full(shape, -7, dtype)
-    got = run_in_onnx_runtime(build_weight_graph(W, bits=bits))
-    assert got.dtype == W.dtype
-    np.testing.assert_array_equal(got, W)
+    output = run_in_onnx_runtime(build_weight_graph(W, bits=bits))
+    assert output.dtype == W.dtype
+    np.testing.assert_array_equal(output, W)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_add_weights_runtime_gets_the_same_matrix(shape, dtype, bits, rng):
 @pytest.mark.parametrize("dtype, bits", DTYPES)
 def test_add_weights_unused_inputs_have_rows_of_zeros(n_in, n, units, dtype, bits, rng):
     W, columns = draw_weights(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
-    got = run_in_onnx_runtime(build_weight_graph(W, create_selection(columns, n_in), bits))
-    assert got.dtype == W.dtype
-    np.testing.assert_array_equal(got, add_zero_rows(W, columns, n_in))
+    output = run_in_onnx_runtime(build_weight_graph(W, create_selection(columns, n_in), bits))
+    assert output.dtype == W.dtype
+    np.testing.assert_array_equal(output, add_zero_rows(W, columns, n_in))
 
 
 @pytest.mark.parametrize("columns", [[0, 255, 510], [0, 256, 257], [256], [0, 999], [900, 999]])
@@ -190,5 +190,5 @@ def test_add_weights_float_layer_with_selection_equals_numpy(export, optimize, r
     after = [node.op_type for node in optimize(graph).graph.node]
     assert UNPACKING.intersection(after[2:]) == set()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    got = session.run(["probabilities"], records.inputs())[0]
-    np.testing.assert_allclose(got, model.answers(records)["probabilities"], atol=1e-6)
+    output = session.run(["probabilities"], records.inputs())[0]
+    np.testing.assert_allclose(output, model.answers(records)["probabilities"], atol=1e-6)
