@@ -157,17 +157,19 @@ class _Ranking:
         rows, positives = (_cumulate(counts, order) for order in (self._order, self._positives))
         true_positives = positives[self._positives_from].astype(np.float64)
         n_selected = rows[self._n_from]
-        false_positives = n_selected - true_positives
-        false_positives += rows[self._n_above] - positives[self._positives_above]
+        # Negative rows with a higher score count twice, those with the same score once.
+        losses = n_selected - true_positives
+        losses += rows[self._n_above] - positives[self._positives_above]
         weights = counts[self._positives]
         n_positive = np.maximum(positives[-1], 1).astype(np.float64)
         n_negative = np.maximum(rows[-1] - positives[-1], 1)
-        wins = np.einsum("pr,pr->r", weights, n_negative - false_positives / 2)
-        precision = np.einsum("pr,pr->r", weights, true_positives / np.maximum(n_selected, 1))
-        return np.stack([wins / (n_positive * n_negative), precision / n_positive])
+        wins = np.einsum("pr,pr->r", weights, n_negative - losses / 2)
+        precisions = np.einsum("pr,pr->r", weights, true_positives / np.maximum(n_selected, 1))
+        return np.stack([wins / (n_positive * n_negative), precisions / n_positive])
 
 
 def _rank(ascending: Floats, values: Floats) -> tuple[Integers, Integers]:
+    """Return how many of the ascending numbers are below each value, and how many not above."""
     return np.searchsorted(ascending, values), np.searchsorted(ascending, values, side="right")
 
 
