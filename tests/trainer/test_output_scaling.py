@@ -20,7 +20,7 @@ from trainer.config import Config
 from trainer.data.records import Records
 from trainer.evaluate import Evaluation
 from trainer.evaluate.calibration import fit_calibration
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.pipeline import fit, train
 from trainer.training.checkpoint import CheckpointError
 from trainer.training.loop import Callback
@@ -58,7 +58,10 @@ def judged(tmp_path_factory):
         "calibrated": weighted | {"calibrate": True},
     }.items():
         trained = train(Config(**choices), np.random.default_rng(0))
-        found[name] = trained, Evaluation.of(trained.model, trained.table, trained.parts.test)
+        found[name] = (
+            trained,
+            Evaluation.from_model(trained.model, trained.table, trained.parts.test),
+        )
     return found
 
 
@@ -72,7 +75,10 @@ def test_calibration_undoes_the_weights_of_the_classes(judged):
     assert losses["calibrated"] < 1.15 * losses["plain"]
     assert means["weighted"] > 3 * SHARE
     assert means["calibrated"] == pytest.approx(SHARE, abs=0.02)
-    errors = {n: found.metrics()["classwise_calibration_error"] for n, (_, found) in judged.items()}
+    errors = {
+        n: found.compute_metrics()["classwise_calibration_error"]
+        for n, (_, found) in judged.items()
+    }
     assert errors["calibrated"] < 0.3 * errors["weighted"]
 
 

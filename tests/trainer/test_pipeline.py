@@ -9,7 +9,7 @@ from serving.bundle import Bundle
 from serving.runtime import run_self_test
 from trainer.config import Config
 from trainer.data.tables import DataError
-from trainer.export import bundle, graph, variant
+from trainer.export import bundle, exported_graph, onnx_graph
 from trainer.export.parity import ParityError
 from trainer.nn import ACTIVATIONS
 from trainer.pipeline import fit, train
@@ -229,13 +229,13 @@ def test_a_diverged_run_writes_nothing(tmp_path):
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
-    right = graph.build_graph
+    right = onnx_graph.build_graph
 
     def faulty(model):
         model = replace(model, classes=model.classes[::-1].copy())
         return right(model)
 
-    monkeypatch.setattr(variant, "build_graph", faulty)
+    monkeypatch.setattr(exported_graph, "build_graph", faulty)
     with pytest.raises(ParityError):
         fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert list(tmp_path.rglob("*")) == []
@@ -243,14 +243,14 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatch):
-    right = bundle.golden_selftest
+    right = bundle.create_self_test
 
     def faulty(*arguments):
         selftest = right(*arguments)
         selftest.expected["fp32"].outputs["probabilities"] += np.float32(0.1)
         return selftest
 
-    monkeypatch.setattr(bundle, "golden_selftest", faulty)
+    monkeypatch.setattr(bundle, "create_self_test", faulty)
     with pytest.raises(ParityError, match="does not reproduce its self-test"):
         fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert not (tmp_path / "wine").exists()

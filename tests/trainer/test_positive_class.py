@@ -21,7 +21,7 @@ from trainer.data.records import Records
 from trainer.data.tables import DataError
 from trainer.evaluate.metrics import compute_metrics
 from trainer.evaluate.resampled_metrics import create_resampled_metrics
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.pipeline import train
 
 

@@ -19,7 +19,7 @@ from trainer.data.read_options import ColumnProfile
 from trainer.data.splits import Split, class_codes, class_shares
 from trainer.data.tables import Table
 from trainer.evaluate.metric_names import format_class
-from trainer.export.column_schemas import format_timestamp
+from trainer.export.manifest_columns import format_timestamp
 
 SHOWN = 40  # columns of a file that are listed at most
 

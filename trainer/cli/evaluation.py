@@ -15,7 +15,11 @@ from trainer.evaluate.metric_names import MACRO_AVERAGES, format_class, format_m
 
 def format_evaluation(manifest: Manifest, found: FileEvaluation) -> Iterator[str]:
     """Give the lines of text, in the words of `trainer fit`."""
-    some = "" if found.judged == found.rows else f" of {found.judged:,} rows drawn at random:"
+    some = (
+        ""
+        if found.evaluated_rows == found.rows
+        else f" of {found.evaluated_rows:,} rows drawn at random:"
+    )
     facts = {"metrics": f"{some} {format_metrics(found.metrics, manifest.positive_class)}".strip()}
     if found.shares is not None and manifest.classes is not None:
         facts["classes"] = f"{format_shares(manifest.classes, found.shares)} of these rows"
@@ -36,7 +40,7 @@ def evaluation_to_json(manifest: Manifest, found: FileEvaluation) -> dict[str, A
     return {
         "evaluation": {
             "target": manifest.data.target,
-            "judged": found.judged,
+            "judged": found.evaluated_rows,
             "metrics": found.metrics,
             "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
             "classes": manifest.classes,
@@ -49,5 +53,5 @@ def evaluation_to_json(manifest: Manifest, found: FileEvaluation) -> dict[str, A
 
 
 def _caution(found: FileEvaluation) -> str:
-    text = describe_never_predicted(found.never_answered, found.judged, "row")
+    text = describe_never_predicted(found.never_answered, found.evaluated_rows, "row")
     return f"class_never_answered: {text}"

@@ -10,7 +10,7 @@ from trainer.data.checks.run import Finding
 from trainer.evaluate import MAX_EVALUATED_ROWS, get_main_metric
 from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
 from trainer.evaluate.metric_names import (
-    LABELS_OF_POSITIVE,
+    POSITIVE_LABEL_METRICS,
     format_class,
     format_metric_name,
     format_metrics,
@@ -62,7 +62,7 @@ def summarize_interval(manifest: Manifest) -> dict[str, str]:
     positive, test = manifest.positive_class, manifest.metrics["test"]
     found = [
         f"{format_metric_name(metric, positive)} {low:.4f} to {high:.4f}"
-        for metric in (get_main_metric(manifest.task, test), *LABELS_OF_POSITIVE)
+        for metric in (get_main_metric(manifest.task, test), *POSITIVE_LABEL_METRICS)
         if (ends := manifest.intervals.get(metric)) is not None
         for low, high in (ends,)
     ]
@@ -89,7 +89,7 @@ def summarize_constant_answer(manifest: Manifest) -> dict[str, str]:
     found = find_constant_answer(manifest)
     if found is None:
         return {}
-    about = "" if found.exact else "about "
+    about = "" if found.is_exact else "about "
     worse = ", which is no better" if own["accuracy"] <= found.accuracy else ""
     return {
         "constant": f"always answering {format_class(found.answer)} scores accuracy "
@@ -101,15 +101,18 @@ def summarize_baselines(manifest: Manifest) -> dict[str, str]:
     """Return the baselines' leading figure, and plainly which of them are as good or better."""
     found = compare_with_baselines(manifest)
     metric = format_metric_name(found.metric, manifest.positive_class)
-    if not found.others:
+    if not found.baseline_values:
         return {}
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in found.others.items())
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in found.baseline_values.items())
     fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
     note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{metric}: this network {found.own:.4f}, {shown}{note}"}
+    facts = {"baselines": f"{metric}: this network {found.network_value:.4f}, {shown}{note}"}
     said = [
         f"{' and '.join(names)} did {how} this network"
-        for names, how in ((found.better, "better than"), (found.equal, "as well as"))
+        for names, how in (
+            (found.better_baselines, "better than"),
+            (found.equal_baselines, "as well as"),
+        )
         if names
     ]
     if said:

@@ -104,7 +104,7 @@ def score(
                 **validate_options(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
-        found = None if truth is None else truth.result()
+        found = None if truth is None else truth.compute_result()
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     manifest = opened.manifest

@@ -17,7 +17,7 @@ from trainer.cli.data_summary import DataSummary
 from trainer.cli.fit import REFUSALS, fit_and_follow, following_options, print_summary
 from trainer.cli.options import SOURCES, NewFile, config_options, configure
 from trainer.data.sources import default_name
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, format_metric_name
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS, format_metric_name
 from trainer.export.bundle_files import require_writable
 from trainer.pipeline import summarize_bundle
 from trainer.search import (
@@ -137,7 +137,7 @@ def _say(fit: JournalEntry) -> None:
 def _show(outcome: SearchResult, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
     metric = format_metric_name(outcome.metric, outcome.positive)
-    beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
+    beside = [m for m in POSITIVE_LABEL_METRICS if m != outcome.metric]
     if outcome.positive is None:
         beside = []
     heads = [format_metric_name(name, outcome.positive) for name in beside]

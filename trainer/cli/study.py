@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from trainer.cli.options import NewFile
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, format_metric_name
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS, format_metric_name
 from trainer.study.experiments import run_exclusive_or, run_learning_rates
 
 TITLES = {
@@ -61,7 +61,7 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
         ]
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
-    of_one = [format_metric_name(name, 1) for name in LABELS_OF_POSITIVE]
+    of_one = [format_metric_name(name, 1) for name in POSITIVE_LABEL_METRICS]
     heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss", *of_one)
     widths = (9, 9, 9, 10, 15, *(len(head) + 2 for head in of_one))
     click.echo(f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))

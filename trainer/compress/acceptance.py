@@ -17,7 +17,7 @@ import numpy as np
 
 from serving.bundle import MetricDrop
 from trainer.compress.trial import SPARSE, Trial
-from trainer.export.variant import ExportedGraph
+from trainer.export.exported_graph import ExportedGraph
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ def measure_test_drop(
     original: ExportedGraph, graph: ExportedGraph, metric: str, rng: np.random.Generator
 ) -> MetricDrop:
     """Return the drop of the metric on the test rows, with its 95 % interval."""
-    before, after = (exported.tested.metrics()[metric] for exported in (original, graph))
-    interval = original.tested.interval_of_drop(graph.tested, metric, rng)
+    before, after = (
+        exported.test_evaluation.compute_metrics()[metric] for exported in (original, graph)
+    )
+    interval = original.test_evaluation.compute_drop_interval(graph.test_evaluation, metric, rng)
     return MetricDrop(drop=round(before - after, 9), interval=interval)

@@ -13,9 +13,9 @@ import numpy as np
 from onnx import helper
 
 from serving.runtime import GraphSession
-from trainer.export.graph import IR_VERSION, OPSET
-from trainer.export.nodes import FLOAT, NodeBuilder, create_value_info
-from trainer.export.quantized_layers import add_integer_dense
+from trainer.export.int8_layers import add_integer_dense
+from trainer.export.node_builder import FLOAT, NodeBuilder, create_value_info
+from trainer.export.onnx_graph import IR_VERSION, OPSET
 from trainer.nn import IntegerDense, Network, Quantization
 
 N_INPUTS, N_UNITS = 64, 16
@@ -53,12 +53,12 @@ def _build_layer_graph(layer: IntegerDense) -> bytes:
         layer,
         "x",
         "0",
-        quantized=False,
-        looked_at=None,
-        feeds_bytes=False,
-        activate=lambda _graph, _activation, value, _at: value,
+        is_quantized=False,
+        selection=None,
+        feeds_int8_layer=False,
+        add_activation=lambda _graph, _activation, value, _suffix: value,
     )
-    graph.answer("Identity", [output], "z")
+    graph.add_output_node("Identity", [output], "z")
     proto = helper.make_model(
         helper.make_graph(
             graph.nodes,

@@ -30,7 +30,7 @@ from trainer.config import Config
 from trainer.data.files.source import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.preprocessing import create_graph_inputs
 from trainer.model import Model
 from trainer.nn import Embedding

@@ -16,8 +16,8 @@ from trainer.compress.trial import OnTrial, Trial
 from trainer.compress.variant_search import VariantSearch
 from trainer.export.bundle import export_variants
 from trainer.export.bundle_files import require_writable
-from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import ExportedGraph
+from trainer.export.exported_graph import ExportedGraph
+from trainer.export.self_test import create_synthetic_records
 from trainer.model import Model
 from trainer.training.loop import Callback
 
@@ -74,10 +74,10 @@ def compress(
     search = VariantSearch(trained, config, callbacks=callbacks, on_trial=on_trial)
     accepted, latencies_us = search.search(), search.measure_latencies()
     synthetic_rng, selftest_rng, bootstrap_rng = np.random.default_rng(config.seed).spawn(3)
-    synthetic = synthetic_records(trained.model, synthetic_rng)
+    synthetic = create_synthetic_records(trained.model, synthetic_rng)
 
     def export(trial: Trial) -> ExportedGraph:
-        return ExportedGraph.of(trial.model, trained.table, trained.split, synthetic, trial.bits)
+        return ExportedGraph.build(trial.model, trained.table, trained.split, synthetic, trial.bits)
 
     selected = select_variants(
         search.original,

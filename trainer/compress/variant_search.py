@@ -30,7 +30,7 @@ from trainer.data.memory_budget import compute_memory_budget
 from trainer.data.splits import subsample
 from trainer.data.tables import DataError
 from trainer.evaluate import Evaluation, get_main_metric
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import Network
 from trainer.pipeline import fit_output_scaling
@@ -91,8 +91,8 @@ class VariantSearch:
         n_sample = min(MAX_SAMPLE_ROWS, max_rows)
         self.sample_rows = model.rows(self.table, subsample(training, n_sample))
         self.validation_rows = model.rows(self.table, subsample(validation, max_rows))
-        self.original_evaluation = Evaluation.of(model, self.table, validation)
-        metrics = self.original_evaluation.metrics()
+        self.original_evaluation = Evaluation.from_model(model, self.table, validation)
+        metrics = self.original_evaluation.compute_metrics()
         self.metric = self._choose_metric(model, metrics)
         dense = list_dense_layers(model.network)
         self.n_prunable_parameters = sum(layer.W.size + layer.b.size for layer in dense)
@@ -246,9 +246,9 @@ class VariantSearch:
             model, unmet = fit_output_scaling(model, self.table, self.split, self.training_config)
             if unmet is not None:
                 raise DataError(unmet)
-            evaluation = Evaluation.of(model, self.table, self.split.validation)
-            value = evaluation.metrics()[self.metric]
-            error = self.original_evaluation.error_of_drop(
+            evaluation = Evaluation.from_model(model, self.table, self.split.validation)
+            value = evaluation.compute_metrics()[self.metric]
+            error = self.original_evaluation.compute_drop_standard_error(
                 evaluation, self.metric, np.random.default_rng(0)
             )
         except DataError:  # No threshold meets the aim any more, or an answer overflows.
@@ -277,7 +277,7 @@ class VariantSearch:
             CompressionConfigError: If the metric of the options is not defined on the validation
                 and test rows of this task.
         """
-        test_metrics = Evaluation.of(model, self.table, self.split.test).metrics()
+        test_metrics = Evaluation.from_model(model, self.table, self.split.test).compute_metrics()
         shared = {name: value for name, value in validation_metrics.items() if name in test_metrics}
         metric = self.config.metric or get_main_metric(model.task, shared)
         if metric not in shared:

@@ -160,7 +160,9 @@ class CandidateEstimator(BaseEstimator):  # type: ignore[misc]
         scores: dict[str, float] = {}
         if self.model_ is not None:
             try:
-                scores = Evaluation.of(self.model_, self.context.table, rows).metrics()
+                scores = Evaluation.from_model(
+                    self.model_, self.context.table, rows
+                ).compute_metrics()
             except DataError as error:
                 # An answer overflows. Only this candidate fails, not the search.
                 self._failure = str(error)

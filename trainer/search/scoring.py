@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.data.tables import Task
 from trainer.evaluate import get_main_metric
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS
 
 # The metrics that `trainer.evaluate.compute_metrics` returns for each task.
 CLASSIFICATION_METRICS = (
@@ -21,7 +21,7 @@ CLASSIFICATION_METRICS = (
     "pr_auc",
 )
 # A binary task also has the metrics of its positive class.
-BINARY_METRICS = (*CLASSIFICATION_METRICS, *LABELS_OF_POSITIVE)
+BINARY_METRICS = (*CLASSIFICATION_METRICS, *POSITIVE_LABEL_METRICS)
 REGRESSION_METRICS = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
 LOWER_IS_BETTER = frozenset(
     {

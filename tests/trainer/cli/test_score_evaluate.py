@@ -69,7 +69,7 @@ def test_score_evaluate_prints_the_positive_classs_figures_and_a_warning(rare, s
     assert "macro recall 0.5000" in told
     assert "0 95.0%, 1 5.0% of these rows" in told
     assert "always answering 0 scores accuracy 0.9500; this model 0.9500" in told
-    assert "class_never_answered: none of 400 rows is answered 1" in told
+    assert "class_never_answered: none of 400 rows is predicted as 1" in told
 
 
 def test_score_evaluate_json_has_the_metrics_of_the_file_it_wrote(rare, score):

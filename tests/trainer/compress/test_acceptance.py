@@ -46,10 +46,10 @@ class FakeEvaluation:
     def __init__(self, accuracy, interval):
         self.accuracy, self.interval = accuracy, interval
 
-    def metrics(self):
+    def compute_metrics(self):
         return {"accuracy": self.accuracy}
 
-    def interval_of_drop(self, other, metric, rng):
+    def compute_drop_interval(self, other, metric, rng):
         return other.interval
 
 
@@ -58,7 +58,7 @@ def select(trials, intervals):
 
     def export(trial):
         interval = intervals.get(trial.name, (0.0, 0.0))
-        return SimpleNamespace(tested=FakeEvaluation(trial.metric_value, interval))
+        return SimpleNamespace(test_evaluation=FakeEvaluation(trial.metric_value, interval))
 
     return select_variants(
         trials[0],

@@ -13,7 +13,7 @@ from trainer.compress.to_dense import build_dense_network
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import CategoricalCrossEntropy, Dense, Identity, ReLU
 

@@ -11,7 +11,7 @@ from trainer.compress.load_trained import FP32, load_trained
 from trainer.compress.to_dense import list_dense_layers, to_dense
 from trainer.config import Config
 from trainer.data.tables import DataError
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.pipeline import fit
 
 QUICK = {"hidden": (8, 6), "epochs": 3, "skip_baselines": True}

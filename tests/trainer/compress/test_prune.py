@@ -14,9 +14,9 @@ from trainer.compress.layer_widths import get_widths
 from trainer.compress.prune import prune
 from trainer.compress.to_dense import list_dense_layers
 from trainer.compress.unit_importance import compute_importances
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.parity import check_parity
-from trainer.export.selftest_rows import synthetic_records
+from trainer.export.self_test import create_synthetic_records
 from trainer.nn import (
     Adam,
     CategoricalCrossEntropy,
@@ -225,6 +225,8 @@ def test_prune_exported_graph_is_smaller_and_has_parity(trained_digits, rng):
     pruned = replace(model, network=network)
     graph = build_graph(pruned)
     records = table.records.take(np.arange(300))
-    parity = check_parity(pruned, GraphSession(graph), records, synthetic_records(pruned, rng))
+    parity = check_parity(
+        pruned, GraphSession(graph), records, create_synthetic_records(pruned, rng)
+    )
     assert parity.label_agreement == 1
     assert len(graph) < 0.6 * len(build_graph(model))

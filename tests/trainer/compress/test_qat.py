@@ -19,7 +19,7 @@ from trainer.compress.qat import (
 )
 from trainer.compress.quantize import quantize_network
 from trainer.compress.to_dense import to_dense
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import (
     BatchNorm,

@@ -94,7 +94,7 @@ def test_compress_every_variant_passes_its_self_test_and_has_its_metrics(
     for name, variant in result.bundle.manifest.variants.items():
         assert run_self_test(result.bundle, name).passed
         answers = GraphSession(result.bundle.read_graph(name)).run(records.inputs())
-        metrics = Evaluation(model.task, truth, answers, model.classes).metrics()
+        metrics = Evaluation(model.task, truth, answers, model.classes).compute_metrics()
         assert variant.metrics == pytest.approx(metrics, abs=1e-4)
 
 
@@ -235,7 +235,7 @@ def test_compress_no_accepted_variant_writes_nothing(copy_bundle, monkeypatch):
 def test_compress_variant_refuted_by_the_test_rows_is_left_out(
     low, is_kept, copy_bundle, monkeypatch
 ):
-    monkeypatch.setattr(Evaluation, "interval_of_drop", lambda *_: (low, 0.4))
+    monkeypatch.setattr(Evaluation, "compute_drop_interval", lambda *_: (low, 0.4))
     result, _ = run_compression(copy_bundle("digits"), prune="none", max_drop=0.2)
     assert (result.bundle is not None) == is_kept
     candidate = result.compression.tried[1]
@@ -301,7 +301,7 @@ def test_compress_version_that_fails_its_self_test_is_deleted(copy_bundle, monke
         return selftest
 
     monkeypatch.setattr(Bundle, "read_selftest", read_wrong_selftest)
-    with pytest.raises(ParityError, match="expected a bundle that proves itself; .*int8"):
+    with pytest.raises(ParityError, match="expected a bundle that passes its self-test; .*int8"):
         run_compression(bundle, prune="none", max_drop=0.5)
     assert [path.name for path in bundle.path.parent.iterdir()] == ["1"]
 

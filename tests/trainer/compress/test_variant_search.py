@@ -376,14 +376,14 @@ def test_search_each_variant_has_its_own_threshold(load_model):
 
 
 def test_search_variant_with_overflowing_answers_is_rejected(load_model, monkeypatch):
-    evaluate = Evaluation.of.__func__
+    evaluate = Evaluation.from_model.__func__
 
     def evaluate_float_networks(cls, model, *arguments):
         if any(isinstance(layer, IntegerDense) for layer in model.network.layers):
             raise DataError("an answer overflows")
         return evaluate(cls, model, *arguments)
 
-    monkeypatch.setattr(Evaluation, "of", classmethod(evaluate_float_networks))
+    monkeypatch.setattr(Evaluation, "from_model", classmethod(evaluate_float_networks))
     search = make_search(load_model("digits"), prune=0.5, epochs=1, max_drop=0.9)
     assert list(search.search()) == ["fp32", "pruned"]
     rejected = [t for t in search.trials if t.bits < 32]

@@ -161,8 +161,10 @@ def test_verdict_of_values_says_what_the_mean_scores():
 def test_verdict_class_never_answered_by_any_variant_is_bad_news():
     found = section_of(variants={"fp32": [1], "int8": [1]})
     said = [b.text for b in found.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
-    assert said[0].startswith("None of 20 test rows is answered 1, though some of them are: ")
-    assert said[1].startswith("By int8, none of 20 test rows is answered 1")
+    assert said[0].startswith(
+        "None of 20 test rows is predicted as 1, although some belong to it: "
+    )
+    assert said[1].startswith("By int8, none of 20 test rows is predicted as 1")
 
 
 def test_verdict_tiles_are_the_positive_classs_not_means():

@@ -11,7 +11,7 @@ def evaluate(table, context):
     """Return the metrics of a model that was trained and evaluated on the whole table."""
     rows = np.arange(len(table))
     estimator = CandidateEstimator(context).fit(rows[:, None])
-    return Evaluation.of(estimator.model_, table, rows).metrics()
+    return Evaluation.from_model(estimator.model_, table, rows).compute_metrics()
 
 
 @pytest.mark.parametrize("data", ["iris", "breast_cancer", "diabetes"])

@@ -112,7 +112,7 @@ def _comparison(evidence: ReportInputs) -> Paragraph:
             "No baseline was trained beside it: what is simpler may do as well.", "quiet"
         )
     found = compare_with_baselines(manifest)
-    others, own = found.others, found.own
+    others, own = found.baseline_values, found.network_value
     low, high = manifest.intervals.get(found.metric, (own, own))
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
@@ -121,18 +121,18 @@ def _comparison(evidence: ReportInputs) -> Paragraph:
     said = f"{baseline_name(best)} ({name} {decimal(others[best])})"
     near = low <= others[best] <= high
     chance = "The difference is within the interval: on so few rows it may be chance."
-    if found.better:
-        names = _capital(listed([baseline_name(name) for name in found.better]))
-        verb = "does" if len(found.better) == 1 else "do"
+    if found.better_baselines:
+        names = _capital(listed([baseline_name(name) for name in found.better_baselines]))
+        verb = "does" if len(found.better_baselines) == 1 else "do"
         return Paragraph(
             f"{names} {verb} better on the same rows than this network's {decimal(own)}; "
             f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
             f"that, or give the network what it lacks.",
             "bad",
         )
-    if found.equal:
-        names = _capital(listed([baseline_name(name) for name in found.equal]))
-        verb = "does" if len(found.equal) == 1 else "do"
+    if found.equal_baselines:
+        names = _capital(listed([baseline_name(name) for name in found.equal_baselines]))
+        verb = "does" if len(found.equal_baselines) == 1 else "do"
         return Paragraph(
             f"{names} {verb} as well on the same rows as this network: {name} {decimal(own)}. "
             f"Where less does as well, serve that, or give the network what it lacks.",
@@ -164,7 +164,7 @@ def _constant(evidence: ReportInputs) -> list[Paragraph]:
     found = find_constant_answer(manifest)
     if found is None:
         return []
-    about = "" if found.exact else "about "
+    about = "" if found.is_exact else "about "
     return [
         Paragraph(
             f"Always answering {short(str(found.answer), 24)} would be right on {about}"
@@ -209,7 +209,7 @@ def _beside(evidence: ReportInputs) -> Figure:
     named = {"this network": own[metric]}
     named |= {
         baseline_name(name): figure
-        for name, figure in compare_with_baselines(manifest).others.items()
+        for name, figure in compare_with_baselines(manifest).baseline_values.items()
     }
     names = list(named)
     ends = manifest.intervals.get(metric)
