@@ -53,16 +53,16 @@ def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[
     if announce is not None:
         announce(table, parts)
     task = prepare_training(table, parts, config, learning)
-    network, loss, rows = task.model.network, task.model.loss, task.examined()
+    network, loss, rows = task.model.network, task.model.loss, task.sample_training_rows()
     start = check_initial_state(network, rows, loss)
     yield from start
     if any(m.fault == "label_shape" and not m.healthy for m in start):
         return  # there is nothing to train on
-    yield from check_backpropagation(network, rows, loss, config.update().penalty)
+    yield from check_backpropagation(network, rows, loss, config.build_update_rule().penalty)
     yield check_overfitting(network, rows, loss)
     watch = Diagnostics()
     try:
-        task.run(config, [EarlyStopping(config.patience), watch]).run()
+        task.create_run(config, [EarlyStopping(config.patience), watch]).run()
     except TrainingDivergedError as error:
         yield Measurement("exploding_loss", float("nan"), note=str(error))
     yield from watch.measurements

@@ -144,7 +144,7 @@ def test_the_health_of_every_layer_is_kept(people):
 
 def test_the_weights_make_the_same_network_of_another(people):
     config, _, _, trained, path = people
-    other = config.layers(1)
+    other = config.build_layers(1)
     network = type(trained.model.network)(
         trained.model.encoder.width, other, rng=np.random.default_rng(9)
     )

@@ -34,7 +34,7 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
         _check_library(as_json)
         return
     chosen = configure(config, options)
-    announce = DataSummary(chosen.feature_encoding())
+    announce = DataSummary(chosen.get_encoding())
     try:
         measurements = list(check_run(chosen, announce))
     except DataError as error:

@@ -102,7 +102,7 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
-    announce = DataSummary(chosen.feature_encoding())
+    announce = DataSummary(chosen.get_encoding())
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard, announce, stage=stage

@@ -90,7 +90,7 @@ def search(
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
     chosen = configure(config, options)
-    announce = DataSummary(chosen.feature_encoding())
+    announce = DataSummary(chosen.get_encoding())
     name = chosen.name or default_name(chosen.data)
     try:
         asked = read_grid(grid)

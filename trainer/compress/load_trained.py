@@ -133,7 +133,7 @@ def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     numbers that were all in float32 before schema version 2 stay so.
     """
     unread = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
-    reading = replace(config.reading(), unread=unread)
+    reading = replace(config.get_read_options(), unread=unread)
     table, parts = load_and_split(config, reading)
     single = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"

@@ -81,8 +81,8 @@ def require_fitting(
     """
     try:
         tried = chosen(config, parameters)
-        tried.loss_for(task)
+        tried.build_loss(task)
         if task == "binary" and classes is not None:
-            tried.positive_among(classes)
+            tried.find_positive_index(classes)
     except DataError as error:
         raise DataError(f"candidate {format_choice(parameters)}: {error}") from error

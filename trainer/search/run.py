@@ -118,7 +118,7 @@ def search(
     )
     outer = _nested(bench, grid, splitter, rows) if nested else None
     winner = chosen(config, candidates[0].parameters)
-    positive = None if classes is None else classes[winner.positive_among(classes)]
+    positive = None if classes is None else classes[winner.find_positive_index(classes)]
     return SearchResult(metric, candidates, winner, outer, positive)
 
 

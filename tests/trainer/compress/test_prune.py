@@ -260,15 +260,15 @@ def taught():
     model = Model.untrained(
         table,
         everything,
-        layers=config.layers,
-        loss=config.loss_for(table.task),
+        layers=config.build_layers,
+        loss=config.build_loss(table.task),
         rng=rng,
-        encoding=config.feature_encoding(),
+        encoding=config.get_encoding(),
     )
     rows = model.rows(table, everything)
     known = TrainingRows(rows.features[:1200], rows.targets[:1200])
     TrainingRun(
-        model.network, model.loss, config.update(), known, epochs=15, batch_size=64, rng=rng
+        model.network, model.loss, config.build_update_rule(), known, epochs=15, batch_size=64, rng=rng
     ).run()
     return table, replace(model, network=to_dense(model.network)), rows
 

@@ -169,7 +169,7 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),
         ("hidden = [8]", ("--folds", "100"), 1, "expected rows for 100 folds"),
-        ("loss = ['huber']", (), 1, "candidate loss=huber: expected values to regress on"),
+        ("loss = ['huber']", (), 1, "candidate loss=huber: expected a regression task"),
         ("learning_rate = [1e30]", ("--optimizer", "sgd"), 1, "expected a candidate whose train"),
     ],
 )

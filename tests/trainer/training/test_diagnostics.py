@@ -452,8 +452,8 @@ def test_a_check_of_rows_the_loss_cannot_take_ends_there(monkeypatch):
 
     def spoiled(*arguments):
         task = prepared(*arguments)
-        wrong = Rows(task.learned.features, task.learned.targets.astype(np.float32))
-        return replace(task, learned=wrong)
+        wrong = Rows(task.training_rows.features, task.training_rows.targets.astype(np.float32))
+        return replace(task, training_rows=wrong)
 
     monkeypatch.setattr(check, "prepare_on", spoiled)
     (found,) = check_run(Config(data="iris"))
