@@ -1,8 +1,8 @@
 """The options of a training run, one class for each group of `trainer fit --help`.
 
 `trainer.config.Config` is the class with all of them. A description says what the option sets, its
-choices and its unit. Where the default is no single value, such as "the last column", the
-description ends with it; the command line adds all other defaults.
+choices and its unit. If the default is None, it ends with the meaning of that in brackets, such as
+"[the last column]"; the help shows this, and all other defaults, as "[default: …]".
 """
 
 from __future__ import annotations
@@ -42,67 +42,70 @@ class DataOptions(Options):
     """What the data are, and how a file is read."""
 
     data: str = Field(min_length=1, description="Built-in data set or file")
-    target: str | None = Field(None, description="Column to predict [default: the last column]")
+    target: str | None = Field(None, description="Column to predict [the last column]")
     task: Literal["classification", "regression"] | None = Field(
         None,
-        description="Kind of the target: classification or regression [default: classification "
+        description="Kind of the target: classification or regression [classification "
         "for texts, booleans and up to 20 different integers, else regression]",
     )
     names: HeaderNames = Field(
-        (), description="Column names of a CSV file without a header, separated by commas"
+        (),
+        description="Column names of a CSV file without a header, separated by commas "
+        "[the first line of the file]",
     )
-    drop: Columns = Field((), description="Columns to leave out, separated by commas")
+    drop: Columns = Field((), description="Columns to leave out, separated by commas [none]")
     number: Columns = Field(
         (),
         description="Columns to read as numbers in float32, even if their values look like "
-        "something else",
+        "something else [inferred]",
     )
     precise: Columns = Field(
         (),
         description="Columns to read as numbers in float64; each becomes an input of its own "
-        "[default: columns of which float32 would merge more than 1 % of the different values]",
+        "[columns of which float32 would merge more than 1 % of the different values]",
     )
-    boolean: Columns = Field((), description="Columns to read as booleans")
-    category: Columns = Field((), description="Columns to read as categories")
+    boolean: Columns = Field((), description="Columns to read as booleans [inferred]")
+    category: Columns = Field((), description="Columns to read as categories [inferred]")
     date: Columns = Field(
         (),
         description="Columns to read as dates: texts in ISO 8601 or such as 20230318, or numbers "
-        "of seconds, milliseconds, microseconds or nanoseconds since 1970",
+        "of seconds, milliseconds, microseconds or nanoseconds since 1970 [inferred "
+        "from texts]",
     )
     date_format: DateFormats = Field(
         (),
         description="Format of dates that are not in ISO 8601, in the directives of strptime: "
         "COLUMN=FORMAT such as joined=%d/%m/%Y, or one FORMAT for all columns of --date. Can be "
-        "given several times",
+        "given several times [inferred]",
     )
     missing: Columns | None = Field(
         None,
         description="Texts of a CSV file that mean a missing value, separated by commas, in any "
-        "case; the empty cell always does, and '' allows no other [default: na, n/a, #n/a, <na>, "
+        "case; the empty cell always does, and '' allows no other [na, n/a, #n/a, <na>, "
         "nan, nat, null, none, ?]",
     )
     group: str | None = Field(
         None,
         description="Column of groups, such as customers: rows of one group stay together when "
-        "the data are split. It is no feature [default: none]",
+        "the data are split. It is no feature [none]",
     )
     time: str | None = Field(
         None,
         description="Column of dates or numbers by which the data are split: the latest rows are "
-        "the test rows [default: none, a random split]",
+        "the test rows [none, a random split]",
     )
     delimiter: Delimiter | None = Field(
-        None, description="Delimiter of a CSV file: one character, or tab [default: a comma]"
+        None, description="Delimiter of a CSV file: one character, or tab [a comma]"
     )
     decimal: DecimalSign | None = Field(
         None,
         description="Decimal sign in a CSV file: a point or a comma. If it is given, thousands "
-        "separators are read too, as in 1,234.56 or 1.234,56 [default: a point, and no thousands "
+        "separators are read too, as in 1,234.56 or 1.234,56 [a point, and no thousands "
         "separators]",
     )
     encoding: TextEncoding | None = Field(
         None,
-        description="Encoding of a CSV file, such as cp1252, latin-1 or utf-16 [default: utf-8]",
+        description="Encoding of a CSV file, such as cp1252, latin-1 or utf-16 [utf-8]",
     )
 
 
@@ -118,14 +121,14 @@ class PreprocessingOptions(Options):
     rare: int = Field(
         10,
         ge=1,
-        description="Smallest number of training rows that a category needs; rarer ones are "
-        "treated as unseen categories",
+        description="Minimum number of training rows with a category; rarer categories are treated "
+        "as unseen ones",
     )
     one_hot: int = Field(
         32,
         ge=2,
-        description="Largest number of categories of a column that is encoded one-hot; columns "
-        "with more get a learned embedding",
+        description="Maximum number of categories of a one-hot encoded column; columns with more "
+        "get a learned embedding",
     )
     unseen: Literal["unknown", "refuse"] = Field(
         "unknown",
@@ -160,7 +163,7 @@ class NetworkOptions(Options):
     initializer: Annotated[str, one_of(INITIALIZERS)] | None = Field(
         None,
         description="Initialization of the hidden layers' weights: "
-        f"{', '.join(INITIALIZERS)} [default: the one for the activation]",
+        f"{', '.join(INITIALIZERS)} [the one for the activation]",
     )
     dropout: float = Field(
         0,
@@ -180,7 +183,7 @@ class TrainingOptions(Options):
     loss: Annotated[str, one_of(REGRESSION_LOSSES)] = Field(
         "mse",
         description=f"Loss for regression: {', '.join(REGRESSION_LOSSES)}. Classification always "
-        "uses the cross-entropy",
+        "uses cross-entropy",
     )
     label_smoothing: float = Field(
         0,
@@ -193,7 +196,7 @@ class TrainingOptions(Options):
         None,
         description="Weights of the classes in the loss: balanced (inversely proportional to "
         "their frequency). Probabilities are then too high for rare classes, unless --calibrate "
-        "corrects them [default: all rows count alike]",
+        "corrects them [all rows count alike]",
     )
     optimizer: Annotated[str, one_of(OPTIMIZERS)] = Field(
         "adam", description=f"Optimizer: {', '.join(OPTIMIZERS)}"
@@ -215,29 +218,29 @@ class TrainingOptions(Options):
     clip_norm: float | None = Field(
         None,
         gt=0,
-        description="Largest Euclidean norm of a gradient; longer gradients are scaled down "
-        "[default: no limit]",
+        description="Maximum Euclidean norm of a gradient; longer gradients are scaled down "
+        "[no limit]",
     )
     clip_value: float | None = Field(
         None,
         gt=0,
-        description="Largest absolute value of a gradient's entries; larger ones are clipped "
-        "[default: no limit]",
+        description="Maximum absolute value of a gradient's entries; larger ones are clipped "
+        "[no limit]",
     )
     max_norm: float | None = Field(
         None,
         gt=0,
-        description="Largest Euclidean norm of the weights into a unit [default: no limit]",
+        description="Maximum Euclidean norm of the weights into a unit [no limit]",
     )
     average: float = Field(
         0,
         ge=0,
         lt=1,
-        description="Decay of the moving average of the weights that the model ends up with, 0 to "
-        "1; 0 takes the last weights",
+        description="Decay of the exponential moving average of the weights, which the trained "
+        "model gets, 0 to 1; with 0 it gets the last weights",
     )
     batch_size: int = Field(32, ge=1, description="Number of rows in a batch")
-    epochs: int = Field(200, ge=1, description="Largest number of epochs")
+    epochs: int = Field(200, ge=1, description="Maximum number of epochs")
     patience: int = Field(
         20,
         ge=1,
@@ -263,14 +266,14 @@ class EvaluationOptions(Options):
     positive: ClassName | None = Field(
         None,
         description="Positive class of two, to which the threshold, --aim, precision, recall and "
-        "ROC AUC refer [default: 1, true, t, yes, y or on; of classes with other names the second "
+        "ROC AUC refer [1, true, t, yes, y or on; of classes with other names the second "
         "in sorted order, but --aim is then refused]",
     )
     aim: Aim | None = Field(
         None,
         description="What the threshold of two classes is chosen for on the validation rows: f1, "
         "balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 or "
-        "cost=FALSE_POSITIVE:FALSE_NEGATIVE [default: the threshold is 0.5]",
+        "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold is 0.5]",
     )
     calibrate: bool = Field(
         False,
@@ -287,7 +290,7 @@ class OutputOptions(Options):
     """Where the model and the record of its training are written."""
 
     name: Name | None = Field(
-        None, description="Name of the model [default: the name of the data set or file]"
+        None, description="Name of the model [the name of the data set or file]"
     )
     models: Path = Field(
         Path("models"), description="Model repository: the folder in which the model is written"

@@ -33,7 +33,7 @@ from trainer.evaluate import Evaluation, get_main_metric
 from trainer.export.graph import build_graph
 from trainer.model import Model
 from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
-from trainer.pipeline import fit_output_scaling
+from trainer.output_scaling import fit_output_scaling
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback
 

@@ -34,17 +34,19 @@ class SearchPlan(BaseModel):
 
     method: Literal["grid", "random", "halving"] = Field(
         "grid",
-        description="grid: all combinations; random: some of them, drawn; or halving: ever "
-        "fewer for ever longer [grid]",
+        description="grid: all combinations; random: randomly drawn ones; or halving: all with few "
+        "epochs, then the best with more [grid]",
     )
-    trials: int | None = Field(None, ge=1, description="random: candidates drawn [20]")
+    trials: int | None = Field(None, ge=1, description="for random: number of combinations [20]")
     factor: int | None = Field(
         None,
         ge=2,
-        description="halving: one candidate in so many goes on, for so many times "
-        "as many epochs [3]",
+        description="for halving: factor by which each round has fewer combinations and more "
+        "epochs [3]",
     )
-    metric: str | None = Field(None, description="what is best by [the leading one of the task]")
+    metric: str | None = Field(
+        None, description="metric that is maximized [the main metric of the task]"
+    )
 
     @model_validator(mode="after")
     def _fitting(self) -> SearchPlan:

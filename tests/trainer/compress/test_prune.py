@@ -268,7 +268,13 @@ def taught():
     rows = model.rows(table, everything)
     known = TrainingRows(rows.features[:1200], rows.targets[:1200])
     TrainingRun(
-        model.network, model.loss, config.build_update_rule(), known, epochs=15, batch_size=64, rng=rng
+        model.network,
+        model.loss,
+        config.build_update_rule(),
+        known,
+        epochs=15,
+        batch_size=64,
+        rng=rng,
     ).run()
     return table, replace(model, network=to_dense(model.network)), rows
 

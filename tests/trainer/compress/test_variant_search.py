@@ -18,7 +18,7 @@ from trainer.compress.variant_search import FEWEST_WEIGHTS, VariantSearch
 from trainer.data.tables import DataError
 from trainer.evaluate import Evaluation
 from trainer.nn import Dense, IntegerDense
-from trainer.pipeline import fit_output_scaling
+from trainer.output_scaling import fit_output_scaling
 from trainer.training.loop import Callback
 
 

@@ -110,6 +110,9 @@ def test_compress_says_that_there_is_no_run_to_keep_if_it_was_asked_to(
     assert done.exit_code == 0
     assert "warning: " in done.stderr
     assert str(tmp_path / "none") in done.stderr
-    assert f"a running server of {next_version.path.parent.parent} takes it up" in done.stdout
+    assert (
+        f"a running server of {next_version.path.parent.parent} loads it automatically"
+        in done.stdout
+    )
     assert compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []

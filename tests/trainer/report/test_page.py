@@ -204,6 +204,6 @@ def test_the_command_writes_the_page(made, tmp_path):
     assert page.read_text() == made("tumours").page
     assert done.stdout.startswith(f"{page}: ")
     done = report(folder, "-o", page, "--runs", tmp_path)
-    assert "warning: the page says less than it could: expected the folder" in done.stderr
+    assert "warning: the report is incomplete: expected the folder" in done.stderr
     assert report(tmp_path, "-o", page).exit_code == 1
     assert report(folder, "-o", tmp_path / "page.pdf").exit_code == 2

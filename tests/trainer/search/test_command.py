@@ -35,7 +35,7 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
     assert lines[1].endswith("learning_rate=0.03")
     assert lines[2].endswith("learning_rate=0.0001")
     assert "winner      learning_rate=0.03: accuracy 0." in done.stdout
-    assert "journal     runs/iris/search.jsonl, 4 fits run, 0 found there" in done.stdout
+    assert "journal     runs/iris/search.jsonl, 4 fits run, 0 reused" in done.stdout
     assert "nested" not in done.stdout
     assert "bundle      models/iris/1" in done.stdout
     bundle = Bundle.open(tmp_path / "models" / "iris" / "1")
