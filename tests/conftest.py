@@ -70,13 +70,21 @@ def _fail_if_something_outlives_the_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _archive_runs_in_temporary_folder(tmp_path_factory):
-    """Archive the runs of `trainer fit` in a temporary folder instead of the user's."""
-    assert Config.model_fields["runs"].default == Path(
-        "runs"
-    )  # tests see another default from here on
-    Config.model_fields["runs"].default = tmp_path_factory.mktemp("runs")
-    Config.model_rebuild(force=True)
+def _run_in_temporary_folder(tmp_path_factory) -> Iterator[None]:
+    """Run all tests in a temporary folder, to which commands write models and runs by default.
+
+    Fail at the end of the session if a test has written to the repository all the same.
+    """
+    before = _list_repository()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("working_folder"))
+        yield
+    assert _list_repository() == before
+
+
+def _list_repository() -> list[str]:
+    """Return the names in the repository's folder, without the hidden caches of tools."""
+    return sorted(path.name for path in ROOT.iterdir() if not path.name.startswith("."))
 
 
 @pytest.fixture

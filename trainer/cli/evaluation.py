@@ -29,7 +29,7 @@ def format_evaluation(manifest: Manifest, evaluation: FileEvaluation) -> Iterato
         share = max(evaluation.shares)
         name = format_class(manifest.classes[evaluation.shares.index(share)])
         lines["constant"] = (
-            f"accuracy of always predicting {name}: {share:.4f}; this model: "
+            f"always predicting {name}: accuracy {share:.4f}; this model: accuracy "
             f"{evaluation.metrics['accuracy']:.4f}"
         )
     if evaluation.never_answered:

@@ -94,7 +94,7 @@ def summarize_constant_answer(manifest: Manifest) -> dict[str, str]:
         baseline = manifest.baselines.get("mean")
         if baseline is None:
             return {
-                "constant": f"r2 of always predicting the mean: 0; this network: {own['r2']:.4f}"
+                "constant": f"always predicting the mean: r2 0; this network: r2 {own['r2']:.4f}"
             }
         values = [
             (f"{name} {baseline.metrics[name]:.4f}", f"{name} {own[name]:.4f}")
@@ -108,8 +108,8 @@ def summarize_constant_answer(manifest: Manifest) -> dict[str, str]:
     about = "" if answer.exact else "about "
     comparison = ", not better" if own["accuracy"] <= answer.accuracy else ""
     return {
-        "constant": f"accuracy of always predicting {format_class(answer.answer)}: "
-        f"{about}{answer.accuracy:.4f}; this network: {own['accuracy']:.4f}{comparison}"
+        "constant": f"always predicting {format_class(answer.answer)}: accuracy "
+        f"{about}{answer.accuracy:.4f}; this network: accuracy {own['accuracy']:.4f}{comparison}"
     }
 
 

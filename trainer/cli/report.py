@@ -25,20 +25,20 @@ from trainer.config import Config
 @click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder in which fit recorded the run  [default: runs]",
+    default=Config.model_fields["runs"].default,
+    help="Folder in which fit recorded the run",
 )
-def report(bundle: Path, output: Path, runs: Path | None) -> None:
+def report(bundle: Path, output: Path, runs: Path) -> None:
     """Write a page about a bundle: its metrics, its errors and its training.
 
     BUNDLE is models/NAME or models/NAME/VERSION. The page is one HTML file without scripts that
     needs no network and can be printed. If the run was recorded, the page shows some of its test
     rows; otherwise it contains only what the bundle does.
     """
-    folder: Path = Config.model_fields["runs"].default if runs is None else runs
     from trainer.report import ReportInputs, render  # noqa: PLC0415 - Matplotlib is slow to import
 
     try:
-        evidence = ReportInputs.gather(Bundle.open(find_version_folder(bundle)), folder)
+        evidence = ReportInputs.gather(Bundle.open(find_version_folder(bundle)), runs)
         page = render(evidence)
         with write_atomically(output) as building:
             building.write_text(page, encoding="utf-8")
