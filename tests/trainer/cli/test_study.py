@@ -1,3 +1,5 @@
+"""`trainer study`: the results, the table, the JSON and the plot."""
+
 import json
 
 import numpy as np
@@ -19,35 +21,35 @@ def run(*arguments):
 
 @pytest.fixture
 def few_epochs(monkeypatch):
-    """As many as exclusive or takes from the first two seeds."""
+    """Train for as few epochs as exclusive or needs from the first two seeds."""
     monkeypatch.setattr(experiments, "EPOCHS", 300)
 
 
 @pytest.mark.slow
-def test_exclusive_or_needs_a_hidden_layer():
-    line, hidden = run_exclusive_or(3)
-    assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
+def test_xor_with_hidden_layer_has_accuracy_1():
+    linear, hidden = run_exclusive_or(3)
+    assert all(0.5 <= accuracy <= 0.75 for accuracy in linear.accuracies)
     assert hidden.accuracies == [1.0] * 3
 
 
 @pytest.mark.slow
-def test_the_figures_of_class_one_are_its_own(on_moons):
+def test_moons_metrics_of_class_1_equal_scikit_learn(on_moons):
     X, y = moons(seed=0)
     split = train_test_split(X, y, test_size=0.2, stratify=y, random_state=0)
-    for outcome in on_moons:
-        label = outcome.probability(split[1]) >= 0.5
-        assert outcome.of_one["positive_recall"] == [metrics.recall_score(split[3], label)]
-        assert outcome.medians_of_one["positive_f1"] == metrics.f1_score(split[3], label)
+    for result in on_moons:
+        label = result.probability(split[1]) >= 0.5
+        assert result.of_one["positive_recall"] == [metrics.recall_score(split[3], label)]
+        assert result.medians_of_one["positive_f1"] == metrics.f1_score(split[3], label)
 
 
 @pytest.fixture(scope="module")
 def on_moons():
-    """Outcomes of every learning rate on moons, from one seed."""
+    """Results of all learning rates on moons, from one seed."""
     return list(run_learning_rates("moons", 1))
 
 
 @pytest.mark.slow
-def test_the_learning_rate_decides_on_moons(on_moons):
+def test_moons_high_learning_rates_have_high_accuracy(on_moons):
     median = dict(zip(RATES, (o.median for o in on_moons), strict=True))
     assert min(median[0.1], median[0.5], median[1.0]) >= 0.96
     assert median[0.001] <= 0.90
@@ -55,47 +57,47 @@ def test_the_learning_rate_decides_on_moons(on_moons):
 
 
 @pytest.mark.slow
-def test_circles_are_solved(monkeypatch):
+def test_circles_high_learning_rates_have_high_accuracy(monkeypatch):
     monkeypatch.setattr(experiments, "RATES", (0.001, 0.1, 1.0))
-    slow, *fast = (outcome.median for outcome in run_learning_rates("circles", 1))
-    assert min(fast) >= 0.98
-    assert slow < 0.7
+    low, *high = (result.median for result in run_learning_rates("circles", 1))
+    assert min(high) >= 0.98
+    assert low < 0.7
 
 
 @pytest.mark.slow
-def test_an_outcome_answers_as_it_was_judged(on_moons):
-    outcome = next(o for o in on_moons if o.setting == "learning rate 0.1")
+def test_moons_probability_has_the_measured_accuracy(on_moons):
+    result = next(o for o in on_moons if o.setting == "learning rate 0.1")
     X, y = moons(seed=0)
-    right = (outcome.probability(X) >= 0.5) == y
-    assert right.mean() > 0.93
-    assert outcome.losses[0] > outcome.losses[-1]
-    assert len(outcome.losses) == 2000
+    is_correct = (result.probability(X) >= 0.5) == y
+    assert is_correct.mean() > 0.93
+    assert result.losses[0] > result.losses[-1]
+    assert len(result.losses) == 2000
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_epochs")
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_the_command_prints_a_table_and_draws(ending, tmp_path):
-    plot = tmp_path / f"xor.{ending}"
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_study_prints_a_table_and_draws_a_plot(suffix, tmp_path):
+    plot = tmp_path / f"xor.{suffix}"
     done = run("xor", "--seeds", 2, "-o", plot)
     assert done.exit_code == 0, done.output
     assert "[2, 4, 1]                100.0%   100.0%   100.0%    2 of 2" in done.stdout
     assert plot.stat().st_size > 5000
-    if ending == "png":
+    if suffix == "png":
         pixels = np.rint(imread(plot) * 255).astype(np.uint8)
         assert len(np.unique(pixels.view(np.uint32))) > 100  # not a blank page
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_epochs")
-def test_the_command_speaks_json(tmp_path):
+def test_study_json_has_the_settings(tmp_path):
     done = run("xor", "--seeds", 1, "-o", tmp_path / "xor.png", "--json")
-    told = json.loads(done.stdout)
-    assert [s["setting"] for s in told["settings"]] == ["no hidden layer", "[2, 4, 1]"]
-    assert told["settings"][1]["median"] == 1
+    report = json.loads(done.stdout)
+    assert [s["setting"] for s in report["settings"]] == ["no hidden layer", "[2, 4, 1]"]
+    assert report["settings"][1]["median"] == 1
 
 
-def test_a_plot_that_cannot_be_drawn_is_named(tmp_path):
+def test_study_invalid_output_is_refused(tmp_path):
     assert "expected a file ending in .png" in run("xor", "-o", tmp_path / "a.xyz").stderr
     assert "in a folder that exists" in run("xor", "-o", tmp_path / "no" / "a.png").stderr
     assert run("triangles").exit_code == 2
