@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from serving.bundle import Bundle, BundleError, pluralize
+from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
 from trainer.cli.evaluation import evaluation_to_json, format_evaluation
 from trainer.cli.fit import json_option
@@ -138,7 +138,7 @@ def score(
             report |= evaluation_to_json(manifest, evaluation)
         click.echo(json.dumps(report))
         return
-    click.echo(f"{pluralize(rows, 'row')} scored, written to {output}")
+    click.echo(f"{rows:,} row{'s' * (rows != 1)} scored, written to {output}")
     if evaluation is not None:
         for line in format_evaluation(manifest, evaluation):
             click.echo(line)
