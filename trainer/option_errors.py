@@ -43,9 +43,10 @@ def list_option_errors(
     return "; ".join(_describe_error(e, model, format_name) for e in reversed(first.values()))
 
 
-def describe_unknown_key(name: str, known: list[str]) -> str:
+def describe_unknown_key(key: str, valid_keys: list[str]) -> str:
     """Return the sentence for a key that does not exist, with a suggestion if one is similar."""
-    return f"expected a key out of {', '.join(known)}; got {name!r}{suggest_name(name, known)}"
+    keys = ", ".join(valid_keys)
+    return f"expected a key out of {keys}; got {key!r}{suggest_name(key, valid_keys)}"
 
 
 def _describe_error(

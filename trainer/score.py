@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from serving.bundle import (
     Arrays,
@@ -33,6 +27,7 @@ from trainer.data.files.source import CSV, FileSource, open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, join_names
+from trainer.score_writers import WRITERS
 
 # ONNX Runtime never frees the memory that its largest run once needed.
 MAX_ROWS_PER_RUN = 4096
@@ -87,14 +82,9 @@ def score(
     """
     manifest = bundle.manifest
     session = load_session(bundle, variant)
-    if source.name.lower().endswith(CSV):
-        delimiter = delimiter or get_training_option(manifest, "delimiter")
-        encoding = encoding or get_training_option(manifest, "encoding")
     decimal = decimal or get_training_option(manifest, "decimal")
     gap_texts = ReadOptions(missing=None if missing is None else tuple(missing)).missing
-    open_source = partial(open_file, source, delimiter=delimiter, encoding=encoding)
-    names = names or _find_header_names(source, manifest, open_source)
-    rows = open_source([to_nfc(name) for name in names], gap_texts)
+    rows = _open_source(source, manifest, names, gap_texts, delimiter=delimiter, encoding=encoding)
     declared = DeclaredColumns(manifest.inputs, gap_texts)
     keep_columns = _resolve_kept_columns(rows, keep)
     output_names = name_kept_columns(manifest, keep_columns)
@@ -109,8 +99,8 @@ def score(
                 answers = run_batch(session, records, manifest, n_rows, rows)
                 if on_batch is not None:
                     on_batch(values, answers, decimal=decimal, row_names=rows.row_names)
-                kept = {output_names[name]: batch[name] for name in keep_columns}
-                writer.write(_build_table(manifest, kept, answers))
+                kept_columns = {output_names[name]: batch[name] for name in keep_columns}
+                writer.write(_build_table(manifest, kept_columns, answers))
             n_rows += batch.num_rows
             if on_progress is not None:
                 on_progress(n_rows)
@@ -144,6 +134,24 @@ def get_training_option(manifest: Manifest, option: str) -> str | None:
     """Return the text that an option had in training; None if it was not given."""
     value = manifest.training.config.get(option)
     return value if isinstance(value, str) and value else None
+
+
+def _open_source(
+    source: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    gap_texts: Sequence[str] | None,
+    *,
+    delimiter: str | None,
+    encoding: str | None,
+) -> FileSource:
+    """Open the file to score; what is not given for a CSV file is as in training."""
+    if source.name.lower().endswith(CSV):
+        delimiter = delimiter or get_training_option(manifest, "delimiter")
+        encoding = encoding or get_training_option(manifest, "encoding")
+    open_source = partial(open_file, source, delimiter=delimiter, encoding=encoding)
+    names = names or _find_header_names(source, manifest, open_source)
+    return open_source([to_nfc(name) for name in names], gap_texts)
 
 
 def _find_header_names(
@@ -250,14 +258,14 @@ def name_kept_columns(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]
         `prediction`.
     """
     answer_names = set(_name_answer_columns(manifest))
-    taken, output_names = answer_names.union(keep), {}
+    used_names, output_names = answer_names.union(keep), {}
     for name in dict.fromkeys(keep):
         output_name = name
         if name in answer_names:
             output_name += "_input"
-            while output_name in taken:
+            while output_name in used_names:
                 output_name += "_"
-            taken.add(output_name)
+            used_names.add(output_name)
         output_names[name] = output_name
     return output_names
 
@@ -268,76 +276,3 @@ def _build_table(manifest: Manifest, columns: dict[str, pa.Array], answers: Arra
         arrays = [answers["label"], *arrays]
     named = zip(_name_answer_columns(manifest), arrays, strict=True)
     return pa.table(columns | {name: pa.array(array) for name, array in named})
-
-
-class _Writer(ABC):
-    """Writes tables with the same columns to a file, one after the other."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    @abstractmethod
-    def write(self, table: pa.Table) -> None: ...
-
-    @abstractmethod
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _ArrowWriter(_Writer):
-    """Writes with one of pyarrow's writers, which is opened with the first table's schema."""
-
-    def __init__(self, path: Path, open_writer: Callable[[Path, pa.Schema], Any]) -> None:
-        super().__init__(path)
-        self._open_writer = open_writer
-        self._writer: Any = None
-
-    def write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            self._writer = self._open_writer(self.path, table.schema)
-        self._writer.write_table(table)
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class _JSONLinesWriter(_Writer):
-    """Writes a JSON object for each row."""
-
-    def __enter__(self) -> _Writer:
-        self._file = self.path.open("w", encoding="utf-8")
-        return self
-
-    def write(self, table: pa.Table) -> None:
-        for row in to_json_floats(table).to_pylist():
-            self._file.write(
-                json.dumps(row, default=str, ensure_ascii=False, allow_nan=False) + "\n"
-            )
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def to_json_floats(table: pa.Table) -> pa.Table:
-    """Return a table with floats that JSON can hold: NaN and infinity become null.
-
-    A float32 becomes the float64 with the fewest digits that reads back as the same float32.
-    """
-    for index, column in enumerate(table.schema):
-        values = table.column(index)
-        if pa.types.is_float32(column.type):
-            values = pc.cast(pc.cast(values, pa.string()), pa.float64())
-        if pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
-            table = table.set_column(index, column.name, values)
-    return table
-
-
-WRITERS: dict[str, Callable[[Path], _Writer]] = {
-    ".csv": lambda path: _ArrowWriter(path, pa.csv.CSVWriter),
-    ".parquet": lambda path: _ArrowWriter(path, pa.parquet.ParquetWriter),
-    ".jsonl": _JSONLinesWriter,
-}

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving.bundle import add_path_to_errors, create_folder, write_atomically
-from trainer import runs, score
+from trainer import runs, score_writers
 from trainer.cli import main
 
 FULL = Path("/dev/full")
@@ -98,8 +98,8 @@ def test_score_full_disk_names_the_output_and_leaves_none(made, tmp_path, monkey
         "petal width (cm)",
     )
     (tmp_path / "new.csv").write_text(f"{','.join(columns)}\n" + "1,2,3,4\n" * 50_000)
-    create_writer = score.WRITERS[suffix]
-    monkeypatch.setitem(score.WRITERS, suffix, lambda _: create_writer(FULL))
+    create_writer = score_writers.WRITERS[suffix]
+    monkeypatch.setitem(score_writers.WRITERS, suffix, lambda _: create_writer(FULL))
     output = tmp_path / f"out{suffix}"
     done = trainer("score", made / "models" / "iris", tmp_path / "new.csv", "-o", output)
     assert_one_error(done, output)

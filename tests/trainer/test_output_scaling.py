@@ -261,7 +261,7 @@ def test_compress_model_with_unreachable_aim_keeps_the_threshold(unlearnable, tm
     assert manifest.aim_unmet is not None
 
 
-class KilledError(Exception):
+class InterruptedTrainingError(Exception):
     pass
 
 
@@ -270,12 +270,12 @@ class KillInThirdEpoch(Callback):
 
     def on_epoch(self, run):
         if len(run.history) == 3:
-            raise KilledError
+            raise InterruptedTrainingError
 
 
 def interrupt_training(config, path):
     """Train until the third epoch, and leave a checkpoint."""
-    with pytest.raises(KilledError):
+    with pytest.raises(InterruptedTrainingError):
         train(config, np.random.default_rng(0), callbacks=[KillInThirdEpoch()], checkpoint=path)
 
 

@@ -194,7 +194,7 @@ def file_format_options(*names: str, group: str) -> Callable[[F], F]:
 
 
 def validate_options(options: dict[str, str | None]) -> dict[str, Any]:
-    """Return the values of options that `file_format_options` added.
+    """Validate options that `file_format_options` added, and return their values.
 
     Raises:
         click.UsageError: If one is invalid.

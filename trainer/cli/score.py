@@ -22,8 +22,9 @@ from trainer.cli.verify import find_version_folder
 from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
 from trainer.evaluate.file_evaluation import FileEvaluator
-from trainer.score import WRITERS, name_kept_columns
+from trainer.score import name_kept_columns
 from trainer.score import score as score_file
+from trainer.score_writers import WRITERS
 
 INPUT, MODEL = "Input file", "Model"
 
