@@ -70,21 +70,25 @@ def _fail_if_something_outlives_the_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _run_in_temporary_folder(tmp_path_factory) -> Iterator[None]:
-    """Run all tests in a temporary folder, to which commands write models and runs by default.
+def _fail_if_a_test_writes_to_the_repository() -> Iterator[None]:
+    """Fail at the end of the session if a test has added models, runs or other files.
 
-    Fail at the end of the session if a test has written to the repository all the same.
+    Tests of commands that write to the folders `models` and `runs` by default either run in a
+    temporary folder, as those of the trainer do, or name other folders.
     """
     before = _list_repository()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("working_folder"))
-        yield
-    assert _list_repository() == before
+    yield
+    assert _list_repository() - before == set()
 
 
-def _list_repository() -> list[str]:
-    """Return the names in the repository's folder, without the hidden caches of tools."""
-    return sorted(path.name for path in ROOT.iterdir() if not path.name.startswith("."))
+def _list_repository() -> set[Path]:
+    """Return the files and folders at the top of the repository, and the models and runs in it.
+
+    The hidden caches of tools do not count.
+    """
+    patterns = ("*", "models/*/*", "runs/*/*")
+    paths = (path for pattern in patterns for path in ROOT.glob(pattern))
+    return {path for path in paths if not path.name.startswith(".")}
 
 
 @pytest.fixture

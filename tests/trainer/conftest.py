@@ -1,8 +1,18 @@
-"""Fixtures of all tests of the trainer, which make exports fast."""
+"""Fixtures of all tests of the trainer: a working folder, and fast exports."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _run_in_temporary_folder(tmp_path_factory) -> Iterator[None]:
+    """Run in a temporary folder, in which commands write models and runs by default."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("working_folder"))
+        yield
 
 
 @pytest.fixture(autouse=True)

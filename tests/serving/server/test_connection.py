@@ -215,7 +215,7 @@ def test_connection_without_c_parser_answers_are_equal(
     client, serve, shipped, tmp_path, monkeypatch
 ):
     (tmp_path / "gunicorn_h1c.py").write_text("raise ImportError('there is no compiler here')")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[3]}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
     server = serve(shipped, "--workers", "1")
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=120) as other:

@@ -223,7 +223,7 @@ def server_without_c_parser(shared_server, shipped, tmp_path_factory):
     folder = tmp_path_factory.mktemp("no_compiler")
     (folder / "gunicorn_h1c.py").write_text("raise ImportError('there is no compiler here')")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[3]}")
+        patch.setenv("PYTHONPATH", f"{folder}:{Path.cwd()}")
         # Servers are shared by their arguments, so these must differ from those of `live`.
         return shared_server(shipped, "--workers", "1", "--log-sample", "0.02")
 

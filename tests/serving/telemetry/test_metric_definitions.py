@@ -14,7 +14,7 @@ from serving.telemetry.metric_definitions import (
 from serving.telemetry.shared_counters import SharedCounters
 from tests.repositories import load_repository
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "operations.md"
+DOCUMENT = Path("docs/operations.md")
 MODEL = ("protocol", "model", "version", "variant")
 LABELS = {
     "forwardpass_requests": (*MODEL, "code"),
