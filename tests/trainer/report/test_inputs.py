@@ -51,7 +51,7 @@ def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
     rename(runs, 1, 1, graph="of another")
     evidence = ReportInputs.gather(compressed.bundle, runs)
     assert evidence.run is None
-    assert f"{runs}/digits/2, which is none" in evidence.absent
+    assert f"{runs}/digits/2, which does not exist" in evidence.absent
 
 
 def test_a_later_run_is_none_of_its(compressed, runs):

@@ -174,7 +174,7 @@ def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
         assert page.sections == sections
         words = "".join(page.words)
         assert "Only the bundle speaks here." in words
-        assert f"{tmp_path}/{kind}/1, which is none" in words
+        assert f"{tmp_path}/{kind}/1, which does not exist" in words
         assert words.count("This needs the test rows") == len(sections) - 3 - 5
         assert len(page.of("verdict")[0]) > 3
 

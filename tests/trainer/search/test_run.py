@@ -169,7 +169,13 @@ def test_values_may_be_lists_of_any_shape(values, config, grid, journal):
             RefusedError,
             "candidate epochs=0: epochs: expected a who",
         ),
-        ("iris", {"loss": ["mse", "mae"]}, {}, DataError, "candidate loss=mae: expected values to"),
+        (
+            "iris",
+            {"loss": ["mse", "mae"]},
+            {},
+            DataError,
+            "candidate loss=mae: expected a regression task",
+        ),
         ("iris", {"hidden": [[4]]}, {"metric": "r2"}, RefusedError, r"metric: .* accuracy.* 'r2'"),
     ],
 )
