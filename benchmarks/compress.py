@@ -66,7 +66,7 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 def rows_of(config: Config, count: int) -> Records:
     """Held-out rows, the same ones again and again where there are few."""
-    table = load_table(config.data, config.reading())
+    table = load_table(config.data, config.get_read_options())
     test = split_table(table, validation=config.validation, test=config.test, seed=config.seed).test
     return table.records.take(np.resize(test, count))
 

@@ -81,16 +81,16 @@ def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[
     if announce is not None:
         announce(table, split)
     task = prepare_training(table, split, config, training_rng)
-    network, loss, rows = task.model.network, task.model.loss, task.examined()
+    network, loss, rows = task.model.network, task.model.loss, task.sample_training_rows()
     initial = check_initial_state(network, rows, loss)
     yield from initial
     if any(m.fault == "label_shape" and not m.is_healthy for m in initial):
         return  # Without targets of the right shape, nothing else can be measured.
-    yield from check_backpropagation(network, rows, loss, config.update().penalty)
+    yield from check_backpropagation(network, rows, loss, config.build_update_rule().penalty)
     yield check_overfitting(network, rows, loss)
     diagnostics = Diagnostics()
     try:
-        task.run(config, [EarlyStopping(config.patience), diagnostics]).run()
+        task.create_run(config, [EarlyStopping(config.patience), diagnostics]).run()
     except TrainingDivergedError as error:
         yield Measurement("exploding_loss", float("nan"), note=str(error))
     yield from diagnostics.measurements

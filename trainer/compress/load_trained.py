@@ -162,7 +162,7 @@ def _load_as_trained(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     and numbers that the model takes in float32 are read in float32.
     """
     categories = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
-    options = replace(config.reading(), unread=categories)
+    options = replace(config.get_read_options(), unread=categories)
     table, split = load_and_split(config, options)
     float32_columns = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"

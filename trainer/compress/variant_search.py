@@ -33,7 +33,7 @@ from trainer.evaluate import Evaluation, get_main_metric
 from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import Network
-from trainer.pipeline import fit_output_scaling
+from trainer.output_scaling import fit_output_scaling
 from trainer.training.loop import Callback
 
 FLOAT32_BYTES = 4

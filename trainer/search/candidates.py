@@ -92,8 +92,8 @@ def require_matching_task(
     """
     try:
         candidate_config = apply_parameters(config, parameters)
-        candidate_config.loss_for(task)
+        candidate_config.build_loss(task)
         if task == "binary" and classes is not None:
-            candidate_config.positive_among(classes)
+            candidate_config.find_positive_index(classes)
     except DataError as error:
         raise DataError(f"candidate {format_parameters(parameters)}: {error}") from error

@@ -111,7 +111,7 @@ def search(
     candidates = _score_candidates(context, grid, splitter, rows)
     nested_scores = _score_nested(context, grid, splitter, rows) if nested else None
     best_config = apply_parameters(config, candidates[0].parameters)
-    positive = None if classes is None else classes[best_config.positive_among(classes)]
+    positive = None if classes is None else classes[best_config.find_positive_index(classes)]
     return SearchResult(metric, candidates, best_config, nested_scores, positive)
 
 

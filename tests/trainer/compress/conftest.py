@@ -132,14 +132,20 @@ def trained_digits() -> TrainedDigits:
     model = Model.untrained(
         table,
         all_rows,
-        layers=config.layers,
-        loss=config.loss_for(table.task),
+        layers=config.build_layers,
+        loss=config.build_loss(table.task),
         rng=rng,
-        encoding=config.feature_encoding(),
+        encoding=config.get_encoding(),
     )
     rows = model.rows(table, all_rows)
     training_rows = TrainingRows(rows.features[:1200], rows.targets[:1200])
     TrainingRun(
-        model.network, model.loss, config.update(), training_rows, epochs=15, batch_size=64, rng=rng
+        model.network,
+        model.loss,
+        config.build_update_rule(),
+        training_rows,
+        epochs=15,
+        batch_size=64,
+        rng=rng,
     ).run()
     return TrainedDigits(table, replace(model, network=to_dense(model.network)), rows)

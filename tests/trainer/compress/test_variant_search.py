@@ -19,7 +19,7 @@ from trainer.compress.variant_search import MIN_PARAMETERS, VariantSearch
 from trainer.data.tables import DataError
 from trainer.evaluate import Evaluation
 from trainer.nn import Dense, IntegerDense
-from trainer.pipeline import fit_output_scaling
+from trainer.output_scaling import fit_output_scaling
 from trainer.training.loop import Callback
 
 ALL_VARIANTS = {"prune": 0.75, "sparse": 0.9, "max_drop": 0.05}

@@ -79,15 +79,15 @@ def export(tmp_path_factory):
             model = Model.untrained(
                 table,
                 rows,
-                layers=config.layers,
-                loss=config.loss_for(table.task),
+                layers=config.build_layers,
+                loss=config.build_loss(table.task),
                 rng=rng,
-                encoding=config.feature_encoding(),
+                encoding=config.get_encoding(),
             )
             TrainingRun(
                 model.network,
                 model.loss,
-                config.update(),
+                config.build_update_rule(),
                 model.rows(table, rows),
                 epochs=10,
                 batch_size=32,

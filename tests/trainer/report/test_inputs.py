@@ -51,7 +51,7 @@ def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
     rename(runs, 1, 1, graph="of another")
     evidence = ReportInputs.gather(compressed.bundle, runs)
     assert evidence.run is None
-    assert f"{runs}/digits/2, which is none" in evidence.absent
+    assert f"{runs}/digits/2, which does not exist" in evidence.absent
 
 
 def test_a_later_run_is_none_of_its(compressed, runs):
@@ -110,6 +110,9 @@ def test_compress_says_that_there_is_no_run_to_keep_if_it_was_asked_to(
     assert done.exit_code == 0
     assert "warning: " in done.stderr
     assert str(tmp_path / "none") in done.stderr
-    assert f"a running server of {next_version.path.parent.parent} takes it up" in done.stdout
+    assert (
+        f"a running server of {next_version.path.parent.parent} loads it automatically"
+        in done.stdout
+    )
     assert compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from tests.manifests import make_manifest
-from trainer.cli.fit import _settled
+from trainer.cli.model_summary import summarize_output_scaling
 from trainer.report.importance import PermutationImportance, PermutationImportances
 from trainer.report.sections.calibration import _sentence
 from trainer.report.sections.compression import compression
@@ -59,12 +59,12 @@ def test_a_bias_is_shown_with_the_class_whose_logit_it_moves(classes, bias, prin
     manifest = make_manifest(
         {}, classes=classes, logit_bias=bias, temperature=2.0, config={"calibrate": True}
     )
-    assert _settled(manifest)["bias"] == printed
+    assert summarize_output_scaling(manifest)["bias"] == printed
     assert on_page in _sentence(SimpleNamespace(manifest=manifest))
 
 
 def test_calibration_without_a_bias_speaks_of_none():
     for config in ({"calibrate": True}, {}):
         manifest = make_manifest({}, classes=("fraud", "good"), temperature=2.0, config=config)
-        assert "bias" not in _settled(manifest)
+        assert "bias" not in summarize_output_scaling(manifest)
         assert "moved" not in _sentence(SimpleNamespace(manifest=manifest))

@@ -174,7 +174,7 @@ def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
         assert page.sections == sections
         words = "".join(page.words)
         assert "Only the bundle speaks here." in words
-        assert f"{tmp_path}/{kind}/1, which is none" in words
+        assert f"{tmp_path}/{kind}/1, which does not exist" in words
         assert words.count("This needs the test rows") == len(sections) - 3 - 5
         assert len(page.of("verdict")[0]) > 3
 
@@ -204,6 +204,6 @@ def test_the_command_writes_the_page(made, tmp_path):
     assert page.read_text() == made("tumours").page
     assert done.stdout.startswith(f"{page}: ")
     done = report(folder, "-o", page, "--runs", tmp_path)
-    assert "warning: the page says less than it could: expected the folder" in done.stderr
+    assert "warning: the report is incomplete: expected the folder" in done.stderr
     assert report(tmp_path, "-o", page).exit_code == 1
     assert report(folder, "-o", tmp_path / "page.pdf").exit_code == 2

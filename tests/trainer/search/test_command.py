@@ -36,7 +36,7 @@ def test_search_writes_a_bundle_of_the_best_candidate(run_search, tmp_path):
     assert lines[1].endswith("learning_rate=0.03")
     assert lines[2].endswith("learning_rate=0.0001")
     assert "winner      learning_rate=0.03: accuracy 0." in done.stdout
-    assert "journal     runs/iris/search.jsonl, 4 fits run, 0 found there" in done.stdout
+    assert "journal     runs/iris/search.jsonl, 4 fits run, 0 reused" in done.stdout
     assert "nested" not in done.stdout
     assert "bundle      models/iris/1" in done.stdout
     bundle = Bundle.open(tmp_path / "models" / "iris" / "1")
@@ -170,7 +170,7 @@ def test_search_best_candidate_is_tested_on_the_test_rows(run_search, tmp_path):
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),
         ("hidden = [8]", ("--folds", "100"), 1, "expected rows for 100 folds"),
-        ("loss = ['huber']", (), 1, "candidate loss=huber: expected values to regress on"),
+        ("loss = ['huber']", (), 1, "candidate loss=huber: expected a regression task"),
         ("learning_rate = [1e30]", ("--optimizer", "sgd"), 1, "expected a candidate whose train"),
     ],
 )
