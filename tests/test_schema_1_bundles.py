@@ -75,4 +75,4 @@ def test_compress_bundle_of_schema_1_with_other_gap_texts_is_refused(tmp_path):
     command = ["compress", str(tmp_path / "visits"), "--data", str(BEFORE / "visits.csv")]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
-    assert "or train again, as is needed where it has texts that earlier versions" in done.stderr
+    assert "or train the model again, which is necessary if the data have texts" in done.stderr

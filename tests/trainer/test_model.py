@@ -11,7 +11,7 @@ def build_model(name, rng, **options):
     rows = np.arange(len(table))
     config = Config(data=name, hidden=(8,), **options)
     return table, Model.build(
-        table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
+        table, rows, layers=config.build_layers, loss=config.build_loss(table.task), rng=rng
     )
 
 

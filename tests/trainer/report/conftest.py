@@ -132,7 +132,7 @@ def compressed_example(train_example, tmp_path_factory):
         result = compress(
             Bundle.open(models / "digits" / "1"),
             CompressionConfig(epochs=2, max_drop=0.042, sparse=0.5),
-            tell=lambda _: None,
+            on_trial=lambda _: None,
         )
     assert result.bundle is not None
     inputs = ReportInputs.gather(result.bundle, dense.config.runs)

@@ -53,7 +53,7 @@ def test_gather_earlier_run_of_other_graph_is_ignored(compressed_example, runs):
     move_run(runs, 1, 1, graph="of another")
     inputs = ReportInputs.gather(compressed_example.bundle, runs)
     assert inputs.run is None
-    assert f"{runs}/digits/2, which is none" in inputs.run_error
+    assert f"{runs}/digits/2, which does not exist" in inputs.run_error
 
 
 def test_gather_later_run_is_ignored(compressed_example, runs):
@@ -110,6 +110,7 @@ def test_compress_with_missing_runs_warns(next_version, train_example, tmp_path,
     assert result.exit_code == 0
     assert "warning: " in result.stderr
     assert str(tmp_path / "none") in result.stderr
-    assert f"a running server of {next_version.path.parent.parent} takes it up" in result.stdout
+    models = next_version.path.parent.parent
+    assert f"a running server of {models} loads it automatically" in result.stdout
     assert run_compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []

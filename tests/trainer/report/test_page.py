@@ -183,7 +183,7 @@ def test_render_without_run_explains_missing_sections(train_example, tmp_path):
         assert page.sections == sections
         words = "".join(page.words)
         assert "This report was made from the bundle alone." in words
-        assert f"{tmp_path}/{kind}/1, which is none" in words
+        assert f"{tmp_path}/{kind}/1, which does not exist" in words
         assert words.count("This section needs the test rows") == len(sections) - 3 - 5
         assert len(page.get_tables("summary")[0]) > 3
 
@@ -213,6 +213,6 @@ def test_report_command_writes_the_page(train_example, tmp_path):
     assert page.read_text() == train_example("tumours").page
     assert result.stdout.startswith(f"{page}: ")
     result = report(folder, "-o", page, "--runs", tmp_path)
-    assert "warning: the page says less than it could: expected the folder" in result.stderr
+    assert "warning: the report is incomplete: expected the folder" in result.stderr
     assert report(tmp_path, "-o", page).exit_code == 1
     assert report(folder, "-o", tmp_path / "page.pdf").exit_code == 2

@@ -117,7 +117,7 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
         text = "No baseline was trained, so that a simpler model may be as good."
         return Paragraph(text, "muted")
     comparison = compare_with_baselines(manifest)
-    others, own = comparison.others, comparison.own
+    others, own = comparison.baseline_values, comparison.network_value
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
         text = "The baselines cannot be compared: they were evaluated with other metrics."
@@ -128,14 +128,14 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
     note = ""
     if low <= others[best] <= high:
         note = " The difference is within the 95 % interval and may be due to chance."
-    if names := comparison.better:
+    if names := comparison.better_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} better on the same "
             f"rows than this network ({metric} {format_decimal(own)}); the best is {best_text}."
             f"{note} Use the simpler model, or improve the network.",
             "bad",
         )
-    if names := comparison.equal:
+    if names := comparison.equal_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} as good on the same "
             f"rows as this network: {metric} {format_decimal(own)}. Use the simpler model, or "
@@ -170,7 +170,7 @@ def _compare_with_constant(manifest: Manifest) -> list[Paragraph]:
     constant = find_constant_answer(manifest)
     if constant is None:
         return []
-    about = "" if constant.exact else "about "
+    about = "" if constant.is_exact else "about "
     text = (
         f"A constant prediction of {shorten(str(constant.answer), 24)} is correct on {about}"
         f"{format_percent(constant.accuracy)} of these rows; this model is correct on "
@@ -205,7 +205,7 @@ def _plot_baselines(manifest: Manifest) -> Figure:
     """Plot the main metric of the network, with its interval, and of the baselines."""
     test = manifest.metrics["test"]
     metric = get_main_metric(manifest.task, test)
-    others = compare_with_baselines(manifest).others
+    others = compare_with_baselines(manifest).baseline_values
     values = {NETWORK: test[metric]}
     values |= {format_baseline(name): value for name, value in others.items()}
     interval = manifest.intervals.get(metric)

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.manifests import make_manifest
-from trainer.cli.fit import _settled
+from trainer.cli.model_summary import summarize_output_scaling
 from trainer.report.sections.calibration_curve import describe_calibration
 
 
@@ -17,12 +17,12 @@ def test_calibration_bias_names_the_class_of_its_logit(classes, bias, printed, o
     manifest = make_manifest(
         {}, classes=classes, logit_bias=bias, temperature=2.0, config={"calibrate": True}
     )
-    assert _settled(manifest)["bias"] == printed
+    assert summarize_output_scaling(manifest)["bias"] == printed
     assert on_page in describe_calibration(manifest)
 
 
 def test_calibration_without_bias_mentions_none():
     for config in ({"calibrate": True}, {}):
         manifest = make_manifest({}, classes=("fraud", "good"), temperature=2.0, config=config)
-        assert "bias" not in _settled(manifest)
+        assert "bias" not in summarize_output_scaling(manifest)
         assert "shifted" not in describe_calibration(manifest)

@@ -92,8 +92,10 @@ def test_summary_regression_compares_with_mean():
 def test_summary_class_never_predicted_is_a_caution():
     result = make_summary(variants={"fp32": [1], "int8": [1]})
     text = [b.text for b in result.blocks if isinstance(b, Paragraph) and b.tone == "bad"]
-    assert text[0].startswith("None of 20 test rows is answered 1, though some of them are: ")
-    assert text[1].startswith("By int8, none of 20 test rows is answered 1")
+    assert text[0].startswith(
+        "None of 20 test rows is predicted as 1, although some belong to it: "
+    )
+    assert text[1].startswith("By int8, none of 20 test rows is predicted as 1")
 
 
 def test_summary_tiles_show_metrics_of_positive_class():

@@ -2,34 +2,32 @@ import numpy as np
 import pytest
 from sklearn.model_selection import ParameterSampler
 
-from trainer.data.sources import load_table
-from trainer.evaluate import Evaluation
-from trainer.search import RefusedError, read_grid
-from trainer.search.estimator import ConfiguredModel
-from trainer.search.grid import Range
-from trainer.search.scoring import default_metric, metrics_of, sign
+from trainer.search import InvalidSearchError, read_grid
+from trainer.search.grid_file import Range
 
 
 @pytest.fixture
-def written(tmp_path):
-    def write(text):
+def parse_grid(tmp_path):
+    """Return a function that reads a grid from the text of its file."""
+
+    def parse(text):
         path = tmp_path / "grid.toml"
         path.write_text(text)
         return read_grid(path)
 
-    return write
+    return parse
 
 
-def test_a_grid_is_every_combination(written):
-    grid = written("hidden = [[8], [16, 8]]\nlearning-rate = [0.1, 0.01, 0.001]")
+def test_grid_method_grid_has_every_combination(parse_grid):
+    grid = parse_grid("hidden = [[8], [16, 8]]\nlearning-rate = [0.1, 0.01, 0.001]")
     assert grid.plan.method == "grid"
-    candidates = grid.candidates(0)
+    candidates = grid.list_candidates(0)
     assert len(candidates) == 6
     assert {"hidden": [16, 8], "learning_rate": 0.01} in candidates
 
 
-def test_random_candidates_are_within_their_ranges(written):
-    grid = written(
+def test_grid_method_random_draws_within_the_ranges(parse_grid):
+    grid = parse_grid(
         """
         learning_rate = {low = 1e-4, high = 0.1, log = true}
         dropout = {low = 0, high = 0.5}
@@ -41,8 +39,8 @@ def test_random_candidates_are_within_their_ranges(written):
         trials = 300
         """
     )
-    candidates = grid.candidates(0)
-    assert candidates == grid.candidates(0) != grid.candidates(1)
+    candidates = grid.list_candidates(0)
+    assert candidates == grid.list_candidates(0) != grid.list_candidates(1)
     rates = np.array([c["learning_rate"] for c in candidates])
     assert rates.min() >= 1e-4
     assert rates.max() <= 0.1
@@ -53,18 +51,23 @@ def test_random_candidates_are_within_their_ranges(written):
     assert {c["batch_norm"] for c in candidates} == {True, False}
 
 
-def test_as_many_are_drawn_as_there_are(written):
-    grid = written('hidden = [8, 9]\n[search]\nmethod = "random"\ntrials = 50')
-    assert len(grid.candidates(0)) == 2
+def test_grid_method_random_draws_at_most_all_combinations(parse_grid):
+    grid = parse_grid('hidden = [8, 9]\n[search]\nmethod = "random"\ntrials = 50')
+    assert len(grid.list_candidates(0)) == 2
     assert (
-        len(written('dropout = {low=0, high=0.1}\n[search]\nmethod = "random"').candidates(0)) == 20
+        len(
+            parse_grid('dropout = {low=0, high=0.1}\n[search]\nmethod = "random"').list_candidates(
+                0
+            )
+        )
+        == 20
     )
 
 
-def test_ranges_are_drawn_as_scikit_learn_asks():
-    found = list(ParameterSampler({"a": Range(1, 3), "b": Range(0.0, 1.0)}, 5, random_state=0))
-    assert {type(entry["a"]) for entry in found} == {int}
-    assert {type(entry["b"]) for entry in found} == {float}
+def test_range_is_a_distribution_for_scikit_learn():
+    candidates = list(ParameterSampler({"a": Range(1, 3), "b": Range(0.0, 1.0)}, 5, random_state=0))
+    assert {type(candidate["a"]) for candidate in candidates} == {int}
+    assert {type(candidate["b"]) for candidate in candidates} == {float}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_ranges_are_drawn_as_scikit_learn_asks():
         ("hidden = [8]\n[search]\nmetod = 'grid'", "expected a key out of method, trials, fac"),
         ("hidden = [8]\n[search]\ntrials = 3", "expected the method random for trials; got grid"),
         ("hidden = [8]\n[search]\nfactor = 3", "expected the method halving for factor; got grid"),
-        ("epochs = [8]\n[search]\nmethod = 'halving'", "expected no epochs to choose among"),
+        ("epochs = [8]\n[search]\nmethod = 'halving'", "expected no values of epochs"),
         *(
             (f"dropout = {wrong}\n[search]\nmethod = 'random'", message)
             for wrong, message in (
@@ -99,31 +102,6 @@ def test_ranges_are_drawn_as_scikit_learn_asks():
         ),
     ],
 )
-def test_a_file_that_is_no_grid_is_refused(text, message, written):
-    with pytest.raises(RefusedError, match=message):
-        written(text)
-
-
-@pytest.mark.parametrize("data", ["iris", "breast_cancer", "diabetes"])
-def test_the_metrics_are_those_that_are_measured(data, bench):
-    table = load_table(data)
-    rows = np.arange(len(table))
-    model = ConfiguredModel(bench(table, epochs=1)).fit(rows[:, None]).model_
-    assert set(Evaluation.of(model, table, rows).metrics()) == set(metrics_of(table.task))
-    assert default_metric(table.task) in metrics_of(table.task)
-
-
-def test_better_is_the_right_way_up(bench):
-    # A model that has learned more is better by every metric that says which way is up.
-    table = load_table("breast_cancer")
-    rows = np.arange(len(table))
-    worse, better = (
-        Evaluation.of(
-            ConfiguredModel(bench(table, epochs=n)).fit(rows[:, None]).model_, table, rows
-        )
-        for n in (1, 20)
-    )
-    for metric in ("accuracy", "f1", "log_loss", "brier", "roc_auc", "pr_auc"):
-        gain = sign(metric) * (better.metrics()[metric] - worse.metrics()[metric])
-        assert gain > 0, metric
-    assert {sign(metric) for metric in metrics_of("regression") if metric != "r2"} == {-1}
+def test_read_grid_invalid_file_is_refused(text, message, parse_grid):
+    with pytest.raises(InvalidSearchError, match=message):
+        parse_grid(text)

@@ -9,8 +9,8 @@ import pytest
 from serving.runtime import GraphSession
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Column, Records
-from trainer.export.graph import IR_VERSION, OPSET, build_graph
-from trainer.export.parity import compute_tolerances
+from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
+from trainer.export.tolerances import compute_tolerances
 from trainer.nn import (
     ACTIVATIONS,
     ELU,
@@ -37,25 +37,25 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [0, 1, 7, 20])
-def test_onnx_runtime_answers_as_numpy_does(kind, size, export):
+def test_build_graph_in_onnx_runtime_equals_numpy(kind, size, export):
     exported = export(kind)
     records = exported.table.records.take(slice(size))
-    # a plain session, without this project's code around it
+    # ONNX Runtime alone, without this project's code
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    got = dict(zip(names, session.run(None, records.inputs()), strict=True))
+    outputs = dict(zip(names, session.run(None, records.inputs()), strict=True))
     expected = exported.model.answers(records)
     assert set(names) == set(expected)
     for name, tolerance in compute_tolerances(exported.model, records).items():
-        assert got[name].shape == expected[name].shape
-        assert got[name].dtype == np.float32
-        assert (np.abs(got[name] - expected[name]) <= tolerance).all()
+        assert outputs[name].shape == expected[name].shape
+        assert outputs[name].dtype == np.float32
+        assert (np.abs(outputs[name] - expected[name]) <= tolerance).all()
     if "label" in names:
-        assert got["label"].tolist() == expected["label"].tolist()
+        assert outputs["label"].tolist() == expected["label"].tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_valid_pinned_and_whole(kind, export):
+def test_build_graph_is_valid_with_pinned_versions(kind, export):
     proto = onnx.load_from_string(export(kind).graph)
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == IR_VERSION
@@ -82,7 +82,7 @@ def test_the_file_is_valid_pinned_and_whole(kind, export):
         ("several targets", {"value": ("tensor(float)", ["N", 3])}),
     ],
 )
-def test_the_graphs_face_is_the_contracts(kind, outputs, export):
+def test_build_graph_has_inputs_and_outputs_of_the_contract(kind, outputs, export):
     exported = export(kind)
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     (features,) = session.get_inputs()
@@ -95,19 +95,19 @@ def test_the_graphs_face_is_the_contracts(kind, outputs, export):
     assert {o.name: (o.type, o.shape) for o in session.get_outputs()} == outputs
 
 
-def test_standardisation_is_inside(export):
+def test_build_graph_contains_scaling(export):
     exported = export("multiclass")
     operators = [node.op_type for node in onnx.load_from_string(exported.graph).graph.node]
     assert operators[:3] == ["Sub", "Div", "Gemm"]
 
 
-def test_the_same_model_gives_the_same_bytes(export):
+def test_build_graph_same_model_gives_same_bytes(export):
     exported = export("binary")
     assert build_graph(exported.model) == exported.graph
 
 
-def answered_alike(model, layers, rng, rows=200):
-    """ONNX Runtime's answers and NumPy's, of a model with these layers, trained or not."""
+def assert_graph_equals_numpy(model, layers, rng, rows=200):
+    """Compare ONNX Runtime with NumPy for a model with these layers and return the difference."""
     width = sum(layers[0].widths) if isinstance(layers[0], Branches) else model.network.n_inputs
     network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
     unscaled = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
@@ -116,13 +116,13 @@ def answered_alike(model, layers, rng, rows=200):
     encoder = replace(model.encoder, columns=columns, numbers=numbers)
     model = replace(model, network=network, encoder=encoder)
     x = 3 * rng.normal(size=(rows, width)).astype(np.float32)
-    for _ in range(3):  # so that running means are not what they began with
+    for _ in range(3):  # so that the running means are not their initial values
         network.chain.forward(2 * x + 1, training=True)
-    got, expected = (
+    outputs, expected = (
         GraphSession(build_graph(model)).run({"features": x}),
         model.answers(Records(columns, x)),
     )
-    delta = np.abs(got["probabilities"] - expected["probabilities"])
+    delta = np.abs(outputs["probabilities"] - expected["probabilities"])
     assert (delta <= compute_tolerances(model, Records(columns, x))["probabilities"]).all()
     return delta.max()
 
@@ -132,9 +132,9 @@ def answered_alike(model, layers, rng, rows=200):
     [*ACTIVATIONS, LeakyReLU(0.3), ELU(0.5), ELU(2.0)],
     ids=str,
 )
-def test_every_activation_answers_alike(activation, export, rng):
+def test_build_graph_every_activation_equals_numpy(activation, export, rng):
     layers = [Dense(20, activation), Dense(20, copy.deepcopy(activation))]
-    assert answered_alike(export("multiclass").model, layers, rng) < 1e-5
+    assert assert_graph_equals_numpy(export("multiclass").model, layers, rng) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -147,43 +147,45 @@ def test_every_activation_answers_alike(activation, export, rng):
     ],
     ids=str,
 )
-def test_every_kind_of_layer_answers_alike(layers, export, rng):
-    assert answered_alike(export("multiclass").model, layers, rng) < 1e-5
+def test_build_graph_every_kind_of_layer_equals_numpy(layers, export, rng):
+    assert assert_graph_equals_numpy(export("multiclass").model, layers, rng) < 1e-5
 
 
-def test_a_normalisation_is_folded_into_the_layer_before_it(export):
+def test_build_graph_batch_norm_is_merged_into_dense(export):
     operators = [n.op_type for n in onnx.load_from_string(export("batch norm").graph).graph.node]
     assert operators[:7] == ["Sub", "Div", "Gemm", "Relu", "Gemm", "Relu", "Gemm"]
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.25])
-def test_a_probability_at_the_threshold_is_the_second_class(threshold, export):
+def test_build_graph_probability_at_threshold_is_second_class(threshold, export):
     model = replace(export("binary").model, threshold=threshold)
-    rows, last = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
+    rows, last_layer = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
     records = Records(model.encoder.columns, rows)
-    kept = model.network.parameters.copy()
+    parameters = model.network.parameters.copy()
     try:
-        # Every row gets exactly the logit whose sigmoid is the threshold.
-        last.W[...], last.b[...] = 0, np.log(threshold / (1 - threshold))
+        # The logit of every row is the one whose sigmoid is the threshold.
+        last_layer.W[...], last_layer.b[...] = 0, np.log(threshold / (1 - threshold))
         p = model.answers(records)["probabilities"][0, 1]
         exact = replace(model, threshold=float(p))
         above = replace(model, threshold=float(np.nextafter(p, np.float32(1))))
         for chosen, label in ((exact, 1), (above, 0)):
             assert chosen.answers(records)["label"].tolist() == [label]
-            got = GraphSession(build_graph(chosen)).run({"features": rows})
-            if threshold == 0.5:  # which both sides compute exactly
-                assert got["label"].tolist() == [label]
+            outputs = GraphSession(build_graph(chosen)).run({"features": rows})
+            if threshold == 0.5:  # both sides compute it exactly
+                assert outputs["label"].tolist() == [label]
     finally:
-        model.network.parameters[...] = kept
+        model.network.parameters[...] = parameters
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
-def test_a_row_has_the_same_answer_whatever_its_batch_mates(kind, export):
+def test_build_graph_answer_is_independent_of_batch(kind, export):
     exported = export(kind)
     rows = exported.table.records.numbers[:64]
     output = "value" if kind == "regression" else "probabilities"
-    alone = np.concatenate([exported.session.run({"features": r[None]})[output] for r in rows])
+    single_outputs = np.concatenate(
+        [exported.session.run({"features": r[None]})[output] for r in rows]
+    )
     outliers = np.concatenate([rows, rows * 1e6])
     for batch in (rows, outliers):
-        together = exported.session.run({"features": batch})[output][: len(rows)]
-        np.testing.assert_array_equal(together, alone)
+        batch_outputs = exported.session.run({"features": batch})[output][: len(rows)]
+        np.testing.assert_array_equal(batch_outputs, single_outputs)
