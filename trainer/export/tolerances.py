@@ -20,6 +20,7 @@ from trainer.data.records import Records
 from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
 from trainer.model import Model
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
+from trainer.nn.layers.integer_dense import MAX_BYTE
 
 Floats = NDArray[np.float64]
 # Values and the possible error of each, both float64 `(n, columns)`.

@@ -46,7 +46,10 @@ def assert_same_model(loaded, training):
         layer.activation.name for layer in list_dense_layers(dense)
     ]
     assert (model.threshold, model.temperature) == (expected.threshold, expected.temperature)
-    assert (model.positive_index, model.logit_bias) == (expected.positive, expected.logit_bias)
+    assert (model.positive_index, model.logit_bias) == (
+        expected.positive_index,
+        expected.logit_bias,
+    )
     assert (model.task, model.has_log_target) == (expected.task, expected.has_log_target)
     records = training.table.records.take(training.parts.test)
     answers = model.answers(records)
