@@ -71,8 +71,10 @@ def test_check_run_rows_not_accepted_by_loss_stops_after_label_shape(monkeypatch
 
     def prepare_wrong_targets(*arguments):
         task = prepare(*arguments)
-        wrong = TrainingRows(task.learned.features, task.learned.targets.astype(np.float32))
-        return replace(task, learned=wrong)
+        wrong = TrainingRows(
+            task.training_rows.features, task.training_rows.targets.astype(np.float32)
+        )
+        return replace(task, training_rows=wrong)
 
     monkeypatch.setattr(check, "prepare_training", prepare_wrong_targets)
     (found,) = check_run(Config(data="iris"))

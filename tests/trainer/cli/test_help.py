@@ -6,7 +6,7 @@ from typing import Literal, get_args, get_origin
 import click
 import pytest
 from click.testing import CliRunner
-from trainer.search.grid import SearchPlan
+from trainer.search.grid_file import SearchPlan
 
 from trainer.cli import main
 from trainer.cli.compress import GROUPS as COMPRESSION_GROUPS

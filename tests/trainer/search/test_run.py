@@ -172,7 +172,13 @@ def test_search_values_can_be_lists(values, make_config, make_grid, journal):
             InvalidSearchError,
             "candidate epochs=0: epochs: expected a who",
         ),
-        ("iris", {"loss": ["mse", "mae"]}, {}, DataError, "candidate loss=mae: expected values to"),
+        (
+            "iris",
+            {"loss": ["mse", "mae"]},
+            {},
+            DataError,
+            "candidate loss=mae: expected a regression task",
+        ),
         (
             "iris",
             {"hidden": [[4]]},
