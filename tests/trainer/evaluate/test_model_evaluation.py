@@ -18,7 +18,7 @@ def create_doubling_model(slice_sizes, limit=np.inf):
         x = records.numbers[:, :1].astype(np.float64)
         return {"value": np.where(x < limit, 2 * x, np.inf).astype(np.float32)}
 
-    return SimpleNamespace(task="regression", classes=None, positive=1, answers=answers)
+    return SimpleNamespace(task="regression", classes=None, positive_index=1, answers=answers)
 
 
 def test_evaluation_many_rows_are_answered_in_slices(monkeypatch):
