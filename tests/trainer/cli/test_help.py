@@ -6,7 +6,6 @@ from typing import Literal, get_args, get_origin
 import click
 import pytest
 from click.testing import CliRunner
-from trainer.search.grid_file import SearchPlan
 
 from trainer.cli import main
 from trainer.cli.compress import GROUPS as COMPRESSION_GROUPS
@@ -16,6 +15,7 @@ from trainer.compress.compression_config import CompressionConfig
 from trainer.config import Config
 from trainer.nn import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, SCHEDULES
 from trainer.option_groups import REGRESSION_LOSSES
+from trainer.search.grid_file import SearchPlan
 
 GROUPED_COMMANDS = ["fit", "search", "check", "compress", "score"]
 CHOICES = {
