@@ -54,7 +54,7 @@ def test_resolve_names_parts_of_a_name_with_comma_are_joined(names, columns, exp
 def test_config_list_of_columns_may_be_quoted_text_or_list(field):
     for value in ('"Revenue, USD",id', ["Revenue, USD", "id"]):
         config = Config.model_validate({"data": "t.csv", field: value})
-        assert getattr(config.reading(), field) == ("Revenue, USD", "id")
+        assert getattr(config.get_read_options(), field) == ("Revenue, USD", "id")
 
 
 def test_config_names_ending_in_comma_name_no_further_column():

@@ -62,7 +62,7 @@ def test_config_names_in_any_form_are_composed_in_read_options():
     config = Config(
         data="t.csv", target=name, drop=name, time=name, missing=f"{DECOMPOSED}, \u00c9"
     )
-    options = config.reading()
+    options = config.get_read_options()
     assert (options.target, options.drop, options.time) == (
         COMPOSED_NAME,
         (COMPOSED_NAME,),
