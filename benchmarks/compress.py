@@ -37,7 +37,7 @@ from serving.bundle import Arrays, Bundle
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, run_in_slices
 from trainer.cli.options import configure
 from trainer.compress.compression_config import CompressionConfig
-from trainer.compress.load_trained import DENSE
+from trainer.compress.load_trained import FP32
 from trainer.compress.run import CompressionResult, compress
 from trainer.config import Config
 from trainer.data.records import Records
@@ -66,7 +66,7 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 def rows_of(config: Config, count: int) -> Records:
     """Held-out rows, the same ones again and again where there are few."""
-    table = load_table(config.data, config.reading())
+    table = load_table(config.data, config.get_read_options())
     test = split_table(table, validation=config.validation, test=config.test, seed=config.seed).test
     return table.records.take(np.resize(test, count))
 
@@ -86,7 +86,7 @@ def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[s
                     session.run(rows)
                 rounds[name].append((time.perf_counter() - start) / RUNS * 1e6)
         for name, times in rounds.items():
-            ratios = np.array(rounds[DENSE]) / times
+            ratios = np.array(rounds[FP32]) / times
             low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
             found[name][str(size)] = {
                 "us": round(float(np.median(times)), 1),
@@ -155,7 +155,7 @@ def measured(done: CompressionResult, records: Records) -> dict[str, Any]:
         "variants": {
             name: {
                 "bytes": variant.size_bytes,
-                "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
+                "smaller": round(variants[FP32].size_bytes / variant.size_bytes, 2),
                 "layers": "-".join(map(str, (kept[name].inputs, *kept[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
                 "lost": None if (lost := kept[name].tested) is None else lost.model_dump(),
@@ -211,7 +211,7 @@ def make(name: str, network: list[list[str]], models: Path) -> list[Made]:
     for command in compressions:
         started = time.perf_counter()
         goal = CompressionConfig.model_validate(options(command[2:]))
-        done = compress(bundle, goal, tell=lambda _: None)
+        done = compress(bundle, goal, on_trial=lambda _: None)
         seconds = round(time.perf_counter() - started)
         title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
         result = measured(done, rows_of(config, COMPARED)) | {"seconds": seconds}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.data.files.file_sources import FILE_SUFFIXES
 from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, read_npz
-from trainer.data.files.read import read_file
-from trainer.data.files.source import SUFFIXES as COLUMN_FILE_SUFFIXES
+from trainer.data.files.read_file import read_file
 from trainer.data.packages import PACKAGED, load_packaged
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Records
@@ -26,7 +26,7 @@ __all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "ReadOptions", "default_name"
 REAL = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")  # in scikit-learn
 # None of these is downloaded. Those of PACKAGED need an installed package.
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
-SUFFIXES = (*COLUMN_FILE_SUFFIXES, ".npz", *IDX_SUFFIXES)
+SUFFIXES = (*FILE_SUFFIXES, ".npz", *IDX_SUFFIXES)
 DEFAULT_OPTIONS = ReadOptions()
 MAX_LISTED_FILES = 10_000  # files of a folder that are compared with a misspelled name
 MAX_SUGGESTIONS = 3
@@ -56,7 +56,7 @@ def load_table(data: str, reading: ReadOptions = DEFAULT_OPTIONS) -> Table:
     images = find_idx(path)
     if not path.is_file() and images is None:
         raise DataError(_describe_missing_source(data, path))
-    if path.name.lower().endswith(COLUMN_FILE_SUFFIXES):
+    if path.name.lower().endswith(FILE_SUFFIXES):
         return read_file(path, reading)
     if images is None and path.suffix.lower() != ".npz":
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
@@ -129,7 +129,7 @@ def _refuse_options(data: str, reading: ReadOptions, accepted: Collection[str] =
                 f"expected no {field.name}, which only a CSV file has; got {value!r} for {data}; "
                 f"leave it out"
             )
-        if field.name not in ("task", "unread", *accepted) and value != field.default:
+        if field.name not in ("task", "text_categories", *accepted) and value != field.default:
             raise DataError(
                 f"expected no {field.name} column, since {data} defines its own features and "
                 f"target; got {value!r}; leave it out"

@@ -147,7 +147,7 @@ CSV_FAULTS = [
     (
         "decimal commas",
         "x;kind\n1,5;a\n",
-        "separated by semicolons: say --delimiter ';' --decimal ,",
+        "separated by semicolons: use --delimiter ';' --decimal ,",
     ),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
     ("no index", ",x,kind\n" + "3,2,a\n", "none for column 1; .*with --drop ''"),
@@ -174,7 +174,7 @@ CSV_FAULTS = [
             {"target": "kind"},
             "values in 'a', 'b, c', 'd'; .*; leave them out with --drop 'a,\"b, c\",d'",
         ),
-        ({"target": "a"}, "values in the target 'a'; .*; say another column with --target"),
+        ({"target": "a"}, "values in the target 'a'; .*; choose another column with --target"),
         ({"target": "kind", "group": "d"}, "values in the group 'd'; .* with --group"),
         ({"target": "kind", "time": "d"}, "values in the time 'd'; .* with --time"),
     ],
@@ -184,7 +184,7 @@ def test_load_table_names_all_empty_columns_at_once(options, message, write):
     path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
     with pytest.raises(DataError, match=message):
         load_table(path, ReadOptions(**options))
-    drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
+    drop = Config(data=path, target="kind", drop='a,"b, c",d').get_read_options()
     assert load_table(path, drop).records.names == ("x",)
 
 
@@ -192,14 +192,14 @@ def test_load_table_names_all_empty_columns_at_once(options, message, write):
 def test_load_table_drops_column_with_comma_in_name(drop, write):
     rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
     path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
-    reading = Config.model_validate({"data": path, "drop": drop}).reading()
+    reading = Config.model_validate({"data": path, "drop": drop}).get_read_options()
     assert load_table(path, reading).records.names == ("x",)
 
 
 def test_load_table_target_with_decimal_commas_gets_that_advice(write):
     rows = "".join(f'{i},"{i},5"\n' for i in range(20))
     path = write("data.csv", f"x,price\n{rows}")
-    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
+    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; use --decimal ,"):
         load_table(path)
     target = load_table(path, ReadOptions(decimal=",")).target
     assert target.ravel().tolist() == [i + 0.5 for i in range(20)]

@@ -10,7 +10,7 @@ from trainer.data.records import Column, Records
 from trainer.data.sources import load_table
 from trainer.data.splits import split_table
 from trainer.data.tables import check_names, make_table
-from trainer.export.column_schemas import describe_columns, example
+from trainer.export.manifest_columns import create_example_record, describe_columns
 
 ROWS = 60
 
@@ -86,7 +86,7 @@ def test_described_columns_calls_are_linear_in_columns():
         encoder = Encoder.fit(records, np.arange(ROWS))
         return lambda: (
             describe_columns(encoder, records, unseen="unknown", refuse_gaps=False),
-            example(records),
+            create_example_record(records),
         )
 
     assert_linear_calls(prepare, 300)

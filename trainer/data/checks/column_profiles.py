@@ -63,7 +63,7 @@ def find_huge_integers(table: Table, date_like: Collection[str]) -> Details:
     found: Details = {}
     features = _number_features(table)
     for column in table.inferred:
-        if column.name in features and column.name not in date_like and column.whole:
+        if column.name in features and column.name not in date_like and column.is_whole:
             largest = max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
             if largest >= MAX_CLASS_NUMBER:
                 found[column.name] = f"{column.name} (up to {largest:.3g})"
@@ -75,9 +75,10 @@ def find_date_like_numbers(table: Table) -> Details:
     found: Details = {}
     features = _number_features(table)
     for column in table.inferred:
-        if column.looks_like and column.name in features:
-            is_days = column.looks_like == BASIC_DATE
-            meaning = "days as 20230318 is" if is_days else f"{column.looks_like} since 1970"
+        if column.suggested_date_format and column.name in features:
+            is_days = column.suggested_date_format == BASIC_DATE
+            unit = column.suggested_date_format
+            meaning = "days as 20230318 is" if is_days else f"{unit} since 1970"
             found[column.name] = f"{column.name} ({meaning})"
     return found
 
@@ -86,9 +87,9 @@ def find_leading_zeros(table: Table) -> Details:
     """Return the columns of numbers with texts such as 01234, each with the first such text."""
     features = _number_features(table)
     return {
-        column.name: f"{column.name} (such as {column.zero_padded!r})"
+        column.name: f"{column.name} (such as {column.zero_padded_text!r})"
         for column in table.inferred
-        if column.zero_padded and column.name in features
+        if column.zero_padded_text and column.name in features
     }
 
 
