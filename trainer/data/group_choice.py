@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize
-from trainer.data.errors import DataError
+from trainer.data.data_error import DataError
 from trainer.data.targets import class_codes
 
 # Random choices of groups that are tried: fewer, the more there is to count in each.

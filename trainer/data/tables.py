@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize, to_nfc
-from trainer.data.errors import MAX_LISTED_NAMES, DataError, join_names
+from trainer.data.data_error import MAX_LISTED_NAMES, DataError, join_names
 from trainer.data.precision_loss import PrecisionLoss
 from trainer.data.read_options import ColumnProfile
 from trainer.data.records import Column, Records, concatenate, iter_slices

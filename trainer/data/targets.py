@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import canonicalize_text, pluralize
-from trainer.data.errors import DataError
+from trainer.data.data_error import DataError
 from trainer.data.records import SLICE_BYTES, iter_slices
 
 Task = Literal["binary", "multiclass", "regression"]
