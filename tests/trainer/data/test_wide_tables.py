@@ -59,7 +59,7 @@ def test_load_table_calls_are_linear_in_columns(cells, tmp_path):
         path.write_text("\n".join(lines))
         return lambda: load_table(str(path))
 
-    assert_linear_calls(prepare, 250)
+    assert_linear_calls(prepare, 200)
 
 
 def test_column_calls_are_linear_in_columns():
