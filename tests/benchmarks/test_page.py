@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.page import load, losses, serve, soak, train
-from benchmarks.page.__main__ import compared, main, page, read, readme
-from benchmarks.page.comparison import of_ratio
-from benchmarks.page.markdown import filled, number, spread, table
+from benchmarks.report import (
+    latency_tables,
+    soak_tables,
+    throughput_tables,
+    training_tables,
+    where_we_lose,
+)
+from benchmarks.report.__main__ import compared, main, page, read, readme
+from benchmarks.report.comparison import of_ratio
+from benchmarks.report.markdown import filled, number, spread, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -303,7 +309,7 @@ def worse(results):
 
 def test_every_ratio_in_which_another_is_ahead_is_listed(results, measured):
     everything = results | {"load": measured}
-    text = losses.render(compared(everything)).split("And those in which")[0]
+    text = where_we_lose.render(compared(everything)).split("And those in which")[0]
     listed = [cells(line)[5].removesuffix(" ×") for line in text.splitlines() if " × | " in line]
     expected = [spread(ratio) for ratio in worse(everything)]
     assert len(expected) > 20
@@ -315,7 +321,7 @@ def test_a_loss_that_is_put_into_the_results_is_listed(results):
     spoiled = copy.deepcopy(results)
     ratio = spoiled["serve"]["results"][0]["ratios"]["ours / ray"]["requests_per_second"]
     ratio.update(quotient(0.123, 0.111, 0.135))
-    before, after = (losses.render(compared(r)) for r in (results, spoiled))
+    before, after = (where_we_lose.render(compared(r)) for r in (results, spoiled))
     assert "0.12 (0.11–0.14) × | behind" not in before
     assert (
         "| serving, closed loop | 1 row, 1 client | requests/s | forwardpass | Ray Serve "
@@ -349,7 +355,7 @@ def test_the_quartiles_decide_what_is_shown(ratio, more_is_better, behind, verdi
 
 
 def test_what_compression_costs_is_listed(results):
-    listed = losses.render(compared(results))
+    listed = where_we_lose.render(compared(results))
     for title, result in results["compress"]["results"].items():
         for name, variant in result["variants"].items():
             if variant["lost"] and variant["lost"]["interval"][0] > 0:
@@ -362,7 +368,7 @@ def test_what_compression_costs_is_listed(results):
 
 
 def test_the_rates_held_are_shown_with_their_quartiles(measured):
-    lines = load.short(measured).splitlines()
+    lines = latency_tables.short(measured).splitlines()
     assert cells(lines[0])[1:] == ["p99 ≤ 2 ms", "p99 ≤ 5 ms", "p99 ≤ 20 ms", "p99 ≤ 100 ms", "MB"]
     rows = {cells(line)[0]: cells(line)[1:] for line in lines[2:]}
     assert list(rows) == ["**forwardpass**", "Mosec", "FastAPI, uvicorn"]
@@ -372,16 +378,19 @@ def test_the_rates_held_are_shown_with_their_quartiles(measured):
 
 
 def test_a_ratio_to_a_rate_of_0_is_left_open(measured):
-    line = next(x for x in load.render(measured).splitlines() if "forwardpass / FastAPI" in x)
+    line = next(
+        x for x in latency_tables.render(measured).splitlines() if "forwardpass / FastAPI" in x
+    )
     assert cells(line)[1:3] == ["–", "2.10 (1.90–2.40)"]
-    assert "1.10–2.10 × FastAPI, uvicorn" in load.sentence(measured)
-    assert "Below 1: Mosec, p99 ≤ 2 ms, 0.81 (0.70–0.90) ×; Mosec, p99 ≤ 5 ms" in load.sentence(
-        measured
+    assert "1.10–2.10 × FastAPI, uvicorn" in latency_tables.sentence(measured)
+    assert (
+        "Below 1: Mosec, p99 ≤ 2 ms, 0.81 (0.70–0.90) ×; Mosec, p99 ≤ 5 ms"
+        in latency_tables.sentence(measured)
     )
 
 
 def test_what_kserve_publishes_stands_beside_ours_with_both_machines(measured):
-    lines = load.render(measured).splitlines()
+    lines = latency_tables.render(measured).splitlines()
     kserve = next(line for line in lines if "kserve/kserve/blob/19aa3c9" in line)
     assert "8 nodes n1-standard" in kserve
     assert cells(kserve)[3:5] == ["1.283 / 2.205", "8,658 / 20,307; 93.72 % answered"]
@@ -391,7 +400,7 @@ def test_what_kserve_publishes_stands_beside_ours_with_both_machines(measured):
 
 
 def test_the_soak_says_its_verdict_and_what_it_rests_on(soaked):
-    lines = soak.render(soaked).splitlines()
+    lines = soak_tables.render(soaked).splitlines()
     assert f"Verdict: **{soaked['verdict']}**." in lines
     rows = {cells(line)[0]: cells(line)[1:] for line in lines if line.startswith("|")}
     assert rows["memory of the workers, MB"] == ["180", "188", "25.3 MB", "24.3 to 26.3"]
@@ -399,17 +408,17 @@ def test_the_soak_says_its_verdict_and_what_it_rests_on(soaked):
     assert rows["requests"] == ["480,123"]
     assert rows["unexpected statuses"] == ["4 × 503"]
     assert rows["reloads"] == ["15 × appears, 14 × rollback"]
-    assert "leaks on purpose" in soak.render(soaked | {"server": "leaking"})
+    assert "leaks on purpose" in soak_tables.render(soaked | {"server": "leaking"})
 
 
 @pytest.mark.slow
 def test_plots_are_the_same_for_the_same_results(results, measured, soaked, tmp_path):
     drawn = []
     for name in ("one", "other"):
-        train.draw(results["train"], tmp_path / name)
-        serve.draw(results["serve"], tmp_path / name)
-        load.draw(measured, tmp_path / name)
-        soak.draw(soaked, tmp_path / name)
+        training_tables.draw(results["train"], tmp_path / name)
+        throughput_tables.draw(results["serve"], tmp_path / name)
+        latency_tables.draw(measured, tmp_path / name)
+        soak_tables.draw(soaked, tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert drawn[0] == drawn[1]
     shown = re.findall(
@@ -426,5 +435,5 @@ def test_figures_keep_three_digits():
 
 
 def test_the_published_figures_have_a_source():
-    found = json.loads((ROOT / "benchmarks" / "load" / "published.json").read_text())
+    found = json.loads((ROOT / "benchmarks" / "latency" / "published.json").read_text())
     assert re.search(r"github\.com/kserve/kserve/blob/[0-9a-f]{40}/", found["source"])

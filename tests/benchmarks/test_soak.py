@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import theilslopes
 
-from benchmarks.soak.__main__ import main, series
-from benchmarks.soak.drift import drift
-from benchmarks.soak.reloads import KINDS
-from benchmarks.soak.requests import Asked
-from benchmarks.soak.samples import Sample, sample
-from benchmarks.soak.verdict import STEADY, drifts, figures, verdict
-from benchmarks.soak.windows import Window, order, window
+from benchmarks.robustness.drift import drift
+from benchmarks.robustness.process_samples import Sample, sample
+from benchmarks.robustness.soak.__main__ import main, series
+from benchmarks.robustness.soak.load_windows import Window, order, window
+from benchmarks.robustness.soak.reloads import KINDS
+from benchmarks.robustness.soak.soak_requests import Asked
+from benchmarks.robustness.soak.verdict import STEADY, drifts, figures, verdict
 from serving.loadtest.run_record import (
     CONNECTION_FAILED,
     TIMED_OUT,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.keys import keys_file
+from benchmarks.admin_key import keys_file
 
 ROOT = Path(__file__).parent.parent.parent
 # These tests need the environment of `make test-clients`; elsewhere nothing is collected.

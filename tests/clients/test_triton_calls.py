@@ -12,7 +12,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.keys import HEADERS
+from benchmarks.admin_key import HEADERS
 from tests.clients.graph import Graph, assert_same_outputs
 
 pytestmark = pytest.mark.clients

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.stalls.bodies import BODIES, NUMBERS
+from benchmarks.robustness.stalls.hostile_bodies import BODIES, NUMBERS
 from serving import create_app
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from serving.bundle.column_types import MAX_UNSEEN_CHARACTERS

@@ -7,7 +7,7 @@ import logging
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import HEADERS, keys_file
 from serving.http.app import create_app
 from serving.http.fast_path import FastPath
 from serving.runtime import GraphSession

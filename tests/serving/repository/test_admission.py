@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import HEADERS, keys_file
 from serving import create_app
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
 from serving.repository import loading

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import swaps
+from benchmarks.robustness import swaps
 from tests.bundle_versions import add_version
 from tests.processes import wait_until
 from tests.variants import enlarge, write_variants

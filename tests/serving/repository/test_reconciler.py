@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks import swaps
+from benchmarks.robustness import swaps
 from serving import create_app
 from serving.call_context import CallContext
 from serving.codec.messages import EncodedRequest

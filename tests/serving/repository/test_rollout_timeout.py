@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import HEADERS, keys_file
 from serving import create_app
 from serving.errors import NoAgreementError
 from serving.http.components import SharedResources

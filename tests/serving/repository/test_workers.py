@@ -9,8 +9,8 @@ import time
 import pytest
 import requests
 
-from benchmarks import swaps
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import HEADERS, keys_file
+from benchmarks.robustness import swaps
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 

@@ -21,7 +21,7 @@ BODY = {"instances": [[0] * 64]}
 
 @pytest.mark.usefixtures("processes")
 def test_metrics_after_workers_killed_equal_client_counts():
-    script = [sys.executable, ROOT / "benchmarks/metrics_exact.py"]
+    script = [sys.executable, ROOT / "benchmarks/robustness/metrics_exact.py"]
     done = subprocess.run(
         [*script, "--requests", "800", "--kills", "2"],
         capture_output=True,

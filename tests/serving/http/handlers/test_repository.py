@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import HEADERS, keys_file
 from serving import create_app
 from serving.repository.overrides import StateFile
 from tests.bundle_versions import add_version, damage
