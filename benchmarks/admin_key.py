@@ -1,16 +1,16 @@
-"""A key of an administrator, for tests and benchmarks of servers of their own."""
+"""An administrator's key, for the servers that tests and benchmarks start."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-KEY = "the-key-of-an-administrator-of-tests"
-HEADERS = {"Authorization": f"Bearer {KEY}"}
+ADMIN_KEY = "the-key-of-an-administrator-of-tests"
+ADMIN_HEADERS = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 
-def keys_file(folder: Path) -> Path:
-    """A file that makes it known."""
+def write_keys_file(folder: Path) -> Path:
+    """Write a keys file that contains the administrator's key, and return its path."""
     path = folder / "keys"
-    path.write_text(f"tests admin sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    path.write_text(f"tests admin sha256:{hashlib.sha256(ADMIN_KEY.encode()).hexdigest()}\n")
     return path

@@ -1,7 +1,8 @@
-"""The sides of the benchmark, one folder each: how it is installed, started and asked.
+"""The servers that the benchmarks compare, one folder each: how each is installed and started.
 
-`requirements.txt` holds all that its environment has, to the version; `app.py` (`model.py`) runs in
-there, in the way its documentation recommends for speed, and calls ONNX Runtime as all others do.
+`requirements.txt` pins everything in a contender's environment. `app.py` (Triton: `model.py`) runs
+in that environment, follows the contender's documentation on speed, and runs ONNX Runtime through
+`app_library/onnx_network.py` like all others.
 """
 
 from benchmarks.contenders import (
@@ -16,8 +17,8 @@ from benchmarks.contenders import (
     triton,
 )
 
-SIDES = {
-    side.name: side
+CONTENDERS = {
+    contender.name: contender
     for module in (ours, constant, triton, fastapi, mosec, mlserver, litserve, bentoml, ray)
-    for side in module.SIDES
+    for contender in module.CONTENDERS
 }

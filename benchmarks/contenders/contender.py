@@ -1,4 +1,4 @@
-"""A side: a server under measurement, how it is started and how it is asked."""
+"""A contender: a server that a benchmark starts, and how requests to it are encoded."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.contenders.encodings import ROWS, Encoding
-from benchmarks.contenders.workloads import LOADS, Load
+from benchmarks.contenders.encodings import JSON_INSTANCES, RequestEncoding
+from benchmarks.contenders.workloads import WORKLOADS, Workload
 
-ROOT = Path(__file__).parents[2]
-PEERS = Path(__file__).parent
-INSIDE = PEERS / "app_library"
-WORKERS = 2  # processes, replicas or instances that answer: one for each core of the machines here
+CONTENDERS_FOLDER = Path(__file__).parent
+APP_LIBRARY = CONTENDERS_FOLDER / "app_library"
+WORKER_COUNT = 2  # processes, replicas or instances: one for each core of the machine measured on
 
 
 class StartError(Exception):
-    """A server cannot be started, or does not answer as it should."""
+    """A server cannot be started, or gives a wrong answer."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a server is to run.
+class Placement:
+    """Where a server runs, and what it serves.
 
     Attributes:
-        network: what it is to serve.
-        models: a repository with that bundle alone.
-        graph: the ONNX file of that bundle.
-        folder: an empty one, for what it writes.
-        environment: its virtual environment; for our own side, that of the benchmark.
-        ports: free ones of 127.0.0.1; the first is to answer.
+        network: Name of the network to serve.
+        models: Model repository that contains only that network's bundle.
+        graph: ONNX file of that bundle.
+        folder: Empty folder for the files that the server writes.
+        environment: Folder of the server's virtual environment.
+        ports: Three free ports of 127.0.0.1; the server answers predictions on the first.
     """
 
     network: str
@@ -40,54 +39,62 @@ class Place:
     environment: Path
     ports: tuple[int, int, int]
 
-    def program(self, name: str) -> str:
-        """A program of the environment."""
+    def locate_program(self, name: str) -> str:
+        """Return the path of a program in the virtual environment."""
         return str(self.environment / "bin" / name)
 
 
 @dataclass(frozen=True)
-class Command:
-    """What starts a server: the arguments, and what it finds in its environment beside ours."""
+class StartCommand:
+    """The command that starts a server.
+
+    Attributes:
+        arguments: Program and arguments.
+        variables: Environment variables, in addition to the inherited ones.
+    """
 
     arguments: list[str]
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Side:
-    """A server, and how it is asked.
+class Contender:
+    """A server under measurement.
 
     Attributes:
-        name: in the report.
-        start: makes its command, and the files it needs.
-        encoding: of bodies and answers.
-        peer: its folder here, with what its environment holds; None for the project's own.
-        package: of that environment, the one whose version counts.
-        loads: the names of those it takes.
-        answers: whether its answers are to be right.
-        variant: of the bundle, the one that answers.
+        name: Name in the reports.
+        make_command: Function that writes the files a server needs and returns its start command.
+        encoding: Encoding of its requests and answers.
+        environment_name: Name of its folder here and of its virtual environment; None for this
+            project's server, which runs in the environment of the benchmark.
+        package: Package in that environment whose version is reported; None for this project.
+        workload_names: Names of the closed-loop workloads that it is measured under.
+        has_model: Whether its answers are predictions, which are checked.
+        variant: Variant of the bundle that it serves.
     """
 
     name: str
-    start: Callable[[Place], Command]
-    encoding: Encoding = ROWS
-    peer: str | None = None
+    make_command: Callable[[Placement], StartCommand]
+    encoding: RequestEncoding = JSON_INSTANCES
+    environment_name: str | None = None
     package: str | None = None
-    loads: frozenset[str] = frozenset(load.name for load in LOADS if not load.latency_only)
-    answers: bool = True
+    workload_names: frozenset[str] = frozenset(
+        workload.name for workload in WORKLOADS if not workload.is_latency_only
+    )
+    has_model: bool = True
     variant: str = "fp32"
 
-    def takes(self, load: Load) -> bool:
-        """Whether it is measured under this load."""
-        return load.name in self.loads
+    def accepts(self, workload: Workload) -> bool:
+        """Return whether it is measured under this workload."""
+        return workload.name in self.workload_names
 
 
-def copy(peer: str, name: str, to: Path) -> None:
-    """Put a file of a peer's folder where its server looks for it."""
-    to.mkdir(parents=True, exist_ok=True)
-    shutil.copy(PEERS / peer / name, to)
+def copy_app_file(environment_name: str, name: str, folder: Path) -> None:
+    """Copy a file of a contender's folder to where its server looks for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CONTENDERS_FOLDER / environment_name / name, folder)
 
 
-def app(peer: str) -> str:
-    """The path of a peer's program."""
-    return str(PEERS / peer / "app.py")
+def locate_app(environment_name: str) -> str:
+    """Return the path of a contender's `app.py`."""
+    return str(CONTENDERS_FOLDER / environment_name / "app.py")

@@ -1,11 +1,10 @@
-"""A running server of a side: started, asked until it answers, checked, ended."""
+"""A running server of a contender: start it, wait until it is ready, check an answer, stop it."""
 
 from __future__ import annotations
 
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -15,55 +14,53 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contenders.contender import INSIDE, ROOT, Place, Side, StartError
-from benchmarks.contenders.encodings import Request
-from benchmarks.contenders.processes import end_all
+from benchmarks.contenders.contender import APP_LIBRARY, Contender, Placement, StartError
+from benchmarks.contenders.encodings import PostRequest
+from benchmarks.contenders.environments import locate_environment
+from benchmarks.contenders.processes import stop_all
 from serving.settings.options import ENV_PREFIX
 
-START = 90  # seconds until a first answer, at most
-SETTLE = 0.5  # second for the second worker to be there as well
-TOLERANCE = 1e-5  # of a probability
-PATIENCE = 3  # seconds to end in; Ray takes any
-LOG = 8000  # characters of a log that an error shows
+MAX_START_SECONDS = 90
+SETTLE_SECONDS = 0.5  # wait after the first answer, for the second worker to be ready as well
+MAX_PROBABILITY_ERROR = 1e-5
+STOP_SECONDS = 3  # Ray would take any time that it is given
+MAX_LOG_CHARACTERS = 8000  # of the log in an error message
 
 
-def environment_of(side: Side) -> Path:
-    """Where its virtual environment lies; our own is the one that runs this."""
-    return Path(sys.prefix) if side.peer is None else ROOT / ".bench" / side.peer
-
-
-def free_ports() -> tuple[int, int, int]:
-    """Three ports of 127.0.0.1 that no one listens on."""
+def find_free_ports() -> tuple[int, int, int]:
+    """Return three ports of 127.0.0.1 on which nothing listens."""
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for probe in probes:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for probe in sockets:
             probe.bind(("127.0.0.1", 0))
-        first, second, third = (probe.getsockname()[1] for probe in probes)
+        first, second, third = (probe.getsockname()[1] for probe in sockets)
     return first, second, third
 
 
-class Server:
-    """A side's server; use it in a `with` statement.
+class ContenderServer:
+    """A contender's server; use it in a `with` statement.
 
     Args:
-        side: which.
-        network: what it serves.
-        models: a repository with that network's bundle alone.
-        folder: an empty one.
+        contender: The contender.
+        network: Name of the network to serve.
+        models: Model repository that contains only that network's bundle.
+        folder: Empty folder for the server's files.
 
     Raises:
-        StartError: it does not start.
+        StartError: If the server cannot be started.
     """
 
-    def __init__(self, side: Side, network: str, models: Path, folder: Path) -> None:
-        self.side, self.network, self.ports = side, network, free_ports()
+    def __init__(self, contender: Contender, network: str, models: Path, folder: Path) -> None:
+        self.contender, self.network, self.ports = contender, network, find_free_ports()
         graph = models / network / "1" / "model.onnx"
-        place = Place(network, models, graph, folder, environment_of(side), self.ports)
-        command = side.start(place)
-        self.url = f"http://127.0.0.1:{self.ports[0]}{side.encoding.path(network)}"
+        environment = locate_environment(contender)
+        command = contender.make_command(
+            Placement(network, models, graph, folder, environment, self.ports)
+        )
+        self.url = f"http://127.0.0.1:{self.ports[0]}{contender.encoding.make_path(network)}"
         self.log = folder / "log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
-        variables = {"GRAPH": str(graph), "PYTHONPATH": str(INSIDE), **command.variables}
+        variables = {"GRAPH": str(graph), "PYTHONPATH": str(APP_LIBRARY), **command.variables}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command.arguments,
@@ -75,7 +72,7 @@ class Server:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> ContenderServer:
         return self
 
     def __exit__(
@@ -84,55 +81,60 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        end_all(self.process.pid, patience=PATIENCE)
-        self.process.wait(timeout=START)
+        stop_all(self.process.pid, stop_seconds=STOP_SECONDS)
+        self.process.wait(timeout=MAX_START_SECONDS)
 
-    def settle(self, request: Request) -> None:
-        """Wait until it answers.
+    def wait_until_ready(self, request: PostRequest) -> None:
+        """Send a request until it is answered.
 
         Raises:
-            StartError: it does not.
+            StartError: If the server ends, or does not answer within `MAX_START_SECONDS`.
         """
-        end, fault = time.monotonic() + START, ""
-        while time.monotonic() < end:
+        deadline, reason = time.monotonic() + MAX_START_SECONDS, ""
+        while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise self.fault(f"it ended with {self.process.returncode}")
+                raise self.make_error(f"it ended with exit status {self.process.returncode}")
             try:
                 self.post(request)
             except OSError as error:
-                fault = str(error)
+                reason = str(error)
                 time.sleep(0.2)
             else:
-                time.sleep(SETTLE)
+                time.sleep(SETTLE_SECONDS)
                 return
-        raise self.fault(f"no answer in {START} s: {fault}")
+        raise self.make_error(f"no answer within {MAX_START_SECONDS} s: {reason}")
 
-    def check(self, request: Request, expected: NDArray[np.float32]) -> None:
-        """Hold its answer to that of ONNX Runtime.
+    def check_answer(self, request: PostRequest, expected: NDArray[np.float32]) -> None:
+        """Send a request and compare the answer with that of ONNX Runtime.
 
         Args:
-            request: what is posted.
-            expected: probabilities `(n, 10)`.
+            request: The request.
+            expected: Correct probabilities, float32 `(n, 10)`.
 
         Raises:
-            StartError: it answers otherwise.
+            StartError: If the answer differs.
         """
         try:
-            found = self.side.encoding.probabilities(*self.post(request))
+            got = self.contender.encoding.decode(*self.post(request))
         except (OSError, LookupError, ValueError) as error:
-            raise self.fault(f"expected an answer with probabilities; got {error!r}") from error
-        alike = found.shape == expected.shape and (np.abs(found - expected) <= TOLERANCE).all()
-        if not alike:
-            raise self.fault(f"expected the probabilities {expected[0]} ...; got {found[:1]}")
+            raise self.make_error(
+                f"expected an answer with probabilities; got {error!r}"
+            ) from error
+        if got.shape != expected.shape or (np.abs(got - expected) > MAX_PROBABILITY_ERROR).any():
+            raise self.make_error(f"expected the probabilities {expected[0]} ...; got {got[:1]}")
 
-    def fault(self, what: str) -> StartError:
-        """An error that ends with the log."""
-        log = self.log.read_text(encoding="utf-8", errors="replace")[-LOG:]
-        return StartError(f"{self.side.name}: {what}; its log ends:\n{log}")
+    def make_error(self, message: str) -> StartError:
+        """Return an error that names the contender and quotes the end of its log."""
+        log = self.log.read_text(encoding="utf-8", errors="replace")[-MAX_LOG_CHARACTERS:]
+        return StartError(f"{self.contender.name}: {message}; its log ends:\n{log}")
 
-    def post(self, request: Request) -> tuple[dict[str, str], bytes]:
-        """Headers and body of the answer to one request."""
+    def post(self, request: PostRequest) -> tuple[dict[str, str], bytes]:
+        """Send a request and return the headers and the body of the answer.
+
+        Raises:
+            OSError: If there is no answer, or one with an error status.
+        """
         headers = dict(request.headers)
-        asked = urllib.request.Request(self.url, request.body, headers)  # noqa: S310
-        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
+        post = urllib.request.Request(self.url, request.body, headers)  # noqa: S310
+        with urllib.request.urlopen(post, timeout=10) as answer:  # noqa: S310
             return dict(answer.headers), answer.read()

@@ -1,4 +1,4 @@
-"""Encodings: rows as each server wants them, and the probabilities out of its answer."""
+"""Request encodings: rows as each server expects them, and the probabilities in its answer."""
 
 from __future__ import annotations
 
@@ -10,83 +10,85 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HEADER = "Inference-Header-Content-Length"  # of the binary extension, in requests and answers
-INPUT, OUTPUT = "features", "probabilities"
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"  # binary extension, requests and answers
+INPUT_NAME, OUTPUT_NAME = "features", "probabilities"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is posted: headers, and a body."""
+class PostRequest:
+    """The headers and the body of a POST request."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How rows are asked about.
+class RequestEncoding:
+    """How rows are encoded as a request, and how its answer is decoded.
 
     Attributes:
-        path: where to post, given the network's name.
-        request: rows float32 `(n, 784)` as they are posted.
-        probabilities: of an answer's headers and body, float `(n, 10)`.
+        make_path: Function that takes the network's name and returns the URL path.
+        encode: Function that encodes rows, float32 `(n, 784)`.
+        decode: Function that takes an answer's headers and body and returns the probabilities,
+            float `(n, 10)`.
     """
 
-    path: Callable[[str], str]
-    request: Callable[[NDArray[np.float32]], Request]
-    probabilities: Callable[[Mapping[str, str], bytes], NDArray[Any]]
+    make_path: Callable[[str], str]
+    encode: Callable[[NDArray[np.float32]], PostRequest]
+    decode: Callable[[Mapping[str, str], bytes], NDArray[Any]]
 
 
-def _as_written(rows: NDArray[np.float32]) -> list[list[float]]:
-    """Numbers of four decimals, as a client has them, and not float32's nearest."""
+def _to_decimals(rows: NDArray[np.float32]) -> list[list[float]]:
+    """Return the numbers with four decimals, as a client has them, instead of float32's digits."""
     return [[float(str(value)) for value in row] for row in rows]
 
 
-def _json(content: object) -> Request:
-    return Request({"Content-Type": "application/json"}, json.dumps(content).encode())
+def _encode_json(content: object) -> PostRequest:
+    return PostRequest({"Content-Type": "application/json"}, json.dumps(content).encode())
 
 
-def _instances(rows: NDArray[np.float32]) -> Request:
-    return _json({"instances": _as_written(rows)})
+def _encode_instances(rows: NDArray[np.float32]) -> PostRequest:
+    return _encode_json({"instances": _to_decimals(rows)})
 
 
-def _of_instances(_: Mapping[str, str], body: bytes) -> NDArray[Any]:
-    return np.array(json.loads(body)[OUTPUT])
+def _decode_instances(_: Mapping[str, str], body: bytes) -> NDArray[Any]:
+    return np.array(json.loads(body)[OUTPUT_NAME])
 
 
-def _tensor(rows: NDArray[np.float32]) -> dict[str, object]:
-    return {"name": INPUT, "shape": list(rows.shape), "datatype": "FP32"}
+def _describe_tensor(rows: NDArray[np.float32]) -> dict[str, object]:
+    return {"name": INPUT_NAME, "shape": list(rows.shape), "datatype": "FP32"}
 
 
-def _tensors(rows: NDArray[np.float32]) -> Request:
-    flat = [value for row in _as_written(rows) for value in row]
-    return _json({"inputs": [_tensor(rows) | {"data": flat}]})
+def _encode_tensors(rows: NDArray[np.float32]) -> PostRequest:
+    data = [value for row in _to_decimals(rows) for value in row]
+    return _encode_json({"inputs": [_describe_tensor(rows) | {"data": data}]})
 
 
-def _of_tensors(_: Mapping[str, str], body: bytes) -> NDArray[Any]:
-    output = next(o for o in json.loads(body)["outputs"] if o["name"] == OUTPUT)
+def _decode_tensors(_: Mapping[str, str], body: bytes) -> NDArray[Any]:
+    output = next(o for o in json.loads(body)["outputs"] if o["name"] == OUTPUT_NAME)
     return np.array(output["data"]).reshape(output["shape"])
 
 
-def _binary(rows: NDArray[np.float32]) -> Request:
-    raw = rows.astype("<f4").tobytes()
-    described = _tensor(rows) | {"parameters": {"binary_data_size": len(raw)}}
-    content = {"inputs": [described], "parameters": {"binary_data_output": True}}
-    head = json.dumps(content).encode()
-    headers = {"Content-Type": "application/octet-stream", HEADER: str(len(head))}
-    return Request(headers, head + raw)
+def _encode_binary(rows: NDArray[np.float32]) -> PostRequest:
+    data = rows.astype("<f4").tobytes()
+    tensor = _describe_tensor(rows) | {"parameters": {"binary_data_size": len(data)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"Content-Type": "application/octet-stream", JSON_LENGTH_HEADER: str(len(head))}
+    return PostRequest(headers, head + data)
 
 
-def _of_binary(headers: Mapping[str, str], body: bytes) -> NDArray[Any]:
-    at = int(headers[HEADER])
-    for output in json.loads(body[:at])["outputs"]:
-        end = at + output["parameters"]["binary_data_size"]
-        if output["name"] == OUTPUT:
-            return np.frombuffer(body[at:end], "<f4").reshape(output["shape"])
-        at = end
-    raise KeyError(OUTPUT)
+def _decode_binary(headers: Mapping[str, str], body: bytes) -> NDArray[Any]:
+    start = int(headers[JSON_LENGTH_HEADER])
+    for output in json.loads(body[:start])["outputs"]:
+        end = start + output["parameters"]["binary_data_size"]
+        if output["name"] == OUTPUT_NAME:
+            return np.frombuffer(body[start:end], "<f4").reshape(output["shape"])
+        start = end
+    raise KeyError(OUTPUT_NAME)
 
 
-ROWS = Encoding(lambda _: "/predict", _instances, _of_instances)
-V2 = Encoding(lambda name: f"/v2/models/{name}/infer", _tensors, _of_tensors)
-V2_BINARY = Encoding(V2.path, _binary, _of_binary)
+JSON_INSTANCES = RequestEncoding(lambda _: "/predict", _encode_instances, _decode_instances)
+OPEN_INFERENCE = RequestEncoding(
+    lambda network: f"/v2/models/{network}/infer", _encode_tensors, _decode_tensors
+)
+OPEN_INFERENCE_BINARY = RequestEncoding(OPEN_INFERENCE.make_path, _encode_binary, _decode_binary)

@@ -1,4 +1,4 @@
-"""The peers' environments, each in a folder of its own under `.bench/`, to the exact version."""
+"""The contenders' virtual environments: one folder each below `.bench/`, with exact versions."""
 
 from __future__ import annotations
 
@@ -9,38 +9,56 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.contenders.contender import PEERS, Side
-from benchmarks.contenders.contender_server import environment_of
+from benchmarks.contenders.contender import CONTENDERS_FOLDER, Contender
+from benchmarks.machine import ROOT
 
-AT_ONCE = 3  # environments in the making: one waits for the network while another unpacks
-
-
-def install(sides: Iterable[Side]) -> None:
-    """Make the environments that are not there, or hold other versions."""
-    wanted = {(s.peer, environment_of(s)) for s in sides if s.peer is not None}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in [pool.submit(_install, peer, folder) for peer, folder in sorted(wanted)]:
-            done.result()
+# Environments that are installed at the same time: one downloads while another one unpacks.
+MAX_PARALLEL_INSTALLATIONS = 3
 
 
-def _install(peer: str, folder: Path) -> None:
-    pins, installed = PEERS / peer / "requirements.txt", folder / "requirements.txt"
-    if installed.exists() and installed.read_bytes() == pins.read_bytes():
+def locate_environment(contender: Contender) -> Path:
+    """Return the folder of a contender's virtual environment."""
+    if contender.environment_name is None:
+        return Path(sys.prefix)
+    return ROOT / ".bench" / contender.environment_name
+
+
+def install_environments(contenders: Iterable[Contender]) -> None:
+    """Create the environments that do not exist yet or contain other versions."""
+    missing = {
+        (contender.environment_name, locate_environment(contender))
+        for contender in contenders
+        if contender.environment_name is not None
+    }
+    with ThreadPoolExecutor(MAX_PARALLEL_INSTALLATIONS) as pool:
+        futures = [pool.submit(_install, name, folder) for name, folder in sorted(missing)]
+        for future in futures:
+            future.result()
+
+
+def _install(name: str, folder: Path) -> None:
+    pins, installed_pins = _locate_pins(name), folder / "requirements.txt"
+    if installed_pins.exists() and installed_pins.read_bytes() == pins.read_bytes():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    # With the pip that is here, and nothing compiled but what is run: that takes half the time.
+    # This environment's pip, and no bytecode for modules that are never run: half the time.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder), "install", "--no-compile"]
-    # Without dependencies: all that are needed are listed, and some that are not are not.
-    chosen = ["--quiet", "--disable-pip-version-check", "--no-deps", "--requirement", str(pins)]
-    subprocess.run([*pip, *chosen], check=True)
-    shutil.copy(pins, installed)
+    # Dependencies are not resolved: the file lists all that are needed, and leaves out some that
+    # the packages declare but do not need here.
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--requirement", str(pins)]
+    subprocess.run([*pip, *options], check=True)
+    shutil.copy(pins, installed_pins)
 
 
-def versions(side: Side) -> dict[str, str]:
-    """Of a peer's environment, what counts: its package, ONNX Runtime, NumPy."""
-    if side.peer is None:
+def _locate_pins(name: str) -> Path:
+    return CONTENDERS_FOLDER / name / "requirements.txt"
+
+
+def read_pinned_versions(contender: Contender) -> dict[str, str]:
+    """Return the versions of a contender's package, ONNX Runtime and NumPy; empty for our own."""
+    if contender.environment_name is None:
         return {}
-    pins = (PEERS / side.peer / "requirements.txt").read_text(encoding="utf-8").split()
-    found = dict(pin.split("==") for pin in pins)
-    return {name: found[name] for name in (str(side.package), "onnxruntime", "numpy")}
+    pins = _locate_pins(contender.environment_name).read_text(encoding="utf-8").split()
+    versions = dict(pin.split("==") for pin in pins)
+    return {name: versions[name] for name in (str(contender.package), "onnxruntime", "numpy")}

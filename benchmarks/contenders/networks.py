@@ -1,4 +1,4 @@
-"""The networks that are served, as real bundles, and the rows they are asked about."""
+"""The networks that all contenders serve, as bundles, and the rows that are sent to them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from trainer.config import Config
 from trainer.pipeline import fit
 
 FEATURES = 784
-HIDDEN = {"light": (128, 64), "heavy": (2048, 2048)}
+HIDDEN_UNITS = {"light": (128, 64), "heavy": (2048, 2048)}
 CLASSES = 10
-LEARNED = 512  # rows of noise, in one epoch: the weights mean nothing, and take as long to run
+# Rows of noise to train on, for one epoch. The weights mean nothing and take as long to run.
+TRAINING_ROWS = 512
 
 
-def write(name: str, models: Path) -> Bundle:
-    """Write the bundle of a network, `models/<name>/1/`.
+def write_network(name: str, models: Path) -> Bundle:
+    """Write the bundle of a network to `models/<name>/1/`.
 
     Args:
-        name: one of `HIDDEN`.
-        models: a repository.
+        name: Name of the network, a key of `HIDDEN_UNITS`.
+        models: Model repository.
     """
-    source = models.parent / "noise.npz"
-    np.savez(source, X=rows(LEARNED), y=np.arange(LEARNED) % CLASSES)
+    data = models.parent / "noise.npz"
+    np.savez(data, X=draw_rows(TRAINING_ROWS), y=np.arange(TRAINING_ROWS) % CLASSES)
     config = Config(
-        data=str(source),
+        data=str(data),
         name=name,
         models=models,
         runs=models.parent / "runs",
-        hidden=HIDDEN[name],
+        hidden=HIDDEN_UNITS[name],
         scaling="range",
         epochs=1,
         skip_baselines=True,
@@ -39,7 +40,7 @@ def write(name: str, models: Path) -> Bundle:
     return fit(config)[0]
 
 
-def rows(count: int) -> NDArray[np.float32]:
-    """Rows as a client sends pixels: float32 `(count, 784)` from 0 to 1, of 4 decimals."""
+def draw_rows(count: int) -> NDArray[np.float32]:
+    """Draw rows like pixels: numbers from 0 to 1 with four decimals, float32 `(count, 784)`."""
     rng = np.random.default_rng(count)
     return rng.random((count, FEATURES)).round(4).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The floor: ONNX Runtime in a loop of this process, without a server, a client or bytes."""
+"""ONNX Runtime without a server: the correct answers, and the time that a run takes by itself."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from serving.runtime import GraphSession
 
-SECONDS = 1.0
+TIMED_SECONDS = 1.0
 
 
-def probabilities(graph: Path, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What every server should answer: `(n, 10)`."""
+def compute_probabilities(graph: Path, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the answer that every server should give, float32 `(n, 10)`."""
     answers = GraphSession(graph.read_bytes()).run({"features": rows})
     return answers["probabilities"]
 
 
-def run_us(graph: Path, rows: NDArray[np.float32]) -> float:
-    """The median µs of a run on one thread."""
+def measure_run_us(graph: Path, rows: NDArray[np.float32]) -> float:
+    """Return the median time of a run on one thread, in microseconds."""
     session, inputs = GraphSession(graph.read_bytes()), {"features": rows}
-    times: list[int] = []
-    end = time.perf_counter() + SECONDS
+    nanoseconds: list[int] = []
+    end = time.perf_counter() + TIMED_SECONDS
     while time.perf_counter() < end:
         start = time.perf_counter_ns()
         session.run(inputs)
-        times.append(time.perf_counter_ns() - start)
-    return float(np.median(times)) / 1e3
+        nanoseconds.append(time.perf_counter_ns() - start)
+    return float(np.median(nanoseconds)) / 1e3

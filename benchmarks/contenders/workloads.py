@@ -1,4 +1,4 @@
-"""The loads: what is asked of every server, and by how many clients at once."""
+"""The closed-loop workloads: what every server is asked, and by how many clients at once."""
 
 from __future__ import annotations
 
@@ -6,34 +6,37 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Load:
-    """Clients that ask again as soon as they are answered.
+class Workload:
+    """Clients that send their next request as soon as the last one is answered.
 
     Attributes:
-        network: what answers.
-        rows: of a body.
-        connections: kept open, each with one request at a time.
-        latency_only: measured on our side alone, beside ONNX Runtime without a server.
+        network: Name of the network, `light` or `heavy`.
+        rows: Rows of each request.
+        connections: Number of connections, each with one request at a time.
+        is_latency_only: Whether it measures only what this project's server adds to the time that
+            ONNX Runtime takes, and no other server.
     """
 
     network: str
     rows: int
     connections: int
-    latency_only: bool = False
+    is_latency_only: bool = False
 
     @property
     def name(self) -> str:
-        """Says it all."""
+        """Name in the results, such as `light-1row-c16`."""
         return f"{self.network}-{self.rows}row-c{self.connections}"
 
 
-LOADS = (
-    Load("light", 1, 1),
-    Load("light", 1, 16),
-    Load("light", 1, 64),
-    Load("light", 32, 8),
-    Load("heavy", 1, 32),
-    Load("heavy", 1, 1, latency_only=True),
+WORKLOADS = (
+    Workload("light", 1, 1),
+    Workload("light", 1, 16),
+    Workload("light", 1, 64),
+    Workload("light", 32, 8),
+    Workload("heavy", 1, 32),
+    Workload("heavy", 1, 1, is_latency_only=True),
 )
 
-LIGHT = frozenset(load.name for load in LOADS if load.network == "light")
+LIGHT_WORKLOAD_NAMES = frozenset(
+    workload.name for workload in WORKLOADS if workload.network == "light"
+)

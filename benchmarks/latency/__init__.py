@@ -1,1 +1,1 @@
-"""The highest rate that each server holds within a bound of its latency."""
+"""The highest rate that each server sustains while its latency stays below a bound."""

@@ -1,4 +1,4 @@
-"""One server under one scenario: the highest rate it holds, for each bound."""
+"""Search for the highest rates that a server sustains in one scenario, one for each bound."""
 
 from __future__ import annotations
 
@@ -7,49 +7,51 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.latency.scenarios import BOUNDS_MS
+from benchmarks.latency.scenarios import PRECISION_BY_BOUND_MS
 from serving.loadtest.capacity import CapacitySearch, RateProbe
 from serving.loadtest.engine import LoadEngine
 from serving.loadtest.generator import LoadGenerator, choose_duration
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.http_client import ServerAddress
-from serving.loadtest.objectives import parse_objectives
+from serving.loadtest.objectives import Objective, parse_objectives
 from serving.loadtest.run_record import PreparedRequest
 from serving.loadtest.statistics import RunStatistics
 
 CONNECTIONS = 64
-SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come
-WARM = 0.5
-TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
-NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
-PRIORITY = -10  # of the generator, in its runs: it must be in time to tell who is late
-LOWEST = 500.0  # requests a second; a server that holds less than this holds none
-LARGEST_MS = max(BOUNDS_MS)
+PROBE_SECONDS = 0.8  # longer at rates at which fewer than 1,200 requests would be sent
+SATURATION_SECONDS = 0.5
+TIMEOUT_SECONDS = 2.0  # above all bounds, so that a request without an answer has missed them all
+# First rate of the search, relative to the closed loop; an open loop sustains a little less.
+START_SHARE = 0.85
+GENERATOR_PRIORITY = -10  # the generator must be on time to tell whether the server is late
+MIN_RATE = 500.0  # requests per second; a server that sustains less is reported with 0
 
 
 @dataclass(frozen=True)
-class Held:
-    """What was found.
+class SustainedRates:
+    """The result of a search.
 
     Attributes:
-        rates: requests a second by bound in ms; 0 where none was held.
-        limited: of the bounds, those above whose rate the generator was the bottleneck, or late.
-        probes: all rates that were tried, judged by the largest bound.
-        most: requests a second that the generator can send of these.
+        rates: Highest sustained rate by bound in ms, in requests per second; 0 if not even
+            `MIN_RATE` was sustained.
+        limited_bounds_ms: Bounds for which the generator was late or at its limit above that rate.
+        probes: All rates that were tried, judged by the largest bound.
+        max_generator_rate: Highest rate at which the generator can send these requests, in requests
+            per second.
     """
 
     rates: dict[int, float]
-    limited: frozenset[int]
+    limited_bounds_ms: frozenset[int]
     probes: list[RateProbe]
-    most: float
+    max_generator_rate: float
 
 
 @contextmanager
-def ahead() -> Iterator[None]:
-    """Let the generator come before the servers, where it may: root may."""
+def raise_priority() -> Iterator[None]:
+    """Give the generator priority over the servers during the block; only root may do so."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, 0, GENERATOR_PRIORITY)
     except PermissionError:
         yield
         return
@@ -59,64 +61,76 @@ def ahead() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
-def priority() -> int:
-    """That of the generator in its runs, as this user may have it."""
-    with ahead():
+def read_generator_priority() -> int:
+    """Return the priority that the generator has in its runs under this user."""
+    with raise_priority():
         return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def generator_of(
-    port: int, calls: Sequence[PreparedRequest], seed: int, sendable: float | None = None
+def create_generator(
+    port: int, requests: Sequence[PreparedRequest], seed: int, max_rate: float | None = None
 ) -> LoadGenerator:
-    """What puts the load on a port of 127.0.0.1."""
-    engine = LoadEngine(
-        ServerAddress("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT
-    )
-    return LoadGenerator(engine, seed=seed, max_rate=sendable)
-
-
-def search(generator: LoadGenerator, precisions: Mapping[int, float], near: float | None) -> Held:
-    """Find the rates that are held.
+    """Create a load generator for a port of 127.0.0.1.
 
     Args:
-        generator: of the load.
-        precisions: of each bound in ms, the ratio of the lowest rate missed to the highest held.
-        near: the rate that another round has found for the first of them, if one has.
+        port: Port of the server.
+        requests: The different requests to send.
+        seed: Seed of the arrival times.
+        max_rate: Highest rate at which the generator can send these requests, in requests per
+            second; None to measure it.
+    """
+    address = ServerAddress("127.0.0.1", port)
+    engine = LoadEngine(address, requests, connections=CONNECTIONS, timeout=TIMEOUT_SECONDS)
+    return LoadGenerator(engine, seed=seed, max_rate=max_rate)
+
+
+def find_sustained_rates(
+    generator: LoadGenerator, precisions: Mapping[int, float], start_rate: float | None
+) -> SustainedRates:
+    """Search for the highest sustained rates.
+
+    Args:
+        generator: The load generator.
+        precisions: Precision of the search by bound in ms, in the order of the search.
+        start_rate: Rate that an earlier round has found for the first bound, in requests per
+            second; None if there was none.
     """
 
     def measure(rate: float) -> tuple[RunStatistics, GeneratorHealth]:
-        return generator.run_open_loop(rate, choose_duration(rate, SECONDS, 99))
+        return generator.run_open_loop(rate, choose_duration(rate, PROBE_SECONDS, 99))
 
-    with ahead():
-        saturated, _ = generator.run_closed_loop(CONNECTIONS, WARM)
-        if near:
-            found, start = (
-                CapacitySearch(measure, step_up=1.1, step_down=1.1, min_rate=LOWEST),
-                near,
-            )
+    with raise_priority():
+        saturated, _ = generator.run_closed_loop(CONNECTIONS, SATURATION_SECONDS)
+        if start_rate:
+            search = CapacitySearch(measure, step_up=1.1, step_down=1.1, min_rate=MIN_RATE)
         else:
-            found = CapacitySearch(measure, step_up=1.25, min_rate=LOWEST)
-            start = max(LOWEST, NEAR * saturated.throughput)
+            search = CapacitySearch(measure, step_up=1.25, min_rate=MIN_RATE)
+            start_rate = max(MIN_RATE, START_SHARE * saturated.throughput)
         rates = {
-            bound: found.find_highest_rate(parse_objectives([f"p99={bound}ms"]), start, precision)
+            bound: search.find_highest_rate(_make_objectives(bound), start_rate, precision)
             for bound, precision in precisions.items()
         }
-    limited = {bound for bound in rates if _is_limited(found, bound, rates[bound])}
-    probes = found.list_probes(parse_objectives([f"p99={LARGEST_MS}ms"]))
-    return Held(rates, frozenset(limited), probes, generator.max_rate)
+    limited = {bound for bound in rates if _is_limited(search, bound, rates[bound])}
+    probes = search.list_probes(_make_objectives(max(PRECISION_BY_BOUND_MS)))
+    return SustainedRates(rates, frozenset(limited), probes, generator.max_rate)
 
 
-def _is_limited(found: CapacitySearch, bound: int, held: float) -> bool:
-    """Whether the first rate above what was held was missed while the generator had no room."""
-    above = [
-        p
-        for p in found.list_probes(parse_objectives([f"p99={bound}ms"]))
-        if p.rate > held and not p.is_sustained
+def _make_objectives(bound_ms: int) -> Sequence[Objective]:
+    return parse_objectives([f"p99={bound_ms}ms"])
+
+
+def _is_limited(search: CapacitySearch, bound_ms: int, sustained: float) -> bool:
+    """Return whether the generator was at its limit in all probes of the next higher rate."""
+    missed = [
+        probe
+        for probe in search.list_probes(_make_objectives(bound_ms))
+        if probe.rate > sustained and not probe.is_sustained
     ]
-    return bool(above) and all(p.generator.warning for p in above if p.rate == above[0].rate)
+    next_rate = [probe for probe in missed if probe.rate == missed[0].rate]
+    return bool(missed) and all(probe.generator.warning for probe in next_rate)
 
 
-def at(generator: LoadGenerator, rate: float) -> RunStatistics:
-    """Latency at one rate."""
-    with ahead():
+def measure_rate(generator: LoadGenerator, rate: float) -> RunStatistics:
+    """Measure the latency at one rate, in requests per second."""
+    with raise_priority():
         return generator.run_open_loop(rate, choose_duration(rate, 3.0, 99))[0]

@@ -1,9 +1,4 @@
-"""Does `serving loadtest` see what wrk sees? Both drive one worker, turn and turn about.
-
-One worker, and users who ask again as soon as they are answered, which is all that wrk has. With
-32 rows a request the worker is what there is too little of, and what both see has to be the same;
-with one row the client's own time, which wrk, in C, has less of, is part of every turn.
-"""
+"""Comparison of the load generator with wrk: both put the same load on one worker of our server."""
 
 from __future__ import annotations
 
@@ -14,54 +9,60 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import onnxruntime_alone
-from benchmarks.contenders.contender_server import Server
-from benchmarks.contenders.ours import ALONE
-from benchmarks.latency.capacity_search import ahead, generator_of
-from benchmarks.latency.checked_requests import call, rows
+from benchmarks.contenders.contender_server import ContenderServer
+from benchmarks.contenders.ours import SINGLE_WORKER
+from benchmarks.latency.capacity_search import create_generator, raise_priority
+from benchmarks.latency.checked_requests import draw_row_sets, prepare_request
 from benchmarks.latency.scenarios import NETWORK
-from benchmarks.throughput.wrk_client import Client
-from benchmarks.training.steps_per_second import quartiles
+from benchmarks.machine import compute_quartiles
+from benchmarks.throughput.wrk_client import WrkClient
 
 ROUNDS, SECONDS, USERS = 3, 1, 4
+MEASURES = ("requests_per_second", "p50_ms")
 
 
-def agreement(models: Path, count: int) -> dict[str, Any]:
-    """Rates and median latencies of both, and their ratios, round by round.
+def compare_clients(models: Path, count: int) -> dict[str, Any]:
+    """Return rates and median latencies of both clients, and their ratios, as JSON content.
 
     Args:
-        models: a repository.
-        count: of rows of a request.
+        models: Model repository with the network.
+        count: Rows of each request.
     """
     graph = models / NETWORK / "1" / "model.onnx"
-    features = rows(count)[0]
-    ours: list[tuple[float, float]] = []
+    features = draw_row_sets(count)[0]
+    loadtest: list[tuple[float, float]] = []
     wrk: list[tuple[float, float]] = []
     with (
         tempfile.TemporaryDirectory(prefix="fp") as name,
-        Server(ALONE, NETWORK, models, Path(name)) as server,
+        ContenderServer(SINGLE_WORKER, NETWORK, models, Path(name)) as server,
     ):
-        request = ALONE.encoding.request(features)
-        server.settle(request)
-        one = call(server, features, onnxruntime_alone.probabilities(graph, features))
-        generator = generator_of(server.ports[0], [one], 0)
-        client = Client(request, Path(name) / "client")
-        client.warm(server.url)
+        request = SINGLE_WORKER.encoding.encode(features)
+        server.wait_until_ready(request)
+        expected = onnxruntime_alone.compute_probabilities(graph, features)
+        prepared = prepare_request(server, features, expected)
+        generator = create_generator(server.ports[0], [prepared], 0)
+        client = WrkClient(request, Path(name) / "client")
+        client.warm_up(server.url)
         for _ in range(ROUNDS):
-            heard = client.ask(server.url, connections=USERS, seconds=SECONDS)
-            wrk.append((heard.requests_per_second, heard.p50_ms))
-            with ahead():
-                found, _ = generator.run_closed_loop(USERS, SECONDS)
-            ours.append((found.throughput, found.latency.percentiles["p50"] * 1e3))
-    both = np.array(ours), np.array(wrk)
-    median = [np.median(side, axis=0).round(3).tolist() for side in both]
-    ratio = both[0] / both[1]
+            result = client.run(server.url, connections=USERS, seconds=SECONDS)
+            wrk.append((result.requests_per_second, result.p50_ms))
+            with raise_priority():
+                statistics, _ = generator.run_closed_loop(USERS, SECONDS)
+            p50_ms = statistics.latency.percentiles["p50"] * 1e3
+            loadtest.append((statistics.throughput, p50_ms))
+    ratios = np.array(loadtest) / np.array(wrk)
     return {
         "rows": count,
         "users": USERS,
         "workers": 1,
         "rounds": ROUNDS,
         "seconds": SECONDS,
-        "loadtest": dict(zip(("requests_per_second", "p50_ms"), median[0], strict=True)),
-        "wrk": dict(zip(("requests_per_second", "p50_ms"), median[1], strict=True)),
-        "ratio": {"requests_per_second": quartiles(ratio[:, 0]), "p50_ms": quartiles(ratio[:, 1])},
+        "loadtest": _compute_medians(loadtest),
+        "wrk": _compute_medians(wrk),
+        "ratio": {name: compute_quartiles(ratios[:, i]) for i, name in enumerate(MEASURES)},
     }
+
+
+def _compute_medians(measured: list[tuple[float, float]]) -> dict[str, float]:
+    medians = np.median(np.array(measured), axis=0).round(3).tolist()
+    return dict(zip(MEASURES, medians, strict=True))

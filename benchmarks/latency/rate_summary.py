@@ -1,4 +1,4 @@
-"""The report: rates held by bound, medians of the rounds with quartiles, and their ratios."""
+"""Summary of the rounds: sustained rates by bound, medians with quartiles, and their ratios."""
 
 from __future__ import annotations
 
@@ -6,79 +6,91 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.latency.capacity_search import Held
-from benchmarks.latency.scenarios import BOUNDS_MS, NETWORK, Scenario
-from benchmarks.training.steps_per_second import quartiles
+from benchmarks.latency.capacity_search import SustainedRates
+from benchmarks.latency.scenarios import NETWORK, PRECISION_BY_BOUND_MS, Scenario
+from benchmarks.machine import compute_quartiles
+from serving.loadtest.capacity import RateProbe
 
+BOUNDS_MS = sorted(PRECISION_BY_BOUND_MS)
 NO_RATIO = {"median": None, "low": None, "high": None}
 
+# Results by name of the scenario and of the contender, one per round.
+RatesByContender = Mapping[tuple[str, str], Sequence[SustainedRates]]
 
-def document(
-    scenario: Scenario,
-    found: Mapping[tuple[str, str], Sequence[Held]],
-    memory: Mapping[str, float],
+
+def summarize_scenario(
+    scenario: Scenario, results: RatesByContender, memory_mb: Mapping[str, float]
 ) -> dict[str, Any]:
-    """All there is to say of a scenario.
+    """Return the entry of a scenario in the results.
 
     Args:
-        scenario: which.
-        found: by scenario and side, one a round.
-        memory: of the sides, MB.
+        scenario: The scenario.
+        results: Results of all scenarios.
+        memory_mb: Memory of each contender's server, in MB.
     """
-    held = {side: rounds for (name, side), rounds in found.items() if name == scenario.name}
+    by_contender = {
+        contender: rounds for (name, contender), rounds in results.items() if name == scenario.name
+    }
     return {
         "load": scenario.name,
         "rows": scenario.rows,
-        "form": scenario.form,
+        "form": scenario.format_name,
         "network": NETWORK,
-        "rounds": max(map(len, held.values()), default=0),
+        "rounds": max(map(len, by_contender.values()), default=0),
         "sides": {
-            side: {
-                "held": {str(bound): _rates(rounds, bound) for bound in sorted(BOUNDS_MS)},
-                "probes": [_probe(probe) for one in rounds for probe in one.probes],
-                "memory_mb": round(memory[side], 1),
+            contender: {
+                "held": {str(bound): _summarize_rates(rounds, bound) for bound in BOUNDS_MS},
+                "probes": [_probe_as_json(probe) for one in rounds for probe in one.probes],
+                "memory_mb": round(memory_mb[contender], 1),
             }
-            for side, rounds in held.items()
+            for contender, rounds in by_contender.items()
         },
         "ratios": {
-            f"{mine} / {other}": {
-                str(bound): _ratio(held[mine], held[other], bound) for bound in sorted(BOUNDS_MS)
+            f"{ours} / {other}": {
+                str(bound): _compute_ratio(by_contender[ours], by_contender[other], bound)
+                for bound in BOUNDS_MS
             }
-            for mine in held
-            if mine.startswith("ours")
-            for other in held
-            if other != mine
+            for ours in by_contender
+            if ours.startswith("ours")
+            for other in by_contender
+            if other != ours
         },
     }
 
 
-def _of(rounds: Sequence[Held], bound: int) -> np.ndarray:
+def _list_rates(rounds: Sequence[SustainedRates], bound: int) -> NDArray[np.float64]:
     return np.array([one.rates[bound] for one in rounds if bound in one.rates])
 
 
-def _rates(rounds: Sequence[Held], bound: int) -> dict[str, Any]:
-    low, median, high = np.quantile(_of(rounds, bound), [0.25, 0.5, 0.75]).round(1).tolist()
+def _summarize_rates(rounds: Sequence[SustainedRates], bound: int) -> dict[str, Any]:
+    rates = _list_rates(rounds, bound)
+    low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).round(1).tolist()
     return {
         "median": median,
         "low": low,
         "high": high,
-        "rounds": _of(rounds, bound).round(1).tolist(),
-        "limited": any(bound in one.limited for one in rounds),
+        "rounds": rates.round(1).tolist(),
+        "limited": any(bound in one.limited_bounds_ms for one in rounds),
     }
 
 
-def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> Mapping[str, float | None]:
-    """Of nothing, `NO_RATIO`: the other held no rate in some round."""
-    ours, theirs = _of(mine, bound), _of(other, bound)
-    rounds = min(len(ours), len(theirs))
-    found = quartiles(ours[:rounds] / theirs[:rounds]) if (theirs > 0).all() else NO_RATIO
-    return {**found, "rounds": rounds}
+def _compute_ratio(
+    ours: Sequence[SustainedRates], other: Sequence[SustainedRates], bound: int
+) -> Mapping[str, float | None]:
+    """Return the quartiles of the ratios; null if the other sustained no rate in some round."""
+    our_rates, other_rates = _list_rates(ours, bound), _list_rates(other, bound)
+    rounds = min(len(our_rates), len(other_rates))
+    ratio: Mapping[str, float | None] = NO_RATIO
+    if (other_rates > 0).all():
+        ratio = compute_quartiles(our_rates[:rounds] / other_rates[:rounds])
+    return {**ratio, "rounds": rounds}
 
 
-def _probe(probe: Any) -> dict[str, Any]:
+def _probe_as_json(probe: RateProbe) -> dict[str, Any]:
     percentiles = probe.statistics.latency.percentiles
     return {
         "rate": round(probe.rate, 1),
@@ -90,17 +102,17 @@ def _probe(probe: Any) -> dict[str, Any]:
     }
 
 
-def show(results: Sequence[Mapping[str, Any]]) -> None:
-    """A table for each scenario, the one that holds most within 20 ms first."""
-    for result in results:
-        table = Table(title=f"requests/s held: {result['load']}")
+def print_tables(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table for each scenario, the contender with the highest rate within 20 ms first."""
+    for entry in entries:
+        table = Table(title=f"sustained requests/s: {entry['load']}")
         table.add_column("")
-        for bound in sorted(BOUNDS_MS):
+        for bound in BOUNDS_MS:
             table.add_column(f"p99 ≤ {bound} ms", justify="right")
-        ranked = sorted(result["sides"].items(), key=lambda s: -s[1]["held"]["20"]["median"])
-        for side, found in ranked:
-            rates = (found["held"][str(bound)] for bound in sorted(BOUNDS_MS))
+        ranked = sorted(entry["sides"].items(), key=lambda item: -item[1]["held"]["20"]["median"])
+        for name, summary in ranked:
+            rates = (summary["held"][str(bound)] for bound in BOUNDS_MS)
             table.add_row(
-                side, *(f"{r['median']:,.0f} ({r['low']:,.0f}–{r['high']:,.0f})" for r in rates)
+                name, *(f"{r['median']:,.0f} ({r['low']:,.0f}–{r['high']:,.0f})" for r in rates)
             )
         Console(width=100).print(table)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.admin_key import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from benchmarks.contenders.encodings import Request
 from benchmarks.robustness.server import running
 from benchmarks.throughput.wrk_client import Client
@@ -22,8 +22,8 @@ CONNECTIONS = (1, 16)
 
 def measure(models: Path, request: Request, folder: Path) -> dict[str, Any]:
     """Both in turns; medians of the rounds' ratios of requests a second."""
-    keys = keys_file(folder)
-    keyed = Request({**request.headers, **HEADERS}, request.body)
+    keys = write_keys_file(folder)
+    keyed = Request({**request.headers, **ADMIN_HEADERS}, request.body)
     found: dict[str, Any] = {}
     with (
         running(models, workers=2, keys=keys) as watched,

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from sklearn.datasets import load_digits
 
-from benchmarks.admin_key import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "models" / "digits" / "1"
@@ -154,7 +154,7 @@ class Crowd:
                 connection, asked = self._connection(), 0
             which, sent = int(rng.integers(BODIES)), time.monotonic()
             try:
-                headers = {"Content-Type": "application/json"} | HEADERS
+                headers = {"Content-Type": "application/json"} | ADMIN_HEADERS
                 connection.request("POST", "/predict", self._bodies[which], headers)
                 answer = connection.getresponse()
                 content = answer.read()
@@ -257,7 +257,7 @@ def server(
         "FORWARDPASS_PORT": "0",
         "FORWARDPASS_WORKERS": "2",
         "FORWARDPASS_POLL": str(poll),
-        "FORWARDPASS_KEYS": str(keys_file(models.parent)),
+        "FORWARDPASS_KEYS": str(write_keys_file(models.parent)),
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "gunicorn", "--config", f"python:{config}"]
@@ -335,7 +335,7 @@ def run(
 def post(port: int, what: str) -> dict[str, Any]:
     """Ask the repository for something."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("POST", f"/v2/repository/models/digits/{what}", headers=HEADERS)
+    connection.request("POST", f"/v2/repository/models/digits/{what}", headers=ADMIN_HEADERS)
     answer = connection.getresponse()
     found: dict[str, Any] = json.loads(answer.read())
     connection.close()

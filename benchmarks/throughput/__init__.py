@@ -1,1 +1,1 @@
-"""The serving benchmark: this server and its peers, in turns, on the same graph and cores."""
+"""Requests per second of this server and of others: closed loops on the same graphs and cores."""

@@ -1,17 +1,21 @@
-"""The client: wrk, on one thread, with every connection kept open."""
+"""The load generator wrk, on one thread and with persistent connections."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contenders.encodings import Request
-from benchmarks.contenders.processes import memory_mb
+import click
 
-SCRIPT = """\
+from benchmarks.contenders.encodings import PostRequest
+from benchmarks.contenders.processes import measure_memory_mb
+
+LUA_SCRIPT = """\
 wrk.method = "POST"
 {headers}
 local file = io.open({body}, "rb")
@@ -25,20 +29,21 @@ done = function(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
-BETWEEN_LOOKS = 1  # second; a look at the memory takes milliseconds from the server
-GRACE = 60  # seconds for wrk to come to an end
+MEMORY_INTERVAL_SECONDS = 1  # a measurement of the memory costs the server milliseconds
+MAX_STOP_SECONDS = 60
+WARM_UP_CONNECTIONS, WARM_UP_SECONDS = 16, 1  # enough connections that every worker gets some
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a client saw.
+class WrkResult:
+    """What wrk measured.
 
     Attributes:
-        requests_per_second: answered with a status below 400.
-        p50_ms: of the latency, the median.
-        p99_ms: of the latency, the 99th percentile.
-        errors: requests that were refused or broke.
-        memory_mb: of the server, the most that was seen.
+        requests_per_second: Answers with a status below 400, per second.
+        p50_ms: Median of the latency, in ms.
+        p99_ms: 99th percentile of the latency, in ms.
+        errors: Number of requests that were refused or whose connection failed.
+        memory_mb: Largest memory of the server during the load, in MB (PSS).
     """
 
     requests_per_second: float
@@ -48,51 +53,51 @@ class Heard:
     memory_mb: float
 
 
-class Client:
-    """Posts one request, again and again.
+class WrkClient:
+    """Sends the same request over and over.
 
     Args:
-        request: what it posts.
-        folder: for its script and the body; made if need be.
+        request: The request.
+        folder: Folder for wrk's script and the body; created if it does not exist.
     """
 
-    def __init__(self, request: Request, folder: Path) -> None:
+    def __init__(self, request: PostRequest, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        body, self.script = folder / "body", folder / "post.lua"
+        body, self._script = folder / "body", folder / "post.lua"
         body.write_bytes(request.body)
         headers = "\n".join(
             f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}"
             for name, value in request.headers.items()
         )
-        text = SCRIPT.format(headers=headers, body=json.dumps(str(body)))
-        self.script.write_text(text, encoding="utf-8")
+        script = LUA_SCRIPT.format(headers=headers, body=json.dumps(str(body)))
+        self._script.write_text(script, encoding="utf-8")
 
-    def warm(self, url: str) -> None:
-        """Ask for a second over so many connections that every worker has some."""
-        self._end(self._start(url, 16, 1))
+    def warm_up(self, url: str) -> None:
+        """Send requests for a second, so that every worker has answered some."""
+        self._read_result(self._start(url, WARM_UP_CONNECTIONS, WARM_UP_SECONDS))
 
-    def ask(self, url: str, *, connections: int, seconds: int) -> Heard:
-        """Ask and measure.
+    def run(self, url: str, *, connections: int, seconds: int) -> WrkResult:
+        """Put a load on a server and measure it.
 
         Args:
-            url: where to post.
-            connections: each with one request at a time.
-            seconds: to ask for.
+            url: URL to post to.
+            connections: Number of connections, each with one request at a time.
+            seconds: Duration of the load, in seconds.
         """
         process = self._start(url, connections, seconds)
-        looks = []
-        for _ in range(seconds + GRACE):
-            looks.append(memory_mb(but=process.pid))
+        memory_mb = []
+        for _ in range(seconds + MAX_STOP_SECONDS):
+            memory_mb.append(measure_memory_mb(excluded=process.pid))
             with suppress(subprocess.TimeoutExpired):
-                process.wait(BETWEEN_LOOKS)
+                process.wait(MEMORY_INTERVAL_SECONDS)
                 break
-        found = self._end(process)
-        return Heard(
-            requests_per_second=(found["requests"] - found["refused"]) / found["us"] * 1e6,
-            p50_ms=found["p50"] / 1e3,
-            p99_ms=found["p99"] / 1e3,
-            errors=int(found["refused"] + found["broken"]),
-            memory_mb=max([*looks, memory_mb()]),
+        result = self._read_result(process)
+        return WrkResult(
+            requests_per_second=(result["requests"] - result["refused"]) / result["us"] * 1e6,
+            p50_ms=result["p50"] / 1e3,
+            p99_ms=result["p99"] / 1e3,
+            errors=int(result["refused"] + result["broken"]),
+            memory_mb=max([*memory_mb, measure_memory_mb()]),
         )
 
     def _start(self, url: str, connections: int, seconds: int) -> subprocess.Popen[str]:
@@ -106,7 +111,7 @@ class Client:
                 "10s",
                 "--latency",
                 "-s",
-                str(self.script),
+                str(self._script),
                 url,
             ],
             stdout=subprocess.PIPE,
@@ -114,9 +119,30 @@ class Client:
             text=True,
         )
 
-    def _end(self, process: subprocess.Popen[str]) -> dict[str, float]:
-        said, _ = process.communicate(timeout=GRACE)
+    def _read_result(self, process: subprocess.Popen[str]) -> dict[str, float]:
+        output, _ = process.communicate(timeout=MAX_STOP_SECONDS)
         if process.returncode:
-            raise RuntimeError(f"expected wrk to end well; it said: {said}")
-        heard: dict[str, float] = json.loads(said.splitlines()[-1])
-        return heard
+            raise RuntimeError(
+                f"expected wrk to exit with status 0; got {process.returncode}: {output}; check "
+                "that the server is still running"
+            )
+        result: dict[str, float] = json.loads(output.splitlines()[-1])
+        return result
+
+
+def require_wrk() -> None:
+    """Refuse to run if wrk is not installed.
+
+    Raises:
+        click.ClickException: If wrk is not on PATH.
+    """
+    if shutil.which("wrk") is None:
+        raise click.ClickException("expected wrk on PATH; got none; run: apt-get install wrk")
+
+
+def read_wrk_version() -> str:
+    """Return the version of the installed wrk, or `unknown`."""
+    # wrk prints its version and exits with status 1.
+    output = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"wrk (\S+)", output)
+    return match[1] if match else "unknown"

@@ -1,6 +1,6 @@
-"""The graph of `GRAPH`, loaded and run alike by every peer: CPU, one thread, in ONNX Runtime.
+"""The ONNX graph that the variable `GRAPH` names, run alike by every contender: on one CPU thread.
 
-Imported inside the peers' own environments, where nothing of this project is.
+Imported inside the contenders' own environments, where this project is not installed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-# Before the import: it looks up a telemetry host as it loads.
+# Set before the import, because ONNX Runtime looks up a telemetry host while it loads.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 
-class Network:
-    """A session of the graph, to be created in the process that runs it."""
+class OnnxNetwork:
+    """A session of the graph. Create it in the process that runs it."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -29,6 +29,6 @@ class Network:
     def __call__(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Labels `(n,)` and probabilities `(n, 10)` of features `(n, 784)`."""
+        """Return labels `(n,)` and probabilities `(n, 10)` for features `(n, 784)`."""
         label, probabilities = self._session.run(["label", "probabilities"], {"features": features})
         return label, probabilities

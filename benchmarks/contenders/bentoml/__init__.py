@@ -1,26 +1,28 @@
 """BentoML, two workers.
 
-Without adaptive batching: with it, a part of the requests was answered 503 under 16 clients.
+Adaptive batching is off: with it, some requests of 16 clients were answered with 503.
 """
 
 from __future__ import annotations
 
-from benchmarks.contenders.contender import PEERS, Command, Place, Side
+from benchmarks.contenders.contender import CONTENDERS_FOLDER, Contender, Placement, StartCommand
 
 
-def _start(place: Place) -> Command:
+def _make_command(placement: Placement) -> StartCommand:
     arguments = [
-        place.program("bentoml"),
+        placement.locate_program("bentoml"),
         "serve",
-        "app:Served",
+        "app:BentomlService",
         "--working-dir",
-        str(PEERS / "bentoml"),
+        str(CONTENDERS_FOLDER / "bentoml"),
         "--host",
         "127.0.0.1",
         "--port",
-        str(place.ports[0]),
+        str(placement.ports[0]),
     ]
-    return Command(arguments, {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(place.folder)})
+    return StartCommand(
+        arguments, {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(placement.folder)}
+    )
 
 
-SIDES = (Side("bentoml", _start, peer="bentoml", package="bentoml"),)
+CONTENDERS = (Contender("bentoml", _make_command, environment_name="bentoml", package="bentoml"),)

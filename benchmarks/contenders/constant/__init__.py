@@ -1,15 +1,16 @@
-"""A ceiling: our configuration of gunicorn and our worker, before an application of three lines."""
+"""The cost of HTTP alone: our gunicorn configuration and worker with a constant answer."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.contenders.contender import ROOT, WORKERS, Command, Place, Side
-from benchmarks.contenders.workloads import LIGHT
+from benchmarks.contenders.contender import WORKER_COUNT, Contender, Placement, StartCommand
+from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES
+from benchmarks.machine import ROOT
 from serving.settings.options import ENV_PREFIX
 
 
-def _start(place: Place) -> Command:
+def _make_command(placement: Placement) -> StartCommand:
     arguments = [
         sys.executable,
         "-m",
@@ -18,9 +19,11 @@ def _start(place: Place) -> Command:
         "python:serving.server.gunicorn_conf",
         "benchmarks.contenders.constant.app:app",
     ]
-    chosen = {"PORT": str(place.ports[0]), "WORKERS": str(WORKERS)}
-    variables = {f"{ENV_PREFIX}{name}": value for name, value in chosen.items()}
-    return Command(arguments, {"PYTHONPATH": str(ROOT), **variables})
+    settings = {"PORT": str(placement.ports[0]), "WORKERS": str(WORKER_COUNT)}
+    variables = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
+    return StartCommand(arguments, {"PYTHONPATH": str(ROOT), **variables})
 
 
-SIDES = (Side("constant", _start, loads=LIGHT, answers=False),)
+CONTENDERS = (
+    Contender("constant", _make_command, workload_names=LIGHT_WORKLOAD_NAMES, has_model=False),
+)

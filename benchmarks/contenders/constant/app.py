@@ -1,4 +1,4 @@
-"""A ceiling: what gunicorn and the worker can do, if an application does nothing."""
+"""An application without a model, which measures what gunicorn and the worker cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(ANSW
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Read the body, answer always the same."""
+    """Read the body and return the same answer every time."""
     environ["wsgi.input"].read()
     start_response("200 OK", HEADERS)
     return [ANSWER]

@@ -1,21 +1,27 @@
-"""FastAPI under uvicorn[standard], which brings uvloop and httptools."""
+"""FastAPI under uvicorn[standard], which includes uvloop and httptools."""
 
 from __future__ import annotations
 
-from benchmarks.contenders.contender import PEERS, WORKERS, Command, Place, Side
+from benchmarks.contenders.contender import (
+    CONTENDERS_FOLDER,
+    WORKER_COUNT,
+    Contender,
+    Placement,
+    StartCommand,
+)
 
 
-def _start(place: Place) -> Command:
-    return Command(
+def _make_command(placement: Placement) -> StartCommand:
+    return StartCommand(
         [
-            place.program("uvicorn"),
+            placement.locate_program("uvicorn"),
             "app:app",
             "--app-dir",
-            str(PEERS / "fastapi"),
+            str(CONTENDERS_FOLDER / "fastapi"),
             "--port",
-            str(place.ports[0]),
+            str(placement.ports[0]),
             "--workers",
-            str(WORKERS),
+            str(WORKER_COUNT),
             "--no-access-log",
             "--log-level",
             "warning",
@@ -23,4 +29,4 @@ def _start(place: Place) -> Command:
     )
 
 
-SIDES = (Side("fastapi", _start, peer="fastapi", package="fastapi"),)
+CONTENDERS = (Contender("fastapi", _make_command, environment_name="fastapi", package="fastapi"),)

@@ -1,31 +1,31 @@
-"""The network behind FastAPI, bodies and answers declared with pydantic, as its tutorial has it."""
+"""The network behind FastAPI, with pydantic models for bodies and answers, as in its tutorial."""
 
 from __future__ import annotations
 
 import numpy as np
 from fastapi import FastAPI
-from onnx_network import Network
+from onnx_network import OnnxNetwork
 from pydantic import BaseModel
 
 app = FastAPI()
-network = Network()  # uvicorn's workers are spawned: each has its own
+network = OnnxNetwork()  # uvicorn starts its workers with spawn, so each has a session of its own
 
 
-class Rows(BaseModel):
-    """The body."""
+class FastapiRequest(BaseModel):
+    """The body of a request."""
 
     instances: list[list[float]]
 
 
-class Answers(BaseModel):
-    """The answer: pydantic writes it as JSON by itself, faster than a response class would."""
+class FastapiAnswer(BaseModel):
+    """The body of an answer, which pydantic itself encodes faster than a response class would."""
 
     label: list[int]
     probabilities: list[list[float]]
 
 
 @app.post("/predict")
-async def predict(rows: Rows) -> Answers:
-    """In the event loop: a hop to a thread would cost more than the run."""
-    label, probabilities = network(np.array(rows.instances, np.float32))
-    return Answers(label=label.tolist(), probabilities=probabilities.tolist())
+async def predict(body: FastapiRequest) -> FastapiAnswer:
+    """Run the network in the event loop, as a switch to a thread would cost more than the run."""
+    label, probabilities = network(np.array(body.instances, np.float32))
+    return FastapiAnswer(label=label.tolist(), probabilities=probabilities.tolist())

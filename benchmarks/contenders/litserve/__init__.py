@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks.contenders.contender import Command, Place, Side, app
+from benchmarks.contenders.contender import Contender, Placement, StartCommand, locate_app
 
 
-def _start(place: Place) -> Command:
-    return Command([place.program("python"), app("litserve"), str(place.ports[0])])
+def _make_command(placement: Placement) -> StartCommand:
+    return StartCommand(
+        [placement.locate_program("python"), locate_app("litserve"), str(placement.ports[0])]
+    )
 
 
-SIDES = (Side("litserve", _start, peer="litserve", package="litserve"),)
+CONTENDERS = (
+    Contender("litserve", _make_command, environment_name="litserve", package="litserve"),
+)

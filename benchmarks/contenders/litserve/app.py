@@ -8,34 +8,34 @@ from typing import Any
 import litserve
 import numpy as np
 from numpy.typing import NDArray
-from onnx_network import Network
+from onnx_network import OnnxNetwork
 
 
-class Predict(litserve.LitAPI):
-    """Bodies come parsed; answers are written by LitServe."""
+class LitserveModel(litserve.LitAPI):
+    """The model; LitServe parses bodies and encodes answers."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
-        """In the worker's process."""
-        self.network = Network()
+        """Load the network in the worker's process."""
+        self.network = OnnxNetwork()
 
-    # LitServe looks at the annotation: of another type than its own, it would be no body.
+    # LitServe inspects the annotation: with a type other than its own, it would pass no body.
     def decode_request(self, request) -> NDArray[np.float32]:  # noqa: ANN001
-        """Rows of a body."""
+        """Return the rows of a body."""
         return np.array(request["instances"], np.float32)
 
     def predict(self, x: NDArray[np.float32]) -> tuple[Any, Any]:
-        """Labels and probabilities of rows."""
+        """Return labels and probabilities of rows."""
         return self.network(x)
 
     def encode_response(self, output: tuple[Any, Any]) -> dict[str, Any]:
-        """An answer to a body."""
+        """Return the content of an answer."""
         label, probabilities = output
         return {"label": label.tolist(), "probabilities": probabilities.tolist()}
 
 
 if __name__ == "__main__":
     server = litserve.LitServer(
-        Predict(api_path="/predict"),
+        LitserveModel(api_path="/predict"),
         accelerator="cpu",
         devices=1,
         workers_per_device=2,

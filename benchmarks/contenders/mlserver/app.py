@@ -1,4 +1,4 @@
-"""The network behind MLServer: a custom runtime, as its documentation has it."""
+"""The network behind MLServer: a custom runtime, as in its documentation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
-from onnx_network import Network
+from onnx_network import OnnxNetwork
 
 
-class Served(MLModel):
-    """Named in model-settings.json."""
+class MlserverModel(MLModel):
+    """The runtime that model-settings.json names."""
 
     async def load(self) -> bool:
-        """In the process that answers."""
-        self.network = Network()
+        """Load the network in the process that answers."""
+        self.network = OnnxNetwork()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answer one request, of which several may have been made one."""
+        """Answer one request, which may be several that MLServer has joined."""
         features = NumpyCodec.decode_input(payload.inputs[0])
         label, probabilities = self.network(np.ascontiguousarray(features, np.float32))
         return InferenceResponse(

@@ -1,27 +1,34 @@
-"""Mosec, without and with its dynamic batching, which makes a lone request wait."""
+"""Mosec, without and with its dynamic batching, which makes a single request wait."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.contenders.contender import Command, Place, Side, app
+from benchmarks.contenders.contender import Contender, Placement, StartCommand, locate_app
 
 
-def _start(place: Place, rows: int) -> Command:
+def _make_command(placement: Placement, batch_size: int) -> StartCommand:
     arguments = [
-        place.program("python"),
-        app("mosec"),
+        placement.locate_program("python"),
+        locate_app("mosec"),
         "--address",
         "127.0.0.1",
         "--port",
-        str(place.ports[0]),
+        str(placement.ports[0]),
         "--log-level",
         "warning",
     ]
-    return Command(arguments, {"ROWS": str(rows)})
+    return StartCommand(arguments, {"BATCH_SIZE": str(batch_size)})
 
 
-SIDES = (
-    Side("mosec", partial(_start, rows=1), peer="mosec", package="mosec"),
-    Side("mosec-batching", partial(_start, rows=16), peer="mosec", package="mosec"),
+CONTENDERS = (
+    Contender(
+        "mosec", partial(_make_command, batch_size=1), environment_name="mosec", package="mosec"
+    ),
+    Contender(
+        "mosec-batching",
+        partial(_make_command, batch_size=16),
+        environment_name="mosec",
+        package="mosec",
+    ),
 )

@@ -1,7 +1,7 @@
-"""The server under gunicorn's stock gevent worker, to measure what its own worker is worth.
+"""gunicorn settings of the server under gunicorn's own gevent worker.
 
-It is gunicorn's configuration of the server with another worker class and gunicorn's default choice
-of an HTTP parser, so that the rest is the same.
+They measure what the server's own worker is worth: only the worker class differs, and the HTTP
+parser, which is gunicorn's default choice.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ http_parser = "auto"
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker its counters; the server's own worker also takes blocked stop signals."""
+    """Give the worker its counters, without blocking the stop signals as for our own worker."""
     assign_shared_resources(server, worker)  # noqa: F405

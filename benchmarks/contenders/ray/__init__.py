@@ -1,21 +1,26 @@
-"""Ray Serve in its mode for throughput: HAProxy before two replicas, five times its default.
+"""Ray Serve in its mode for throughput: HAProxy in front of two replicas, five times its default.
 
-HAProxy's two ports for figures about itself listen on every address; that cannot be set.
+HAProxy's two ports for its own statistics listen on all addresses; no setting changes that.
 """
 
 from __future__ import annotations
 
-from benchmarks.contenders.contender import Command, Place, Side, app
-from benchmarks.contenders.workloads import LIGHT
+from benchmarks.contenders.contender import Contender, Placement, StartCommand, locate_app
+from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES
 
 
-def _start(place: Place) -> Command:
-    port, metrics, stats = map(str, place.ports)
-    haproxy = place.folder / "haproxy"
-    return Command(
-        [place.program("python"), app("ray"), port, str(place.folder / "ray")],
+def _make_command(placement: Placement) -> StartCommand:
+    port, metrics, stats = map(str, placement.ports)
+    haproxy = placement.folder / "haproxy"
+    return StartCommand(
+        [
+            placement.locate_program("python"),
+            locate_app("ray"),
+            port,
+            str(placement.folder / "ray"),
+        ],
         {
-            "RAY_AUTH_MODE": "disabled",  # else it writes a token into the home folder
+            "RAY_AUTH_MODE": "disabled",  # otherwise it writes a token into the home folder
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -29,5 +34,13 @@ def _start(place: Place) -> Command:
     )
 
 
-# It takes half a minute to start and to end, so that once a round is enough.
-SIDES = (Side("ray", _start, peer="ray", package="ray", loads=LIGHT),)
+# Only the light workloads, because it takes half a minute to start and to stop.
+CONTENDERS = (
+    Contender(
+        "ray",
+        _make_command,
+        environment_name="ray",
+        package="ray",
+        workload_names=LIGHT_WORKLOAD_NAMES,
+    ),
+)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import ray
-from onnx_network import Network
+from onnx_network import OnnxNetwork
 from ray import serve
 from starlette.requests import Request
 
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
-class Served:
-    """Each replica is a process with a session."""
+class RayDeployment:
+    """The deployment; each replica is a process with a session."""
 
     def __init__(self) -> None:
-        self.network = Network()
+        self.network = OnnxNetwork()
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """Answer one request."""
@@ -37,4 +37,4 @@ if __name__ == "__main__":
         log_to_driver=False,
     )
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
-    serve.run(Served.bind(), route_prefix="/predict", blocking=True)
+    serve.run(RayDeployment.bind(), route_prefix="/predict", blocking=True)

@@ -1,8 +1,8 @@
-"""Triton: `tritonserver` itself, with its Python backend, out of the wheel nvidia-pytriton.
+"""Triton: `tritonserver` with its Python backend, from the wheel nvidia-pytriton.
 
-The wheel's dependencies are those of its Python client: only what the backend runs is installed.
-numpy stays below 2, which the backend's program was not built for: it would take an int64 tensor
-for another size.
+Of the wheel's dependencies, which are those of its Python client, only what the backend runs is
+installed. NumPy stays below 2, for which the backend's program is not built: it would read an int64
+tensor with the wrong element size.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ import shutil
 import sys
 import sysconfig
 
-from benchmarks.contenders.contender import INSIDE, WORKERS, Command, Place, Side, copy
-from benchmarks.contenders.encodings import V2, V2_BINARY
-from benchmarks.contenders.workloads import LIGHT
+from benchmarks.contenders.contender import (
+    APP_LIBRARY,
+    WORKER_COUNT,
+    Contender,
+    Placement,
+    StartCommand,
+    copy_app_file,
+)
+from benchmarks.contenders.encodings import OPEN_INFERENCE, OPEN_INFERENCE_BINARY
+from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES
 
 CONFIG = """\
 backend: "python"
@@ -27,20 +34,20 @@ dynamic_batching {{ }}
 """
 
 
-def _start(place: Place) -> Command:
+def _make_command(placement: Placement) -> StartCommand:
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = place.environment / "lib" / python / "site-packages"
+    site = placement.environment / "lib" / python / "site-packages"
     wheel = site / "pytriton" / "tritonserver"
-    # The backend looks for its library, its helpers and its stub in one folder.
-    backend = place.folder / "backends" / "python"
+    # The backend expects its library, its helpers and its stub in one folder.
+    backend = placement.folder / "backends" / "python"
     shutil.copytree(wheel / "backends" / "python", backend)
     stub = wheel / "python_backend_stubs" / python.removeprefix("python")
     shutil.copy(stub / "triton_python_backend_stub", backend)
-    models = place.folder / "models"
-    copy("triton", "model.py", models / place.network / "1")
-    config = CONFIG.format(workers=WORKERS)
-    (models / place.network / "config.pbtxt").write_text(config, encoding="utf-8")
-    http, metrics, _ = map(str, place.ports)
+    models = placement.folder / "models"
+    copy_app_file("triton", "model.py", models / placement.network / "1")
+    config = CONFIG.format(workers=WORKER_COUNT)
+    (models / placement.network / "config.pbtxt").write_text(config, encoding="utf-8")
+    http, metrics, _ = map(str, placement.ports)
     arguments = [
         str(wheel / "bin" / "tritonserver"),
         "--model-repository",
@@ -59,16 +66,29 @@ def _start(place: Place) -> Command:
         metrics,
     ]
     libraries = [str(site / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR")]
-    return Command(
+    return StartCommand(
         arguments,
         {
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-            "SITE": os.pathsep.join([str(INSIDE), str(site)]),
+            "SITE": os.pathsep.join([str(APP_LIBRARY), str(site)]),
         },
     )
 
 
-SIDES = (
-    Side("triton", _start, V2, peer="triton", package="nvidia-pytriton"),
-    Side("triton-binary", _start, V2_BINARY, "triton", "nvidia-pytriton", LIGHT),
+CONTENDERS = (
+    Contender(
+        "triton",
+        _make_command,
+        OPEN_INFERENCE,
+        environment_name="triton",
+        package="nvidia-pytriton",
+    ),
+    Contender(
+        "triton-binary",
+        _make_command,
+        OPEN_INFERENCE_BINARY,
+        environment_name="triton",
+        package="nvidia-pytriton",
+        workload_names=LIGHT_WORKLOAD_NAMES,
+    ),
 )

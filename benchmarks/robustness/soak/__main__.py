@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.admin_key import KEY
+from benchmarks.admin_key import ADMIN_KEY
 from benchmarks.robustness import swaps
 from benchmarks.robustness.process_samples import Sample, Sampler
 from benchmarks.robustness.soak.load_windows import Window, load, window
@@ -89,7 +89,7 @@ class Soak:
 
     def _put_on(self, master: int, port: int, models: Path, staging: Path) -> Figures:
         rng = np.random.default_rng(0)
-        target = read_target(f"http://127.0.0.1:{port}", model=MODEL, key=KEY)
+        target = read_target(f"http://127.0.0.1:{port}", model=MODEL, key=ADMIN_KEY)
         asked = [*good(target, rng), *bad(target)]
         engine = LoadEngine(target.address, [one.call for one in asked], connections=CONNECTIONS)
         piece = min(WINDOW, self._seconds / WINDOWS)

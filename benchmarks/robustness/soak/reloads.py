@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.admin_key import HEADERS
+from benchmarks.admin_key import ADMIN_HEADERS
 from benchmarks.robustness.swaps import PATIENCE, Version
 from serving.loadtest.http_client import ServerAddress, UnusableServerError, fetch
 
@@ -119,7 +119,7 @@ class Reloads(threading.Thread):
             time.sleep(LOOK)
 
     def _read(self, path: str, body: bytes | None = None) -> dict[str, Any]:
-        status, _, answer = fetch(self._address, path, HEADERS, body, timeout=PATIENCE)
+        status, _, answer = fetch(self._address, path, ADMIN_HEADERS, body, timeout=PATIENCE)
         if status != http.client.OK:
             raise AssertionError(
                 f"expected {path} to be answered with 200; got {status}: {answer!r}"
