@@ -1,1 +1,1 @@
-"""What the server promises besides its speed, held to what it does."""
+"""What the server guarantees besides speed, measured against real server processes."""

@@ -1,154 +1,119 @@
-"""Every answer its own: many different requests at once, on many connections, on several servers.
+"""Does every client receive its own answer? Many different requests at once, on many connections.
 
-Each body is known by the bytes of its answer, computed before by ONNX Runtime and this project's
-encoder on each request alone. An answer that belonged to another request would differ.
+The answer to each request is computed in advance by ONNX Runtime and this project's encoder, for
+that request alone. The answers differ, so that an answer to another request would be noticed.
 """
 
 from __future__ import annotations
 
 import json
-import selectors
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders.contender import ROOT
-from benchmarks.robustness.server import running
+from benchmarks.robustness.asking_client import AskingClient, ReceivedAnswer, prepare_post
+from benchmarks.robustness.server import RunningServer, run_server
 from serving.call_context import CallContext
 from serving.codec.messages import EncodedRequest
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
 
-BODIES = 2000
-SIZES = (1, 1, 1, 1, 2, 3, 5, 8, 20, 64, 200)  # rows of a body
+BODY_COUNT = 2000
+ROW_COUNTS = (1, 1, 1, 1, 2, 3, 5, 8, 20, 64, 200)  # drawn from, so that most bodies are small
 CONNECTIONS = 64
-MINUTES = 10
+MAX_SECONDS = 600
+MIN_DISTINCT_SHARE = 0.95  # of the answers
+CHECK_SECONDS = 0.05
 
 
-def bodies(models: Path, seed: int = 6) -> list[tuple[bytes, bytes]]:
-    """Requests and the answers each of them has to get."""
+def draw_bodies(models: Path, seed: int = 6) -> list[tuple[bytes, bytes]]:
+    """Draw request bodies, and compute the correct answer to each.
+
+    Raises:
+        RuntimeError: If too many of the answers are the same.
+    """
     rng = np.random.default_rng(seed)
     repository = Repository(models)
     repository.load()
     model = repository.find_model(None)
     predict = Predictor(Batcher())
-    found = []
-    for _ in range(BODIES):
-        rows = rng.integers(0, 17, (int(rng.choice(SIZES)), len(model.manifest.inputs)))
+    pairs = []
+    for _ in range(BODY_COUNT):
+        rows = rng.integers(0, 17, (int(rng.choice(ROW_COUNTS)), len(model.manifest.inputs)))
         body = json.dumps({"instances": rows.tolist()}).encode()
-        found.append((body, predict("rows", model, EncodedRequest(body), CallContext()).content))
-    if len({answer for _, answer in found}) < BODIES * 0.95:
-        raise RuntimeError("expected answers that tell requests apart; got too many alike")
-    return found
-
-
-@contextmanager
-def another_server(models: Path) -> Iterator[tuple[str, int]]:
-    """The same application under gunicorn's worker of threads, where nothing is joined."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = probe.getsockname()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "--threads",
-            "8",
-            "--worker-class",
-            "gthread",
-            "--bind",
-            "{}:{}".format(*address),
-            f"serving:create_app(models='{models}')",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(address, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-class _Asker:
-    """One connection and the answer it waits for."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.expected, self.answer = b"", bytearray()
-
-    def ask(self, body: bytes, expected: bytes) -> None:
-        self.expected, self.answer = expected, bytearray()
-        head = (
-            "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+        answer = predict("rows", model, EncodedRequest(body), CallContext()).content
+        pairs.append((body, answer))
+    distinct = len({answer for _, answer in pairs})
+    if distinct < BODY_COUNT * MIN_DISTINCT_SHARE:
+        raise RuntimeError(
+            f"expected answers that tell requests apart; got {distinct} different ones of "
+            f"{BODY_COUNT}; choose another seed or model"
         )
-        self.socket.sendall(head.encode() + body)
-
-    def hear(self) -> bool | None:
-        """Whether the answer is the right one; None until it is complete."""
-        part = self.socket.recv(2**18)
-        self.answer += part
-        head, mark, body = self.answer.partition(b"\r\n\r\n")
-        if part and (not mark or len(body) < _length(head)):
-            return None
-        return head.startswith(b"HTTP/1.1 200") and body == self.expected
+    return pairs
 
 
-def _length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-
-
-def ask_all(
-    addresses: Sequence[tuple[str, int]], known: Sequence[tuple[bytes, bytes]], count: int
+def count_own_answers(
+    servers: Sequence[RunningServer], pairs: Sequence[tuple[bytes, bytes]], count: int
 ) -> dict[str, int]:
-    """Ask so many, in an order of no pattern; how many answers were right, and how many not."""
-    order = deque(np.random.default_rng(0).integers(0, len(known), count).tolist())
-    right = wrong = 0
+    """Ask servers at the same time, and count the correct answers and all others.
+
+    Args:
+        servers: The servers.
+        pairs: Bodies, and the correct answer to each.
+        count: Number of requests.
+    """
+    is_correct: Counter[bool] = Counter()
+
+    def on_received(answer: ReceivedAnswer) -> None:
+        is_correct[answer.status == 200] += 1
+
     with ExitStack() as stack:
-        ready = stack.enter_context(selectors.DefaultSelector())
-        for place in range(CONNECTIONS):
-            asker = _Asker(addresses[place % len(addresses)])
-            stack.callback(asker.socket.close)
-            ready.register(asker.socket, selectors.EVENT_READ, asker)
-            asker.ask(*known[order.popleft()])
-        end = time.monotonic() + MINUTES * 60
-        while right + wrong < count and time.monotonic() < end:
-            for key, _ in ready.select(1):
-                found = key.data.hear()
-                if found is None:
-                    continue
-                right, wrong = right + found, wrong + (not found)
-                if order:
-                    key.data.ask(*known[order.popleft()])
-    return {"asked": count, "own": right, "other": wrong}
+        clients = [
+            stack.enter_context(
+                AskingClient(
+                    server.address,
+                    [
+                        prepare_post(server.address, "/predict", body, expected_body=answer)
+                        for body, answer in pairs
+                    ],
+                    connections=CONNECTIONS // len(servers),
+                    on_received=on_received,
+                    seed=seed,
+                )
+            )
+            for seed, server in enumerate(servers)
+        ]
+        deadline = time.monotonic() + MAX_SECONDS
+        while is_correct.total() < count and time.monotonic() < deadline:
+            time.sleep(CHECK_SECONDS)
+    lost = sum(client.count_lost() for client in clients)
+    other = is_correct[False] + lost
+    return {"asked": is_correct.total() + lost, "own": is_correct[True], "other": other}
 
 
-def measure(models: Path, count: int) -> dict[str, Any]:
-    """So many requests to each kind of server, and how many got their own answer."""
-    known = bodies(models)
-    with running(models, workers=2) as first, running(models, workers=1, max_delay=0.002) as second:
-        joined = ask_all([first.address, second.address], known, count)
-    with another_server(models) as address:
-        alone = ask_all([address], known, count // 20)
-    return {"two servers of three workers that join": joined, "threads that do not": alone}
+def measure_isolation(models: Path, count: int) -> dict[str, Any]:
+    """Count own answers of servers that form batches, and of one that does not.
+
+    Args:
+        models: Model repository.
+        count: Number of requests to the servers that form batches.
+    """
+    pairs = draw_bodies(models)
+    with (
+        run_server(models, workers=2) as server,
+        run_server(models, workers=1, max_delay=0.002) as waiting_server,
+    ):
+        batched = count_own_answers([server, waiting_server], pairs, count)
+    config = "benchmarks.robustness.thread_worker_config"
+    with run_server(models, workers=1, config=config) as thread_server:
+        unbatched = count_own_answers([thread_server], pairs, count // 20)
+    return {
+        "two servers of three workers that join": batched,
+        "threads that do not": unbatched,
+    }

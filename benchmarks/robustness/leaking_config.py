@@ -1,6 +1,6 @@
-"""A server that leaks: it keeps every session it ever swapped in, for `swaps.py` to catch.
+"""gunicorn settings of a server that leaks: it keeps every session that it has ever loaded.
 
-It is gunicorn's configuration of the server with another application, so that the rest is real.
+The robustness scenarios must notice it, in memory that grows with every swap of versions.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 from serving.server.gunicorn_conf import *  # noqa: F403
 
 wsgi_app = "benchmarks.robustness.leaking_config:create_app()"
-kept: list[Any] = []
+leaked_models: list[Any] = []
 
 
 def create_app() -> Any:
-    """The server's application, which keeps every model it ever loaded."""
-    # In the worker, after fork.
-    from serving.http.app import create_app as honest  # noqa: PLC0415
+    """Return the server's application with a `replace_versions` that keeps all models."""
+    # Imported here, so that they are imported in the worker, after the fork.
+    from serving.http.app import create_app as create_real_app  # noqa: PLC0415
     from serving.repository.loaded_models import LoadedModels  # noqa: PLC0415
 
-    swap = LoadedModels.replace_versions
+    replace_versions = LoadedModels.replace_versions
 
-    def keep(self: LoadedModels, name: str, models: Any) -> None:
-        kept.extend(models)
-        swap(self, name, models)
+    def leak_versions(self: LoadedModels, name: str, models: Any) -> None:
+        leaked_models.extend(models)
+        replace_versions(self, name, models)
 
-    LoadedModels.replace_versions = keep  # type: ignore[method-assign]
-    return honest()
+    LoadedModels.replace_versions = leak_versions  # type: ignore[method-assign]
+    return create_real_app()

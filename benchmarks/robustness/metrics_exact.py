@@ -1,15 +1,15 @@
-"""Do the metrics say what clients saw? Mixed requests, while workers are killed.
+"""Compare the metrics with what clients received, while workers are killed.
 
-Starts a server of the embedded default, sends it requests of several protocols and sizes, good and
-bad, over connections that stay, kills a worker (SIGKILL) now and then, and in the end holds what
-`/metrics` says against what was answered: by status, and the rows. A request whose connection broke
-was not answered, and is not to be counted.
+A server of the shipped model is sent requests of several protocols and sizes, correct and faulty,
+over persistent connections. Now and then a worker is killed (SIGKILL). In the end the counters of
+`/metrics` must equal the number of answers, by status, and the number of rows. A request whose
+connection broke was not answered and must not be counted.
 
-An answer is counted just before it is sent, so a worker can be killed between the two, a few
-microseconds in which it counts one answer that no one gets: so many are allowed for as there were
-kills, and are told. Fewer than were seen, there are never.
+An answer is counted just before it is sent. If a worker is killed within the microseconds between
+the two, it has counted an answer that nobody receives. So the counters may exceed the answers by
+the number of kills, and the excess is printed. They may never be lower.
 
-    python benchmarks/robustness/metrics_exact.py --requests 100000
+    python -m benchmarks.robustness.metrics_exact --requests 100000
 """
 
 from __future__ import annotations
@@ -17,208 +17,191 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import re
 import signal
-import socket
 import struct
-import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections import Counter
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import click
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-MODELS = Path(__file__).parents[2] / "models"
+from benchmarks.machine import ROOT
+from benchmarks.robustness.asking_client import (
+    NO_ANSWER,
+    AskingClient,
+    ReceivedAnswer,
+    prepare_post,
+)
+from benchmarks.robustness.server import RunningServer, run_server
+from serving.loadtest.http_client import ServerAddress, fetch
+from serving.loadtest.request_builder import (
+    JSON_LENGTH_HEADER,
+    OCTET_STREAM,
+    encode_http_request,
+)
+from serving.loadtest.run_record import PreparedRequest
+
 PIXELS = 64
-CLIENTS = 8
+CONNECTIONS = 8
+ROW_COUNTS = (1, 3, 40, 300)
+CHECK_SECONDS = 0.01
 
 
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
-    """Its bytes."""
-    given = {"Host": "x", "Content-Length": str(len(body)), **headers}
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items())
-    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
-
-
-def cases() -> list[tuple[bytes, int]]:
-    """Requests, and the rows that each has answered if it succeeds."""
-    json_of = {"Content_Type": "application/json"}
-    made = []
-    for rows in (1, 3, 40, 300):
-        instances = json.dumps({"instances": [[float(rows)] * PIXELS] * rows}).encode()
-        tensor = {"name": "features", "shape": [rows, PIXELS], "datatype": "FP32"}
-        nested = json.dumps({"inputs": [{**tensor, "data": [1.0] * PIXELS * rows}]}).encode()
-        raw = struct.pack(f"<{PIXELS * rows}f", *[1.0] * PIXELS * rows)
-        head = json.dumps(
-            {"inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}
-        ).encode()
-        binary = {
-            "Content_Type": "application/octet-stream",
-            "Inference_Header_Content_Length": str(len(head)),
-        }
-        made += [
-            (request("POST", "/predict", instances, **json_of), rows),
-            (request("POST", "/predict?model=digits", instances, **json_of), rows),
-            (request("POST", "/v1/models/digits:predict", instances, **json_of), rows),
-            (request("POST", "/v2/models/digits/infer", nested, **json_of), rows),
-            (request("POST", "/v2/models/digits/infer", head + raw, **binary), rows),
-            (request("POST", "/invocations", instances, **json_of), rows),
-        ]
-    bad = [
-        request("POST", "/predict", b"{", **json_of),
-        request("POST", "/predict", b'{"instances":[[1]]}', **json_of),
-        request("POST", "/predict", b"a=1", Content_Type="text/plain"),
-        request("POST", "/predict?model=roses", b"{}", **json_of),
-        request("POST", "/predict?modle=digits", b"{}", **json_of),
-        request("GET", "/predict"),
-        request("GET", "/no/such"),
-        b"GET / HTTP/9.9\r\n\r\n",  # which gunicorn refuses itself
+def prepare_requests(address: ServerAddress) -> list[PreparedRequest]:
+    """Prepare correct requests of each protocol, and faulty ones."""
+    requests = [request for rows in ROW_COUNTS for request in _prepare_correct(address, rows)]
+    faulty = [
+        prepare_post(address, "/predict", b"{"),
+        prepare_post(address, "/predict", b'{"instances":[[1]]}'),
+        prepare_post(address, "/predict", b"a=1", headers={"Content-Type": "text/plain"}),
+        prepare_post(address, "/predict?model=roses", b"{}"),
+        prepare_post(address, "/predict?modle=digits", b"{}"),
+        _prepare_bytes(encode_http_request("GET", "/predict", address, {})),
+        _prepare_bytes(encode_http_request("GET", "/no/such", address, {})),
+        _prepare_bytes(b"GET / HTTP/9.9\r\n\r\n"),  # gunicorn itself refuses it
     ]
-    good = [request("GET", path) for path in ("/healthz", "/readyz", "/models", "/models/digits")]
-    return made + [(content, 0) for content in bad + good]
+    status_pages = [
+        _prepare_bytes(encode_http_request("GET", path, address, {}))
+        for path in ("/healthz", "/readyz", "/models", "/models/digits")
+    ]
+    return requests + faulty + status_pages
 
 
-class Client(threading.Thread):
-    """Sends requests, one after the other, and counts what it gets.
+def _prepare_correct(address: ServerAddress, rows: int) -> list[PreparedRequest]:
+    instances = json.dumps({"instances": [[float(rows)] * PIXELS] * rows}).encode()
+    tensor: dict[str, Any] = {"name": "features", "shape": [rows, PIXELS], "datatype": "FP32"}
+    data = [1.0] * PIXELS * rows
+    tensors = json.dumps({"inputs": [{**tensor, "data": data}]}).encode()
+    raw = struct.pack(f"<{len(data)}f", *data)
+    size = {"parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [{**tensor, **size}]}).encode()
+    binary_headers = {"Content-Type": OCTET_STREAM, JSON_LENGTH_HEADER: str(len(head))}
+    infer = "/v2/models/digits/infer"
+    return [
+        prepare_post(address, "/predict", instances, rows=rows),
+        prepare_post(address, "/predict?model=digits", instances, rows=rows),
+        prepare_post(address, "/v1/models/digits:predict", instances, rows=rows),
+        prepare_post(address, infer, tensors, rows=rows),
+        prepare_post(address, infer, head + raw, rows=rows, headers=binary_headers),
+        prepare_post(address, "/invocations", instances, rows=rows),
+    ]
+
+
+def _prepare_bytes(http_bytes: bytes) -> PreparedRequest:
+    return PreparedRequest(http_bytes, 0, None, lambda _: None)
+
+
+class WorkerKiller:
+    """Kills the oldest worker several times, at equal distances between the answers.
+
+    Args:
+        server: The server.
+        requests: Number of answers until the end.
+        kills: Number of workers to kill.
 
     Attributes:
-        codes: how many answers there were, by status.
-        rows: that were answered.
-        lost: requests whose connection broke.
+        answer_count: Number of answers so far.
+        kill_count: Number of workers killed so far.
     """
 
-    def __init__(self, url: str, count: int, seed: int) -> None:
-        super().__init__()
-        self.codes: Counter[str] = Counter()
-        self.rows = self.lost = 0
-        self._address = (urlsplit(url).hostname or "", urlsplit(url).port or 0)
-        self._count, self._random, self._socket = count, random.Random(seed), None
+    def __init__(self, server: RunningServer, requests: int, kills: int) -> None:
+        self.answer_count = self.kill_count = 0
+        self._server, self._requests, self._kills = server, requests, kills
 
-    def run(self) -> None:
-        """Send them all."""
-        known = cases()
-        for _ in range(self._count):
-            content, rows = self._random.choice(known)
-            try:
-                code = self._ask(content)
-            except OSError:
-                self.lost += 1
-                self._close()
-                continue
-            self.codes[code] += 1
-            self.rows += rows if code == "200" else 0
-
-    def _ask(self, content: bytes) -> str:
-        if self._socket is None:
-            self._socket = socket.create_connection(self._address, timeout=60)
-        self._socket.sendall(content)
-        answer = b""
-        while (end := answer.find(b"\r\n\r\n")) < 0:
-            answer += self._receive()
-        head = answer[:end].decode("latin-1").lower()
-        length = re.search(r"content-length: (\d+)", head)
-        left = end + 4 + int(length[1] if length else 0) - len(answer)
-        while left > 0:
-            left -= len(self._receive())
-        if "connection: close" in head:
-            self._close()
-        return head.split()[1]
-
-    def _receive(self) -> bytes:
-        part = self._socket.recv(2**18) if self._socket else b""
-        if not part:
-            raise ConnectionResetError
-        return part
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
+    def on_received(self, _: ReceivedAnswer) -> None:
+        """Count an answer, and kill a worker if it is time to."""
+        self.answer_count += 1
+        next_kill = (self.kill_count + 1) * self._requests
+        if self.kill_count < self._kills and self.answer_count * (self._kills + 1) > next_kill:
+            workers = self._server.list_workers()
+            if workers:
+                os.kill(workers[0], signal.SIGKILL)
+                self.kill_count += 1
 
 
-def start(workers: int) -> tuple[subprocess.Popen[str], str]:
-    """A server, and its address."""
-    command = [sys.executable, "-m", "serving", "run", "--models", str(MODELS), "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True
-    )
-    lines = process.stdout or ()
-    url = next(f[1] for line in lines if (f := re.search(r"Listening at: (http://\S+)", line)))
-    # It logs every request that fails; someone has to take that.
-    threading.Thread(target=lambda: [None for _ in lines], daemon=True).start()
-    return process, url
-
-
-def kill_one(master: int) -> bool:
-    """Kill a worker, if there is one."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    if not children:
-        return False
-    os.kill(int(children[0]), signal.SIGKILL)  # the oldest, which has the most to do
-    return True
-
-
-def scraped(url: str) -> tuple[Counter[str], int]:
-    """What the server has counted: answers by status, and rows."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:  # noqa: S310
-        families = text_string_to_metric_families(answer.read().decode())
-    codes: Counter[str] = Counter()
-    rows = 0
-    for sample in (sample for family in families for sample in family.samples):
+def read_counters(address: ServerAddress) -> tuple[Counter[str], int]:
+    """Return the server's number of answers by status, and its number of rows."""
+    _, _, text = fetch(address, "/metrics", {})
+    samples = [
+        sample
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    ]
+    answers: Counter[str] = Counter()
+    for sample in samples:
         if sample.name == "forwardpass_requests_total":
-            codes[sample.labels["code"]] += int(sample.value)
-        elif sample.name == "forwardpass_rows_total":
-            rows += int(sample.value)
-    return codes, rows
+            answers[sample.labels["code"]] += int(sample.value)
+    rows = sum(int(s.value) for s in samples if s.name == "forwardpass_rows_total")
+    return answers, rows
 
 
-def compare(requests: int, kills: int, workers: int) -> bool:
-    """Run it, print what was found, and say whether it is right."""
-    process, url = start(workers)
-    try:
-        clients = [Client(url, requests // CLIENTS, seed) for seed in range(CLIENTS)]
-        began = time.perf_counter()
-        for client in clients:
-            client.start()
-        killed = 0
-        while any(client.is_alive() for client in clients):
-            time.sleep(random.uniform(0.01, 0.02))
-            done = sum(client.codes.total() for client in clients)
-            if done * (kills + 1) > (killed + 1) * requests and killed < kills:
-                killed += kill_one(process.pid)
-        seconds = time.perf_counter() - began
-        counted, counted_rows = scraped(url)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    seen = sum((client.codes for client in clients), Counter())
-    rows, lost = sum(client.rows for client in clients), sum(client.lost for client in clients)
+def count_answers(
+    client: AskingClient, requests: list[PreparedRequest]
+) -> tuple[Counter[str], int]:
+    """Return the number of answers that clients received, by status, and of the rows in them."""
+    record = client.record
+    is_answered = ~np.isin(record.status, NO_ANSWER)
+    answers = Counter(map(str, record.status[is_answered].tolist()))
+    rows = sum(requests[index].rows for index in record.request_index[record.status == 200])
+    return answers, rows
+
+
+def compare_counters(requests: int, kills: int, workers: int) -> bool:
+    """Put the load on a server, print both counts, and return whether they agree.
+
+    Args:
+        requests: Number of requests.
+        kills: Number of workers to kill.
+        workers: Number of worker processes.
+    """
+    with run_server(ROOT / "models", workers=workers) as server:
+        prepared = prepare_requests(server.address)
+        killer = WorkerKiller(server, requests, kills)
+        started = time.perf_counter()
+        client = AskingClient(
+            server.address, prepared, connections=CONNECTIONS, on_received=killer.on_received
+        )
+        with client:
+            while killer.answer_count < requests and not client.wait(CHECK_SECONDS):
+                pass
+        seconds = time.perf_counter() - started
+        counted, counted_rows = read_counters(server.address)
+    (received, received_rows), lost = count_answers(client, prepared), client.count_lost()
     click.echo(
-        f"{seen.total()} answers in {seconds:.0f} s, {killed} kills, {lost} connections broke"
+        f"{received.total()} answers in {seconds:.0f} s, {killer.kill_count} kills, "
+        f"{lost} connections broke"
     )
-    for code in sorted(seen | counted):
-        click.echo(f"  {code}: {seen[code]} seen, {counted[code]} counted")
-    click.echo(f"  rows: {rows} seen, {counted_rows} counted")
-    over = counted.total() - seen.total()
-    click.echo(f"  counted and not seen: {over}")
-    exact = not seen - counted and 0 <= over <= killed and (over > 0 or rows == counted_rows)
-    return exact and (lost > 0 or not kills)  # which broke none, and showed nothing
+    for status in sorted(received | counted):
+        click.echo(f"  {status}: {received[status]} received, {counted[status]} counted")
+    click.echo(f"  rows: {received_rows} received, {counted_rows} counted")
+    excess = counted.total() - received.total()
+    click.echo(f"  counted and not received: {excess}")
+    is_exact = (
+        not received - counted
+        and 0 <= excess <= killer.kill_count
+        and (excess > 0 or received_rows == counted_rows)
+    )
+    # Kills that broke no connection would have tested nothing.
+    return is_exact and (lost > 0 or not kills)
 
 
 def main() -> None:
-    """Command line."""
+    """Compare, and exit with status 1 if the counts differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
-    sys.exit(not compare(arguments.requests, arguments.kills, arguments.workers))
+    parser.add_argument(
+        "--requests", type=int, default=100_000, help="number of requests [default: 100000]"
+    )
+    parser.add_argument(
+        "--kills", type=int, default=10, help="number of workers to kill [default: 10]"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of worker processes [default: 2]"
+    )
+    options = parser.parse_args()
+    sys.exit(not compare_counters(options.requests, options.kills, options.workers))
 
 
 if __name__ == "__main__":

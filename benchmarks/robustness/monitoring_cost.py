@@ -1,7 +1,4 @@
-"""The cost of watching: metrics, logs and keys, against a server without them.
-
-The other server is the same one with its outermost layer taken off, and without keys.
-"""
+"""The cost of metrics, logs and keys: the server against itself without its middleware and keys."""
 
 from __future__ import annotations
 
@@ -10,43 +7,44 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
-from benchmarks.contenders.encodings import Request
-from benchmarks.robustness.server import running
-from benchmarks.throughput.wrk_client import Client
+from benchmarks.contenders.encodings import PostRequest
+from benchmarks.robustness.server import run_server
+from benchmarks.throughput.wrk_client import WrkClient
 
 ROUNDS = 8
-SECONDS = 2  # of a turn
+LOAD_SECONDS = 2
 CONNECTIONS = (1, 16)
 
 
-def measure(models: Path, request: Request, folder: Path) -> dict[str, Any]:
-    """Both in turns; medians of the rounds' ratios of requests a second."""
-    keys = write_keys_file(folder)
-    keyed = Request({**request.headers, **ADMIN_HEADERS}, request.body)
-    found: dict[str, Any] = {}
+def measure_monitoring_cost(models: Path, request: PostRequest, folder: Path) -> dict[str, Any]:
+    """Measure both servers in turn, and return quartiles of the ratios of their throughput.
+
+    Args:
+        models: Model repository.
+        request: Request that makes the load.
+        folder: Folder for the files of wrk.
+    """
+    results: dict[str, Any] = {}
     with (
-        running(models, workers=2, keys=keys) as watched,
-        running(models, workers=2, config="benchmarks.robustness.unmonitored_config") as bare,
+        run_server(models, has_admin_key=True) as monitored,
+        run_server(models, config="benchmarks.robustness.unmonitored_config") as unmonitored,
     ):
+        request_with_key = PostRequest({**request.headers, **monitored.headers}, request.body)
+
+        def measure(url: str, sent: PostRequest, connections: int) -> float:
+            result = WrkClient(sent, folder).run(
+                f"{url}/predict", connections=connections, seconds=LOAD_SECONDS
+            )
+            return result.requests_per_second
+
         for connections in CONNECTIONS:
-            pairs = [
-                tuple(
-                    Client(asked, folder)
-                    .ask(
-                        "http://{}:{}/predict".format(*server.address),
-                        connections=connections,
-                        seconds=SECONDS,
-                    )
-                    .requests_per_second
-                    for server, asked in ((watched, keyed), (bare, request))
-                )
-                for _ in range(ROUNDS)
-            ]
-            ratios = [bare_rate / watched_rate for watched_rate, bare_rate in pairs]
-            low, middle, high = np.percentile(ratios, [25, 50, 75])
-            found[f"c={connections}"] = {
-                "slower_by": round(float(middle) - 1, 3),
+            ratios = []
+            for _ in range(ROUNDS):
+                monitored_rate = measure(monitored.url, request_with_key, connections)
+                ratios.append(measure(unmonitored.url, request, connections) / monitored_rate)
+            low, median, high = np.percentile(ratios, [25, 50, 75])
+            results[f"c={connections}"] = {
+                "slower_by": round(float(median) - 1, 3),
                 "quartiles": [round(float(low) - 1, 3), round(float(high) - 1, 3)],
             }
-    return found
+    return results

@@ -1,11 +1,12 @@
-"""Overload: more is asked than can be answered, and those who are admitted hardly notice.
+"""Overload: clients ask for more than the server can answer, and admitted requests stay fast.
 
-The server has one core to itself, the client the other. A closed loop finds the most it can
-answer; then an open loop asks a fifth of that, four fifths, three times that, and a fifth again.
+The server has one core and the client the other. A closed loop measures the highest rate that the
+server can answer. An open loop then asks for a fifth of it, four fifths, three times as much, and a
+fifth again.
 
-Refusing costs something, too: a head has to be read and a body passed over. With answers that take
-as long as that, most of the time goes into refusing; so the loads go from a light model's single
-rows to a heavy one's many.
+A refusal has a cost, too: the head must be read and the body skipped. If an answer costs no more
+than that, the server spends most of its time on refusals. So the loads range from single rows of a
+light network to many rows of a heavy one.
 """
 
 from __future__ import annotations
@@ -16,83 +17,107 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.contenders.encodings import Request
-from benchmarks.robustness.open_loop import OpenLoop, Outcome
-from benchmarks.robustness.server import running
-from benchmarks.throughput.wrk_client import Client
+from benchmarks.contenders.encodings import PostRequest
+from benchmarks.robustness.asking_client import prepare_post
+from benchmarks.robustness.server import RunningServer, run_server
+from benchmarks.throughput.wrk_client import WrkClient
+from serving.loadtest.engine import LoadEngine
+from serving.loadtest.open_loop import generate_poisson_arrivals
+from serving.loadtest.run_record import RunRecord
 
-SECONDS = 8.0  # of each phase
-QUIET = 0.2  # of what the server can answer
-BUSY = 0.8
-TOO_MUCH = 3.0
-
-
-def percentiles(latencies: Any) -> dict[str, float | None]:
-    """Median and 99th percentile, in ms."""
-    if not len(latencies):
-        return {"p50_ms": None, "p99_ms": None}
-    p50, p99 = np.nanpercentile(latencies, [50, 99]) * 1e3
-    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
-
-
-def told(outcome: Outcome) -> dict[str, Any]:
-    """What became of a phase."""
-    answered, refused = outcome.of(200), outcome.of(503)
-    return {
-        "asked_per_s": round(len(outcome.due) / outcome.seconds, 1),
-        "answered_per_s": round(len(answered) / outcome.seconds, 1),
-        "refused_per_s": round(len(refused) / outcome.seconds, 1),
-        "other": int(((outcome.status != 200) & (outcome.status != 503)).sum()),
-        "answered": percentiles(answered),
-        "refused": percentiles(refused),
-    }
+PHASE_SECONDS = 8.0
+WARM_UP_SECONDS = PAUSE_SECONDS = 1.0
+TIMEOUT_SECONDS = 10.0
+# Rates relative to the highest rate that the server can answer.
+QUIET, BUSY, TOO_MUCH = 0.2, 0.8, 3.0
+CONNECTIONS, OVERLOAD_CONNECTIONS = 64, 800
+ANSWERED, REFUSED = 200, 503
 
 
-def measure(models: Path, request: Request, queue_seconds: float, folder: Path) -> dict[str, Any]:
-    """One load on one server.
+def measure_overload(
+    models: Path, request: PostRequest, queue_seconds: float, folder: Path
+) -> dict[str, Any]:
+    """Put all loads on one server.
 
     Args:
-        models: its repository.
-        request: what is posted.
-        queue_seconds: that a request may have to wait; what takes longer is refused.
-        folder: for the client's files.
+        models: Model repository.
+        request: Request that makes the load.
+        queue_seconds: Seconds that the server lets a request wait before it refuses it.
+        folder: Folder for the files of wrk.
     """
-    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-    raw = (
-        f"POST /predict HTTP/1.1\r\nHost: localhost\r\n{head}"
-        f"Content-Length: {len(request.body)}\r\n\r\n"
-    ).encode() + request.body
     cores = os.sched_getaffinity(0)
-    own, other = min(cores), max(cores)
-    os.sched_setaffinity(0, {other})
+    os.sched_setaffinity(0, {max(cores)})
     try:
-        with running(models, core=own, workers=1, queue_seconds=queue_seconds) as server:
-            url = "http://{}:{}/predict".format(*server.address)
-            peak = max(
-                Client(request, folder).ask(url, connections=c, seconds=3).requests_per_second
-                for c in (1, 4, 16)
+        with run_server(models, core=min(cores), workers=1, queue_seconds=queue_seconds) as server:
+            peak = _measure_peak_rate(server, request, folder)
+            _run_phase(server, request, peak * QUIET, WARM_UP_SECONDS)
+            quiet = _run_phase(server, request, peak * QUIET)
+            busy = _run_phase(server, request, peak * BUSY)
+            too_much = _run_phase(
+                server, request, peak * TOO_MUCH, connections=OVERLOAD_CONNECTIONS
             )
-            with OpenLoop(server.address, raw) as client:
-                client.run(peak * QUIET, 1.0)
-                quiet = client.run(peak * QUIET, SECONDS)
-                busy = client.run(peak * BUSY, SECONDS)
-                much = client.run(peak * TOO_MUCH, SECONDS)
-                time.sleep(1.0)
-                after = client.run(peak * QUIET, SECONDS)
+            time.sleep(PAUSE_SECONDS)
+            quiet_again = _run_phase(server, request, peak * QUIET)
     finally:
         os.sched_setaffinity(0, cores)
-    unloaded, admitted = told(quiet)["answered"]["p99_ms"], told(much)["answered"]["p99_ms"]
     return {
         "queue_seconds": queue_seconds,
         "peak_per_s": round(peak, 1),
-        "a_fifth": told(quiet),
-        "four_fifths": told(busy),
-        "three_times": told(much),
-        "a_second_after": told(after),
-        "admitted_p99_of_unloaded": round(admitted / unloaded, 2),
-        "throughput_of_peak": round(told(much)["answered_per_s"] / peak, 3),
-        "busy_p99_of_p50": round(
-            told(busy)["answered"]["p99_ms"] / told(busy)["answered"]["p50_ms"], 2
+        "a_fifth": quiet,
+        "four_fifths": busy,
+        "three_times": too_much,
+        "a_second_after": quiet_again,
+        "admitted_p99_of_unloaded": round(
+            too_much["answered"]["p99_ms"] / quiet["answered"]["p99_ms"], 2
         ),
+        "throughput_of_peak": round(too_much["answered_per_s"] / peak, 3),
+        "busy_p99_of_p50": round(busy["answered"]["p99_ms"] / busy["answered"]["p50_ms"], 2),
     }
+
+
+def _measure_peak_rate(server: RunningServer, request: PostRequest, folder: Path) -> float:
+    client = WrkClient(request, folder)
+    return max(
+        client.run(f"{server.url}/predict", connections=c, seconds=3).requests_per_second
+        for c in (1, 4, 16)
+    )
+
+
+def _run_phase(
+    server: RunningServer,
+    request: PostRequest,
+    rate: float,
+    seconds: float = PHASE_SECONDS,
+    connections: int = CONNECTIONS,
+) -> dict[str, Any]:
+    prepared = prepare_post(server.address, "/predict", request.body, headers=request.headers)
+    engine = LoadEngine(
+        server.address, [prepared], connections=connections, timeout=TIMEOUT_SECONDS
+    )
+    due_at = generate_poisson_arrivals(rate, seconds, np.random.default_rng(0))
+    record = engine.run_open_loop(due_at, np.zeros(len(due_at), np.int32), seconds)
+    return _summarize_phase(record)
+
+
+def _summarize_phase(record: RunRecord) -> dict[str, Any]:
+    status, seconds = record.status, record.load_seconds
+    answered = record.latency[status == ANSWERED]
+    refused = record.latency[status == REFUSED]
+    return {
+        "asked_per_s": round(len(status) / seconds, 1),
+        "answered_per_s": round(len(answered) / seconds, 1),
+        "refused_per_s": round(len(refused) / seconds, 1),
+        "other": len(status) - len(answered) - len(refused),
+        "answered": _compute_percentiles(answered),
+        "refused": _compute_percentiles(refused),
+    }
+
+
+def _compute_percentiles(latencies: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return median and 99th percentile of latencies in seconds, in ms; null if there are none."""
+    if not len(latencies):
+        return {"p50_ms": None, "p99_ms": None}
+    p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
+    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}

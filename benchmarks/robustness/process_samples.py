@@ -1,31 +1,31 @@
-"""Samples: what a server's processes hold, read out of /proc now and then."""
+"""Samples of a server's processes over time: memory, file descriptors, connections and threads."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-GONE = (FileNotFoundError, ProcessLookupError)
-ESTABLISHED = "01"  # include/net/tcp_states.h
+from benchmarks.contenders.processes import PROCESS_ENDED, list_children, read_memory_mb
+
+TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A server at one moment.
+class ServerSample:
+    """A server's processes at one moment.
 
     Attributes:
-        at: seconds from the start.
-        rss_mb: memory of all workers, MB.
-        pss_mb: the same, of what they share with others each its part.
-        arbiter_mb: memory of the process that starts them (RSS).
-        descriptors: open in all processes, sockets included.
-        connections: to the server that are open at the clients' end.
-        threads: of all processes.
-        workers: their process ids.
+        at: Seconds since the start of the sampler.
+        rss_mb: Resident memory of all workers, in MB.
+        pss_mb: Memory of all workers in MB, with shared memory counted once.
+        arbiter_mb: Resident memory of gunicorn's arbiter, in MB.
+        descriptors: Number of open file descriptors in all processes, sockets included.
+        connections: Number of connections to the server that are open at the clients' end.
+        threads: Number of threads of all processes.
+        workers: Process ids of the workers.
     """
 
     at: float
@@ -38,83 +38,78 @@ class Sample:
     workers: tuple[int, ...]
 
 
-class Sampler(threading.Thread):
-    """Takes samples from `start` to `end`.
+class ProcessSampler(threading.Thread):
+    """Takes samples at equal intervals, from `start` to `stop`.
 
     Args:
-        master: process id of the server's arbiter.
-        port: that it listens on, at 127.0.0.1.
-        every: seconds from one to the next.
+        arbiter: Process id of gunicorn's arbiter.
+        port: Port of 127.0.0.1 that the server listens on.
+        interval: Seconds between two samples.
 
     Attributes:
-        samples: in order.
-        start_time: of `time.monotonic`, from which seconds are counted.
+        samples: The samples, in order.
+        start_time: Time of `time.monotonic()` from which the samples' seconds are counted.
     """
 
-    def __init__(self, master: int, port: int, every: float) -> None:
-        super().__init__(name="sampler")
-        self.samples: list[Sample] = []
+    def __init__(self, arbiter: int, port: int, interval: float) -> None:
+        super().__init__(name="process sampler")
+        self.samples: list[ServerSample] = []
         self.start_time = time.monotonic()
-        self._master, self._port, self._every = master, port, every
-        self._stop_asked = threading.Event()
+        self._arbiter, self._port, self._interval = arbiter, port, interval
+        self._stop_requested = threading.Event()
 
     def run(self) -> None:
-        """Until it is told to end."""
-        while not self._stop_asked.wait(self._every):
-            # A process that ends meanwhile is missed here, and noticed by the next sample's ids.
-            with suppress(*GONE):
+        """Take samples until `stop` is called."""
+        while not self._stop_requested.wait(self._interval):
+            # If a process ends during a sample, that sample is left out. The next one has other
+            # process ids, which shows that it ended.
+            with suppress(*PROCESS_ENDED):
                 at = time.monotonic() - self.start_time
-                self.samples.append(sample(self._master, self._port, at))
+                self.samples.append(sample_server(self._arbiter, self._port, at))
 
-    def end(self) -> None:
-        """Take no more."""
-        self._stop_asked.set()
+    def stop(self) -> None:
+        """Take no more samples."""
+        self._stop_requested.set()
         self.join()
 
 
-def sample(master: int, port: int, at: float) -> Sample:
-    """A server at this moment.
+def sample_server(arbiter: int, port: int, at: float) -> ServerSample:
+    """Take a sample now.
 
     Args:
-        master: process id of its arbiter.
-        port: that it listens on.
-        at: seconds from the start, to be noted.
+        arbiter: Process id of gunicorn's arbiter.
+        port: Port that the server listens on.
+        at: Seconds since the start, which are stored in the sample.
 
     Raises:
-        FileNotFoundError, ProcessLookupError: one of its processes ended meanwhile.
+        FileNotFoundError: If a process ends during the sample.
+        ProcessLookupError: If a process ends during the sample.
     """
-    connections = _connections(port)
-    workers = [
-        int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    ]
-    everyone = [master, *workers]
-    memory = [_memory_mb(pid) for pid in workers]
-    return Sample(
+    connections = _count_connections(port)
+    workers = list_children(arbiter)
+    processes = [arbiter, *workers]
+    memory = [read_memory_mb(worker) for worker in workers]
+    return ServerSample(
         at=at,
         rss_mb=sum(rss for rss, _ in memory),
         pss_mb=sum(pss for _, pss in memory),
-        arbiter_mb=_memory_mb(master)[0],
-        descriptors=sum(_entries(pid, "fd") for pid in everyone),
+        arbiter_mb=read_memory_mb(arbiter)[0],
+        descriptors=sum(_count_entries(process, "fd") for process in processes),
         connections=connections,
-        threads=sum(_entries(pid, "task") for pid in everyone),
+        threads=sum(_count_entries(process, "task") for process in processes),
         workers=tuple(workers),
     )
 
 
-def _memory_mb(pid: int) -> tuple[float, float]:
-    """RSS and PSS."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE))
-    if not found:  # a process that has ended, and was not yet waited for
-        raise ProcessLookupError(f"expected a living process; got {pid}, which has no memory")
-    return int(found["Rss"]) / 1024, int(found["Pss"]) / 1024
+def _count_entries(process: int, folder: str) -> int:
+    return sum(1 for _ in Path(f"/proc/{process}/{folder}").iterdir())
 
 
-def _entries(pid: int, folder: str) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/{folder}").iterdir())
+def _count_connections(port: int) -> int:
+    """Count the connections that their client keeps open.
 
-
-def _connections(port: int) -> int:
-    """Connections whose client has not closed them; what the server keeps beyond is its own."""
+    Sockets that the server keeps after its client has closed are not counted, so that a leak of
+    descriptors shows.
+    """
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    return sum(row[2].endswith(f":{port:04X}") and row[3] == ESTABLISHED for row in rows)
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == TCP_ESTABLISHED for row in rows)

@@ -1,9 +1,9 @@
-"""Hundreds of swaps of versions, under load, against a real server with two workers.
+"""Swap versions hundreds of times under load, on a real server with two workers.
 
-Versions appear, are rolled back and loaded again while clients ask without a pause. No request may
-fail; each answer must be that of the version it names, as NumPy computes it; all workers must agree
-within a second; and the workers' memory must stay where it is. That the last is noticed at all, a
-server that keeps every session shows (`leaking.py`).
+Versions appear, are rolled back and loaded again while clients keep asking. No request may fail;
+each answer must be that of the version it names, as NumPy computes it; all workers must serve the
+same version within a second; and the workers' memory must not grow. A second, shorter run uses a
+server that keeps every session (`leaking_config.py`) and must find that its memory grows.
 
     python -m benchmarks.robustness.swaps --swaps 300
 """
@@ -11,381 +11,314 @@ server that keeps every session shows (`leaking.py`).
 from __future__ import annotations
 
 import argparse
-import hashlib
-import http.client
 import json
-import os
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from scipy.stats import theilslopes
 from sklearn.datasets import load_digits
 
-from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
+from benchmarks.robustness.asking_client import AskingClient, ReceivedAnswer, prepare_post
+from benchmarks.robustness.digits_versions import (
+    MAX_PROBABILITY_ERROR,
+    MODEL_NAME,
+    DigitsVersion,
+)
+from benchmarks.robustness.server import HANG_SECONDS, RunningServer, run_server
+from serving.loadtest.http_client import JSON_MEDIA_TYPE
+from serving.loadtest.run_record import PreparedRequest
 
-ROOT = Path(__file__).parents[2]
-BASE = ROOT / "models" / "digits" / "1"
-CLIENTS, REQUESTS_A_CONNECTION = 4, 25  # connections are made anew, so that both workers are met
-BODIES, ROWS = 16, 4
-TOLERANCE = 1e-5  # of a probability; those of two versions are farther apart, and it is checked
-SETTLED = 0.3  # seconds without an answer of the version before
-PATIENCE = 120.0  # seconds after which a swap or a start is taken for hung
-KEPT = 200  # lines of a server's log
-# KiB that two workers may grow by in a swap: a kept session of this small model is 10 times that.
-FLAT = 20.0
+CONNECTIONS = 4
+# One request in so many closes its connection, so that the next connection may meet another worker.
+REQUESTS_PER_CONNECTION = 25
+BODY_COUNT, ROWS_PER_BODY = 16, 4
+KINDS = ("rollback", "load", "appears")
+SETTLE_SECONDS = 0.3  # a swap is over after this time without an answer of the version before
+CHECK_SECONDS = 0.02
+MAX_DISAGREEMENT_SECONDS = 1.0
+# Growth of two workers per swap. A session of this small model takes ten times as much.
+MAX_GROWTH_KIB = 20.0
+WARM_UP_SHARE = 0.2  # of the swaps; their memory is not counted
 
 
-class Version:
-    """The embedded default with other weights: its answers, by NumPy, and its folder.
+class VersionAnswer(NamedTuple):
+    """When a request was sent and answered, and the version that answered it.
+
+    Attributes:
+        sent_at: Time at which the request was sent, of `time.perf_counter()`.
+        received_at: Time at which it was answered, of `time.perf_counter()`.
+        version: Version that the answer names.
+    """
+
+    sent_at: float
+    received_at: float
+    version: int
+
+
+class VersionChecker:
+    """Checks that each answer is that of the version it names.
 
     Args:
-        number: of the version; also the seed of its weights.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.graph = onnx.load_from_string((BASE / "model.onnx").read_bytes())
-        rng = np.random.default_rng(number)
-        for tensor in self.graph.graph.initializer:
-            if tensor.name in ("W1", "W2"):
-                weights = numpy_helper.to_array(tensor)
-                moved = rng.normal(0, weights.std(), weights.shape).astype(np.float32)
-                tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
-        self._weights = {t.name: numpy_helper.to_array(t) for t in self.graph.graph.initializer}
-
-    def answers(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities float32 (n, 10) of rows float32 (n, 64)."""
-        w = self._weights
-        hidden = np.maximum((rows - w["offset"]) / w["scale"] @ w["W1"] + w["b1"], 0)
-        logits = hidden @ w["W2"] + w["b2"]
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-        return probabilities
-
-    def write(self, folder: Path) -> Path:
-        """Its bundle, in `folder`, not yet where a server looks."""
-        path = folder / str(self.number)
-        shutil.copytree(BASE, path)
-        manifest = json.loads((path / "bundle.json").read_text())
-        graph = self.graph.SerializeToString()
-        (path / "model.onnx").write_bytes(graph)
-        with np.load(path / "selftest.npz") as file:
-            arrays = dict(file)
-        probabilities = self.answers(arrays["input/features"])
-        arrays["expected/fp32/probabilities"] = probabilities
-        classes = np.array(manifest["classes"])
-        arrays["expected/fp32/label"] = classes[probabilities.argmax(axis=1)]
-        arrays["tolerance/fp32/probabilities"] = np.full_like(probabilities, 1e-5)
-        np.savez(path / "selftest.npz", **arrays)
-        manifest["version"] = self.number
-        fp32 = manifest["variants"]["fp32"]
-        fp32 |= {"sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}
-        manifest["variants"] = {"fp32": fp32}
-        selftest = (path / "selftest.npz").read_bytes()
-        manifest["files"]["selftest.npz"] = hashlib.sha256(selftest).hexdigest()
-        (path / "bundle.json").write_text(json.dumps(manifest))
-        return path
-
-
-@dataclass
-class Crowd:
-    """Clients that ask without a pause, and compare each answer with that of its version.
+        server: The server that is asked.
 
     Attributes:
-        port: of the server.
-        versions: all that may answer.
-        answers: of each request when it was sent and answered, and the version that it names.
-        faults: whatever went wrong.
+        requests: The requests to send.
+        versions: Numbers of all versions that may answer.
+        answers: All answers with status 200, in order.
+        faults: Descriptions of requests that failed and of answers that are wrong.
     """
 
-    port: int
-    versions: dict[int, Version]
-    answers: list[tuple[float, float, int]] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, server: RunningServer) -> None:
         digits = load_digits().data.astype(np.float32)
-        self._rows = digits[: BODIES * ROWS].reshape(BODIES, ROWS, 64)
-        self._bodies = [json.dumps({"instances": rows.tolist()}) for rows in self._rows]
+        self._rows = digits[: BODY_COUNT * ROWS_PER_BODY].reshape(BODY_COUNT, ROWS_PER_BODY, 64)
         self._expected: dict[int, NDArray[np.float32]] = {}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(CLIENTS)]
+        self.requests = self._prepare_requests(server)
+        self.answers: list[VersionAnswer] = []
+        self.faults: list[str] = []
 
-    def add(self, version: Version) -> None:
-        """A version that may answer from here on."""
-        expected = np.stack([version.answers(rows) for rows in self._rows])
-        for other in self._expected.values():  # else a mixed answer would pass
-            if np.abs(other - expected).max(axis=(1, 2)).min() < 100 * TOLERANCE:
+    def _prepare_requests(self, server: RunningServer) -> list[PreparedRequest]:
+        headers = {"Content-Type": JSON_MEDIA_TYPE, **server.headers}
+        bodies = [json.dumps({"instances": rows.tolist()}).encode() for rows in self._rows]
+        keeping, closing = (
+            [
+                prepare_post(server.address, "/predict", body, rows=ROWS_PER_BODY, headers=chosen)
+                for body in bodies
+            ]
+            for chosen in (headers, headers | {"Connection": "close"})
+        )
+        return keeping * (REQUESTS_PER_CONNECTION - 1) + closing
+
+    @property
+    def versions(self) -> set[int]:
+        """Numbers of all versions that may answer."""
+        return set(self._expected)
+
+    def add(self, version: DigitsVersion) -> None:
+        """Accept the answers of a version from here on.
+
+        Raises:
+            AssertionError: If another version would give nearly the same answers, so that a mixed
+                answer would not be noticed.
+        """
+        expected = np.stack([version.predict(rows) for rows in self._rows])
+        for other in self._expected.values():
+            if np.abs(other - expected).max(axis=(1, 2)).min() < 100 * MAX_PROBABILITY_ERROR:
                 raise AssertionError(f"expected versions that differ; got {version.number} twice")
-        self.versions[version.number] = version
         self._expected[version.number] = expected
 
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
-        rng, connection, asked = np.random.default_rng(number), self._connection(), 0
-        while not self._stop.is_set():
-            if asked == REQUESTS_A_CONNECTION:
-                connection.close()
-                connection, asked = self._connection(), 0
-            which, sent = int(rng.integers(BODIES)), time.monotonic()
-            try:
-                headers = {"Content-Type": "application/json"} | ADMIN_HEADERS
-                connection.request("POST", "/predict", self._bodies[which], headers)
-                answer = connection.getresponse()
-                content = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.faults.append(f"failed: {error!r}")
-                connection.close()
-                connection, asked = self._connection(), 0
-                continue
-            asked += 1
-            self._check(which, answer.status, content, sent)
-        connection.close()
-
-    def _check(self, which: int, status: int, content: bytes, sent: float) -> None:
-        if status != 200:
-            self.faults.append(f"failed: {status} {content[:200]!r}")
+    def on_received(self, answer: ReceivedAnswer) -> None:
+        """Check an answer, and record its version."""
+        if answer.status != 200:
+            self.faults.append(f"failed: {answer.status} {answer.body[:200]!r}")
             return
-        found = json.loads(content)
-        expected = self._expected[found["version"]][which]
-        difference = np.abs(np.array(found["probabilities"]) - expected).max()
-        if difference > TOLERANCE or found["predictions"] != expected.argmax(axis=1).tolist():
-            self.faults.append(f"mixed: not version {found['version']}, by {difference:.1e}")
-        self.answers.append((sent, time.monotonic(), found["version"]))
-
-    def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        content = json.loads(answer.body)
+        expected = self._expected[content["version"]][answer.request_index % BODY_COUNT]
+        difference = np.abs(np.array(content["probabilities"]) - expected).max()
+        labels = expected.argmax(axis=1).tolist()
+        if difference > MAX_PROBABILITY_ERROR or content["predictions"] != labels:
+            self.faults.append(f"mixed: not version {content['version']}, by {difference:.1e}")
+        self.answers.append(VersionAnswer(answer.sent_at, answer.received_at, content["version"]))
 
 
 @dataclass
-class Swap:
-    """What a swap took.
+class VersionSwap:
+    """What a swap of versions took.
 
     Attributes:
-        kind: how it came about.
-        first: seconds from its cause to the first answer of the new version.
-        disagreement: seconds from that to the last request that the old version answered.
-        memory: KiB of the workers, thereafter.
+        kind: What caused it: `appears`, `rollback` or `load`.
+        first_answer_seconds: Seconds from the cause to the first answer of the new version.
+        disagreement_seconds: Seconds from that answer to the last request that the version before
+            answered.
+        memory_kib: Memory of all workers afterwards, in KiB (PSS).
     """
 
     kind: str
-    first: float
-    disagreement: float
-    memory: int
+    first_answer_seconds: float
+    disagreement_seconds: float
+    memory_kib: float
 
 
-def swap(
-    crowd: Crowd,
-    master: int,
-    kind: str,
-    cause: Callable[[], Any],
-    old: int,
-    new: int,
-    settled: float = SETTLED,
-) -> Swap:
-    """Cause a swap, and wait until all workers have made it."""
-    begin, place = time.monotonic(), len(crowd.answers)
-    cause()
-    while True:
-        time.sleep(0.02)
-        answers = crowd.answers[place:]
-        firsts = [end for sent, end, version in answers if version == new and sent >= begin]
-        now = time.monotonic()
-        if firsts:
-            lasts = [sent for sent, _, version in answers if version == old]
-            last = max(lasts, default=begin)
-            if now - last > settled and now - min(firsts) > settled:
-                break
-        if now - begin > PATIENCE:
-            raise AssertionError(f"expected version {new} to answer; got none: {crowd.faults[:3]}")
-    disagreement = max(0.0, last - min(firsts))
-    return Swap(kind, min(firsts) - begin, disagreement, memory(master))
+@dataclass
+class SwapRun:
+    """The swaps of one run, and what its clients received.
 
-
-def memory(master: int) -> int:
-    """KiB of a server's workers, their share of what they share included (PSS)."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in children]
-    return sum(int(re.findall(r"^Pss: +(\d+)", rollup, re.MULTILINE)[0]) for rollup in rollups)
-
-
-def growth(swaps: list[Swap]) -> float:
-    """KiB a swap, as most pairs of swaps have it; the first fifth, the warm-up, left out.
-
-    The Theil-Sen slope, https://en.wikipedia.org/wiki/Theil-Sen_estimator: a single jump, as of an
-    allocator that takes a block, is no slope.
+    Attributes:
+        swaps: All swaps, in order.
+        checker: The answers and faults.
     """
-    sizes = [found.memory for found in swaps[len(swaps) // 5 :]]
-    slopes = [
-        (sizes[j] - sizes[i]) / (j - i) for i in range(len(sizes)) for j in range(i + 1, len(sizes))
-    ]
-    return statistics.median(slopes)
+
+    swaps: list[VersionSwap]
+    checker: VersionChecker
+
+    def measure_growth_kib(self) -> float:
+        """Return the growth of the workers' memory per swap in KiB, without the warm-up.
+
+        It is the slope of Theil and Sen (see `drift.py`), which a single step hardly changes.
+        """
+        warm_up = int(len(self.swaps) * WARM_UP_SHARE)
+        sizes = [swap.memory_kib for swap in self.swaps[warm_up:]]
+        return float(theilslopes(sizes).slope)
 
 
-@contextmanager
-def server(
-    models: Path, config: str = "serving.server.gunicorn_conf", poll: float = 1
-) -> Iterator[tuple[int, int]]:
-    """The process and the port of a server of two workers, as `serving run` starts it."""
-    environment = os.environ | {
-        "FORWARDPASS_MODELS": str(models),
-        "FORWARDPASS_PORT": "0",
-        "FORWARDPASS_WORKERS": "2",
-        "FORWARDPASS_POLL": str(poll),
-        "FORWARDPASS_KEYS": str(write_keys_file(models.parent)),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-m", "gunicorn", "--config", f"python:{config}"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    said: deque[str] = deque(maxlen=KEPT)
-    ports: list[int] = []
-    booted = threading.Event()
-
-    def read() -> None:
-        workers = 0
-        for line in process.stdout or ():
-            said.append(line)
-            if booted.is_set():  # a line a request: more than a glance would be late for the next
-                continue
-            ports.extend(map(int, re.findall(r"Listening at: http://[^\s:]+:(\d+)", line)))
-            workers += "serving digits/" in line
-            if workers >= 2:
-                booted.set()
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        if not booted.wait(PATIENCE):
-            raise AssertionError("the server did not start: " + "".join(said))
-        yield process.pid, ports[0]
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-        reader.join()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def run(
+def run_swaps(
     count: int,
-    config: str = "serving.server.gunicorn_conf",
+    *,
+    config: str | None = None,
     poll: float = 1,
-    settled: float = SETTLED,
-) -> tuple[list[Swap], Crowd]:
-    """So many swaps against a server, and what its clients saw.
+    settle_seconds: float = SETTLE_SECONDS,
+) -> SwapRun:
+    """Swap versions of a server while clients ask.
 
     Args:
         count: Number of swaps.
-        config: Module of gunicorn's settings.
-        poll: Seconds between two looks of the server at its models.
-        settled: Seconds without an answer of the version before that end a swap.
+        config: Module of gunicorn settings to use instead of `serving run`.
+        poll: Seconds between two searches of the server for new versions.
+        settle_seconds: Seconds without an answer of the version before that end a swap.
     """
     with tempfile.TemporaryDirectory() as folder:
-        models, staging = Path(folder) / "models" / "digits", Path(folder) / "staging"
-        models.mkdir(parents=True)
-        swaps: list[Swap] = []
+        models, staging = Path(folder) / "models", Path(folder) / "staging"
+        (models / MODEL_NAME).mkdir(parents=True)
         for number in (1, 2):
-            Version(number).write(staging).rename(models / str(number))
-        with server(models.parent, config, poll) as (master, port):
-            crowd = Crowd(port, {})
+            DigitsVersion(number).write(staging).rename(models / MODEL_NAME / str(number))
+        with run_server(models, config=config, poll=poll, has_admin_key=True) as server:
+            checker = VersionChecker(server)
             for number in (1, 2):
-                crowd.add(Version(number))
-            answers, highest = 2, 2
-            with crowd:
-                while len(swaps) < count:
-                    kind = ("rollback", "load", "appears")[len(swaps) % 3]
-                    old, answers = answers, highest - 1 if kind == "rollback" else highest
-                    cause: Callable[[], Any] = partial(post, port, kind)
-                    if kind == "appears":
-                        version = Version(highest := highest + 1)
-                        crowd.add(version)
-                        path, answers = version.write(staging), highest
-                        cause = partial(path.rename, models / path.name)
-                    swaps.append(swap(crowd, master, kind, cause, old, answers, settled))
-        return swaps, crowd
-
-
-def post(port: int, what: str) -> dict[str, Any]:
-    """Ask the repository for something."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("POST", f"/v2/repository/models/digits/{what}", headers=ADMIN_HEADERS)
-    answer = connection.getresponse()
-    found: dict[str, Any] = json.loads(answer.read())
-    connection.close()
-    if answer.status != 200:
-        raise AssertionError(f"expected {what} to be done; got {answer.status}: {found}")
-    return found
-
-
-def tell(title: str, swaps: list[Swap], crowd: Crowd) -> str:
-    """A paragraph on a run."""
-    lines = [
-        f"{title}: {len(swaps)} swaps of {len(crowd.versions)} versions, {len(crowd.answers):,} "
-        f"requests; {sum(f.startswith('failed') for f in crowd.faults)} failed, "
-        f"{sum(f.startswith('mixed') for f in crowd.faults)} mixed",
-        *(f"  {fault}" for fault in crowd.faults[:5]),
-    ]
-    for kind in ("appears", "rollback", "load"):
-        firsts = [found.first for found in swaps if found.kind == kind]
-        if firsts:
-            lines.append(
-                f"  {kind}: new answers after {statistics.median(firsts):.2f} s, {max(firsts):.2f} "
-                f"at most"
+                checker.add(DigitsVersion(number))
+            client = AskingClient(
+                server.address,
+                checker.requests,
+                connections=CONNECTIONS,
+                on_received=checker.on_received,
             )
-    apart = [found.disagreement for found in swaps]
-    waits = sorted(end - sent for sent, end, _ in crowd.answers)
+            with client:
+                swaps = _swap_repeatedly(count, server, checker, staging, settle_seconds)
+            checker.faults += ["failed: no answer"] * client.count_lost()
+        return SwapRun(swaps, checker)
+
+
+def _swap_repeatedly(
+    count: int,
+    server: RunningServer,
+    checker: VersionChecker,
+    staging: Path,
+    settle_seconds: float,
+) -> list[VersionSwap]:
+    swaps: list[VersionSwap] = []
+    highest = live = max(checker.versions)
+    for index in range(count):
+        kind = KINDS[index % len(KINDS)]
+        if kind == "appears":
+            highest += 1
+            version = DigitsVersion(highest)
+            checker.add(version)
+            path = version.write(staging)
+            cause: Callable[[], object] = partial(
+                path.rename, server.models / MODEL_NAME / path.name
+            )
+        else:
+            cause = partial(server.change_model, MODEL_NAME, kind)
+        before, live = live, highest - 1 if kind == "rollback" else highest
+        first, disagreement = _wait_for_swap(checker, cause, before, live, settle_seconds)
+        memory_kib = server.measure_workers_mb() * 1024
+        swaps.append(VersionSwap(kind, first, disagreement, memory_kib))
+    return swaps
+
+
+def _wait_for_swap(
+    checker: VersionChecker,
+    cause: Callable[[], object],
+    before: int,
+    after: int,
+    settle_seconds: float,
+) -> tuple[float, float]:
+    """Cause a swap, and wait until all workers have made it.
+
+    Returns:
+        Seconds from the cause to the first answer of the version after it, and from that answer to
+        the last request that the version before answered.
+    """
+    started, position = time.perf_counter(), len(checker.answers)
+    cause()
+    while True:
+        time.sleep(CHECK_SECONDS)
+        answers, now = checker.answers[position:], time.perf_counter()
+        first = min(
+            (a.received_at for a in answers if a.version == after and a.sent_at >= started),
+            default=None,
+        )
+        last = max((a.sent_at for a in answers if a.version == before), default=started)
+        if first is not None and min(now - last, now - first) > settle_seconds:
+            return first - started, max(0.0, last - first)
+        if now - started > HANG_SECONDS:
+            raise AssertionError(
+                f"expected version {after} to answer; got none: {checker.faults[:3]}"
+            )
+
+
+def describe_run(title: str, run: SwapRun) -> str:
+    """Return a paragraph about a run."""
+    checker, swaps = run.checker, run.swaps
+    lines = [
+        f"{title}: {len(swaps)} swaps of {len(checker.versions)} versions, "
+        f"{len(checker.answers):,} requests, of which "
+        f"{sum(fault.startswith('failed') for fault in checker.faults)} failed and "
+        f"{sum(fault.startswith('mixed') for fault in checker.faults)} were answered by a mixture "
+        "of versions",
+        *(f"  {fault}" for fault in checker.faults[:5]),
+        *(_describe_kind(kind, swaps) for kind in KINDS if any(s.kind == kind for s in swaps)),
+    ]
+    disagreements = [swap.disagreement_seconds * 1000 for swap in swaps]
+    latencies = [(answer.received_at - answer.sent_at) * 1000 for answer in checker.answers]
+    p50, p99 = np.percentile(latencies, [50, 99])
     lines += [
-        f"  workers disagree for {statistics.median(apart) * 1000:.0f} ms, "
-        f"{max(apart) * 1000:.0f} ms at most",
-        f"  a request takes {waits[len(waits) // 2] * 1000:.1f} ms, p99 "
-        f"{waits[len(waits) * 99 // 100] * 1000:.0f} ms, {waits[-1] * 1000:.0f} ms at most",
-        f"  memory of both workers (PSS): {swaps[0].memory / 1024:.0f} MiB first, "
-        f"{swaps[-1].memory / 1024:.0f} MiB last, {growth(swaps):+.1f} KiB a swap",
+        f"  workers serve different versions for {statistics.median(disagreements):.0f} ms, "
+        f"{max(disagreements):.0f} ms at most",
+        f"  latency {p50:.1f} ms, p99 {p99:.0f} ms, {max(latencies):.0f} ms at most",
+        f"  memory of both workers (PSS): {swaps[0].memory_kib / 1024:.0f} MiB at first, "
+        f"{swaps[-1].memory_kib / 1024:.0f} MiB at last, {run.measure_growth_kib():+.1f} KiB per "
+        "swap",
     ]
     return "\n".join(lines)
 
 
+def _describe_kind(kind: str, swaps: Sequence[VersionSwap]) -> str:
+    seconds = [swap.first_answer_seconds for swap in swaps if swap.kind == kind]
+    return (
+        f"  {kind}: first answer after {statistics.median(seconds):.2f} s, "
+        f"{max(seconds):.2f} s at most"
+    )
+
+
 def main() -> None:
-    """Swap, tell, and fail if anything was amiss."""
+    """Swap versions of both servers, print what was measured, and fail if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--swaps", type=int, default=300)
-    asked = parser.parse_args()
-    swaps, crowd = run(asked.swaps)
-    sys.stdout.write(tell("the server", swaps, crowd) + "\n")
-    leaks, leaking = run(asked.swaps // 3, "benchmarks.robustness.leaking_config")
-    sys.stdout.write(tell("one that leaks", leaks, leaking) + "\n")
-    flat, caught = growth(swaps) < FLAT, growth(leaks) >= FLAT
-    agreed = max(found.disagreement for found in swaps) <= 1
-    if crowd.faults or not (flat and caught and agreed):
+    parser.add_argument("--swaps", type=int, default=300, help="number of swaps [default: 300]")
+    options = parser.parse_args()
+    run = run_swaps(options.swaps)
+    sys.stdout.write(describe_run("the server", run) + "\n")
+    leaking = run_swaps(options.swaps // 3, config="benchmarks.robustness.leaking_config")
+    sys.stdout.write(describe_run("a server that leaks", leaking) + "\n")
+    disagreement = max(swap.disagreement_seconds for swap in run.swaps)
+    failures = {
+        "requests failed or were answered wrongly": bool(run.checker.faults),
+        f"workers disagreed for {disagreement:.1f} s": disagreement > MAX_DISAGREEMENT_SECONDS,
+        "the server's memory grows": run.measure_growth_kib() >= MAX_GROWTH_KIB,
+        "the leak was not noticed": leaking.measure_growth_kib() < MAX_GROWTH_KIB,
+    }
+    if any(failures.values()):
+        found = "; ".join(failure for failure, has_failed in failures.items() if has_failed)
         raise SystemExit(
-            "expected no fault, no growth, a leak that is caught, and agreement in 1 s"
+            "expected no fault, no growth, workers that agree within "
+            f"{MAX_DISAGREEMENT_SECONDS:g} s and a leak that is noticed; got: {found}"
         )
 
 

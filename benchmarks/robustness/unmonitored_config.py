@@ -1,6 +1,6 @@
-"""The server without its outermost layer: no request numbers, counts, logs or security headers.
+"""gunicorn settings of the server without its middleware: no request ids, counters or logs.
 
-It is gunicorn's configuration of the server with another application, so that the rest is real.
+`monitoring_cost.py` compares the server with it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ wsgi_app = "benchmarks.robustness.unmonitored_config:create_app()"
 
 
 def create_app() -> Any:
-    """The server's application, unwrapped."""
-    from serving.http.app import create_app as watched  # noqa: PLC0415 - in the worker, after fork
+    """Return the server's application without its outermost layer."""
+    # Imported here, so that it is imported in the worker, after the fork.
+    from serving.http.app import create_app as create_monitored_app  # noqa: PLC0415
 
-    app: Any = watched()
+    app: Any = create_monitored_app()
     app.wsgi_app = app.wsgi_app._app
     return app

@@ -1,1 +1,1 @@
-"""Answers that are given before the body has been read, and the clients that receive them."""
+"""Answers that are sent before the request's body has been read, and the clients that get them."""

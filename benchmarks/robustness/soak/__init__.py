@@ -1,1 +1,1 @@
-"""A soak: mixed load, reloads and bad requests for long, and whether anything drifts."""
+"""A soak: a long mixed load on a server, which must keep its memory and latency."""

@@ -1,10 +1,11 @@
-"""A soak of the server: mixed load for long, with reloads and bad requests; does anything drift?
+"""Put a mixed load on the server for a long time, with reloads and faulty requests.
 
-A server of two workers is asked 400 times a second, at Poisson times: JSON and the Open Inference
-Protocol, text and binary, 1 and 32 rows; a tenth of it must be refused, and with which status is
-checked. Meanwhile versions appear, are rolled back and loaded, a model goes and comes back, and
-rude clients break off or say nothing. Memory, descriptors, latency and answers are watched. The
-exit status is 1 if they were not steady; that a leak would be noticed, `--leaking` shows.
+A server of two workers receives 400 requests per second at Poisson times: JSON and the Open
+Inference Protocol, text and binary, 1 and 32 rows. A tenth of them is faulty and must be refused
+with a certain status. Meanwhile versions appear, are rolled back and loaded, a second model is
+unloaded and loaded, and misbehaving clients break off or send nothing. Memory, descriptors, latency
+and answers are recorded. The exit status is 1 if they were not steady. With `--leaking`, a leak
+must be noticed.
 
     python -m benchmarks.robustness.soak [--minutes 20] [--out benchmarks/results/soak.json]
 """
@@ -17,9 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,151 +27,173 @@ import click
 import numpy as np
 
 from benchmarks.admin_key import ADMIN_KEY
-from benchmarks.robustness import swaps
-from benchmarks.robustness.process_samples import Sample, Sampler
-from benchmarks.robustness.soak.load_windows import Window, load, window
-from benchmarks.robustness.soak.misbehaving_clients import rudeness
-from benchmarks.robustness.soak.reloads import MODEL, Reloads, write_repository
-from benchmarks.robustness.soak.soak_requests import bad, good
-from benchmarks.robustness.soak.verdict import STEADY, Figures, figures, verdict, warm_up
-from benchmarks.training.steps_per_second import commit, machine
+from benchmarks.machine import (
+    RESULTS,
+    SERVER_LIBRARIES,
+    describe_commit,
+    describe_machine,
+    read_versions,
+    write_report,
+)
+from benchmarks.robustness.digits_versions import MODEL_NAME
+from benchmarks.robustness.process_samples import ProcessSampler, ServerSample
+from benchmarks.robustness.server import RunningServer, run_server
+from benchmarks.robustness.soak.load_windows import LoadWindow, run_load, summarize_window
+from benchmarks.robustness.soak.misbehaving_clients import run_misbehaving_clients
+from benchmarks.robustness.soak.reloads import ReloadThread, write_repository
+from benchmarks.robustness.soak.soak_requests import build_correct_requests, build_faulty_requests
+from benchmarks.robustness.soak.verdict import (
+    STEADY,
+    SoakFigures,
+    choose_warm_up_seconds,
+    compute_figures,
+    make_verdict,
+)
 from serving.loadtest.engine import LoadEngine
 from serving.loadtest.target import read_target
 
-ROOT = Path(__file__).parents[3]
-RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
-LIBRARIES = (
-    "gevent",
-    "gunicorn",
-    "gunicorn_h1c",
-    "numpy",
-    "onnxruntime",
-    "orjson",
-    "pysimdjson",
-    "httptools",
-    "uvloop",
-    "scipy",
-)
-HONEST, LEAKING = "serving.server.gunicorn_conf", "benchmarks.robustness.leaking_config"
-RATE = 400.0  # requests a second: far from full, so that latency is of work and not of queues
+LIBRARIES = (*SERVER_LIBRARIES, "httptools", "uvloop", "scipy")
+LEAKING_CONFIG = "benchmarks.robustness.leaking_config"
+RATE = 400.0  # requests per second: far from full, so that latency is work and not queueing
 CONNECTIONS = 32
-# Seconds; in a soak of less than some minutes all of it comes more often, or there is none.
-WINDOW, SAMPLE, RELOAD = 15.0, 5.0, 20.0
-WINDOWS, SAMPLES, RELOADS = 8, 24, 5  # at least
-SHOWN = 240  # samples of a series in the results, at most
+# In seconds. In a soak of a few minutes they are shorter, so that there are enough of each.
+WINDOW_SECONDS, SAMPLE_SECONDS, RELOAD_SECONDS = 15.0, 5.0, 20.0
+MIN_WINDOWS, MIN_SAMPLES, MIN_RELOADS = 8, 24, 5
+MAX_SERIES_LENGTH = 240  # samples of a series in the results
 
-Tell = Callable[[Window], None]
+OnWindow = Callable[[LoadWindow], None]
 
 
-class Soak:
-    """One soak.
-
-    Args:
-        seconds: of load.
-        config: module of gunicorn's configuration, of the server or of one that leaks.
-        tell: told of each window.
+@dataclass(frozen=True)
+class SoakResult:
+    """The result of a soak.
 
     Attributes:
-        samples: of the server.
-        windows: of the load.
-        found: what they come to.
+        samples: Samples of the server.
+        windows: Windows of the load.
+        figures: The figures computed from both.
     """
 
-    def __init__(self, seconds: float, config: str, tell: Tell) -> None:
-        self.samples: list[Sample] = []
-        self.windows: list[Window] = []
-        self._seconds, self._tell = seconds, tell
-        with tempfile.TemporaryDirectory(prefix="soak") as name:
-            models, staging = Path(name) / "models", Path(name) / "staging"
-            write_repository(models, staging)
-            with swaps.server(models, config) as (master, port):
-                self.found = self._put_on(master, port, models, staging)
+    samples: list[ServerSample]
+    windows: list[LoadWindow]
+    figures: SoakFigures
 
-    def _put_on(self, master: int, port: int, models: Path, staging: Path) -> Figures:
-        rng = np.random.default_rng(0)
-        target = read_target(f"http://127.0.0.1:{port}", model=MODEL, key=ADMIN_KEY)
-        asked = [*good(target, rng), *bad(target)]
-        engine = LoadEngine(target.address, [one.call for one in asked], connections=CONNECTIONS)
-        piece = min(WINDOW, self._seconds / WINDOWS)
-        sampler = Sampler(master, port, min(SAMPLE, self._seconds / SAMPLES))
-        reloads = Reloads(
-            target.address,
-            models,
-            staging,
-            min(RELOAD, self._seconds / RELOADS),
-            warm_up(self._seconds),
-        )
-        sampler.start()
-        reloads.start()
-        try:
-            while (begun := time.monotonic() - sampler.start_time) < self._seconds:
-                with rudeness(target):
-                    record = load(engine, asked, RATE, piece, rng)
-                self.windows.append(window(record, asked, begun + piece / 2))
-                self._tell(self.windows[-1])
-        finally:
-            reloads.end()
-            sampler.end()
-        self.samples = sampler.samples
-        return figures(self.samples, self.windows, self._seconds, reloads.done, reloads.faults)
+
+def run_soak(seconds: float, config: str | None, on_window: OnWindow) -> SoakResult:
+    """Start a server and soak it.
+
+    Args:
+        seconds: Duration of the load, in seconds.
+        config: Module of gunicorn settings to use instead of `serving run`.
+        on_window: Function that is called after each window.
+    """
+    with tempfile.TemporaryDirectory(prefix="soak") as name:
+        models, staging = Path(name) / "models", Path(name) / "staging"
+        write_repository(models, staging)
+        with run_server(models, config=config, has_admin_key=True) as server:
+            return _soak_server(server, staging, seconds, on_window)
+
+
+def _soak_server(
+    server: RunningServer, staging: Path, seconds: float, on_window: OnWindow
+) -> SoakResult:
+    rng = np.random.default_rng(0)
+    target = read_target(server.url, model=MODEL_NAME, key=ADMIN_KEY)
+    requests = [*build_correct_requests(target, rng), *build_faulty_requests(target)]
+    engine = LoadEngine(
+        server.address, [request.prepared for request in requests], connections=CONNECTIONS
+    )
+    window_seconds = min(WINDOW_SECONDS, seconds / MIN_WINDOWS)
+    sampler = ProcessSampler(
+        server.process_id, server.address.port, min(SAMPLE_SECONDS, seconds / MIN_SAMPLES)
+    )
+    reloads = ReloadThread(
+        server, staging, min(RELOAD_SECONDS, seconds / MIN_RELOADS), choose_warm_up_seconds(seconds)
+    )
+    windows: list[LoadWindow] = []
+    sampler.start()
+    reloads.start()
+    try:
+        while (started := time.monotonic() - sampler.start_time) < seconds:
+            with run_misbehaving_clients(target):
+                record = run_load(engine, requests, RATE, window_seconds, rng)
+            windows.append(summarize_window(record, requests, started + window_seconds / 2))
+            on_window(windows[-1])
+    finally:
+        reloads.stop()
+        sampler.stop()
+    figures = compute_figures(sampler.samples, windows, seconds, reloads.counts, reloads.faults)
+    return SoakResult(sampler.samples, windows, figures)
 
 
 @click.command(help=__doc__)
-@click.option("--minutes", type=click.FloatRange(0.1), default=20, show_default=True)
 @click.option(
-    "--leaking", is_flag=True, help="a server that keeps every session: it must not be found steady"
+    "--minutes",
+    type=click.FloatRange(0.1),
+    default=20,
+    show_default=True,
+    help="Duration of the load, in minutes.",
 )
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
+@click.option(
+    "--leaking",
+    is_flag=True,
+    help="Soak a server that keeps every session; it must not be found steady.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULTS / "soak.json",
+    help="File to write the results to  [default: benchmarks/results/soak.json]",
+)
 def main(minutes: float, leaking: bool, out: Path) -> None:
-    """Soak, print, write, judge."""
-    busy, started, sources = os.getloadavg()[0], datetime.now(UTC), commit()
-    soak = Soak(60 * minutes, LEAKING if leaking else HONEST, show)
-    said = verdict(soak.found)
+    """Soak a server, print and write the results, and exit with status 1 if it was not steady."""
+    load_before, started, commit = os.getloadavg()[0], datetime.now(UTC), describe_commit()
+    soak = run_soak(60 * minutes, LEAKING_CONFIG if leaking else None, print_window)
+    verdict = make_verdict(soak.figures)
     report: dict[str, Any] = {
         "benchmark": "soak",
         "when": started.isoformat(timespec="seconds"),
         "minutes": minutes,
-        "commit": sources,
-        "machine": machine() | {"load_before": round(busy, 2)},
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "commit": commit,
+        "machine": describe_machine() | {"load_before": round(load_before, 2)},
+        "libraries": read_versions(LIBRARIES),
         "server": "leaking" if leaking else "ours",
         "rate": RATE,
         "connections": CONNECTIONS,
-        "figures": soak.found.as_json(),
-        "verdict": said,
-        "series": series(soak.samples, soak.windows),
+        "figures": soak.figures.as_json(),
+        "verdict": verdict,
+        "series": make_series(soak.samples, soak.windows),
     }
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(report, out)
     click.echo(json.dumps(report["figures"], indent=1))
-    click.echo(said)
-    sys.exit(said != STEADY)
+    click.echo(verdict)
+    sys.exit(verdict != STEADY)
 
 
-def series(samples: Sequence[Sample], windows: Sequence[Window]) -> dict[str, Any]:
-    """What was seen over time, by name of the figure; `at` in seconds."""
-    shown = [asdict(sample) for sample in _thinned(samples)]
-    names = [name for name in shown[0] if name != "workers"]
+def make_series(samples: Sequence[ServerSample], windows: Sequence[LoadWindow]) -> dict[str, Any]:
+    """Return samples and windows over time for the results, by figure; `at` is in seconds."""
+    thinned = [asdict(sample) for sample in _thin(samples)]
+    names = [name for name in thinned[0] if name != "workers"]
     return {
-        "samples": {name: [round(one[name], 2) for one in shown] for name in names},
+        "samples": {name: [round(sample[name], 2) for sample in thinned] for name in names},
         "windows": {
-            name: [round(getattr(one, name), 3) for one in _thinned(windows)]
+            name: [round(getattr(window, name), 3) for window in _thin(windows)]
             for name in ("at", "p50_ms", "p99_ms")
         },
     }
 
 
-def _thinned(taken: Sequence[Any]) -> Sequence[Any]:
-    """Every so many-th, so that no more are left than are shown."""
-    return taken[:: -(-len(taken) // SHOWN) or 1]
+def _thin(series: Sequence[Any]) -> Sequence[Any]:
+    """Return every n-th entry, so that at most `MAX_SERIES_LENGTH` remain."""
+    return series[:: -(-len(series) // MAX_SERIES_LENGTH) or 1]
 
 
-def show(one: Window) -> None:
-    """A line on a window."""
-    amiss = one.wrong + one.dropped + one.unexpected.total()
+def print_window(window: LoadWindow) -> None:
+    """Print a line about a window."""
+    failures = window.wrong + window.dropped + window.unexpected.total()
     click.echo(
-        f"{one.at:6.0f} s: {one.requests} requests, {one.refused} refused, {amiss} amiss, "
-        f"p50 {one.p50_ms:.2f} ms, p99 {one.p99_ms:.2f} ms",
+        f"{window.at:6.0f} s: {window.requests} requests, {window.refused} refused, "
+        f"{failures} failed, p50 {window.p50_ms:.2f} ms, p99 {window.p99_ms:.2f} ms",
         err=True,
     )
 

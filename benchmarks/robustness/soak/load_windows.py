@@ -1,4 +1,4 @@
-"""Windows: the load, a piece at a time, each summed up before the next, so that memory stays."""
+"""Windows of the load: each is summed up before the next begins, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -9,38 +9,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.latency.capacity_search import ahead
-from benchmarks.robustness.soak.soak_requests import OK, Asked
+from benchmarks.latency.capacity_search import raise_priority
+from benchmarks.robustness.asking_client import NO_ANSWER
+from benchmarks.robustness.soak.soak_requests import OK, SoakRequest
 from serving.loadtest.engine import LoadEngine
 from serving.loadtest.generator_health import assess_generator
 from serving.loadtest.open_loop import generate_poisson_arrivals
-from serving.loadtest.run_record import (
-    CONNECTION_FAILED,
-    STATUS_NAMES,
-    TIMED_OUT,
-    UNANSWERED,
-    WRONG_ANSWER,
-    RunRecord,
-)
+from serving.loadtest.run_record import STATUS_NAMES, WRONG_ANSWER, RunRecord
 
-BAD_SHARE = 0.1  # of the requests
+FAULTY_SHARE = 0.1  # of the requests
 
 
 @dataclass(frozen=True)
-class Window:
-    """A piece of the load.
+class LoadWindow:
+    """A window of the load.
 
     Attributes:
-        at: seconds from the start of the soak to its middle.
-        requests: that were due.
-        refused: of those, bad ones that got the status they must get.
-        wrong: answers with status 200 that are not right.
-        dropped: requests without an answer: the connection broke, or it took too long.
-        unexpected: other statuses than each request must get, by name.
-        p50_ms: latency of the good requests from the time they were due; NaN if none was answered.
-        p99_ms: likewise.
-        in_doubt: whether the generator itself was late, so that the latency is its own.
-        faults: examples of what was wrong.
+        at: Seconds from the start of the soak to the middle of the window.
+        requests: Number of requests that were due.
+        refused: Number of faulty requests that were answered with their expected status.
+        wrong: Number of answers with status 200 whose content is wrong.
+        dropped: Number of requests without an answer: the connection broke, or it timed out.
+        unexpected: Number of answers by status, for statuses other than expected.
+        p50_ms: Median latency of the correct requests from their due time, in ms; NaN if none was
+            answered.
+        p99_ms: 99th percentile of the same latency, in ms.
+        is_generator_late: Whether the load generator itself was late and delayed requests.
+        faults: Examples of faults.
     """
 
     at: float
@@ -51,74 +46,86 @@ class Window:
     unexpected: Counter[str]
     p50_ms: float
     p99_ms: float
-    in_doubt: bool
+    is_generator_late: bool
     faults: tuple[str, ...]
 
 
-def order(asked: Sequence[Asked], count: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Which request each is, int32 `(count,)`: a tenth bad ones, all of a kind as likely."""
-    is_good = np.array([one.status == OK for one in asked])
-    kinds = np.flatnonzero(is_good), np.flatnonzero(~is_good)
-    drawn = [rng.choice(places, size=count) for places in kinds]
-    return np.where(rng.random(count) < BAD_SHARE, drawn[1], drawn[0]).astype(np.int32)
+def draw_order(
+    requests: Sequence[SoakRequest], count: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Draw the positions of the requests to send, int32 `(count,)`; a tenth of them is faulty."""
+    is_correct = np.array([request.expected_status == OK for request in requests])
+    correct, faulty = (
+        rng.choice(positions, size=count)
+        for positions in (np.flatnonzero(is_correct), np.flatnonzero(~is_correct))
+    )
+    return np.where(rng.random(count) < FAULTY_SHARE, faulty, correct).astype(np.int32)
 
 
-def load(
+def run_load(
     engine: LoadEngine,
-    asked: Sequence[Asked],
+    requests: Sequence[SoakRequest],
     rate: float,
     seconds: float,
     rng: np.random.Generator,
 ) -> RunRecord:
-    """An open loop of Poisson arrivals, of `rate` requests a second.
-
-    It comes before the servers, where it may: it must be in time to tell who is late.
-
-    Raises:
-        LoadEngineError: the server takes no connections.
-    """
-    due = generate_poisson_arrivals(rate, seconds, rng)
-    which = order(asked, len(due), rng)
-    with ahead():
-        return engine.run_open_loop(due, which, seconds)
-
-
-def window(record: RunRecord, asked: Sequence[Asked], at: float) -> Window:
-    """Sum up a piece.
+    """Run an open loop with Poisson arrivals, with priority over the servers if permitted.
 
     Args:
-        record: of it.
-        asked: what its calls were, in their order.
-        at: seconds from the start of the soak to its middle.
+        engine: Load engine for the requests.
+        requests: The requests.
+        rate: Mean number of requests per second.
+        seconds: Duration, in seconds.
+        rng: NumPy random generator of arrivals and order.
+
+    Raises:
+        LoadEngineError: If the server accepts no connections.
     """
-    expected = np.array([one.status for one in asked], np.int16)[record.request_index]
-    status = record.status
-    as_expected = status == expected
-    dropped = np.isin(status, (UNANSWERED, TIMED_OUT, CONNECTION_FAILED))
-    wrong = status == WRONG_ANSWER
-    others = status[~as_expected & ~dropped & ~wrong].tolist()
-    answered = 1e3 * record.latency[as_expected & (expected == OK)]
-    p50, p99 = np.percentile(answered, (50, 99)).tolist() if len(answered) else (float("nan"),) * 2
-    return Window(
+    due_at = generate_poisson_arrivals(rate, seconds, rng)
+    order = draw_order(requests, len(due_at), rng)
+    with raise_priority():
+        return engine.run_open_loop(due_at, order, seconds)
+
+
+def summarize_window(record: RunRecord, requests: Sequence[SoakRequest], at: float) -> LoadWindow:
+    """Sum up a window of the load.
+
+    Args:
+        record: Record of the window.
+        requests: The requests, in the order of the engine.
+        at: Seconds from the start of the soak to the middle of the window.
+    """
+    statuses = np.array([request.expected_status for request in requests], np.int16)
+    expected, status = statuses[record.request_index], record.status
+    is_expected = status == expected
+    is_dropped, is_wrong = np.isin(status, NO_ANSWER), status == WRONG_ANSWER
+    unexpected = status[~is_expected & ~is_dropped & ~is_wrong].tolist()
+    latency_ms = 1e3 * record.latency[is_expected & (expected == OK)]
+    p50, p99 = (
+        np.percentile(latency_ms, (50, 99)).tolist() if len(latency_ms) else (float("nan"),) * 2
+    )
+    return LoadWindow(
         at=at,
         requests=len(status),
-        refused=int(np.count_nonzero(as_expected & (expected != OK))),
-        wrong=int(np.count_nonzero(wrong)),
-        dropped=int(np.count_nonzero(dropped)),
-        unexpected=Counter(map(str, others)),
+        refused=int(np.count_nonzero(is_expected & (expected != OK))),
+        wrong=int(np.count_nonzero(is_wrong)),
+        dropped=int(np.count_nonzero(is_dropped)),
+        unexpected=Counter(map(str, unexpected)),
         p50_ms=p50,
         p99_ms=p99,
-        in_doubt=assess_generator(record, None).warning is not None,
-        faults=_faults(record, expected, as_expected),
+        is_generator_late=assess_generator(record, None).warning is not None,
+        faults=_list_faults(record, expected, is_expected),
     )
 
 
-def _faults(
-    record: RunRecord, expected: NDArray[np.int16], as_expected: NDArray[np.bool_]
+def _list_faults(
+    record: RunRecord, expected: NDArray[np.int16], is_expected: NDArray[np.bool_]
 ) -> tuple[str, ...]:
-    """What came instead of what, and what the engine noted but for the refusals that were due."""
-    pairs = zip(expected[~as_expected].tolist(), record.status[~as_expected].tolist(), strict=True)
-    came = {f"expected {due}; got {STATUS_NAMES.get(got, got)}" for due, got in pairs}
-    due_refusals = tuple(f"{status}: " for status in set(expected.tolist()) - {OK})
-    noted = (said for said in record.fault_counts if not said.startswith(due_refusals))
-    return tuple(sorted(came)) + tuple(noted) if came else ()
+    """List the unexpected statuses, and what the engine noted except for expected refusals."""
+    pairs = zip(expected[~is_expected].tolist(), record.status[~is_expected].tolist(), strict=True)
+    statuses = {f"expected {wanted}; got {STATUS_NAMES.get(got, got)}" for wanted, got in pairs}
+    if not statuses:
+        return ()
+    expected_refusals = tuple(f"{status}: " for status in set(expected.tolist()) - {OK})
+    noted = (fault for fault in record.fault_counts if not fault.startswith(expected_refusals))
+    return tuple(sorted(statuses)) + tuple(noted)

@@ -1,4 +1,4 @@
-"""Rudeness: connections that break off, or say half of what they were to say, or nothing at all."""
+"""Misbehaving clients: connections that break off, send half a request, or send nothing at all."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from serving.loadtest.http_client import JSON_MEDIA_TYPE
 from serving.loadtest.request_builder import encode_http_request
 from serving.loadtest.target import LoadTarget
 
-EACH = 2  # connections of each kind at a time
-ROWS = 400  # of a request whose answer does not fit into what its client reads of it
-READ = 16  # bytes of that answer
-PATIENCE = 5.0  # seconds for the beginning of an answer
+CLIENTS_PER_KIND = 2
+ROWS = 400  # of a request whose answer is longer than what its client reads of it
+READ_BYTES = 16
+TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
-def rudeness(target: LoadTarget) -> Iterator[None]:
-    """Rude clients of a server, which are gone after the block.
+def run_misbehaving_clients(target: LoadTarget) -> Iterator[None]:
+    """Let clients of a server misbehave during the block.
 
-    Those that break off in the middle of an answer do so at the start; the others keep their
-    connection for the whole block.
+    Some break off in the middle of an answer at the start of the block. The others keep their
+    connection until its end: they send nothing, half a head, or half a body.
 
     Raises:
-        OSError: the server takes no connections, or does not answer.
+        OSError: If the server accepts no connections, or does not answer.
     """
     content = {"instances": [[1.0] * len(target.columns)] * ROWS}
-    whole = encode_http_request(
+    request = encode_http_request(
         "POST",
         f"/predict?model={target.model}",
         target.address,
         {"Content-Type": JSON_MEDIA_TYPE, **target.headers},
         json.dumps(content).encode(),
     )
-    head = whole.index(b"\r\n\r\n") + 4
-    with ExitStack() as held:
-        for _ in range(EACH):
-            for part in (b"", whole[: head // 2], whole[: (head + len(whole)) // 2]):
-                held.enter_context(_connection(target)).sendall(part)
-            with _connection(target) as leaving:
-                leaving.sendall(whole)
-                leaving.recv(READ)  # closed with the rest unread, the connection is reset
+    head_bytes = request.index(b"\r\n\r\n") + 4
+    half_head, half_body = head_bytes // 2, (head_bytes + len(request)) // 2
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_PER_KIND):
+            for part in (b"", request[:half_head], request[:half_body]):
+                stack.enter_context(_connect(target)).sendall(part)
+            with _connect(target) as connection:
+                connection.sendall(request)
+                connection.recv(READ_BYTES)  # Closing it with unread bytes resets the connection.
         yield
 
 
-def _connection(target: LoadTarget) -> socket.socket:
-    return socket.create_connection((target.address.host, target.address.port), PATIENCE)
+def _connect(target: LoadTarget) -> socket.socket:
+    return socket.create_connection((target.address.host, target.address.port), TIMEOUT_SECONDS)

@@ -1,128 +1,123 @@
-"""Reloads: now and then a new version, a rollback, a load, and a model that goes and comes back."""
+"""Reloads during a soak: new versions, rollbacks, loads, and a model that is unloaded."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from benchmarks.admin_key import ADMIN_HEADERS
-from benchmarks.robustness.swaps import PATIENCE, Version
-from serving.loadtest.http_client import ServerAddress, UnusableServerError, fetch
+from benchmarks.robustness.digits_versions import MODEL_NAME, DigitsVersion
+from benchmarks.robustness.server import HANG_SECONDS, RunningServer, UnexpectedAnswerError
+from serving.loadtest.http_client import UnusableServerError
 
-# In turn. A version that appears is served only where none is pinned: a load undoes the rollback.
+# In this order. A new version is served only if none is pinned, and a load removes the pin that a
+# rollback sets.
 KINDS = ("appears", "rollback", "load", "unload and load")
-MODEL, SPARE = "digits", "spare"  # the spare is unloaded: who asks for it then is rightly refused
-FIRST = 2  # versions of the model at the start, so that there is one to go back to
-# Whatever a reload may end in: a thread that dies of it would leave a soak without reloads.
-FAILURES = (UnusableServerError, AssertionError, OSError, ValueError, KeyError)
-LOOK = 0.1  # seconds between looks for a version
-# Times as often as later. It takes allocators some 50 reloads to have the blocks that they need:
-# in an even pace they would be at it for the most of a soak, and look like a leak.
-HURRY = 20
+# Nobody asks for the spare model, because a request would rightly be refused while it is unloaded.
+SPARE_NAME = "spare"
+INITIAL_VERSIONS = 2  # of the model at the start, so that a rollback is possible
+# Every way in which a reload can fail. An unexpected exception would end the thread, and the rest
+# of the soak would have no reloads.
+RELOAD_ERRORS = (UnusableServerError, UnexpectedAnswerError, OSError, ValueError, KeyError)
+CHECK_SECONDS = 0.1  # between two checks for a version
+# During the warm-up, reloads are this many times as frequent. Allocators need some 50 reloads until
+# they have the blocks that they need; at the usual pace, that growth would take most of a soak and
+# look like a leak.
+WARM_UP_SPEED = 20
 
 
 def write_repository(models: Path, staging: Path) -> None:
-    """The two models, as they are before the first reload.
+    """Write both models, as they are before the first reload.
 
     Args:
-        models: the repository's folder; made.
-        staging: a folder on the same file system, for versions that are not yet whole.
+        models: Folder of the model repository; it is created.
+        staging: Folder on the same file system for incomplete versions.
     """
-    for number in range(1, FIRST + 1):
-        _place(Version(number).write(staging), models / MODEL / str(number))
-    spare = Version(1).write(staging)
+    for number in range(1, INITIAL_VERSIONS + 1):
+        _move(DigitsVersion(number).write(staging), models / MODEL_NAME / str(number))
+    spare = DigitsVersion(1).write(staging)
     manifest = json.loads((spare / "bundle.json").read_text())
-    (spare / "bundle.json").write_text(json.dumps(manifest | {"name": SPARE}))
-    _place(spare, models / SPARE / "1")
+    (spare / "bundle.json").write_text(json.dumps(manifest | {"name": SPARE_NAME}))
+    _move(spare, models / SPARE_NAME / "1")
 
 
-def _place(bundle: Path, path: Path) -> None:
+def _move(bundle: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     bundle.rename(path)
 
 
-class Reloads(threading.Thread):
-    """Reloads, one after the other, from `start` to `end`.
+class ReloadThread(threading.Thread):
+    """Reloads models one after the other, from `start` to `stop`.
 
     Args:
-        address: of the server, which serves what `write_repository` wrote.
-        models: the repository's folder.
-        staging: as there.
-        every: seconds from one to the next.
-        warm_up: seconds at the start, in which they come twenty times as often.
+        server: Server of a repository that `write_repository` wrote.
+        staging: Folder on the same file system for incomplete versions.
+        interval: Seconds between two reloads.
+        warm_up_seconds: Seconds at the start in which reloads are twenty times as frequent.
 
     Attributes:
-        done: how many there were of each kind.
-        faults: what did not come about.
+        counts: Number of successful reloads of each kind.
+        faults: Descriptions of the others.
     """
 
     def __init__(
-        self, address: ServerAddress, models: Path, staging: Path, every: float, warm_up: float
+        self, server: RunningServer, staging: Path, interval: float, warm_up_seconds: float
     ) -> None:
         super().__init__(name="reloads")
-        self.done: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
-        self._address, self._models, self._staging = address, models, staging
-        self._every, self._warm_up = every, warm_up
-        self._stop_asked, self._highest = threading.Event(), FIRST
+        self._server, self._staging = server, staging
+        self._interval, self._warm_up_seconds = interval, warm_up_seconds
+        self._stop_requested, self._highest = threading.Event(), INITIAL_VERSIONS
 
     def run(self) -> None:
-        """Until it is told to end."""
-        number, warm = 0, time.monotonic() + self._warm_up
-        while not self._stop_asked.wait(
-            self._every if time.monotonic() >= warm else self._every / HURRY
+        """Reload until `stop` is called."""
+        number, warm_up_end = 0, time.monotonic() + self._warm_up_seconds
+        while not self._stop_requested.wait(
+            self._interval / (WARM_UP_SPEED if time.monotonic() < warm_up_end else 1)
         ):
             kind = KINDS[number % len(KINDS)]
             number += 1
             try:
                 self._reload(kind)
-            except FAILURES as error:
+            except RELOAD_ERRORS as error:
                 self.faults.append(f"{kind}: {error!r}")
             else:
-                self.done[kind] += 1
+                self.counts[kind] += 1
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop after the reload in progress."""
-        self._stop_asked.set()
+        self._stop_requested.set()
         self.join()
 
     def _reload(self, kind: str) -> None:
         if kind == "appears":
             self._highest += 1
-            bundle = Version(self._highest).write(self._staging)
-            _place(bundle, self._models / MODEL / bundle.name)
-            self._wait_for(self._highest)
+            bundle = DigitsVersion(self._highest).write(self._staging)
+            _move(bundle, self._server.models / MODEL_NAME / bundle.name)
+            self._wait_for_version(self._highest)
         elif kind == "rollback":
-            self._post(MODEL, "rollback", self._highest - 1)
+            self._change_model(MODEL_NAME, "rollback", self._highest - 1)
         elif kind == "load":
-            self._post(MODEL, "load", self._highest)
+            self._change_model(MODEL_NAME, "load", self._highest)
         else:
-            self._post(SPARE, "unload", None)
-            self._post(SPARE, "load", 1)
+            self._change_model(SPARE_NAME, "unload", None)
+            self._change_model(SPARE_NAME, "load", 1)
 
-    def _post(self, model: str, what: str, version: int | None) -> None:
-        path = f"/v2/repository/models/{model}/{what}"
-        said = self._read(path, b"")
-        if said["version"] != version:
-            raise AssertionError(f"expected {path} to lead to version {version}; got {said}")
-
-    def _wait_for(self, version: int) -> None:
-        end = time.monotonic() + PATIENCE
-        while (found := self._read(f"/models/{MODEL}")["version"]) != version:
-            if time.monotonic() > end:
-                raise AssertionError(f"expected version {version} to be served; got {found}")
-            time.sleep(LOOK)
-
-    def _read(self, path: str, body: bytes | None = None) -> dict[str, Any]:
-        status, _, answer = fetch(self._address, path, ADMIN_HEADERS, body, timeout=PATIENCE)
-        if status != http.client.OK:
-            raise AssertionError(
-                f"expected {path} to be answered with 200; got {status}: {answer!r}"
+    def _change_model(self, name: str, action: str, expected_version: int | None) -> None:
+        answer = self._server.change_model(name, action)
+        if answer["version"] != expected_version:
+            raise UnexpectedAnswerError(
+                f"expected version {expected_version} after the {action} of {name}; got {answer}"
             )
-        said: dict[str, Any] = json.loads(answer)
-        return said
+
+    def _wait_for_version(self, version: int) -> None:
+        deadline = time.monotonic() + HANG_SECONDS
+        while (served := self._server.fetch_json(f"/models/{MODEL_NAME}")["version"]) != version:
+            if time.monotonic() > deadline:
+                raise UnexpectedAnswerError(
+                    f"expected version {version} to be served; got {served}"
+                )
+            time.sleep(CHECK_SECONDS)

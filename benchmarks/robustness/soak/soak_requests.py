@@ -1,4 +1,4 @@
-"""Requests: good ones in each format, and bad ones with the status that each must get."""
+"""The requests of a soak: correct ones in each format, faulty ones with their expected status."""
 
 from __future__ import annotations
 
@@ -17,72 +17,73 @@ from serving.loadtest.request_builder import build_requests, encode_http_request
 from serving.loadtest.run_record import PreparedRequest
 from serving.loadtest.target import LoadTarget
 
-ROWS = (1, 32)
-COUNT = 16  # good requests of each format
+ROW_COUNTS = (1, 32)
+REQUESTS_PER_FORMAT = 16
 OK = http.client.OK
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request, and what it must be answered with.
+class SoakRequest:
+    """A request, and the status that it must be answered with.
 
     Attributes:
-        call: as it is sent.
-        status: that it must get; only of 200 is the answer looked at.
+        prepared: The request; its answer is checked if the expected status is 200.
+        expected_status: Expected HTTP status.
     """
 
-    call: PreparedRequest
-    status: int
+    prepared: PreparedRequest
+    expected_status: int
 
 
-def good(target: LoadTarget, rng: np.random.Generator) -> list[Asked]:
-    """Rows as JSON and as the Open Inference Protocol has them, 1 and 32 at a time.
+def build_correct_requests(target: LoadTarget, rng: np.random.Generator) -> list[SoakRequest]:
+    """Build requests of 1 and 32 rows in JSON and in the formats of the Open Inference Protocol.
 
     Args:
-        target: who is asked, and answers each once before there is any load.
-        rng: what draws the rows.
+        target: Server and model; the server answers each request once before the load.
+        rng: NumPy random generator that draws the rows.
 
     Raises:
-        UnusableServerError: the server does not answer one of them, or wrongly.
+        UnusableServerError: If the server answers one of them with an error, or wrongly.
     """
-    drawn = generate_instances(target, COUNT * max(ROWS), rng)
+    instances = generate_instances(target, REQUESTS_PER_FORMAT * max(ROW_COUNTS), rng)
     return [
-        Asked(call, OK)
-        for form in REQUEST_FORMATS
-        for call in build_requests(target, ROWS, form, drawn, count=COUNT)
+        SoakRequest(prepared, OK)
+        for request_format in REQUEST_FORMATS
+        for prepared in build_requests(
+            target, ROW_COUNTS, request_format, instances, count=REQUESTS_PER_FORMAT
+        )
     ]
 
 
-def bad(target: LoadTarget) -> list[Asked]:
-    """One request of each kind that must be refused."""
-    path = f"/predict?model={target.model}"
-    narrow = _json({"instances": [[1.0]]})
-    row = _json({"instances": [[1.0] * len(target.columns)]})
+def build_faulty_requests(target: LoadTarget) -> list[SoakRequest]:
+    """Build one request of each kind that the server must refuse."""
+    path, infer = f"/predict?model={target.model}", f"/v2/models/{target.model}/infer"
+    narrow_row = _encode_json({"instances": [[1.0]]})
+    row = _encode_json({"instances": [[1.0] * len(target.columns)]})
     tensor = {"name": "features", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
     return [
-        _refused(target, path, b'{"instances": [[1.0,', 400),
-        _refused(target, f"/v2/models/{target.model}/infer", b"{", 400),
-        _refused(target, path, narrow, 422),
-        _refused(target, f"/v2/models/{target.model}/infer", _json({"inputs": [tensor]}), 422),
-        _refused(target, "/predict?model=no-such-model", row, 404),
-        _refused(target, "/v2/models/no-such-model/infer", row, 404),
-        _refused(target, path, row, 415, "text/plain"),
+        _build_faulty(target, path, b'{"instances": [[1.0,', 400),
+        _build_faulty(target, infer, b"{", 400),
+        _build_faulty(target, path, narrow_row, 422),
+        _build_faulty(target, infer, _encode_json({"inputs": [tensor]}), 422),
+        _build_faulty(target, "/predict?model=no-such-model", row, 404),
+        _build_faulty(target, "/v2/models/no-such-model/infer", row, 404),
+        _build_faulty(target, path, row, 415, "text/plain"),
     ]
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
+def _encode_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode()
 
 
-def _refused(
+def _build_faulty(
     target: LoadTarget,
     path: str,
     body: bytes,
-    status: int,
+    expected_status: int,
     content_type: str = JSON_MEDIA_TYPE,
-) -> Asked:
+) -> SoakRequest:
     headers = {"Content-Type": content_type, **target.headers}
-    sent = encode_http_request("POST", path, target.address, headers, body)
-    return Asked(
-        PreparedRequest(sent, 0, None, lambda _: "expected to be refused; got 200"), status
-    )
+    http_bytes = encode_http_request("POST", path, target.address, headers, body)
+    fault = f"expected status {expected_status}; got 200"
+    return SoakRequest(PreparedRequest(http_bytes, 0, None, lambda _: fault), expected_status)

@@ -1,1 +1,1 @@
-"""Stalls: how long an innocent client waits while hostile bodies are decoded."""
+"""Hostile bodies and bundles, and how long a client waits while the server handles them."""

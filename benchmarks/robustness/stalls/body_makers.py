@@ -13,14 +13,14 @@ from collections.abc import Callable
 import numpy as np
 import zstandard
 
-Make = Callable[[int], bytes]
+MakeBody = Callable[[int], bytes]  # a body of about that length in bytes
 
-LONGEST_VALUE = 130_000  # characters of a field of CSV; the server takes 131,072
-WIDTH = 64  # columns of the model of numbers
+MAX_FIELD_CHARACTERS = 130_000  # of a CSV field; the server accepts 131,072
+COLUMN_COUNT = 64  # of the model `numbers`
 
 
-def filled(before: str, part: str, after: str = "") -> Make:
-    """Return a function that repeats `part` until the body has the wanted length."""
+def repeat_part(before: str, part: str, after: str = "") -> MakeBody:
+    """Return a function that repeats `part` until the body has the requested length."""
 
     def make(size: int) -> bytes:
         count = max(1, (size - len(before) - len(after)) // len(part))
@@ -29,17 +29,17 @@ def filled(before: str, part: str, after: str = "") -> Make:
     return make
 
 
-def long_values(before: str, digit: str, after: str) -> Make:
-    """Return a function that makes lines of CSV, each with one value as long as a field may be."""
+def repeat_long_values(before: str, digit: str, after: str) -> MakeBody:
+    """Return a function that makes CSV lines, each with one value of the maximum length."""
 
     def make(size: int) -> bytes:
-        line = f"{before}{digit * min(size, LONGEST_VALUE)}{after}\n"
+        line = f"{before}{digit * min(size, MAX_FIELD_CHARACTERS)}{after}\n"
         return (line * max(1, size // len(line))).encode()
 
     return make
 
 
-def npy(header: Make) -> Make:
+def make_npy_header(header: MakeBody) -> MakeBody:
     """Return a function that makes a NumPy file of version 2 with a long header."""
 
     def make(size: int) -> bytes:
@@ -49,17 +49,17 @@ def npy(header: Make) -> Make:
     return make
 
 
-def array_file(dtype: str, value: float = 1, last: float | None = None) -> Make:
+def make_npy_rows(dtype: str, value: float = 1, last: float | None = None) -> MakeBody:
     """Return a function that makes a NumPy file of rows of 64 equal numbers.
 
     Args:
         dtype: NumPy's type of the numbers.
         value: The number.
-        last: Last number of the last row, where it is another.
+        last: Last number of the last row; None for the same number.
     """
 
     def make(size: int) -> bytes:
-        width = WIDTH
+        width = COLUMN_COUNT
         rows = np.full((size // (np.dtype(dtype).itemsize * width), width), value, dtype)
         if last is not None:
             rows[-1, -1] = last
@@ -70,18 +70,20 @@ def array_file(dtype: str, value: float = 1, last: float | None = None) -> Make:
     return make
 
 
-def tensors(*inputs: dict[str, object], **more: object) -> str:
+def encode_tensors(*inputs: dict[str, object], **more: object) -> str:
     """Return the JSON of an Open Inference request."""
     return json.dumps({"inputs": inputs, **more})
 
 
-def binary(datatype: str, element: bytes, rows: int | None = None, name: str = "work") -> Make:
+def make_binary_tensor(
+    datatype: str, element: bytes, rows: int | None = None, name: str = "work"
+) -> MakeBody:
     """Return a function that makes a binary Open Inference request of one tensor.
 
     Args:
         datatype: Datatype of the tensor.
-        element: Bytes of an element, which is repeated.
-        rows: Rows that the shape claims; as many as there are elements if None.
+        element: Bytes of one element, which is repeated.
+        rows: Number of rows in the shape; None for the number of elements.
         name: Name of the input.
     """
 
@@ -93,18 +95,18 @@ def binary(datatype: str, element: bytes, rows: int | None = None, name: str = "
             "shape": [count if rows is None else rows, 1],
             "parameters": {"binary_data_size": count * len(element)},
         }
-        return tensors(tensor).encode() + element * count
+        return encode_tensors(tensor).encode() + element * count
 
     return make
 
 
-def head_length(body: bytes) -> dict[str, str]:
-    """Return the header that says where the JSON of a binary request ends."""
+def make_json_length_header(body: bytes) -> dict[str, str]:
+    """Return the header that states the length of the JSON in a binary request."""
     _, end = json.JSONDecoder().raw_decode(body.decode("latin-1"))
     return {"Inference-Header-Content-Length": str(end)}
 
 
-def column_data(datatype: str, value: str, name: str = "work") -> Make:
+def make_json_column(datatype: str, value: str, name: str = "work") -> MakeBody:
     """Return a function that makes an Open Inference request of one column in JSON."""
 
     def make(size: int) -> bytes:
@@ -115,7 +117,7 @@ def column_data(datatype: str, value: str, name: str = "work") -> Make:
     return make
 
 
-def many_tensors(size: int) -> bytes:
+def make_many_tensors(size: int) -> bytes:
     """Return an Open Inference request of very many tensors without bytes."""
     tensor = {
         "name": "work",
@@ -123,48 +125,48 @@ def many_tensors(size: int) -> bytes:
         "shape": [0, 1],
         "parameters": {"binary_data_size": 0},
     }
-    return tensors(*[tensor] * (size // len(json.dumps(tensor)))).encode()
+    return encode_tensors(*[tensor] * (size // len(json.dumps(tensor)))).encode()
 
 
-def many_outputs(size: int) -> bytes:
+def make_many_outputs(size: int) -> bytes:
     """Return an Open Inference request that asks for very many outputs."""
     tensor = {"name": "features", "datatype": "FP32", "shape": [1, 64], "data": [0] * 64}
-    return tensors(tensor, outputs=[{"name": "label"}] * (size // 20)).encode()
+    return encode_tensors(tensor, outputs=[{"name": "label"}] * (size // 20)).encode()
 
 
-def long_shape(size: int) -> bytes:
+def make_long_shape(size: int) -> bytes:
     """Return an Open Inference request whose shape has very many dimensions."""
     tensor = {"name": "features", "datatype": "FP32", "shape": [2**40] * (size // 16), "data": []}
-    return tensors(tensor).encode()
+    return encode_tensors(tensor).encode()
 
 
-def unknown_columns(size: int) -> bytes:
-    """Return a TensorFlow request in columns, of very many that the model does not have."""
+def make_unknown_columns(size: int) -> bytes:
+    """Return a TensorFlow request in columns, with very many that the model does not have."""
     return json.dumps({"inputs": {f"c{i}": [1] for i in range(size // 14)}}).encode()
 
 
-def unknown_fields(size: int) -> bytes:
+def make_unknown_fields(size: int) -> bytes:
     """Return a record of very many fields that the model does not have."""
     return json.dumps({"instances": [{f"c{i}": 1 for i in range(size // 12)}]}).encode()
 
 
-def late_fault(good: str, bad: str) -> Make:
-    """Return a function that makes instances of which only the last is wrong."""
-    return filled('{"instances":[', f"{good},", f"{bad}]}}")
+def make_late_fault(good: str, bad: str) -> MakeBody:
+    """Return a function that makes instances, of which only the last is faulty."""
+    return repeat_part('{"instances":[', f"{good},", f"{bad}]}}")
 
 
-def gzip_members(content: bytes) -> Make:
+def make_gzip_members(content: bytes) -> MakeBody:
     """Return a function that makes a gzip body of very many members."""
     member = gzip.compress(content, 9, mtime=0)
     return lambda size: member * (size // len(member))
 
 
-def gzip_of(make: Make) -> Make:
-    """Return a function that compresses what another makes."""
+def compress_with_gzip(make: MakeBody) -> MakeBody:
+    """Return a function that compresses the bodies of another one with gzip."""
     return lambda size: gzip.compress(make(size), 1, mtime=0)
 
 
-def gzip_blocks(size: int) -> bytes:
+def make_gzip_blocks(size: int) -> bytes:
     """Return one gzip member of very many empty stored blocks."""
     block = b"\x00\x00\x00\xff\xff"
     head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -172,19 +174,19 @@ def gzip_blocks(size: int) -> bytes:
     return head + block * (size // len(block)) + end
 
 
-def zstd_of(make: Make) -> Make:
-    """Return a function that compresses what another makes with zstd."""
+def compress_with_zstd(make: MakeBody) -> MakeBody:
+    """Return a function that compresses the bodies of another one with zstd."""
     return lambda size: zstandard.ZstdCompressor(1).compress(make(size))
 
 
-def zstd_empty_blocks(size: int, declared: bytes = b"") -> bytes:
+def make_zstd_empty_blocks(size: int, declared: bytes = b"") -> bytes:
     """Return one zstd frame of very many empty raw blocks."""
     head = zstandard.FRAME_HEADER + (b"\x20" + declared if declared else b"\x00\x38")
     return head + b"\0\0\0" * (size // 3) + b"\1\0\0"
 
 
-def zstd_small_blocks(size: int) -> bytes:
-    """Return one zstd frame of very many blocks, each with Huffman tables of its own."""
+def make_zstd_small_blocks(size: int) -> bytes:
+    """Return one zstd frame of very many blocks, each with its own Huffman tables."""
     rng = random.Random(0)
     weights = [2**-i for i in range(12)]
     compressor = zstandard.ZstdCompressor(3, write_content_size=True).compressobj(size)
@@ -197,6 +199,6 @@ def zstd_small_blocks(size: int) -> bytes:
     return b"".join(parts)
 
 
-def zstd_skippable(size: int) -> bytes:
+def make_zstd_skippable_frames(size: int) -> bytes:
     """Return very many empty skippable frames of zstd."""
     return (b"\x50\x2a\x4d\x18" + bytes(4)) * (size // 8)

@@ -1,9 +1,8 @@
 """Hostile bodies: small to send, and as expensive to decode as their format allows.
 
-`BODIES` is used by the benchmark (`python -m benchmarks.robustness.stalls`), which sends each of them to a
-real server, and by `tests/serving/codec/test_linear_time.py`, which compares the CPU time of two
-sizes.
-Add an entry to cover another body; nothing else has to change.
+`BODIES` is used by the benchmark (`python -m benchmarks.robustness.stalls`), which sends each of
+them to a real server, and by `tests/serving/codec/test_linear_time.py`, which compares the CPU time
+of two sizes. Add an entry to cover another body; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.robustness.stalls.body_makers import (
-    Make,
-    array_file,
-    binary,
-    column_data,
-    filled,
-    gzip_blocks,
-    gzip_members,
-    gzip_of,
-    head_length,
-    late_fault,
-    long_shape,
-    long_values,
-    many_outputs,
-    many_tensors,
-    npy,
-    unknown_columns,
-    unknown_fields,
-    zstd_empty_blocks,
-    zstd_of,
-    zstd_skippable,
-    zstd_small_blocks,
+    MakeBody,
+    compress_with_gzip,
+    compress_with_zstd,
+    make_binary_tensor,
+    make_gzip_blocks,
+    make_gzip_members,
+    make_json_column,
+    make_json_length_header,
+    make_late_fault,
+    make_long_shape,
+    make_many_outputs,
+    make_many_tensors,
+    make_npy_header,
+    make_npy_rows,
+    make_unknown_columns,
+    make_unknown_fields,
+    make_zstd_empty_blocks,
+    make_zstd_skippable_frames,
+    make_zstd_small_blocks,
+    repeat_long_values,
+    repeat_part,
 )
 
 Protocol = Literal["rows", "tensorflow", "inference_v2"]
@@ -45,399 +44,513 @@ CSV = "text/csv"
 NPY = "application/x-npy"
 BINARY = "application/octet-stream"
 
-# The models that the bodies are for. `numbers` is the shipped `digits`; `table` is trained on
-# random people (`benchmarks.robustness.stalls.models`), and all of its columns may be gaps.
-NUMBERS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
-TABLE = ["age", "member", "work", "since"]
-ROW = ",".join(["1"] * len(NUMBERS))
+# Columns of the models that the bodies are sent to. `numbers` is the shipped `digits`; `table` is
+# trained on random people (`models.py`), and each of its columns accepts missing values.
+NUMBER_COLUMNS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+TABLE_COLUMNS = ["age", "member", "work", "since"]
+ROW = ",".join(["1"] * len(NUMBER_COLUMNS))
 
 
 @dataclass(frozen=True)
-class Body:
+class HostileBody:
     """A hostile body of any size.
 
     Attributes:
         name: Unique name, as the benchmark prints it.
-        make: Function of a number of bytes; returns a body of about that length, once decompressed.
+        make: Function of a length in bytes; returns a body of about that length, once decompressed.
         model: Model that the body is sent to, `numbers` or `table`.
         protocol: Protocol whose decoder reads it.
-        media: Media type of the body.
+        media_type: Media type of the body.
         accept: Media type that the answer should have; "" for any.
         encoding: Content-Encoding of the body; "" for none.
-        headers: Further headers, of the body's bytes.
+        make_headers: Function that returns further headers for the body's bytes.
     """
 
     name: str
-    make: Make
+    make: MakeBody
     model: Literal["numbers", "table"] = "numbers"
     protocol: Protocol = "rows"
-    media: str = JSON
+    media_type: str = JSON
     accept: str = ""
     encoding: str = ""
-    headers: Callable[[bytes], dict[str, str]] = field(default=lambda _: {})
+    make_headers: Callable[[bytes], dict[str, str]] = field(default=lambda _: {})
 
 
-NAMES = ",".join(NUMBERS)
-PEOPLE = ",".join(TABLE)
+NUMBER_HEADER = ",".join(NUMBER_COLUMNS)
+TABLE_HEADER = ",".join(TABLE_COLUMNS)
 
-BODIES: list[Body] = [
+BODIES: list[HostileBody] = [
     # JSON of the server's own protocol.
-    Body("json: opening brackets", filled("", "[")),
-    Body("json: opening brackets in instances", filled('{"instances":', "[")),
-    Body("json: opening braces", filled('{"instances":[', '{"age":'), model="table"),
-    Body("json: flat numbers", filled('{"instances":[', "1,", "1]}")),
-    Body("json: one long row", filled('{"instances":[[', "1,", "1]]}")),
-    Body("json: empty rows", filled('{"instances":[', "[],", "[]]}")),
-    Body("json: rows of one value", filled('{"instances":[', "[1],", "[1]]}")),
-    Body("json: rows of a row", filled('{"instances":[', f"[{ROW}],", f"[[{ROW}]]]}}")),
-    Body("json: empty records, numbers", filled('{"instances":[', "{},", "{}]}")),
-    Body("json: empty records, table", filled('{"instances":[', "{},", "{}]}"), model="table"),
-    Body("json: nulls, table", filled('{"instances":[', "null,", "null]}"), model="table"),
-    Body("json: keys twice", filled("{", '"a":1,', '"a":1}')),
-    Body("json: known keys twice", filled("{", '"instances":1,', '"instances":1}')),
-    Body("json: field twice", filled('{"instances":[{', '"age":1,', '"age":1}]}'), model="table"),
-    Body("json: unknown fields", unknown_fields, model="table"),
-    Body("json: long unknown field", filled('{"instances":[{"', "a", '":1}]}'), model="table"),
-    Body("json: long escaped key", filled('{"', "\\u0041", '":1}')),
-    Body("json: long text", filled('{"instances":[{"work":"', "a", '"}]}'), model="table"),
-    Body(
-        "json: long escaped text", filled('{"instances":[{"work":"', "\\n", '"}]}'), model="table"
+    HostileBody("json: opening brackets", repeat_part("", "[")),
+    HostileBody("json: opening brackets in instances", repeat_part('{"instances":', "[")),
+    HostileBody("json: opening braces", repeat_part('{"instances":[', '{"age":'), model="table"),
+    HostileBody("json: flat numbers", repeat_part('{"instances":[', "1,", "1]}")),
+    HostileBody("json: one long row", repeat_part('{"instances":[[', "1,", "1]]}")),
+    HostileBody("json: empty rows", repeat_part('{"instances":[', "[],", "[]]}")),
+    HostileBody("json: rows of one value", repeat_part('{"instances":[', "[1],", "[1]]}")),
+    HostileBody("json: rows of a row", repeat_part('{"instances":[', f"[{ROW}],", f"[[{ROW}]]]}}")),
+    HostileBody("json: empty records, numbers", repeat_part('{"instances":[', "{},", "{}]}")),
+    HostileBody(
+        "json: empty records, table", repeat_part('{"instances":[', "{},", "{}]}"), model="table"
     ),
-    Body("json: long spaces", filled('{"instances":[{"work":"', " ", '"}]}'), model="table"),
-    Body(
+    HostileBody(
+        "json: nulls, table", repeat_part('{"instances":[', "null,", "null]}"), model="table"
+    ),
+    HostileBody("json: keys twice", repeat_part("{", '"a":1,', '"a":1}')),
+    HostileBody("json: known keys twice", repeat_part("{", '"instances":1,', '"instances":1}')),
+    HostileBody(
+        "json: field twice", repeat_part('{"instances":[{', '"age":1,', '"age":1}]}'), model="table"
+    ),
+    HostileBody("json: unknown fields", make_unknown_fields, model="table"),
+    HostileBody(
+        "json: long unknown field", repeat_part('{"instances":[{"', "a", '":1}]}'), model="table"
+    ),
+    HostileBody("json: long escaped key", repeat_part('{"', "\\u0041", '":1}')),
+    HostileBody(
+        "json: long text", repeat_part('{"instances":[{"work":"', "a", '"}]}'), model="table"
+    ),
+    HostileBody(
+        "json: long escaped text",
+        repeat_part('{"instances":[{"work":"', "\\n", '"}]}'),
+        model="table",
+    ),
+    HostileBody(
+        "json: long spaces", repeat_part('{"instances":[{"work":"', " ", '"}]}'), model="table"
+    ),
+    HostileBody(
         "json: long date",
-        filled('{"instances":[{"since":"2020-01-01T00:00:00.', "1", 'x"}]}'),
+        repeat_part('{"instances":[{"since":"2020-01-01T00:00:00.', "1", 'x"}]}'),
         model="table",
     ),
-    Body("json: long digits", filled('{"instances":[[', "1", "]]}")),
-    Body("json: long fraction", filled('{"instances":[[0.', "1", "]]}")),
-    Body("json: long exponent", filled('{"instances":[[1e', "9", "]]}")),
-    Body("json: long negative exponent", filled('{"instances":[[1e-', "9", "]]}")),
-    Body("json: long minus", filled('{"instances":[[', "-", "]]}")),
-    Body("json: spaces", filled('{"instances":', " ", "[]}")),
-    Body("json: only spaces", filled("", " ")),
-    Body("json: only line ends", filled("", "\n")),
-    Body("json: instances null", filled('{"instances":null,"parameters":[', "1,", "1]}")),
-    Body("json: parameters of objects", filled('{"instances":[],"parameters":[', "{},", "{}]}")),
-    Body(
-        "json: many outputs", filled('{"instances":[],"parameters":{"outputs":[', '"a",', '"a"]}}')
+    HostileBody("json: long digits", repeat_part('{"instances":[[', "1", "]]}")),
+    HostileBody("json: long fraction", repeat_part('{"instances":[[0.', "1", "]]}")),
+    HostileBody("json: long exponent", repeat_part('{"instances":[[1e', "9", "]]}")),
+    HostileBody("json: long negative exponent", repeat_part('{"instances":[[1e-', "9", "]]}")),
+    HostileBody("json: long minus", repeat_part('{"instances":[[', "-", "]]}")),
+    HostileBody("json: spaces", repeat_part('{"instances":', " ", "[]}")),
+    HostileBody("json: only spaces", repeat_part("", " ")),
+    HostileBody("json: only line ends", repeat_part("", "\n")),
+    HostileBody(
+        "json: instances null", repeat_part('{"instances":null,"parameters":[', "1,", "1]}")
     ),
-    Body(
+    HostileBody(
+        "json: parameters of objects", repeat_part('{"instances":[],"parameters":[', "{},", "{}]}")
+    ),
+    HostileBody(
+        "json: many outputs",
+        repeat_part('{"instances":[],"parameters":{"outputs":[', '"a",', '"a"]}}'),
+    ),
+    HostileBody(
         "json: large integers",
-        filled('{"instances":[', f"[{','.join([str(2**70)] * 64)}],", f"[{ROW}]]}}"),
+        repeat_part('{"instances":[', f"[{','.join([str(2**70)] * 64)}],", f"[{ROW}]]}}"),
     ),
-    Body("json: fault at the end", late_fault(f"[{ROW}]", "[1]")),
-    Body("json: fault at the end, table", late_fault('{"work":"a"}', '{"work":{}}'), model="table"),
-    Body("json: syntax error at the end", late_fault(f"[{ROW}]", "[1,,]")),
-    Body(
-        "json: rows, table",
-        filled('{"instances":[', "[1,0,null,null],", "[1,0,null,null]]}"),
+    HostileBody("json: fault at the end", make_late_fault(f"[{ROW}]", "[1]")),
+    HostileBody(
+        "json: fault at the end, table",
+        make_late_fault('{"work":"a"}', '{"work":{}}'),
         model="table",
     ),
-    Body("json: good rows", filled('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}")),
-    Body(
+    HostileBody("json: syntax error at the end", make_late_fault(f"[{ROW}]", "[1,,]")),
+    HostileBody(
+        "json: rows, table",
+        repeat_part('{"instances":[', "[1,0,null,null],", "[1,0,null,null]]}"),
+        model="table",
+    ),
+    HostileBody("json: good rows", repeat_part('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}")),
+    HostileBody(
         "json: good rows, answer in CSV",
-        filled('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}"),
+        repeat_part('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}"),
         accept=CSV,
     ),
-    Body("json: byte that is not UTF-8", lambda size: b'{"instances":["' + b"a" * size + b"\xff"),
+    HostileBody(
+        "json: byte that is not UTF-8", lambda size: b'{"instances":["' + b"a" * size + b"\xff"
+    ),
     # CSV.
-    Body("csv: digits and a letter", filled("", "1", "x"), media=CSV),
-    Body("csv: fields of digits and a letter", filled("", "1" * 100_000 + "x,"), media=CSV),
-    Body("csv: value of digits and a letter", long_values("", "1", "x" + ",1" * 63), media=CSV),
-    Body(
+    HostileBody("csv: digits and a letter", repeat_part("", "1", "x"), media_type=CSV),
+    HostileBody(
+        "csv: fields of digits and a letter", repeat_part("", "1" * 100_000 + "x,"), media_type=CSV
+    ),
+    HostileBody(
+        "csv: value of digits and a letter",
+        repeat_long_values("", "1", "x" + ",1" * 63),
+        media_type=CSV,
+    ),
+    HostileBody(
         "csv: value of digits and a letter, table",
-        long_values("", "1", "x,,,"),
+        repeat_long_values("", "1", "x,,,"),
         model="table",
-        media=CSV,
+        media_type=CSV,
     ),
-    Body(
+    HostileBody(
         "csv: exponent and a letter, table",
-        long_values("1e", "1", "x,,,"),
+        repeat_long_values("1e", "1", "x,,,"),
         model="table",
-        media=CSV,
+        media_type=CSV,
     ),
-    Body(
-        "csv: fraction and a letter, table", long_values(".", "1", "x,,,"), model="table", media=CSV
+    HostileBody(
+        "csv: fraction and a letter, table",
+        repeat_long_values(".", "1", "x,,,"),
+        model="table",
+        media_type=CSV,
     ),
-    Body(
-        "csv: both and a letter, table", long_values("1.1", "1", "e1x,,,"), model="table", media=CSV
+    HostileBody(
+        "csv: both and a letter, table",
+        repeat_long_values("1.1", "1", "e1x,,,"),
+        model="table",
+        media_type=CSV,
     ),
-    Body("csv: value of spaces, table", long_values("", " ", "x,,,"), model="table", media=CSV),
-    Body("csv: fraction of zeros, table", long_values(",,1.", "0", "x,"), model="table", media=CSV),
-    Body("csv: long number, table", long_values("1.", "1", ",,,"), model="table", media=CSV),
-    Body(
+    HostileBody(
+        "csv: value of spaces, table",
+        repeat_long_values("", " ", "x,,,"),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody(
+        "csv: fraction of zeros, table",
+        repeat_long_values(",,1.", "0", "x,"),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody(
+        "csv: long number, table",
+        repeat_long_values("1.", "1", ",,,"),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody(
         "csv: date, table",
-        long_values(",,,2020-01-01T00:00:00.", "1", ""),
+        repeat_long_values(",,,2020-01-01T00:00:00.", "1", ""),
         model="table",
-        media=CSV,
+        media_type=CSV,
     ),
-    Body(
+    HostileBody(
         "csv: date and a letter, table",
-        long_values(",,,2020-01-01T00:00:00.", "1", "x"),
+        repeat_long_values(",,,2020-01-01T00:00:00.", "1", "x"),
         model="table",
-        media=CSV,
+        media_type=CSV,
     ),
-    Body("csv: commas", filled("", ","), media=CSV),
-    Body("csv: commas below names", filled(f"{NAMES}\n", ","), media=CSV),
-    Body("csv: commas behind names", filled(NAMES, ","), media=CSV),
-    Body("csv: quoted commas", filled('""', ","), media=CSV),
-    Body("csv: quote and commas", filled('a"', ","), media=CSV),
-    Body(
+    HostileBody("csv: commas", repeat_part("", ","), media_type=CSV),
+    HostileBody("csv: commas below names", repeat_part(f"{NUMBER_HEADER}\n", ","), media_type=CSV),
+    HostileBody("csv: commas behind names", repeat_part(NUMBER_HEADER, ","), media_type=CSV),
+    HostileBody("csv: quoted commas", repeat_part('""', ","), media_type=CSV),
+    HostileBody("csv: quote and commas", repeat_part('a"', ","), media_type=CSV),
+    HostileBody(
         "csv: quoted names and commas",
-        filled('"' + NAMES.replace(",", '","') + '"', ","),
-        media=CSV,
+        repeat_part('"' + NUMBER_HEADER.replace(",", '","') + '"', ","),
+        media_type=CSV,
     ),
-    Body("csv: quoted lines of commas", filled("", '"\n"' + "," * 100), media=CSV),
-    Body("csv: line ends", filled("", "\n"), media=CSV),
-    Body("csv: line ends below names", filled(f"{NAMES}\n", "\n"), media=CSV),
-    Body("csv: carriage returns and line ends", filled("", "\r\n"), media=CSV),
-    Body("csv: quote and line ends", filled('"', "\n"), media=CSV),
-    Body("csv: quoted value and line ends", filled('"1"' + ",1" * 63, "\n"), media=CSV),
-    Body("csv: line ends, table", filled("", "\n"), model="table", media=CSV),
-    Body(
-        "csv: quoted value and line ends, table", filled('"1",,,\n', "\n"), model="table", media=CSV
+    HostileBody("csv: quoted lines of commas", repeat_part("", '"\n"' + "," * 100), media_type=CSV),
+    HostileBody("csv: line ends", repeat_part("", "\n"), media_type=CSV),
+    HostileBody(
+        "csv: line ends below names", repeat_part(f"{NUMBER_HEADER}\n", "\n"), media_type=CSV
     ),
-    Body("csv: every other line empty, table", filled("", ",,,\n\n"), model="table", media=CSV),
-    Body("csv: quotes", filled("", '"'), media=CSV),
-    Body("csv: doubled quotes", filled('"', '""', '"'), media=CSV),
-    Body("csv: quoted empties", filled("", '"",'), media=CSV),
-    Body("csv: quoted empties, table", filled("", '"","","",""\n'), model="table", media=CSV),
-    Body("csv: rows of one value", filled("", "1\n"), media=CSV),
-    Body("csv: rows of one value, table", filled("", "1\n"), model="table", media=CSV),
-    Body("csv: gaps", filled("", "," * 63 + "\n"), media=CSV),
-    Body("csv: gaps, table", filled("", ",,,\n"), model="table", media=CSV),
-    Body(
-        "csv: gaps, table, answer in CSV", filled("", ",,,\n"), model="table", media=CSV, accept=CSV
+    HostileBody("csv: carriage returns and line ends", repeat_part("", "\r\n"), media_type=CSV),
+    HostileBody("csv: quote and line ends", repeat_part('"', "\n"), media_type=CSV),
+    HostileBody(
+        "csv: quoted value and line ends", repeat_part('"1"' + ",1" * 63, "\n"), media_type=CSV
     ),
-    Body("csv: good rows", filled("", ROW + "\n"), media=CSV),
-    Body("csv: good rows, answer in CSV", filled("", ROW + "\n"), media=CSV, accept=CSV),
-    Body(
-        "csv: good rows, table",
-        filled(f"{PEOPLE}\n", "39,true,state,2012-06-01\n"),
+    HostileBody("csv: line ends, table", repeat_part("", "\n"), model="table", media_type=CSV),
+    HostileBody(
+        "csv: quoted value and line ends, table",
+        repeat_part('"1",,,\n', "\n"),
         model="table",
-        media=CSV,
+        media_type=CSV,
     ),
-    Body("csv: fault at the end", filled("", ROW + "\n", "1\n"), media=CSV),
-    Body("csv: brackets", filled("", "["), media=CSV),
-    Body("csv: spaces", filled("", " "), media=CSV),
-    Body("csv: values of spaces", filled("", " " * 100_000 + ","), media=CSV),
-    Body(
+    HostileBody(
+        "csv: every other line empty, table",
+        repeat_part("", ",,,\n\n"),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody("csv: quotes", repeat_part("", '"'), media_type=CSV),
+    HostileBody("csv: doubled quotes", repeat_part('"', '""', '"'), media_type=CSV),
+    HostileBody("csv: quoted empties", repeat_part("", '"",'), media_type=CSV),
+    HostileBody(
+        "csv: quoted empties, table",
+        repeat_part("", '"","","",""\n'),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody("csv: rows of one value", repeat_part("", "1\n"), media_type=CSV),
+    HostileBody(
+        "csv: rows of one value, table", repeat_part("", "1\n"), model="table", media_type=CSV
+    ),
+    HostileBody("csv: gaps", repeat_part("", "," * 63 + "\n"), media_type=CSV),
+    HostileBody("csv: gaps, table", repeat_part("", ",,,\n"), model="table", media_type=CSV),
+    HostileBody(
+        "csv: gaps, table, answer in CSV",
+        repeat_part("", ",,,\n"),
+        model="table",
+        media_type=CSV,
+        accept=CSV,
+    ),
+    HostileBody("csv: good rows", repeat_part("", ROW + "\n"), media_type=CSV),
+    HostileBody(
+        "csv: good rows, answer in CSV", repeat_part("", ROW + "\n"), media_type=CSV, accept=CSV
+    ),
+    HostileBody(
+        "csv: good rows, table",
+        repeat_part(f"{TABLE_HEADER}\n", "39,true,state,2012-06-01\n"),
+        model="table",
+        media_type=CSV,
+    ),
+    HostileBody("csv: fault at the end", repeat_part("", ROW + "\n", "1\n"), media_type=CSV),
+    HostileBody("csv: brackets", repeat_part("", "["), media_type=CSV),
+    HostileBody("csv: spaces", repeat_part("", " "), media_type=CSV),
+    HostileBody("csv: values of spaces", repeat_part("", " " * 100_000 + ","), media_type=CSV),
+    HostileBody(
         "csv: unknown names",
         lambda size: ",".join(f"c{i}" for i in range(size // 8)).encode(),
-        media=CSV,
+        media_type=CSV,
     ),
     # NumPy files and raw numbers.
-    Body(
+    HostileBody(
         "npy: spaces",
-        npy(filled("{'descr':'<f4','fortran_order':False,'shape':(", " ", "x")),
-        media=NPY,
+        make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", " ", "x")),
+        media_type=NPY,
     ),
-    Body("npy: spaces first", npy(filled("", " ", "x")), media=NPY),
-    Body("npy: spaces in front of the type", npy(filled("{'descr':", " ", "x")), media=NPY),
-    Body(
+    HostileBody("npy: spaces first", make_npy_header(repeat_part("", " ", "x")), media_type=NPY),
+    HostileBody(
+        "npy: spaces in front of the type",
+        make_npy_header(repeat_part("{'descr':", " ", "x")),
+        media_type=NPY,
+    ),
+    HostileBody(
         "npy: commas and spaces",
-        npy(filled("{'descr':'<f4','fortran_order':False,'shape':(", "1 , ", "x")),
-        media=NPY,
+        make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1 , ", "x")),
+        media_type=NPY,
     ),
-    Body(
+    HostileBody(
         "npy: dimensions",
-        npy(filled("{'descr':'<f4','fortran_order':False,'shape':(", "1,", ")}")),
-        media=NPY,
+        make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1,", ")}")),
+        media_type=NPY,
     ),
-    Body(
+    HostileBody(
         "npy: digits",
-        npy(filled("{'descr':'<f4','fortran_order':False,'shape':(", "1", ",)}")),
-        media=NPY,
+        make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1", ",)}")),
+        media_type=NPY,
     ),
-    Body("npy: brackets", npy(filled("", "(")), media=NPY),
-    Body("npy: quotes", npy(filled("{'descr':'", "a")), media=NPY),
-    Body("npy: booleans", array_file("?"), media=NPY),
-    Body("npy: float16 with gaps", array_file("<f2", np.nan), media=NPY),
-    Body("npy: float32 with a NaN at the end", array_file("<f4", 1, np.nan), media=NPY),
-    Body("npy: big-endian float64", array_file(">f8"), media=NPY),
-    Body("raw: numbers", lambda size: bytes(size // 256 * 256), media=BINARY),
-    Body("raw: NaN", lambda size: b"\0\0\xc0\x7f" * (size // 256 * 64), media=BINARY),
+    HostileBody("npy: brackets", make_npy_header(repeat_part("", "(")), media_type=NPY),
+    HostileBody("npy: quotes", make_npy_header(repeat_part("{'descr':'", "a")), media_type=NPY),
+    HostileBody("npy: booleans", make_npy_rows("?"), media_type=NPY),
+    HostileBody("npy: float16 with gaps", make_npy_rows("<f2", np.nan), media_type=NPY),
+    HostileBody(
+        "npy: float32 with a NaN at the end", make_npy_rows("<f4", 1, np.nan), media_type=NPY
+    ),
+    HostileBody("npy: big-endian float64", make_npy_rows(">f8"), media_type=NPY),
+    HostileBody("raw: numbers", lambda size: bytes(size // 256 * 256), media_type=BINARY),
+    HostileBody("raw: NaN", lambda size: b"\0\0\xc0\x7f" * (size // 256 * 64), media_type=BINARY),
     # TensorFlow Serving's protocol.
-    Body(
+    HostileBody(
         "tensorflow: inputs null",
-        filled('{"inputs":null,"parameters":[', "1,", "1]}"),
+        repeat_part('{"inputs":null,"parameters":[', "1,", "1]}"),
         protocol="tensorflow",
     ),
-    Body("tensorflow: unknown columns", unknown_columns, model="table", protocol="tensorflow"),
-    Body(
+    HostileBody(
+        "tensorflow: unknown columns", make_unknown_columns, model="table", protocol="tensorflow"
+    ),
+    HostileBody(
         "tensorflow: column twice",
-        filled('{"inputs":{', '"age":[1],', '"age":[1]}}'),
+        repeat_part('{"inputs":{', '"age":[1],', '"age":[1]}}'),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: nested column",
-        filled('{"inputs":{"age":[', "[1],", "[1]]}}"),
+        repeat_part('{"inputs":{"age":[', "[1],", "[1]]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: empty rows",
-        filled('{"inputs":{"age":[', "[],", "[]]}}"),
+        repeat_part('{"inputs":{"age":[', "[],", "[]]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: column of texts",
-        filled('{"inputs":{"work":[', '"",', '""]}}'),
+        repeat_part('{"inputs":{"work":[', '"",', '""]}}'),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: column of numbers",
-        filled('{"inputs":{"age":[', "1,", "1]}}"),
+        repeat_part('{"inputs":{"age":[', "1,", "1]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: column of objects",
-        filled('{"inputs":{"age":[', "{},", "{}]}}"),
+        repeat_part('{"inputs":{"age":[', "{},", "{}]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: matrix",
-        filled('{"inputs":[', f"[{ROW}],", f"[{ROW}]]}}"),
+        repeat_part('{"inputs":[', f"[{ROW}],", f"[{ROW}]]}}"),
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: named rows",
-        filled('{"instances":[', f'{{"features":[{ROW}]}},', f'{{"features":[{ROW}]}}]}}'),
+        repeat_part('{"instances":[', f'{{"features":[{ROW}]}},', f'{{"features":[{ROW}]}}]}}'),
         protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: named row of many keys",
-        filled('{"instances":[{"features":[1],', '"a":1,', '"a":1}]}'),
+        repeat_part('{"instances":[{"features":[1],', '"a":1,', '"a":1}]}'),
         protocol="tensorflow",
     ),
-    Body("tensorflow: spaces", filled('{"signature_name"', " ", ""), protocol="tensorflow"),
-    Body(
+    HostileBody(
+        "tensorflow: spaces", repeat_part('{"signature_name"', " ", ""), protocol="tensorflow"
+    ),
+    HostileBody(
         "tensorflow: long signature",
-        filled('{"signature_name":"', "a", '","instances":[]}'),
+        repeat_part('{"signature_name":"', "a", '","instances":[]}'),
         protocol="tensorflow",
     ),
-    Body(
-        "tensorflow: many instances keys", filled("{", '"instances" ', ":1}"), protocol="tensorflow"
+    HostileBody(
+        "tensorflow: many instances keys",
+        repeat_part("{", '"instances" ', ":1}"),
+        protocol="tensorflow",
     ),
-    Body(
+    HostileBody(
         "tensorflow: records, table",
-        filled('{"instances":[', "{},", "{}]}"),
+        repeat_part('{"instances":[', "{},", "{}]}"),
         model="table",
         protocol="tensorflow",
     ),
     # The Open Inference Protocol.
-    Body("oip: many tensors", many_tensors, model="table", protocol="inference_v2"),
-    Body("oip: objects as inputs", filled('{"inputs":[', "{},", "{}]}"), protocol="inference_v2"),
-    Body("oip: many outputs", many_outputs, protocol="inference_v2"),
-    Body("oip: long shape", long_shape, protocol="inference_v2"),
-    Body(
+    HostileBody("oip: many tensors", make_many_tensors, model="table", protocol="inference_v2"),
+    HostileBody(
+        "oip: objects as inputs", repeat_part('{"inputs":[', "{},", "{}]}"), protocol="inference_v2"
+    ),
+    HostileBody("oip: many outputs", make_many_outputs, protocol="inference_v2"),
+    HostileBody("oip: long shape", make_long_shape, protocol="inference_v2"),
+    HostileBody(
         "oip: long parameters",
-        filled('{"inputs":[],"parameters":{"a":[', "1,", "1]}}"),
+        repeat_part('{"inputs":[],"parameters":{"a":[', "1,", "1]}}"),
         protocol="inference_v2",
     ),
-    Body(
-        "oip: unknown keys", filled('{"inputs":[{', '"a":1,', '"a":1}]}'), protocol="inference_v2"
+    HostileBody(
+        "oip: unknown keys",
+        repeat_part('{"inputs":[{', '"a":1,', '"a":1}]}'),
+        protocol="inference_v2",
     ),
-    Body("oip: texts", column_data("BYTES", '"a"'), model="table", protocol="inference_v2"),
-    Body("oip: empty texts", column_data("BYTES", '""'), model="table", protocol="inference_v2"),
-    Body(
+    HostileBody(
+        "oip: texts", make_json_column("BYTES", '"a"'), model="table", protocol="inference_v2"
+    ),
+    HostileBody(
+        "oip: empty texts", make_json_column("BYTES", '""'), model="table", protocol="inference_v2"
+    ),
+    HostileBody(
         "oip: gaps as numbers",
-        column_data("FP32", "null", "age"),
+        make_json_column("FP32", "null", "age"),
         model="table",
         protocol="inference_v2",
     ),
-    Body("oip: integers", column_data("INT64", "1", "age"), model="table", protocol="inference_v2"),
-    Body(
+    HostileBody(
+        "oip: integers",
+        make_json_column("INT64", "1", "age"),
+        model="table",
+        protocol="inference_v2",
+    ),
+    HostileBody(
         "oip: dates",
-        column_data("BYTES", '"2020-01-01"', "since"),
+        make_json_column("BYTES", '"2020-01-01"', "since"),
         model="table",
         protocol="inference_v2",
     ),
-    Body(
+    HostileBody(
         "oip: numbers as categories",
-        column_data("FP32", "1", "work"),
+        make_json_column("FP32", "1", "work"),
         model="table",
         protocol="inference_v2",
     ),
-    Body(
+    HostileBody(
         "oip: too few numbers",
-        filled(
+        repeat_part(
             '{"inputs":[{"name":"features","datatype":"FP32","shape":[1099511627775,64],"data":[',
             "1,",
             "1]}]}",
         ),
         protocol="inference_v2",
     ),
-    Body(
+    HostileBody(
         "oip: rows of one value",
-        filled(
+        repeat_part(
             '{"inputs":[{"name":"features","datatype":"FP32","shape":[9,64],"data":[',
             "[1],",
             "[1]]}]}",
         ),
         protocol="inference_v2",
     ),
-    Body(
+    HostileBody(
         "oip: binary texts",
-        binary("BYTES", b"\1\0\0\0a"),
+        make_binary_tensor("BYTES", b"\1\0\0\0a"),
         model="table",
         protocol="inference_v2",
-        media=BINARY,
-        headers=head_length,
+        media_type=BINARY,
+        make_headers=make_json_length_header,
     ),
-    Body(
+    HostileBody(
         "oip: binary empty texts",
-        binary("BYTES", bytes(4)),
+        make_binary_tensor("BYTES", bytes(4)),
         model="table",
         protocol="inference_v2",
-        media=BINARY,
-        headers=head_length,
+        media_type=BINARY,
+        make_headers=make_json_length_header,
     ),
-    Body(
+    HostileBody(
         "oip: more binary texts than rows",
-        binary("BYTES", bytes(4), 1),
+        make_binary_tensor("BYTES", bytes(4), 1),
         model="table",
         protocol="inference_v2",
-        media=BINARY,
-        headers=head_length,
+        media_type=BINARY,
+        make_headers=make_json_length_header,
     ),
-    Body(
+    HostileBody(
         "oip: binary booleans",
-        binary("BOOL", b"\1", name="member"),
+        make_binary_tensor("BOOL", b"\1", name="member"),
         model="table",
         protocol="inference_v2",
-        media=BINARY,
-        headers=head_length,
+        media_type=BINARY,
+        make_headers=make_json_length_header,
     ),
-    Body(
+    HostileBody(
         "oip: binary gaps",
-        binary("FP32", b"\0\0\xc0\x7f", name="age"),
+        make_binary_tensor("FP32", b"\0\0\xc0\x7f", name="age"),
         model="table",
         protocol="inference_v2",
-        media=BINARY,
-        headers=head_length,
+        media_type=BINARY,
+        make_headers=make_json_length_header,
     ),
     # Compressed bodies.
-    Body("gzip: empty members", gzip_members(b""), encoding="gzip"),
-    Body("gzip: members of a byte", gzip_members(b" "), encoding="gzip"),
-    Body("gzip: empty blocks", gzip_blocks, encoding="gzip"),
-    Body("gzip: zeros", gzip_of(bytes), encoding="gzip"),
-    Body("gzip: more than the limit", gzip_of(lambda size: bytes(4 * size)), encoding="gzip"),
-    Body("gzip: bad content", gzip_of(filled('{"instances":[', "[],", "[]]}")), encoding="gzip"),
-    Body("zstd: zeros", zstd_of(bytes), encoding="zstd"),
-    Body("zstd: more than the limit", zstd_of(lambda size: bytes(4 * size)), encoding="zstd"),
-    Body("zstd: empty blocks", zstd_empty_blocks, encoding="zstd"),
-    Body(
-        "zstd: empty blocks of a known size",
-        lambda size: zstd_empty_blocks(size, b"\1"),
+    HostileBody("gzip: empty members", make_gzip_members(b""), encoding="gzip"),
+    HostileBody("gzip: members of a byte", make_gzip_members(b" "), encoding="gzip"),
+    HostileBody("gzip: empty blocks", make_gzip_blocks, encoding="gzip"),
+    HostileBody("gzip: zeros", compress_with_gzip(bytes), encoding="gzip"),
+    HostileBody(
+        "gzip: more than the limit",
+        compress_with_gzip(lambda size: bytes(4 * size)),
+        encoding="gzip",
+    ),
+    HostileBody(
+        "gzip: bad content",
+        compress_with_gzip(repeat_part('{"instances":[', "[],", "[]]}")),
+        encoding="gzip",
+    ),
+    HostileBody("zstd: zeros", compress_with_zstd(bytes), encoding="zstd"),
+    HostileBody(
+        "zstd: more than the limit",
+        compress_with_zstd(lambda size: bytes(4 * size)),
         encoding="zstd",
     ),
-    Body("zstd: small blocks", zstd_small_blocks, encoding="zstd"),
-    Body("zstd: skippable frames", zstd_skippable, encoding="zstd"),
+    HostileBody("zstd: empty blocks", make_zstd_empty_blocks, encoding="zstd"),
+    HostileBody(
+        "zstd: empty blocks of a known size",
+        lambda size: make_zstd_empty_blocks(size, b"\1"),
+        encoding="zstd",
+    ),
+    HostileBody("zstd: small blocks", make_zstd_small_blocks, encoding="zstd"),
+    HostileBody("zstd: skippable frames", make_zstd_skippable_frames, encoding="zstd"),
 ]

@@ -1,4 +1,8 @@
-"""An innocent client: one small request every 5 ms from a process of its own."""
+"""A client that sends a small request every 5 ms, and measures how long it waits for its answers.
+
+It runs in a process of its own, so that the hostile clients do not delay it. It needs its own loop
+because it reads the workers' CPU time before and after each answer.
+"""
 
 from __future__ import annotations
 
@@ -11,83 +15,87 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-PERIOD = 0.005  # seconds between two requests
+from benchmarks.robustness.server import HANG_SECONDS, RunningServer
+from serving.loadtest.http_client import ServerAddress
+
+PERIOD_SECONDS = 0.005
 PATH = "/v1/models/digits:predict"
 BODY = json.dumps({"instances": [[0.0] * 64]})
-PATIENCE = 120.0  # seconds for an answer
-WARM_UP = 50  # requests that are not counted
+WARM_UP_REQUESTS = 50  # not measured
 
 
-class Waits(NamedTuple):
-    """What the client has met since it was asked last.
+class ProbeWaits(NamedTuple):
+    """The client's waits since the last reading.
 
     Attributes:
-        worst: Longest wait for an answer, in seconds.
-        worst_cpu: Most CPU time that the server's workers took during one wait, in seconds. Unlike
-            `worst` it does not grow with what else this machine has to do.
-        answers: Number of answers.
-        failures: Number of requests that failed, or were answered with another status than 200.
+        max_seconds: Longest wait for an answer, in seconds.
+        max_cpu_seconds: Most CPU time that the server's workers took during one wait, in seconds.
+            Unlike the wait itself, it does not grow with other load on the machine.
+        answers: Number of answers with status 200.
+        failures: Number of requests that failed, or were answered with another status.
     """
 
-    worst: float
-    worst_cpu: float
-    answers: int
-    failures: int
+    max_seconds: float = 0.0
+    max_cpu_seconds: float = 0.0
+    answers: int = 0
+    failures: int = 0
 
 
-class Innocent:
+class ProbeClient:
     """The client's process.
 
     Args:
-        host: Address of the server.
-        port: Port of the server.
-        workers: Process ids of its workers.
+        server: The server to measure.
     """
 
-    def __init__(self, host: str, port: int, workers: Sequence[int]) -> None:
+    def __init__(self, server: RunningServer) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_ask, args=(host, port, workers, other), daemon=True)
+        self._pipe, child_pipe = context.Pipe()
+        arguments = (server.address, server.list_workers(), child_pipe)
+        self._process = context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
-        other.close()
-        self._pipe.recv()  # It has warmed up.
+        child_pipe.close()
+        self._pipe.recv()  # The process has warmed up.
 
-    def waits(self) -> Waits:
-        """Return what it has met since the last call, with the request that it waits for now."""
-        self._pipe.send("waits")
-        found: Waits = self._pipe.recv()
-        return found
+    def read_waits(self) -> ProbeWaits:
+        """Return the waits since the last call, the request in flight included."""
+        self._pipe.send("read")
+        waits: ProbeWaits = self._pipe.recv()
+        return waits
 
     def stop(self) -> None:
         """End the process."""
         self._pipe.send("stop")
-        self._process.join(PATIENCE)
+        self._process.join(HANG_SECONDS)
         self._pipe.close()
 
 
-def _ask(host: str, port: int, workers: Sequence[int], pipe: Connection) -> None:
-    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    for _ in range(WARM_UP):
-        _one(connection)
+def _run(address: ServerAddress, workers: Sequence[int], pipe: Connection) -> None:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=HANG_SECONDS)
+    for _ in range(WARM_UP_REQUESTS):
+        _send_request(connection)
     pipe.send("ready")
-    worst, worst_cpu, answers, failures, due = 0.0, 0.0, 0, 0, time.perf_counter()
+    waits, due = ProbeWaits(), time.perf_counter()
     while True:
         if pipe.poll():
             if pipe.recv() == "stop":
                 return
-            pipe.send(Waits(worst, worst_cpu, answers, failures))
-            worst, worst_cpu, answers, failures = 0.0, 0.0, 0, 0
-        due = max(due + PERIOD, time.perf_counter())
+            pipe.send(waits)
+            waits = ProbeWaits()
+        due = max(due + PERIOD_SECONDS, time.perf_counter())
         time.sleep(max(0.0, due - time.perf_counter()))
-        began, cpu = time.perf_counter(), _cpu_seconds(workers)
-        is_answered = _one(connection)
-        worst = max(worst, time.perf_counter() - began)
-        worst_cpu = max(worst_cpu, _cpu_seconds(workers) - cpu)
-        answers, failures = answers + is_answered, failures + (not is_answered)
+        started, cpu_seconds = time.perf_counter(), _measure_cpu_seconds(workers)
+        is_answered = _send_request(connection)
+        waits = ProbeWaits(
+            max(waits.max_seconds, time.perf_counter() - started),
+            max(waits.max_cpu_seconds, _measure_cpu_seconds(workers) - cpu_seconds),
+            waits.answers + is_answered,
+            waits.failures + (not is_answered),
+        )
 
 
-def _cpu_seconds(workers: Sequence[int]) -> float:
-    """Return the CPU time that processes have taken; a killed one counts as nothing."""
+def _measure_cpu_seconds(workers: Sequence[int]) -> float:
+    """Return the CPU time of processes so far, in seconds; 0 for one that has ended."""
     total = 0
     for worker in workers:
         try:
@@ -97,7 +105,8 @@ def _cpu_seconds(workers: Sequence[int]) -> float:
     return total / 1e9
 
 
-def _one(connection: http.client.HTTPConnection) -> bool:
+def _send_request(connection: http.client.HTTPConnection) -> bool:
+    """Send a request, and return whether it was answered with status 200."""
     try:
         connection.request("POST", PATH, BODY, {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -105,4 +114,4 @@ def _one(connection: http.client.HTTPConnection) -> bool:
     except (OSError, http.client.HTTPException):
         connection.close()
         return False
-    return answer.status == 200
+    return answer.status == http.client.OK

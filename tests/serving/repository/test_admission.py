@@ -377,7 +377,8 @@ def test_readyz_version_held_lists_reason(only_digits, tmp_path):
     assert ready.get_json()["held"] == {"digits/2": REASON}
     assert ready.status_code == 200
     assert (
-        client.post("/predict", json={"instances": [record]}, headers=ADMIN_HEADERS).json["version"] == 1
+        client.post("/predict", json={"instances": [record]}, headers=ADMIN_HEADERS).json["version"]
+        == 1
     )
     done = client.post("/v2/repository/models/digits/load", headers=ADMIN_HEADERS)
     assert done.get_json()["version"] == 2

@@ -153,7 +153,9 @@ def test_rollback_route_other_worker_silent_answers_503_with_retry_after(
     two_versions, shared_state, monkeypatch, silent_worker, tmp_path
 ):
     shared = SharedResources(SharedCounters(), shared_state)
-    client = create_app(shared, models=two_versions, keys=write_keys_file(tmp_path), poll=0).test_client()
+    client = create_app(
+        shared, models=two_versions, keys=write_keys_file(tmp_path), poll=0
+    ).test_client()
     silent_worker()
     monkeypatch.setattr("serving.repository.rollout_store.ROLLOUT_TIMEOUT_SECONDS", 0)
     answer = client.post("/v2/repository/models/digits/rollback", headers=ADMIN_HEADERS)

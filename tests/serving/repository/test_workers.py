@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
-from benchmarks.robustness import swaps
+from benchmarks.robustness.server import run_server
+from benchmarks.robustness.swaps import run_swaps
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 
@@ -47,10 +48,11 @@ def wait_for_version(url, version):
 
 @pytest.mark.usefixtures("processes")
 def test_swaps_under_load_every_request_is_answered_by_one_version():
-    done, crowd = swaps.run(6, poll=0.05, settled=0.05)
-    assert crowd.faults == []
-    assert len(done) == 6
-    assert {version for *_, version in crowd.answers} == set(range(1, len(crowd.versions) + 1))
+    run = run_swaps(6, poll=0.05, settle_seconds=0.05)
+    assert run.checker.faults == []
+    assert len(run.swaps) == 6
+    assert {answer.version for answer in run.checker.answers} == run.checker.versions
+    assert run.checker.versions == {1, 2, 3, 4}
 
 
 def test_connection_versions_never_decrease(serve, only_digits):
@@ -137,7 +139,9 @@ def list_prediction_statuses(url, count=20):
 
 def list_held(url, count=20):
     """Return status and held versions of /readyz, each read over a connection of its own."""
-    ready = (requests.get(f"{url}/readyz", headers=ADMIN_HEADERS, timeout=120) for _ in range(count))
+    ready = (
+        requests.get(f"{url}/readyz", headers=ADMIN_HEADERS, timeout=120) for _ in range(count)
+    )
     return {(answer.status_code, *answer.json()["held"]) for answer in ready}
 
 
@@ -183,8 +187,10 @@ def test_take_up_all_incompatible_version_is_served(serve, only_digits, tmp_path
 @pytest.mark.usefixtures("processes")
 def test_version_refused_by_one_worker_is_served_by_none(only_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("REFUSING_WORKER_FILE", str(tmp_path / "refuses"))
-    with swaps.server(only_digits, "tests.one_worker_refuses", poll=0.1) as (_, port):
-        url = f"http://127.0.0.1:{port}"
+    with run_server(
+        only_digits, config="tests.one_worker_refuses", poll=0.1, has_admin_key=True
+    ) as server:
+        url = server.url
         assert wait_for_version(url, 1)
         add_version(only_digits, 2)
 
