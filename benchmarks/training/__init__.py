@@ -1,1 +1,1 @@
-"""What the trainer does: speed, compression, real tables, memory, parity with the server."""
+"""What the trainer achieves: speed, compression, real tables, memory, and parity of answers."""

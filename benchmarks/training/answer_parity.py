@@ -1,73 +1,90 @@
-"""One answer, three ways, on real tables: the NumPy pipeline, `trainer score`, POST /predict.
+"""Compare three answers on real tables: the NumPy model's, `trainer score`'s and POST /predict's.
 
-Trains on Adult and on diamonds as the README does, takes held-out records, empties some cells and
-puts categories never seen into others, and has the same records answered by the NumPy pipeline, by
-`trainer score` from a CSV file, and by a real server over HTTP, in bodies of records.
+Trains on Adult and on diamonds as in the README, takes held-out records, empties some cells, and
+puts unseen categories into others. The same records are answered by the NumPy model, by `trainer
+score` from a CSV file, and by a real server over HTTP.
 
-    python benchmarks/training/answer_parity.py --records 5000
+    python -m benchmarks.training.answer_parity --records 5000
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import http.client
 import json
-import re
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 
-from benchmarks.training.real_tables import fits
+from benchmarks.robustness.server import run_server
+from benchmarks.training.real_tables import read_fit_commands
 from trainer.cli.options import configure
 from trainer.data.records import Records
 from trainer.model import Answers
 from trainer.pipeline import fit
 
-GAPS, UNSEEN = 0.1, 0.05  # shares of all cells, and of categories
-BODY = 100  # records
+TABLES = ("adult", "diamonds")
+MISSING_SHARE, UNSEEN_SHARE = 0.1, 0.05  # of all cells, and of all categories
+RECORDS_PER_BODY = 100
+MAX_RELATIVE_ERROR = 1e-5
+
+Row = dict[str, Any]
 
 
-def spoiled(records: Records, rng: np.random.Generator) -> list[dict]:
-    """The records as clients write them, with gaps and categories never seen."""
-    rows: list[dict] = [{} for _ in range(len(records))]
+def spoil_records(records: Records, rng: np.random.Generator) -> list[Row]:
+    """Return records as clients write them, with missing values and unseen categories."""
+    rows: list[Row] = [{} for _ in range(len(records))]
     for column in records.columns:
         values = records.column(column.name)
         for row, value in zip(rows, values, strict=True):
-            if rng.random() < GAPS:
+            if rng.random() < MISSING_SHARE:
                 row[column.name] = None
             elif column.kind == "category":
-                unseen = value < 0 or rng.random() < UNSEEN
-                row[column.name] = f"unseen {rng.integers(9)}" if unseen else column.words[value]
+                is_unseen = value < 0 or rng.random() < UNSEEN_SHARE
+                unseen = f"unseen {rng.integers(9)}" if is_unseen else None
+                row[column.name] = unseen or column.words[value]
             else:
                 row[column.name] = None if np.isnan(value) else float(str(value))
     return rows
 
 
-def as_records(rows: list[dict], like: Records) -> Records:
-    """By hand, without the code that reads files or bodies."""
-    columns, arrays = [], {"numbers": [], "codes": []}
+def build_records(rows: list[Row], like: Records) -> Records:
+    """Build the trainer's records without the code that reads files or bodies.
+
+    Args:
+        rows: Rows as clients write them.
+        like: Records with the same columns.
+    """
+    columns, numbers, codes = [], [], []
     for column in like.columns:
         values = [row[column.name] for row in rows]
         if column.kind == "category":
             words = tuple(sorted({value for value in values if value is not None}))
-            places = {word: place for place, word in enumerate(words)}
-            arrays["codes"].append([-1 if v is None else places[v] for v in values])
+            code_by_word = {word: code for code, word in enumerate(words)}
+            codes.append([-1 if value is None else code_by_word[value] for value in values])
             columns.append(type(column)(column.name, column.kind, words))
         else:
-            arrays["numbers"].append([np.nan if v is None else v for v in values])
+            numbers.append([np.nan if value is None else value for value in values])
             columns.append(column)
-    numbers = np.array(arrays["numbers"], np.float32).reshape(-1, len(rows)).T
-    codes = np.array(arrays["codes"], np.int32).reshape(-1, len(rows)).T
-    return Records(tuple(columns), np.ascontiguousarray(numbers), codes=codes)
+    number_array = np.array(numbers, np.float32).reshape(-1, len(rows)).T
+    code_array = np.array(codes, np.int32).reshape(-1, len(rows)).T
+    return Records(tuple(columns), np.ascontiguousarray(number_array), codes=code_array)
 
 
-def scored(rows: list[dict], bundle: Path, classes: list[str] | None) -> Answers:
-    """By `trainer score`, from a CSV file to a Parquet file."""
+def score_file(rows: list[Row], bundle: Path, classes: list[str] | None) -> Answers:
+    """Return the answers of `trainer score`, from a CSV file to a Parquet file.
+
+    Args:
+        rows: The rows.
+        bundle: Folder of the bundle.
+        classes: Classes of a classifier; None for a regressor.
+    """
     source, output = bundle.parent / "records.csv", bundle.parent / "scored.parquet"
     with source.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -78,87 +95,105 @@ def scored(rows: list[dict], bundle: Path, classes: list[str] | None) -> Answers
     table = pyarrow.parquet.read_table(output)
     if classes is None:
         return {"value": table["prediction"].to_numpy()[:, None]}
-    p = np.column_stack([table[f"probability_{name}"].to_numpy() for name in classes])
-    return {"label": table["prediction"].to_numpy().astype(str), "probabilities": p}
+    probabilities = np.column_stack([table[f"probability_{c}"].to_numpy() for c in classes])
+    labels = table["prediction"].to_numpy().astype(str)
+    return {"label": labels, "probabilities": probabilities}
 
 
-def served(rows: list[dict], models: Path, name: str) -> Answers:
-    """By a server of its own, over HTTP."""
-    command = [sys.executable, "-m", "serving", "run", "--models", str(models), "--port", "0"]
-    process = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, text=True)
-    try:
-        url = next(
-            found[1]
-            for line in process.stdout
-            if (found := re.search(r"Listening at: (http://\S+)", line))
-        )
+def ask_server(rows: list[Row], models: Path, name: str) -> Answers:
+    """Return the answers of a real server.
+
+    Args:
+        rows: The rows.
+        models: Model repository.
+        name: Name of the model.
+    """
+    with run_server(models.absolute(), workers=1) as server:
+        connection = server.connect()
         answers = [
-            _post(f"{url}/predict?model={name}", rows[start : start + BODY])
-            for start in range(0, len(rows), BODY)
+            _post(connection, f"/predict?model={name}", rows[start : start + RECORDS_PER_BODY])
+            for start in range(0, len(rows), RECORDS_PER_BODY)
         ]
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+        connection.close()
     predictions = [p for answer in answers for p in answer["predictions"]]
     if "probabilities" not in answers[0]:
         return {"value": np.array(predictions)[:, None]}
-    p = np.array([p for answer in answers for p in answer["probabilities"]])
-    return {"label": np.array(predictions), "probabilities": p}
+    probabilities = np.array([p for answer in answers for p in answer["probabilities"]])
+    return {"label": np.array(predictions), "probabilities": probabilities}
 
 
-def _post(url: str, rows: list[dict]) -> dict:
-    request = urllib.request.Request(  # noqa: S310
-        url, json.dumps({"instances": rows}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return json.load(answer)
+def _post(connection: http.client.HTTPConnection, path: str, rows: list[Row]) -> dict[str, Any]:
+    body = json.dumps({"instances": rows})
+    connection.request("POST", path, body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    answer: dict[str, Any] = json.loads(response.read())
+    if response.status != http.client.OK:
+        raise RuntimeError(f"expected status 200 for {path}; got {response.status}: {answer}")
+    return answer
 
 
-def compared(found: Answers, expected: Answers) -> str:
-    """Labels alike, and the largest differences."""
+def describe_difference(answers: Answers, expected: Answers) -> str:
+    """Return the share of equal labels and the largest differences, in one sentence."""
     output = "value" if "value" in expected else "probabilities"
-    wanted = expected[output].astype(np.float64)
-    delta = np.abs(found[output] - wanted)
-    relative = delta / np.abs(wanted)
+    values = expected[output].astype(np.float64)
+    difference = np.abs(answers[output] - values)
+    relative = difference / np.abs(values)
     worst = np.unravel_index(relative.argmax(), relative.shape)
-    said = f"max |Δ| {delta.max():.1e}, relative {relative[worst]:.1e} (at {wanted[worst]:.4g})"
-    within = (delta <= 1e-5 * np.abs(wanted)).all(axis=1)
-    said += f", within 1e-5 relative: {within.mean():.2%}"
-    if output == "value":  # near 0, where float32 has no digits left of a price
-        said += f"; all within {delta.max() / wanted.std():.1e} of the spread of the answers"
+    is_close = (difference <= MAX_RELATIVE_ERROR * np.abs(values)).all(axis=1)
+    sentence = (
+        f"max |Δ| {difference.max():.1e}, relative {relative[worst]:.1e} (at {values[worst]:.4g}), "
+        f"within {MAX_RELATIVE_ERROR:g} relative: {is_close.mean():.2%}"
+    )
+    if output == "value":  # near 0, float32 has no digits left of a price
+        in_spreads = difference.max() / values.std()
+        sentence += f"; all within {in_spreads:.1e} standard deviations of the answers"
     if "label" in expected:
-        said = f"labels alike {(found['label'] == expected['label']).mean():.2%}, {said}"
-    return said
+        share = (answers["label"] == expected["label"]).mean()
+        sentence = f"equal labels {share:.2%}, {sentence}"
+    return sentence
+
+
+def compare_table(arguments: list[str], record_count: int) -> None:
+    """Train on a table, get the three answers, and print their differences.
+
+    Args:
+        arguments: Arguments of `trainer fit`, from the README.
+        record_count: Number of held-out records.
+    """
+    name = arguments[1]
+    flags = [flag.lstrip("-").replace("-", "_") for flag in arguments[2::2]]
+    options: dict[str, Any] = dict(zip(flags, arguments[3::2], strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        options |= {"models": f"{folder}/models", "runs": f"{folder}/runs", "gaps": "impute"}
+        config = configure(None, {"data": name, **options, "skip_baselines": True})
+        bundle, trained = fit(config)
+        rng = np.random.default_rng(0)
+        chosen = rng.choice(trained.parts.test, record_count, replace=False)
+        rows = spoil_records(trained.table.records.take(chosen), rng)
+        expected = trained.model.answers(build_records(rows, trained.table.records))
+        scored = score_file(rows, bundle.path, bundle.manifest.classes)
+        served = ask_server(rows, config.models, name)
+    sys.stdout.write(
+        f"{name}: {len(rows):,} held-out records with missing values and unseen categories\n"
+        f"  trainer score against NumPy   {describe_difference(scored, expected)}\n"
+        f"  POST /predict against NumPy   {describe_difference(served, expected)}\n"
+        f"  trainer score against POST    {describe_difference(scored, served)}\n"
+    )
 
 
 def main() -> None:
-    """Train, spoil, ask three ways, compare."""
+    """Compare the answers on both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=5000)
-    asked = parser.parse_args()
-    for arguments in fits():
-        name = arguments[1]
-        if name not in ("adult", "diamonds"):
-            continue
-        flags = [a.lstrip("-").replace("-", "_") for a in arguments[2::2]]
-        options = dict(zip(flags, arguments[3::2], strict=True))
-        with tempfile.TemporaryDirectory() as folder:
-            places = {"models": f"{folder}/models", "runs": f"{folder}/runs", "gaps": "impute"}
-            config = configure(None, {"data": name, **options, **places, "skip_baselines": True})
-            bundle, trained = fit(config)
-            rng = np.random.default_rng(0)
-            taken = rng.choice(trained.parts.test, asked.records, replace=False)
-            rows = spoiled(trained.table.records.take(taken), rng)
-            expected = trained.model.answers(as_records(rows, trained.table.records))
-            classes = bundle.manifest.classes
-            by_file = scored(rows, bundle.path, classes)
-            by_http = served(rows, config.models, name)
-        sys.stdout.write(
-            f"{name}: {len(rows):,} held-out records with gaps and unseen categories\n"
-            f"  trainer score against NumPy   {compared(by_file, expected)}\n"
-            f"  POST /predict against NumPy   {compared(by_http, expected)}\n"
-            f"  trainer score against POST    {compared(by_file, by_http)}\n"
-        )
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=5000,
+        help="number of held-out records of each table [default: 5000]",
+    )
+    options = parser.parse_args()
+    for arguments in read_fit_commands():
+        if arguments[1] in TABLES:
+            compare_table(arguments, options.records)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,46 @@
-"""What compression saves and what it costs: size, speed and held-out metric of each variant.
+"""Measure what compression saves and what it costs: size, speed and held-out metric of each variant.
 
-Trains the networks of the README's section on compression as its commands say, and compresses them
-as its commands say: two networks at once, each in a process of its own, on one thread. There it
+Trains and compresses networks with the commands of the README's section on compression: two
+networks at a time, each in a process of its own, on one thread. For each variant of fewer bits it
 
-- compares ONNX Runtime with the NumPy reference in whole numbers, row by row;
-- asks for the same rows alone, in sevens, in batches of 256, and beside batch-mates a thousand
-  times as large.
+- compares ONNX Runtime with the NumPy reference in integers, row by row;
+- runs the same rows alone, in batches of 7 and 256, and in batches with outliers a thousand times
+  as large.
 
-When all are made and nothing else runs, all graphs of a network are timed on one thread in turns,
-round after round, for the medians of the rounds' ratios.
+When all variants exist and nothing else runs, all graphs of a network are timed on one thread in
+turn, round after round. Reported are medians and quartiles of the ratios within a round.
 
-    python benchmarks/training/compression.py [--only lenet]
+    python -m benchmarks.training.compression [--only lenet]
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shlex
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from benchmarks.training.real_tables import commands
-from benchmarks.training.steps_per_second import ROOT, commit, machine
+from benchmarks.machine import (
+    RESULTS,
+    describe_commit,
+    describe_machine,
+    read_versions,
+    write_report,
+)
+from benchmarks.training.real_tables import read_commands
+from benchmarks.training.variant_parity import measure_parity
 from serving.bundle import Arrays, Bundle
-from serving.runtime import TIMED_BATCH_SIZES, GraphSession, run_in_slices
+from serving.runtime import TIMED_BATCH_SIZES, GraphSession
 from trainer.cli.options import configure
 from trainer.compress.compression_config import CompressionConfig
 from trainer.compress.load_trained import DENSE
@@ -45,104 +51,118 @@ from trainer.data.sources import load_table
 from trainer.data.splits import split_table
 from trainer.pipeline import fit
 
-ROUNDS, RUNS = 40, 20  # turns, and runs in each
-COMPARED = 10_000  # rows
-RACED = max(TIMED_BATCH_SIZES)
-AT_ONCE, SLOWEST = 2, "wide"  # networks in the making, and the one to begin with
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-OUTLIERS = 1000.0  # times as large
+HEADING = "`make bench-compress` runs these"
+ROUNDS, RUNS_PER_ROUND = 40, 20
+PARITY_ROWS, TIMED_ROWS = 10_000, max(TIMED_BATCH_SIZES)
+MAX_PARALLEL_NETWORKS = 2
+SLOWEST_NETWORK = "wide"  # started first
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+PACKAGES = ("numpy", "onnxruntime")
 
 
-def options(arguments: list[str]) -> dict[str, str]:
-    """`--name value` pairs as a command has them; a flag is true."""
-    found: dict[str, str] = {}
-    for place, word in enumerate(arguments):
+@dataclass(frozen=True)
+class CompressedNetwork:
+    """The result of one command.
+
+    Attributes:
+        title: Network, command and its duration.
+        result: Entry in the results, without the speed.
+        bundle: Folder of the compressed version; None if no variant was kept.
+        config: Options of the network's training.
+    """
+
+    title: str
+    result: dict[str, Any]
+    bundle: Path | None
+    config: Config
+
+
+def parse_options(arguments: list[str]) -> dict[str, str]:
+    """Return the `--name value` pairs of a command; the value of a flag is `true`."""
+    options: dict[str, str] = {}
+    for position, word in enumerate(arguments):
         if word.startswith("--"):
-            following = arguments[place + 1 : place + 2]
-            flag = not following or following[0].startswith("--")
-            found[word[2:].replace("-", "_")] = "true" if flag else following[0]
-    return found
+            value = arguments[position + 1 : position + 2]
+            is_flag = not value or value[0].startswith("--")
+            options[word[2:].replace("-", "_")] = "true" if is_flag else value[0]
+    return options
 
 
-def rows_of(config: Config, count: int) -> Records:
-    """Held-out rows, the same ones again and again where there are few."""
+def group_commands(only: tuple[str, ...]) -> dict[str, list[list[str]]]:
+    """Return the README's commands by network, for some networks or all."""
+    networks: dict[str, list[list[str]]] = {}
+    for command in read_commands(HEADING):
+        verb, subject, *arguments = command
+        fitted_name = parse_options(arguments).get("name", subject)
+        name = Path(subject).name if verb == "compress" else fitted_name
+        if not only or name in only:
+            networks.setdefault(name, []).append(command)
+    return networks
+
+
+def compress_networks(only: tuple[str, ...], models: Path) -> list[CompressedNetwork]:
+    """Train and compress networks in parallel, and return the results in the README's order.
+
+    Args:
+        only: Names of the networks; empty for all.
+        models: Model repository.
+    """
+    # Inherited by the processes, which would otherwise use more threads than there are cores.
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
+    networks = group_commands(only)
+    start_order = sorted(networks, key=lambda name: name != SLOWEST_NETWORK)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(MAX_PARALLEL_NETWORKS, mp_context=context) as pool:
+        futures = {
+            pool.submit(compress_network, name, networks[name], models): name
+            for name in start_order
+        }
+        compressed = {}
+        for future in as_completed(futures):
+            compressed[futures[future]] = future.result()
+            click.echo(f"compressed {futures[future]}", err=True)
+    return [network for name in networks for network in compressed[name]]
+
+
+def compress_network(name: str, commands: list[list[str]], models: Path) -> list[CompressedNetwork]:
+    """Train a network, and compress it with each of its other commands; runs in its own process.
+
+    Args:
+        name: Name of the network.
+        commands: Its commands; the first one trains it.
+        models: Model repository.
+    """
+    (_, data, *arguments), *compressions = commands
+    options = parse_options(arguments) | {"models": models, "skip_baselines": "true"}
+    config = configure(None, {"data": data, **options})
+    bundle = fit(config)[0]
+    networks = []
+    for command in compressions:
+        started = time.perf_counter()
+        compression_config = CompressionConfig.model_validate(parse_options(command[2:]))
+        done = compress(bundle, compression_config, tell=lambda _: None)
+        seconds = round(time.perf_counter() - started)
+        title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
+        result = measure_variants(done, load_test_rows(config, PARITY_ROWS))
+        path = done.bundle and done.bundle.path
+        networks.append(CompressedNetwork(title, result | {"seconds": seconds}, path, config))
+    return networks
+
+
+def load_test_rows(config: Config, count: int) -> Records:
+    """Load held-out rows of a training, repeated if there are fewer than `count`."""
     table = load_table(config.data, config.reading())
     test = split_table(table, validation=config.validation, test=config.test, seed=config.seed).test
     return table.records.take(np.resize(test, count))
 
 
-def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each graph and batch size: µs, and how many times as fast as the dense one."""
-    sessions = {name: GraphSession(content) for name, content in graphs.items()}
-    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in graphs}
-    for size in TIMED_BATCH_SIZES:
-        rows = {name: array[:size] for name, array in inputs.items()}
-        rounds: dict[str, list[float]] = {name: [] for name in graphs}
-        for _ in range(ROUNDS):
-            for name, session in sessions.items():
-                session.run(rows)  # finds the caches full of another's weights
-                start = time.perf_counter()
-                for _ in range(RUNS):
-                    session.run(rows)
-                rounds[name].append((time.perf_counter() - start) / RUNS * 1e6)
-        for name, times in rounds.items():
-            ratios = np.array(rounds[DENSE]) / times
-            low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
-            found[name][str(size)] = {
-                "us": round(float(np.median(times)), 1),
-                "faster": middle,
-                "from": low,
-                "to": high,
-            }
-    return found
+def measure_variants(done: CompressionResult, records: Records) -> dict[str, Any]:
+    """Return the entry of a compressed bundle in the results, without the speed.
 
-
-def parity(done: CompressionResult, name: str, records: Records) -> dict[str, float]:
-    """ONNX Runtime against the NumPy reference of a variant."""
-    bundle = done.bundle
-    if bundle is None:
-        raise click.ClickException("expected a compressed bundle; got none")
-    session = GraphSession(bundle.read_graph(name))
-    inputs = records.inputs()
-    got, expected = run_in_slices(session, inputs, 256), done.references[name].answers(records)
-    output = "value" if "value" in expected else "probabilities"
-    difference = np.abs(got[output].astype(np.float64) - expected[output])
-    found = {
-        "rows": len(records),
-        "max_abs": float(difference.max()),
-        "of_spread": float(difference.max() / np.ptp(expected[output].astype(np.float64))),
-        "exact_rows": float(
-            (difference.max(axis=1) <= 1e-6 * np.abs(expected[output]).max()).mean()
-        ),
-    }
-    if "label" in expected:
-        found["labels_alike"] = float((got["label"] == expected["label"]).mean())
-    return found | {"by_batch": by_batch(session, inputs, output)}
-
-
-def by_batch(session: GraphSession, inputs: Arrays, output: str) -> dict[str, float]:
-    """How far answers move with the batch: each row alone, in 7s, in 256s, beside outliers."""
-    alone = run_in_slices(session, inputs, 1)
-    found = {"7": run_in_slices(session, inputs, 7), "256": run_in_slices(session, inputs, 256)}
-    numbers = {name: a for name, a in inputs.items() if a.dtype.kind == "f"}
-    mixed = {name: np.repeat(a, 2, axis=0) for name, a in inputs.items()}
-    for name in numbers:
-        mixed[name][1::2] *= np.asarray(OUTLIERS, mixed[name].dtype)
-    beside = run_in_slices(session, mixed, 256)
-    found["outliers"] = {name: array[::2] for name, array in beside.items()}
-    moved = {
-        name: float(np.abs(answers[output].astype(np.float64) - alone[output]).max())
-        for name, answers in found.items()
-    }
-    if "label" in alone:
-        moved["labels_alike"] = float(
-            np.mean([(answers["label"] == alone["label"]).mean() for answers in found.values()])
-        )
-    return moved
-
-
-def measured(done: CompressionResult, records: Records) -> dict[str, Any]:
-    """All there is to say of a compressed bundle but its speed."""
+    Args:
+        done: Result of the compression.
+        records: Held-out rows.
+    """
     bundle = done.bundle
     if bundle is None:
         return {"kept": False, "tried": [c.model_dump() for c in done.compression.tried]}
@@ -158,97 +178,69 @@ def measured(done: CompressionResult, records: Records) -> dict[str, Any]:
                 "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
                 "layers": "-".join(map(str, (kept[name].inputs, *kept[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
-                "lost": None if (lost := kept[name].tested) is None else lost.model_dump(),
-                "parity": parity(done, name, records) if variant.bits < 32 else None,
+                "lost": None if (loss := kept[name].tested) is None else loss.model_dump(),
+                "parity": (
+                    measure_parity(bundle.read_graph(name), done.references[name], records)
+                    if variant.bits < 32
+                    else None
+                ),
             }
             for name, variant in variants.items()
         },
     }
 
 
-@dataclass(frozen=True)
-class Made:
-    """What came of one command.
-
-    Attributes:
-        title: the network, the command, how long it took.
-        result: all there is to say but speed.
-        bundle: the folder of the compressed version; None where there is none.
-        config: of the network's training.
-    """
-
-    title: str
-    result: dict[str, Any]
-    bundle: Path | None
-    config: Config
+def add_speeds(networks: list[CompressedNetwork]) -> None:
+    """Time all variants, and add their speed to the results; nothing else may run meanwhile."""
+    for network in networks:
+        if network.bundle is None:
+            continue
+        bundle = Bundle.open(network.bundle)
+        graphs = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
+        speeds = time_graphs(graphs, load_test_rows(network.config, TIMED_ROWS).inputs())
+        for name, variant in network.result["variants"].items():
+            variant["speed"] = speeds[name]
 
 
-def by_network(only: tuple[str, ...]) -> dict[str, list[list[str]]]:
-    """The README's commands, of each network its own."""
-    found: dict[str, list[list[str]]] = {}
-    for command in commands("`make bench-compress` runs these"):
-        verb, subject, *arguments = command
-        fitted = options(arguments).get("name", subject)
-        name = Path(subject).name if verb == "compress" else fitted
-        if not only or name in only:
-            found.setdefault(name, []).append(command)
-    return found
-
-
-def make(name: str, network: list[list[str]], models: Path) -> list[Made]:
-    """Train a network, compress it as often as is said, and compare; in a process of its own.
+def time_graphs(
+    graphs: Mapping[str, bytes], inputs: Arrays
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Time graphs in turn.
 
     Args:
-        name: of the network.
-        network: its commands, the first of which trains it.
-        models: the repository.
+        graphs: ONNX graphs by variant, the dense one included.
+        inputs: Input arrays of at least the largest batch.
+
+    Returns:
+        By variant and batch size: the median time in µs, and quartiles of the speed as a multiple
+        of the dense graph's.
     """
-    (_, subject, *arguments), *compressions = network
-    chosen = options(arguments) | {"models": models, "skip_baselines": "true"}
-    config = configure(None, {"data": subject, **chosen})
-    bundle = fit(config)[0]
-    found = []
-    for command in compressions:
-        started = time.perf_counter()
-        goal = CompressionConfig.model_validate(options(command[2:]))
-        done = compress(bundle, goal, tell=lambda _: None)
-        seconds = round(time.perf_counter() - started)
-        title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
-        result = measured(done, rows_of(config, COMPARED)) | {"seconds": seconds}
-        found.append(Made(title, result, done.bundle and done.bundle.path, config))
-    return found
+    sessions = {name: GraphSession(content) for name, content in graphs.items()}
+    speeds: dict[str, dict[str, dict[str, float]]] = {name: {} for name in graphs}
+    for size in TIMED_BATCH_SIZES:
+        rows = {name: array[:size] for name, array in inputs.items()}
+        rounds: dict[str, list[float]] = {name: [] for name in graphs}
+        for _ in range(ROUNDS):
+            for name, session in sessions.items():
+                session.run(rows)  # not timed: the caches are full of another graph's weights
+                start = time.perf_counter()
+                for _ in range(RUNS_PER_ROUND):
+                    session.run(rows)
+                rounds[name].append((time.perf_counter() - start) / RUNS_PER_ROUND * 1e6)
+        for name, times in rounds.items():
+            ratios = np.array(rounds[DENSE]) / times
+            low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
+            speeds[name][str(size)] = {
+                "us": round(float(np.median(times)), 1),
+                "faster": median,
+                "from": low,
+                "to": high,
+            }
+    return speeds
 
 
-def all_made(only: tuple[str, ...], models: Path) -> list[Made]:
-    """What came of all commands, in their order; the networks that take longest begin first."""
-    # Inherited by the processes: on more threads they would wait for each other's.
-    os.environ |= dict.fromkeys(THREADS, "1")
-    networks = by_network(only)
-    begin = sorted(networks, key=lambda name: name != SLOWEST)
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(AT_ONCE, mp_context=fresh) as pool:
-        making = {pool.submit(make, name, networks[name], models): name for name in begin}
-        made = {}
-        for one in as_completed(making):
-            made[making[one]] = one.result()
-            click.echo(f"made {making[one]}", err=True)
-    return [one for name in networks for one in made[name]]
-
-
-def time_all(made: list[Made]) -> None:
-    """Add its speed to each variant, alone on the machine."""
-    for one in made:
-        if one.bundle is None:
-            continue
-        bundle = Bundle.open(one.bundle)
-        graphs = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
-        speed = race(graphs, rows_of(one.config, RACED).inputs())
-        for name, variant in one.result["variants"].items():
-            variant["speed"] = speed[name]
-
-
-def show(title: str, result: dict) -> None:
-    """A few lines for each variant."""
+def print_result(title: str, result: Mapping[str, Any]) -> None:
+    """Print a few lines about each variant of a network."""
     click.echo(f"\n{title}")
     for name, v in result.get("variants", {}).items():
         click.echo(
@@ -264,46 +256,49 @@ def show(title: str, result: dict) -> None:
         )
         click.echo(f"    rows {'; '.join(speeds)}")
         if v["parity"] is not None:
-            found = {key: value for key, value in v["parity"].items() if key != "by_batch"}
-            click.echo(f"    against NumPy in whole numbers {shown(found)}")
-            click.echo(f"    alone and in batches {shown(v['parity']['by_batch'])}")
+            figures = {key: value for key, value in v["parity"].items() if key != "by_batch"}
+            click.echo(f"    compared with NumPy in integers: {_format_figures(figures)}")
+            click.echo(f"    alone and in batches: {_format_figures(v['parity']['by_batch'])}")
 
 
-def shown(figures: dict[str, float]) -> str:
-    """Names and figures."""
+def _format_figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
 
 
-@click.command()
-@click.option("--only", multiple=True, help="names of networks  [default: all]")
+@click.command(help=__doc__)
+@click.option(
+    "--only",
+    multiple=True,
+    help="Name of a network to compress; may be repeated. Nothing is written then.  [default: all]",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=ROOT / "benchmarks" / "results" / "compress.json",
+    default=RESULTS / "compress.json",
+    help="File to write the results to  [default: benchmarks/results/compress.json]",
 )
 def main(only: tuple[str, ...], out: Path) -> None:
-    """Train, compress, measure, print, write."""
-    started, sources = datetime.now(UTC), commit()
+    """Train, compress, measure, print and write the results."""
+    started, commit = datetime.now(UTC), describe_commit()
     with tempfile.TemporaryDirectory() as folder:
-        made = all_made(only, Path(folder))
-        time_all(made)
-    for one in made:
-        show(one.title, one.result)
+        networks = compress_networks(only, Path(folder))
+        add_speeds(networks)
+    for network in networks:
+        print_result(network.title, network.result)
     if only:
         return
     report = {
         "benchmark": "compress",
         "when": started.isoformat(timespec="seconds"),
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
-        "commit": sources,
-        "machine": machine(),
-        "libraries": {name: version(name) for name in ("numpy", "onnxruntime")},
+        "commit": commit,
+        "machine": describe_machine(),
+        "libraries": read_versions(PACKAGES),
         "rounds": ROUNDS,
-        "runs_a_round": RUNS,
-        "results": {one.title: one.result for one in made},
+        "runs_a_round": RUNS_PER_ROUND,
+        "results": {network.title: network.result for network in networks},
     }
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(report, out)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The letters of Frey and Slate 1991 as a CSV file, out of Debian's package r-cran-mlbench.
+"""Write the letters of Frey and Slate 1991 to a CSV file, from Debian's package r-cran-mlbench.
 
-Needs apt-get and dpkg-deb; the package is unpacked in a temporary folder and nothing is installed.
+Needs apt-get and dpkg-deb. The package is unpacked to a temporary folder; nothing is installed.
 
-    python benchmarks/training/letters.py data/letters.csv
+    python -m benchmarks.training.letters data/letters.csv
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGE = "r-cran-mlbench"
 
 
 def main() -> None:
-    """Fetch, unpack, write."""
+    """Download the package, unpack it, and write the table."""
     output = Path(sys.argv[1]).absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:

@@ -1,9 +1,10 @@
-"""One side of the training benchmark: trains a network of one library on demand.
+"""Train a network with one library on request; a process of `steps_per_second.py`.
 
-    python train_side.py {ours,ours-numpy,products,torch-eager,torch-fused,sklearn}
+    python library_process.py {ours,ours-numpy,products,torch-eager,torch-fused,sklearn}
 
-Reads a case as a line of JSON, prepares it; then reads numbers of seconds, trains for about so
-long each time, and answers how many steps that were and how long they took. An empty line ends it.
+Reads a case as a line of JSON and prepares it. Then reads numbers of seconds, trains for about that
+long each time, and answers with the number of steps and the time that they took. An empty line ends
+it.
 """
 
 import itertools
@@ -15,8 +16,8 @@ import time
 import warnings
 
 
-def data(case):
-    """Rows float32 `(rows, first width)` and classes int64 `(rows,)`, the same on every side."""
+def draw_data(case):
+    """Return rows float32 `(rows, inputs)` and classes int64 `(rows,)`, alike for all libraries."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -24,10 +25,10 @@ def data(case):
     return rows, rng.integers(0, case["widths"][-1], case["rows"])
 
 
-class Ours:
-    """The training loop of `trainer.training`, shuffling and gathering included."""
+class OurTraining:
+    """The loop of `trainer.training`, which includes shuffling and gathering of the batches."""
 
-    def __init__(self, case, *, compiled):
+    def __init__(self, case, *, is_compiled):
         import numpy as np
 
         from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network, kernels
@@ -35,8 +36,8 @@ class Ours:
         from trainer.training.loop import TrainingRun
         from trainer.training.update import UpdateRule
 
-        kernels.AVAILABLE = kernels.AVAILABLE and compiled
-        x, y = data(case)
+        kernels.AVAILABLE = kernels.AVAILABLE and is_compiled
+        x, y = draw_data(case)
         n_in, *hidden, n_out = case["widths"]
         layers = [*(Dense(units, "relu") for units in hidden), Dense(n_out)]
         rng = np.random.default_rng(0)
@@ -50,83 +51,81 @@ class Ours:
             rng=rng,
         )
 
-    def epoch(self):
-        """One pass; returns its steps."""
+    def run_epoch(self):
+        """Train for one epoch, and return the number of steps."""
         before = self.run.steps
         self.run.epochs += 1
         self.run.run()
         return self.run.steps - before
 
 
-class Products:
-    """The matrix products of a step and nothing else, by the BLAS that NumPy brings.
-
-    What a step cannot be faster than in NumPy, whatever else it did for nothing.
-    """
+class MatrixProducts:
+    """Only the matrix products of a step, by NumPy's BLAS: the limit of any loop over NumPy."""
 
     def __init__(self, case):
         import numpy as np
 
-        def numbers(*shape):
+        def draw(*shape):
             return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
         widths, batch = case["widths"], case["batch"]
         self.steps, self.dot = math.ceil(case["rows"] / batch), np.dot
-        self.weights = [numbers(i, o) for i, o in itertools.pairwise(widths)]
-        # Read from one and written to the other, so that numbers stay as they are.
-        self.read = [numbers(batch, width) for width in widths]
-        self.written = [np.empty_like(values) for values in self.read]
+        self.weights = [draw(i, o) for i, o in itertools.pairwise(widths)]
+        # Products are written to other arrays than they are read from, so that the numbers stay
+        # the same and do not overflow.
+        self.inputs = [draw(batch, width) for width in widths]
+        self.outputs = [np.empty_like(values) for values in self.inputs]
         self.gradients = [np.empty_like(W) for W in self.weights]
 
-    def epoch(self):
-        """As many steps as a pass has; returns them."""
+    def run_epoch(self):
+        """Compute the products of one epoch, and return the number of steps."""
         last = len(self.weights) - 1
         for _ in range(self.steps):
             for i, W in enumerate(self.weights):
-                self.dot(self.read[i], W, out=self.written[i + 1])
+                self.dot(self.inputs[i], W, out=self.outputs[i + 1])
             for i in range(last, -1, -1):
-                self.dot(self.read[i].T, self.read[i + 1], out=self.gradients[i])
+                self.dot(self.inputs[i].T, self.inputs[i + 1], out=self.gradients[i])
                 if i:
-                    self.dot(self.read[i + 1], self.weights[i].T, out=self.written[i])
+                    self.dot(self.inputs[i + 1], self.weights[i].T, out=self.outputs[i])
         return self.steps
 
 
-class Torch:
-    """A loop over tensors in memory, which is faster than a DataLoader."""
+class TorchTraining:
+    """A PyTorch loop over tensors in memory, which is faster than a DataLoader."""
 
-    def __init__(self, case, *, fused):
+    def __init__(self, case, *, is_fused):
         import torch
 
         torch.manual_seed(0)
         self.torch, self.batch = torch, case["batch"]
-        x, y = data(case)
+        x, y = draw_data(case)
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
-        parts, widths = [], case["widths"]
+        layers, widths = [], case["widths"]
         for i, o in itertools.pairwise(widths):
-            parts += [torch.nn.Linear(i, o), torch.nn.ReLU()]
-        self.model = torch.nn.Sequential(*parts[:-1])
-        self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=fused)
+            layers += [torch.nn.Linear(i, o), torch.nn.ReLU()]
+        self.model = torch.nn.Sequential(*layers[:-1])
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=is_fused)
         self.loss = torch.nn.functional.cross_entropy
 
-    def epoch(self):
-        """One pass; returns its steps."""
+    def run_epoch(self):
+        """Train for one epoch, and return the number of steps."""
         steps = 0
-        for chosen in self.torch.randperm(len(self.x)).split(self.batch):
+        for batch in self.torch.randperm(len(self.x)).split(self.batch):
             self.adam.zero_grad()
-            self.loss(self.model(self.x[chosen]), self.y[chosen]).backward()
+            self.loss(self.model(self.x[batch]), self.y[batch]).backward()
             self.adam.step()
             steps += 1
         return steps
 
 
-class Sklearn:
-    """MLPClassifier.fit of one epoch, warm."""
+class SklearnTraining:
+    """scikit-learn's `MLPClassifier.fit` for one epoch with `warm_start`."""
 
     def __init__(self, case):
         from sklearn.neural_network import MLPClassifier
 
-        warnings.simplefilter("ignore")  # that one epoch has not converged
-        self.x, self.y = data(case)
+        warnings.simplefilter("ignore")  # each epoch warns that training has not converged
+        self.x, self.y = draw_data(case)
         self.steps = math.ceil(case["rows"] / case["batch"])
         self.model = MLPClassifier(
             hidden_layer_sizes=case["widths"][1:-1],
@@ -138,34 +137,40 @@ class Sklearn:
             random_state=0,
         )
 
-    def epoch(self):
-        """One pass; returns its steps."""
+    def run_epoch(self):
+        """Train for one epoch, and return the number of steps."""
         self.model.fit(self.x, self.y)
         return self.steps
 
 
-SIDES = {
-    "ours": lambda case: Ours(case, compiled=True),
-    "ours-numpy": lambda case: Ours(case, compiled=False),
-    "products": Products,
-    "torch-eager": lambda case: Torch(case, fused=False),
-    "torch-fused": lambda case: Torch(case, fused=True),
-    "sklearn": Sklearn,
+LIBRARIES = {
+    "ours": lambda case: OurTraining(case, is_compiled=True),
+    "ours-numpy": lambda case: OurTraining(case, is_compiled=False),
+    "products": MatrixProducts,
+    "torch-eager": lambda case: TorchTraining(case, is_fused=False),
+    "torch-fused": lambda case: TorchTraining(case, is_fused=True),
+    "sklearn": SklearnTraining,
 }
 
 
-def answer(value):
+def print_answer(value):
     print(json.dumps(value), flush=True)
 
 
-side = SIDES[sys.argv[1]](json.loads(sys.stdin.readline()))
-side.epoch()  # buffers, caches, kernels
-answer("ready")
-for line in sys.stdin:
-    if not line.strip():
-        break
-    start, steps = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < float(line):
-        steps += side.epoch()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    answer({"steps": steps, "seconds": time.perf_counter() - start, "peak_mb": peak})
+def main():
+    training = LIBRARIES[sys.argv[1]](json.loads(sys.stdin.readline()))
+    training.run_epoch()  # fills buffers and caches, and compiles kernels
+    print_answer("ready")
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() - start < float(line):
+            steps += training.run_epoch()
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds = time.perf_counter() - start
+        print_answer({"steps": steps, "seconds": seconds, "peak_mb": peak_mb})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
-"""The README's fits of real tables, run as they stand there, and the table of what they came to.
+"""Run the README's fits of real tables as they are written there, and print a table of the results.
 
-python benchmarks/training/real_tables.py [NAME …]
+python -m benchmarks.training.real_tables [NAME …]
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[2]
-LEADING = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
+from benchmarks.machine import ROOT
+
+HEADING = "## On real tables"
+MAIN_METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 
 
-def commands(heading: str) -> list[list[str]]:
-    """The arguments of each `trainer` command in the first block of a section of the README."""
+def read_commands(heading: str) -> list[list[str]]:
+    """Return the arguments of each `trainer` command in the first block of a README section.
+
+    Raises:
+        SystemExit: If the section has no block of commands.
+    """
     section = (ROOT / "README.md").read_text().split(heading)[1]
     block = re.search(r"```bash\n(.*?)```", section, re.DOTALL)
     if block is None:
@@ -27,46 +34,44 @@ def commands(heading: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("trainer ")]
 
 
-def fits() -> list[list[str]]:
-    """Those of each `trainer fit` in the section on real tables."""
-    return [found for found in commands("## On real tables") if found[0] == "fit"]
+def read_fit_commands() -> list[list[str]]:
+    """Return the arguments of each `trainer fit` in the README's section on real tables."""
+    return [arguments for arguments in read_commands(HEADING) if arguments[0] == "fit"]
 
 
-def shown(name: str, result: dict) -> str:
-    """One row of the table."""
-    metric, test = LEADING[result["task"]], result["metrics"]["test"]
-    metrics = [metric] if metric == "accuracy" else [metric, *({"accuracy"} & set(test))]
+def format_row(name: str, result: dict[str, Any]) -> str:
+    """Return the row of a fit: its metrics with their intervals, the baselines, and the time."""
+    metric, test = MAIN_METRICS[result["task"]], result["metrics"]["test"]
+    names = [metric] if metric == "accuracy" else [metric, *({"accuracy"} & set(test))]
     if result["threshold"] not in (None, 0.5):
-        metrics[1:] = ["balanced_accuracy"]
-    own = []
-    for wanted in metrics:
-        low, high = result["intervals"][wanted]
-        own.append(f"{wanted} {test[wanted]:.4f} ({low:.3f}–{high:.3f})")
-    others = [
-        f"{b['metrics'][metric]:.4f}" for b in result["baselines"].values()
-    ]  # a constant, a line, trees
+        names[1:] = ["balanced_accuracy"]
+    cells = []
+    for one in names:
+        low, high = result["intervals"][one]
+        cells.append(f"{one} {test[one]:.4f} ({low:.3f}–{high:.3f})")
+    baselines = [f"{b['metrics'][metric]:.4f}" for b in result["baselines"].values()]
     seconds = result["training"]["seconds"]
-    return f"| {name} | {', '.join(own)} | {' | '.join(others)} | {seconds:.0f} s |"
+    return f"| {name} | {', '.join(cells)} | {' | '.join(baselines)} | {seconds:.0f} s |"
 
 
 def main() -> None:
-    """Run them one after the other."""
+    """Run the fits one after the other."""
     sys.stdout.write(
         "| data | test rows | constant | linear | trees | training |\n|---|---|---|---|---|---|\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        for arguments in fits():
+        for arguments in read_fit_commands():
             name = Path(arguments[1]).stem
             if sys.argv[1:] and name not in sys.argv[1:]:
                 continue
-            places = ["--models", f"{folder}/models", "--runs", f"{folder}/runs", "--json"]
+            options = ["--models", f"{folder}/models", "--runs", f"{folder}/runs", "--json"]
             done = subprocess.run(
-                [sys.executable, "-m", "trainer", *arguments, *places],
+                [sys.executable, "-m", "trainer", *arguments, *options],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 check=True,
             )
-            sys.stdout.write(shown(name, json.loads(done.stdout)) + "\n")
+            sys.stdout.write(format_row(name, json.loads(done.stdout)) + "\n")
             sys.stdout.flush()
 
 

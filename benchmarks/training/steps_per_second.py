@@ -1,27 +1,30 @@
-"""Training steps a second, against PyTorch (eager and fused Adam) and scikit-learn.
+"""Measure training steps per second against PyTorch (eager and fused Adam) and scikit-learn.
 
-This project's loop, with and without its compiled kernel, and theirs, on the same networks, rows,
-batches, optimizer (Adam), float32 and threads. Beside them the matrix products of a step alone, by
-the BLAS in NumPy: the share of a step they take, and how far ahead of a rival a step of nothing
-else would be, which no NumPy loop can pass.
+All libraries train the same networks on the same rows, in the same batches, with Adam, in float32
+and on the same number of threads. This project's loop runs with and without its compiled kernel.
+The matrix products of a step alone, by NumPy's BLAS, are measured as well: their share of a step,
+and how far a step that did nothing else would be ahead of a rival, which is the limit of any loop
+over NumPy.
 
-    python benchmarks/training/steps_per_second.py --torch PYTHON [--rounds N] [--seconds S]
+    python -m benchmarks.training.steps_per_second --torch PYTHON [--rounds N] [--seconds S]
 
-Each side is a process of its own that waits while another is timed. They take turns, round after
-round, so that what slows the machine down for a while slows all of them. Reported are medians of
-the rounds' ratios with their quartiles; an absolute number of steps means little.
+Each library runs in a process of its own, which waits while another one is measured. They are
+measured in turn, round after round, so that whatever slows the machine down for a while slows all
+of them. Reported are the medians and quartiles of the ratios within a round; an absolute number of
+steps means little.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -29,178 +32,219 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-CASES = [
-    {"widths": [30, 16, 8, 2], "batch": 32, "rows": 3200},
-    {"widths": [2, 16, 8, 2], "batch": 400, "rows": 8000},
-    {"widths": [784, 128, 64, 10], "batch": 128, "rows": 3840},
-    {"widths": [784, 512, 512, 10], "batch": 128, "rows": 2560},
-    {"widths": [784, 1024, 1024, 10], "batch": 256, "rows": 2560},
-]
-SIDES = ("ours", "ours-numpy", "products", "torch-eager", "torch-fused", "sklearn")
-OURS, RIVALS = SIDES[:2], SIDES[3:]
-WRITTEN = ("benchmarks/results", "docs/benchmarks", "docs/benchmarks.md", "README.md")
+from benchmarks.machine import (
+    RESULTS,
+    ROOT,
+    compute_quartiles,
+    describe_commit,
+    describe_machine,
+    read_versions,
+    write_report,
+)
 
 
-class Side:
-    """One library at work on one case, in a process of its own."""
+@dataclass(frozen=True)
+class TrainingCase:
+    """A network and its training rows.
 
-    def __init__(self, name: str, python: str, case: dict[str, object]) -> None:
-        self.process = subprocess.Popen(
-            [python, str(HERE / "library_process.py"), name],
+    Attributes:
+        widths: Number of inputs, of units of each hidden layer, and of classes.
+        batch: Rows of a batch.
+        rows: Number of training rows.
+    """
+
+    widths: tuple[int, ...]
+    batch: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Name in the results, such as `784-128-64-10`."""
+        return "-".join(map(str, self.widths))
+
+
+CASES = (
+    TrainingCase((30, 16, 8, 2), 32, 3200),
+    TrainingCase((2, 16, 8, 2), 400, 8000),
+    TrainingCase((784, 128, 64, 10), 128, 3840),
+    TrainingCase((784, 512, 512, 10), 128, 2560),
+    TrainingCase((784, 1024, 1024, 10), 256, 2560),
+)
+OURS, PRODUCTS = ("ours", "ours-numpy"), "products"
+RIVALS = ("torch-eager", "torch-fused", "sklearn")
+LIBRARIES = (*OURS, PRODUCTS, *RIVALS)
+PACKAGES = ("numpy", "scikit-learn", "numba")
+
+
+class TrainingProcess:
+    """A library that trains one network, in a process of its own.
+
+    Args:
+        library: Name of the library, one of `LIBRARIES`.
+        python: Python interpreter of its environment.
+        case: The network and its rows.
+    """
+
+    def __init__(self, library: str, python: str, case: TrainingCase) -> None:
+        script = Path(__file__).with_name("library_process.py")
+        self._process = subprocess.Popen(
+            [python, str(script), library],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
-        self._ask(json.dumps(case))
+        self._request(json.dumps({"widths": case.widths, "batch": case.batch, "rows": case.rows}))
 
     def train(self, seconds: float) -> dict[str, float]:
-        """Train for about so long: steps, seconds they took, peak memory in MB."""
-        answer: dict[str, float] = self._ask(str(seconds))
-        return answer
+        """Train for about so many seconds; return `steps`, `seconds` and `peak_mb` of memory."""
+        measured: dict[str, float] = self._request(str(seconds))
+        return measured
 
-    def end(self) -> None:
-        """Let it go."""
-        self.process.communicate("\n", timeout=60)
+    def stop(self) -> None:
+        """End the process."""
+        self._process.communicate("\n", timeout=60)
 
-    def _ask(self, line: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RuntimeError("expected pipes to the side")
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+    def _request(self, line: str) -> Any:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("expected pipes to the process; got none")
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"expected an answer of {self.process.args}; it ended")
+            raise RuntimeError(
+                f"expected an answer of {self._process.args}; got none, because it has ended; see "
+                "its output above"
+            )
         return json.loads(answer)
 
 
-def measure(
-    case: dict[str, object], pythons: dict[str, str], rounds: int, seconds: float
-) -> dict[str, object]:
-    """All sides on one case, in turns."""
-    name = "-".join(map(str, case["widths"]))  # type: ignore[call-overload]
-    sides = {side: Side(side, pythons[side], case) for side in SIDES}
-    rates: dict[str, list[float]] = {side: [] for side in SIDES}
-    peaks: dict[str, float] = {}
-    try:
-        for _ in track(
-            range(rounds), f"{name}, batch {case['batch']}", console=Console(stderr=True)
-        ):
-            for side, process in sides.items():
-                found = process.train(seconds)
-                rates[side].append(found["steps"] / found["seconds"])
-                peaks[side] = round(found["peak_mb"])
-    finally:
-        for process in sides.values():
-            process.end()
-    pairs = [(mine, rival) for mine in OURS for rival in ("products", *RIVALS)]
-    pairs += [("products", rival) for rival in RIVALS]
-    ratios = {
-        f"{one} / {other}": quartiles(np.array(rates[one]) / np.array(rates[other]))
-        for one, other in pairs
-    }
-    steps = {side: round(float(np.median(found))) for side, found in rates.items()}
-    return {
-        "name": name,
-        "batch": case["batch"],
-        "steps_per_second": steps,
-        "ratios": ratios,
-        "peak_mb": peaks,
-    }
+def measure_case(
+    case: TrainingCase, pythons: Mapping[str, str], rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Measure all libraries on one case, in turn, and return its entry in the results.
 
-
-def quartiles(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles, to three digits."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return {"median": round(middle, 3), "low": round(low, 3), "high": round(high, 3)}
-
-
-def machine() -> dict[str, object]:
-    """What it was measured on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
-def commit() -> str:
-    """The commit that was measured, with a mark if files had been changed since.
-
-    But for those that the benchmarks write: one after the other, all measure the same sources.
+    Args:
+        case: The network and its rows.
+        pythons: Python interpreter of each library.
+        rounds: Number of rounds.
+        seconds: Seconds of training per library and round.
     """
-    sources = [".", *(f":(exclude){path}" for path in WRITTEN)]
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *sources)
-    return _git("describe", "--always") + ("-dirty" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    git = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    processes = {name: TrainingProcess(name, pythons[name], case) for name in LIBRARIES}
+    rates: dict[str, list[float]] = {name: [] for name in LIBRARIES}
+    peak_mb: dict[str, float] = {}
+    title = f"{case.name}, batch {case.batch}"
+    try:
+        for _ in track(range(rounds), title, console=Console(stderr=True)):
+            for name, process in processes.items():
+                measured = process.train(seconds)
+                rates[name].append(measured["steps"] / measured["seconds"])
+                peak_mb[name] = round(measured["peak_mb"])
+    finally:
+        for process in processes.values():
+            process.stop()
+    pairs = [(ours, other) for ours in OURS for other in (PRODUCTS, *RIVALS)]
+    pairs += [(PRODUCTS, rival) for rival in RIVALS]
+    return {
+        "name": case.name,
+        "batch": case.batch,
+        "steps_per_second": {name: round(float(np.median(r))) for name, r in rates.items()},
+        "ratios": {
+            f"{one} / {other}": compute_quartiles(np.array(rates[one]) / np.array(rates[other]))
+            for one, other in pairs
+        },
+        "peak_mb": peak_mb,
+    }
 
 
 @click.command(help=__doc__)
-@click.option("--torch", "torch_python", required=True, help="a Python that has PyTorch")
-@click.option("--rounds", default=15, show_default=True, help="turns of each side, per case")
-@click.option("--seconds", default=0.5, show_default=True, help="length of a turn")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results" / "train.json"
+    "--torch",
+    "torch_python",
+    required=True,
+    help="Python interpreter of an environment with PyTorch.",
+)
+@click.option("--rounds", default=15, show_default=True, help="Number of rounds per network.")
+@click.option(
+    "--seconds",
+    default=0.5,
+    show_default=True,
+    help="Seconds of training per library and round.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULTS / "train.json",
+    help="File to write the results to  [default: benchmarks/results/train.json]",
 )
 def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
-    """Measure, print, write."""
-    started, sources = datetime.now(UTC), commit()
-    pythons = {side: torch_python if "torch" in side else sys.executable for side in SIDES}
-    asked = [torch_python, "-c", "import torch; print(torch.__version__)"]
-    torch_version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    results = [measure(case, pythons, rounds, seconds) for case in CASES]
-    libraries = {name: version(name) for name in ("numpy", "scikit-learn", "numba")}
+    """Measure all cases, print and write the results."""
+    started, commit = datetime.now(UTC), describe_commit()
+    pythons = {name: torch_python if "torch" in name else sys.executable for name in LIBRARIES}
+    command = [torch_python, "-c", "import torch; print(torch.__version__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    results = [measure_case(case, pythons, rounds, seconds) for case in CASES]
     report = {
         "benchmark": "train",
         "when": started.isoformat(timespec="seconds"),
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
-        "commit": sources,
-        "machine": machine(),
-        "libraries": libraries | {"torch": torch_version},
+        "commit": commit,
+        "machine": describe_machine(),
+        "libraries": read_versions(PACKAGES) | {"torch": done.stdout.strip()},
         "rounds": rounds,
         "seconds_a_turn": seconds,
         "results": results,
     }
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for mine in OURS:
-        table = Table(title=f"{mine}: steps a second, as a multiple of each rival's (quartiles)")
-        for heading in ("network", "batch", "steps/s", *RIVALS):
-            table.add_column(heading, justify="right")
-        for r in results:
-            cells = [r["ratios"][f"{mine} / {rival}"] for rival in RIVALS]  # type: ignore[index]
-            table.add_row(
-                str(r["name"]),
-                str(r["batch"]),
-                str(r["steps_per_second"][mine]),  # type: ignore[index]
-                *(f"{c['median']:.2f} ({c['low']:.2f}-{c['high']:.2f})" for c in cells),
-            )
-        Console().print(table)
-    floor = Table(title="the matrix products alone: their share of our step, and beside each rival")
-    for heading in ("network", *(f"share of {mine}" for mine in OURS), *RIVALS):
-        floor.add_column(heading, justify="right")
-    for r in results:
-        ratios = r["ratios"]
-        floor.add_row(
-            str(r["name"]),
-            *(f"{ratios[f'{mine} / products']['median']:.0%}" for mine in OURS),  # type: ignore[index]
-            *(f"{ratios[f'products / {rival}']['median']:.2f}" for rival in RIVALS),  # type: ignore[index]
+    write_report(report, out)
+    print_tables(results)
+
+
+def print_tables(results: Sequence[Mapping[str, Any]]) -> None:
+    """Print steps per second with ratios, the matrix products alone, and memory."""
+    for ours in OURS:
+        _print_table(
+            f"{ours}: steps per second, and as a multiple of each rival's (quartiles)",
+            ("network", "batch", "steps/s", *RIVALS),
+            [
+                [
+                    r["name"],
+                    str(r["batch"]),
+                    str(r["steps_per_second"][ours]),
+                    *(_format_ratio(r["ratios"][f"{ours} / {rival}"]) for rival in RIVALS),
+                ]
+                for r in results
+            ],
         )
-    Console().print(floor)
-    memory = Table(title="peak memory of the process, MB")
-    for heading in ("network", *SIDES):
-        memory.add_column(heading, justify="right")
-    for r in results:
-        memory.add_row(str(r["name"]), *(str(r["peak_mb"][side]) for side in SIDES))  # type: ignore[index]
-    Console().print(memory)
+    _print_table(
+        "the matrix products alone: share of our step, and multiple of each rival's speed",
+        ("network", *(f"share of {ours}" for ours in OURS), *RIVALS),
+        [
+            [
+                r["name"],
+                *(f"{r['ratios'][f'{ours} / {PRODUCTS}']['median']:.0%}" for ours in OURS),
+                *(f"{r['ratios'][f'{PRODUCTS} / {rival}']['median']:.2f}" for rival in RIVALS),
+            ]
+            for r in results
+        ],
+    )
+    _print_table(
+        "peak memory of the process, MB",
+        ("network", *LIBRARIES),
+        [[r["name"], *(str(r["peak_mb"][name]) for name in LIBRARIES)] for r in results],
+    )
+
+
+def _format_ratio(ratio: Mapping[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 if __name__ == "__main__":
