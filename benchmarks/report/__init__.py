@@ -1,1 +1,1 @@
-"""The page of the benchmarks: docs/benchmarks.md and the README's tables, out of the JSON alone."""
+"""The benchmark page: docs/benchmarks.md and the README's tables, written from the results."""

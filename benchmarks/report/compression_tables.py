@@ -1,188 +1,213 @@
-"""Compression: what each variant saves, and what it costs."""
+"""Tables of the compression benchmark: what each variant saves, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report.comparison import Comparison, of_ratio
-from benchmarks.report.markdown import percent, section, spread, table
-from benchmarks.report.provenance import missing
+from benchmarks.report.comparisons import Comparison, compare_ratio
+from benchmarks.report.formatting import (
+    format_count,
+    format_percent,
+    format_quartiles,
+    format_table,
+)
 
-TITLE = "Compression"
+BENCHMARK, DENSE_GRAPH = "compression", "the dense graph"
 DENSE, INT8 = "fp32", "int8"
-SIZES = ("1", "8", "64", "256")  # rows of a run
-METRICS = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "r2": "R²"}
-WHAT = """\
-The commands of the README's section "Smaller and faster", on one thread, all graphs of a network in
-turns. Preprocessing is in the graph and in the times; layers are what goes into the first one and
-the hidden units. Of each command, the graph as it was trained, `int8` and the smallest file:"""
-ALL = """\
-All variants that were kept. "Lost" is on the test rows, with its 95 % interval; a negative number
-is a gain. Speeds are as a multiple of the dense graph's, with quartiles:"""
-PARITY = """\
-Every variant of fewer bits against its NumPy reference in whole numbers, row by row, and against
-itself: each row alone, in sevens, in batches of 256, and beside batch-mates a thousand times as
-large. "Moved" is the most that any answer moved with the batch."""
+BATCH_SIZES = ("1", "8", "64", "256")
+SUMMARY_BATCH_SIZES = ("1", "64")
+METRIC_NAMES = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "r2": "R²"}
+SIZE_HEADINGS = ("", "layers", "file", "smaller", "metric on the test rows")
+PARITY_HEADINGS = (
+    "",
+    "rows",
+    "equal labels",
+    "largest difference, relative to the range",
+    "exact rows",
+    "batch effect",
+)
+
+Result = Mapping[str, Any]
 
 
-def runs(result: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Of each command that was measured: the network, what was asked for, what came of it."""
-    found = []
-    for title, r in result["results"].items():
-        name, _, said = title.partition(": ")
-        command = said.partition(" (")[0]  # the seconds follow
-        asked = command.partition(f"models/{name}")[2].strip()
-        found.append((name, asked, r))
-    return found
+@dataclass(frozen=True)
+class MeasuredVariant:
+    """A variant of a network that one command has written.
+
+    Attributes:
+        network: Name of the network.
+        options: Options of the command.
+        name: Name of the variant.
+        metric: Name of the metric, as it is shown.
+        entry: Its entry in the results.
+    """
+
+    network: str
+    options: str
+    name: str
+    metric: str
+    entry: Mapping[str, Any]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is the graph as it was trained."""
+        return self.name == DENSE
+
+    @property
+    def full_name(self) -> str:
+        """Network, options and variant."""
+        options = f" `{self.options}`" if self.options else ""
+        return f"{self.network}{options}, `{self.name}`"
+
+    @property
+    def short_name(self) -> str:
+        """The variant, with the share that was pruned; for the dense graph, the network."""
+        if self.is_dense:
+            return f"{self.network}, dense"
+        words = self.options.split()
+        if "--prune" in words and self.name.startswith("pruned"):
+            return f"`{self.name}`, {words[words.index('--prune') + 1]}"
+        return f"`{self.name}`"
+
+    def list_size_cells(self) -> list[str]:
+        """Return name, layers, file size, factor and metric."""
+        test = f"{self.entry['test']:.4f}"
+        return [
+            self.short_name,
+            self.entry["layers"],
+            f"{self.entry['bytes']:,} B",
+            "" if self.is_dense else f"{self.entry['smaller']:.1f} ×",
+            f"{self.metric} {test}" if self.is_dense else test,
+        ]
+
+    def format_loss(self) -> str:
+        """Return the loss of the metric with its interval."""
+        if self.entry["lost"] is None:
+            return ""
+        low, high = self.entry["lost"]["interval"]
+        return f"{self.entry['lost']['drop']:.4f} ({low:.4f} to {high:.4f})"
+
+    def get_speed_ratio(self, size: str) -> dict[str, float]:
+        """Return the quartiles of the speed as a multiple of the dense graph's."""
+        speed = self.entry["speed"][size]
+        return {"median": speed["faster"], "low": speed["from"], "high": speed["to"]}
 
 
-def _name(variant: str, asked: str) -> str:
-    options = asked.split()
-    share = options[options.index("--prune") + 1] if "--prune" in options else ""
-    return f"`{variant}`, {share}" if share and variant.startswith("pruned") else f"`{variant}`"
+def list_commands(result: Result) -> Iterator[list[MeasuredVariant]]:
+    """Yield the variants of each command."""
+    for title, entry in result["results"].items():
+        network, _, text = title.partition(": ")
+        command = text.partition(" (")[0]  # the duration follows in brackets
+        options = command.partition(f"models/{network}")[2].strip()
+        yield [
+            MeasuredVariant(
+                network, options, name, METRIC_NAMES.get(entry["metric"], entry["metric"]), variant
+            )
+            for name, variant in entry.get("variants", {}).items()
+        ]
 
 
-def _full(name: str, asked: str, variant: str) -> str:
-    return f"{name} `{asked}`, `{variant}`" if asked else f"{name}, `{variant}`"
+def _list_distinct_variants(result: Result, *, is_summary: bool) -> Iterator[MeasuredVariant]:
+    """Yield each graph once, although several commands of a network share some.
 
-
-def _metric(result: Mapping[str, Any]) -> str:
-    metric: str = result["metric"]
-    return METRICS.get(metric, metric)
-
-
-def _rows(size: str) -> str:
-    return f"{size} row" if size == "1" else f"{size} rows"
-
-
-def _lines(result: Mapping[str, Any], *, shortest: bool) -> Iterator[list[str]]:
-    """Network, variant and figures; of graphs that several commands share, the first time."""
+    Args:
+        result: Results of the benchmark.
+        is_summary: Whether to yield only the dense graph, `int8` and the smallest file.
+    """
     seen = set()
-    for name, asked, r in runs(result):
-        variants = r.get("variants", {})
-        smallest = min(variants, key=lambda v: variants[v]["bytes"], default=None)
-        for variant, v in variants.items():
-            if shortest and variant not in (DENSE, INT8, smallest):
+    for variants in list_commands(result):
+        smallest = min(variants, key=lambda v: v.entry["bytes"], default=None)
+        for variant in variants:
+            if is_summary and variant.name not in (DENSE, INT8) and variant is not smallest:
                 continue
-            if (again := (name, variant, v["bytes"], v["test"])) in seen:
-                continue
-            seen.add(again)
-            dense = variant == DENSE
-            label = f"{name}, dense" if dense else _name(variant, asked)
-            test = f"{v['test']:.4f}"
-            smaller = "" if dense else f"{v['smaller']:.1f} ×"
-            cells = [label, v["layers"], f"{v['bytes']:,} B", smaller]
-            cells.append(f"{_metric(r)} {test}" if dense else test)
-            speed = v["speed"]
-            if shortest:
-                faster = ", ".join(f"{speed[size]['faster']:.2f}" for size in ("1", "64"))
-                yield [
-                    *cells,
-                    *(f"{speed[size]['us']:.0f}" for size in ("1", "64")),
-                    "" if dense else faster,
-                ]
-            else:
-                yield [*cells, _lost(v), *("" if dense else _times(speed[s]) for s in SIZES)]
+            key = (variant.network, variant.name, variant.entry["bytes"], variant.entry["test"])
+            if key not in seen:
+                seen.add(key)
+                yield variant
 
 
-def _ratio(speed: Mapping[str, float]) -> dict[str, float]:
-    return {"median": speed["faster"], "low": speed["from"], "high": speed["to"]}
-
-
-def _times(speed: Mapping[str, float]) -> str:
-    return spread(_ratio(speed))
-
-
-def _lost(variant: Mapping[str, Any]) -> str:
-    lost = variant["lost"]
-    if lost is None:
-        return ""
-    low, high = lost["interval"]
-    return f"{lost['drop']:.4f} ({low:.4f} to {high:.4f})"
-
-
-def short(result: Mapping[str, Any] | None) -> str:
-    """The table of the README."""
-    if result is None:
-        return missing("compress")
-    headings = [
-        "",
-        "layers",
-        "file",
-        "smaller",
-        "metric on the test rows",
-        "µs, 1 row",
-        "64 rows",
-        "times as fast",
-    ]
-    return table(headings, _lines(result, shortest=True))
-
-
-def _parity(result: Mapping[str, Any]) -> str:
+def make_summary_table(result: Result) -> str:
+    """Return the table of the README: the dense graph, `int8` and the smallest file."""
     rows = []
-    for name, asked, r in runs(result):
-        for variant, v in r.get("variants", {}).items():
-            if (p := v["parity"]) is None:
-                continue
-            moved = max(p["by_batch"][key] for key in ("7", "256", "outliers"))
-            alike = percent(p["labels_alike"], 2) if "labels_alike" in p else "–"
-            cells = [f"{p['rows']:,}", alike, f"{p['of_spread']:.1e}", percent(p["exact_rows"], 2)]
-            rows.append([_full(name, asked, variant), *cells, f"{moved:g}"])
-    headings = ("", "rows", "labels alike", "max difference, of the spread", "exact rows", "moved")
-    return table(headings, rows)
+    for variant in _list_distinct_variants(result, is_summary=True):
+        speeds = [variant.entry["speed"][size] for size in SUMMARY_BATCH_SIZES]
+        factors = ", ".join(f"{speed['faster']:.2f}" for speed in speeds)
+        rows.append(
+            [
+                *variant.list_size_cells(),
+                *(f"{speed['us']:.0f}" for speed in speeds),
+                "" if variant.is_dense else factors,
+            ]
+        )
+    return format_table([*SIZE_HEADINGS, "µs, 1 row", "64 rows", "times as fast"], rows)
 
 
-def render(result: Mapping[str, Any] | None) -> str:
-    """The section."""
-    if result is None:
-        return section(TITLE, missing("compress"))
-    headings = [
-        "",
-        "layers",
-        "file",
-        "smaller",
-        "metric on the test rows",
-        "lost",
-        *(f"× dense, {_rows(size)}" for size in SIZES),
+def make_variant_table(result: Result) -> str:
+    """Return the table of all variants."""
+    rows = [
+        [
+            *variant.list_size_cells(),
+            variant.format_loss(),
+            *(
+                "" if variant.is_dense else format_quartiles(variant.get_speed_ratio(size))
+                for size in BATCH_SIZES
+            ),
+        ]
+        for variant in _list_distinct_variants(result, is_summary=False)
     ]
-    return section(
-        TITLE,
-        WHAT,
-        short(result),
-        ALL,
-        table(headings, _lines(result, shortest=False)),
-        PARITY,
-        _parity(result),
-    )
+    sizes = (f"× dense, {format_count(int(size), 'row')}" for size in BATCH_SIZES)
+    return format_table([*SIZE_HEADINGS, "lost", *sizes], rows)
 
 
-def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Of each variant beside the dense graph: speed, and what the test rows say."""
-    for name, asked, r in runs(result):
-        for variant, v in r.get("variants", {}).items():
-            if variant == DENSE:
+def make_parity_table(result: Result) -> str:
+    """Return the table of the comparison with the NumPy reference."""
+    rows = []
+    for variants in list_commands(result):
+        for variant in variants:
+            if (parity := variant.entry["parity"]) is None:
                 continue
-            mine = _full(name, asked, variant)
-            for size, speed in v["speed"].items():
-                yield of_ratio(
-                    _ratio(speed),
-                    more_is_better=True,
-                    benchmark="compression",
-                    where=_rows(size),
+            effect = max(parity["by_batch"][name] for name in ("7", "256", "outliers"))
+            labels = parity.get("labels_alike")
+            rows.append(
+                [
+                    variant.full_name,
+                    f"{parity['rows']:,}",
+                    "–" if labels is None else format_percent(labels, 2),
+                    f"{parity['of_spread']:.1e}",
+                    format_percent(parity["exact_rows"], 2),
+                    f"{effect:g}",
+                ]
+            )
+    return format_table(PARITY_HEADINGS, rows)
+
+
+def list_comparisons(result: Result) -> Iterator[Comparison]:
+    """Yield the comparisons of each variant with the dense graph: speed and metric."""
+    for variants in list_commands(result):
+        for variant in variants:
+            if variant.is_dense:
+                continue
+            for size in variant.entry["speed"]:
+                yield compare_ratio(
+                    variant.get_speed_ratio(size),
+                    is_more_better=True,
+                    benchmark=BENCHMARK,
+                    workload=format_count(int(size), "row"),
                     measure="speed",
-                    mine=mine,
-                    rival="the dense graph",
+                    ours=variant.full_name,
+                    other=DENSE_GRAPH,
                 )
-            if (lost := v["lost"]) is not None:
-                low, high = lost["interval"]
+            if (loss := variant.entry["lost"]) is not None:
+                low, high = loss["interval"]
                 yield Comparison(
-                    "compression",
+                    BENCHMARK,
                     "test rows",
-                    _metric(r),
-                    mine,
-                    "the dense graph",
-                    f"lost {_lost(v)}",
-                    behind=lost["drop"] > 0,
-                    within=low <= 0 <= high,
+                    variant.metric,
+                    variant.full_name,
+                    DENSE_GRAPH,
+                    f"lost {variant.format_loss()}",
+                    is_behind=loss["drop"] > 0,
+                    is_undecided=low <= 0 <= high,
                 )

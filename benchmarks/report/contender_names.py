@@ -1,12 +1,13 @@
-"""Names: how the sides of the benchmarks are called where they are shown."""
+"""Names of the contenders as they are shown, and which of them are this project."""
 
 from __future__ import annotations
 
-NAMES = {
+DISPLAY_NAMES = {
     "ours": "forwardpass",
     "ours-int8": "forwardpass, `int8`",
     "ours-pruned-int8": "forwardpass, `pruned-int8`",
     "ours-binary": "forwardpass, binary tensors",
+    "ours-pruned-int8-binary": "forwardpass, `pruned-int8`, binary tensors",
     "ours-unbatched": "forwardpass, `--max-batch-rows 1`",
     "ours-stock-worker": "forwardpass, gunicorn's gevent worker",
     "ours-numpy": "forwardpass, NumPy alone",
@@ -26,31 +27,31 @@ NAMES = {
     "torch-fused": "PyTorch, fused Adam",
     "sklearn": "scikit-learn",
 }
-BOUNDS = ("constant", "products")  # what nobody can pass, and no rival
+LIMITS = ("constant", "products")  # limits that no implementation can exceed; no rivals
 
 
-def named(side: str) -> str:
-    """A side's name; what is not known keeps its own."""
-    return NAMES.get(side, side)
+def get_display_name(name: str) -> str:
+    """Return the name to show for a contender; an unknown one keeps its own."""
+    return DISPLAY_NAMES.get(name, name)
 
 
-def is_ours(side: str) -> bool:
-    """Whether a side is this project."""
-    return side == "ours" or side.startswith("ours-")
+def is_ours(name: str) -> bool:
+    """Return whether a contender is this project."""
+    return name == "ours" or name.startswith("ours-")
 
 
-def is_rival(side: str) -> bool:
-    """Whether a side is another project."""
-    return not is_ours(side) and side not in BOUNDS
+def is_rival(name: str) -> bool:
+    """Return whether a contender is another project."""
+    return not is_ours(name) and name not in LIMITS
 
 
-def pair(key: str) -> tuple[str, str]:
-    """The two sides of a ratio, as the results name it: `ours / fastapi`."""
-    mine, other = key.split(" / ")
-    return mine, other
+def split_ratio_name(name: str) -> tuple[str, str]:
+    """Return both contenders of a ratio, which the results name like `ours / fastapi`."""
+    ours, other = name.split(" / ")
+    return ours, other
 
 
-def in_order(sides: set[str]) -> list[str]:
-    """Sides as they are listed above, then the unknown ones."""
-    known = list(NAMES)
-    return sorted(sides, key=lambda s: (known.index(s) if s in known else len(known), s))
+def sort_contenders(names: set[str]) -> list[str]:
+    """Return contenders in the order of `DISPLAY_NAMES`, then the unknown ones."""
+    order = list(DISPLAY_NAMES)
+    return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))

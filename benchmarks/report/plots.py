@@ -1,4 +1,4 @@
-"""Plots: bars by side and lines by rate, as SVG files that are the same for the same results."""
+"""Plots as SVG files, which are identical for identical results: grouped bars, and lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "forwardpass",
 }
-# Told apart by all eyes, as in the trainer's reports (after Okabe and Ito 2008, and Tol 2021).
+# Distinguishable with any colour vision, as in the trainer's reports (after Okabe and Ito 2008, and
+# Tol 2021).
 COLOURS = (
     "#2563a8",
     "#c8691c",
@@ -37,27 +38,27 @@ COLOURS = (
     "#b0b0b0",
     "#1c5d4e",
 )
-WIDTH = 9.0  # inches
-FILLED = 0.8  # of the place of a group of bars
+WIDTH_INCHES = 9.0
+GROUP_WIDTH = 0.8  # of the distance between two groups of bars
 
 
 @contextmanager
-def canvas(path: Path, *, height: float) -> Iterator[Axes]:
-    """Axes to draw on inside the block; afterwards the file is there.
+def open_axes(path: Path, *, height: float) -> Iterator[Axes]:
+    """Yield axes to draw on; after the block, the file is written.
 
     Args:
-        path: of the SVG file.
-        height: in inches.
+        path: Path of the SVG file.
+        height: Height in inches.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         yield figure.subplots()
         path.parent.mkdir(parents=True, exist_ok=True)
-        # White below: dark letters on a dark page would not be read.
+        # A white background, because dark text would be unreadable on a dark page.
         figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")
 
 
-def bars(
+def draw_bars(
     path: Path,
     groups: Sequence[str],
     values: Mapping[str, Sequence[float | None]],
@@ -65,70 +66,68 @@ def bars(
     label: str,
     line: float | None = None,
 ) -> None:
-    """Groups of bars, one for each side, upwards in powers.
+    """Draw groups of bars, one bar per contender, on a logarithmic scale.
 
     Args:
-        path: of the SVG file.
-        groups: names below the groups.
-        values: of each side, one value for each group; None or 0 draws nothing.
-        label: what the values are.
-        line: a value to draw a line at.
+        path: Path of the SVG file.
+        groups: Names of the groups.
+        values: Value of each contender in each group; None or 0 for no bar.
+        label: Label of the values.
+        line: Value at which a line is drawn.
     """
-    width = FILLED / len(values)
-    with canvas(path, height=3.6) as axes:
-        for place, (side, found) in enumerate(values.items()):
-            offset = (place - (len(values) - 1) / 2) * width
-            drawn = [(g + offset, value) for g, value in enumerate(found) if value]
-            if drawn:
-                places, heights = zip(*drawn, strict=True)
-                axes.bar(
-                    places, heights, width, label=_plain(side), color=COLOURS[place % len(COLOURS)]
-                )
+    width = GROUP_WIDTH / len(values)
+    with open_axes(path, height=3.6) as axes:
+        for index, (name, heights) in enumerate(values.items()):
+            offset = (index - (len(values) - 1) / 2) * width
+            bars = [(group + offset, height) for group, height in enumerate(heights) if height]
+            if bars:
+                colour = COLOURS[index % len(COLOURS)]
+                axes.bar(*zip(*bars, strict=True), width, label=_strip_code(name), color=colour)
         if line is not None:
             axes.axhline(line, color="black", linewidth=0.8)
         axes.set_xticks(range(len(groups)), groups)
-        _logarithmic(axes, label)
+        _use_logarithmic_scale(axes, label)
         axes.figure.legend(loc="outside right upper")
 
 
-def lines(
+def draw_lines(
     path: Path,
     values: Mapping[str, Sequence[tuple[float, float]]],
     *,
-    across: str,
-    label: str,
+    x_label: str,
+    y_label: str,
     levels: Sequence[float],
 ) -> None:
-    """Points of each side in order, joined; both scales in powers.
+    """Draw the points of each contender, joined in order of x, on logarithmic scales.
 
     Args:
-        path: of the SVG file.
-        values: of each side, points across and upwards.
-        across: what the first of each point is.
-        label: what the second is.
-        levels: to draw lines at.
+        path: Path of the SVG file.
+        values: Points (x, y) of each contender.
+        x_label: Label of x.
+        y_label: Label of y.
+        levels: Values of y at which lines are drawn.
     """
-    with canvas(path, height=4.2) as axes:
-        for place, (side, points) in enumerate(values.items()):
+    with open_axes(path, height=4.2) as axes:
+        for index, (name, points) in enumerate(values.items()):
             if points:
                 axes.plot(
                     *zip(*sorted(points), strict=True),
                     marker=".",
-                    label=_plain(side),
-                    color=COLOURS[place % len(COLOURS)],
+                    label=_strip_code(name),
+                    color=COLOURS[index % len(COLOURS)],
                 )
         for level in levels:
             axes.axhline(level, color="#b0b0b0", linewidth=0.8, zorder=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.set_xlabel(across)
+        axes.set_xlabel(x_label)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        _logarithmic(axes, label)
+        _use_logarithmic_scale(axes, y_label)
         axes.figure.legend(loc="outside right upper")
 
 
-def _logarithmic(axes: Axes, label: str) -> None:
+def _use_logarithmic_scale(axes: Axes, label: str) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.set_ylabel(label)
@@ -136,5 +135,6 @@ def _logarithmic(axes: Axes, label: str) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _plain(name: str) -> str:
+def _strip_code(name: str) -> str:
+    """Return a name without the backquotes of Markdown."""
     return name.replace("`", "")

@@ -1,96 +1,93 @@
-"""How the results came about: machine, versions, commit, rounds; and how to read them."""
+"""How the results were measured: command, time, commit, machine, rounds, versions and client."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.report.markdown import section, table
+from benchmarks.report.formatting import format_table
 
+# Target of make by benchmark, for those that measure contenders in turn.
 TARGETS = {
     "train": "bench-train",
     "compress": "bench-compress",
     "serve": "bench-serve",
     "load": "bench-load",
 }
-HOW = """\
-This page is made by `make bench-page` out of the JSON files in
-[benchmarks/results](../benchmarks/results), and a test holds it to them: no figure on it is typed.
-Each file comes from one command, which installs the peers in environments of their own, to the
-version, and asks nothing else of the machine than Python, make and, for the servers, wrk.
-
-Sides take turns, round after round, so that what slows the machine down for a while slows all of
-them. An absolute figure means little, on another machine nothing; a ratio of two sides in the same
-round means more. **A ratio is the median of the rounds' ratios, with the quartiles in brackets**:
-where these lie on both sides of 1, no difference is shown, whatever the median says."""
+HEADINGS = ("command", "started", "minutes", "commit", "machine", "rounds")
 
 
-def missing(name: str) -> str:
-    """What stands in the place of a section without results."""
-    return f"There are no results yet: `make {TARGETS[name]}` makes them."
+# Results by name of the benchmark; None for those that are missing.
+AllResults = Mapping[str, Mapping[str, Any] | None]
 
 
-def rounds(result: Mapping[str, Any]) -> str:
-    """How many turns of what length a side had."""
-    count = f"{result['rounds']} rounds"
-    if "seconds_a_turn" in result:
-        return f"{count}, turns of {result['seconds_a_turn']:g} s"
-    if "seconds_a_probe" in result:
-        return f"{count}, probes of {result['seconds_a_probe']:g} s"
-    return f"{count} of {result['runs_a_round']} runs"
+def describe_missing(target: str) -> str:
+    """Return the sentence for a section without results."""
+    return f"There are no results yet; `make {target}` writes them."
 
 
-def _minutes(result: Mapping[str, Any]) -> str:
-    return str(result["minutes"]) if "minutes" in result else "not recorded"
-
-
-def _machine(machine: Mapping[str, Any]) -> str:
-    said = f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}"
-    return f"{said}, load before {machine['load_before']}" if "load_before" in machine else said
-
-
-def versions(result: Mapping[str, Any]) -> str:
-    """Of libraries and peers, in one line."""
-    found = dict(result["libraries"])
-    for peer in result.get("peers", {}).values():
-        package, version = next(iter(peer.items()))  # and then what it runs on
-        found.setdefault(package, version)
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def remarks(result: Mapping[str, Any]) -> list[str]:
-    """What is to be known of a result beside its figures, as the result says it."""
-    return list(result.get("remarks", []))
-
-
-def client(result: Mapping[str, Any]) -> str:
-    """What asks, in words; nothing where nothing is asked."""
-    found = result.get("client")
-    if found is None or isinstance(found, str):
-        return found or ""
-    return (
-        f"{found['name']}, which sends up to {found['most_per_second']:,.0f} requests/s, "
-        f"priority {found['priority']}"
+def make_provenance_table(results: AllResults) -> str:
+    """Return a table with a row for each benchmark."""
+    return format_table(
+        HEADINGS,
+        [
+            [
+                f"`make {TARGETS[name]}`",
+                result["when"],
+                str(result.get("minutes", "not recorded")),
+                f"`{result['commit']}`",
+                _describe_machine(result["machine"]),
+                _describe_rounds(result),
+            ]
+            for name in TARGETS
+            if (result := results[name]) is not None
+        ],
     )
 
 
-def render(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The section on how to read the page."""
-    rows = [
-        [
-            f"`make {TARGETS[name]}`",
-            r["when"],
-            _minutes(r),
-            f"`{r['commit']}`",
-            _machine(r["machine"]),
-            rounds(r),
-        ]
-        for name, r in results.items()
-    ]
-    headings = ("command", "begun", "minutes", "commit", "machine", "turns")
-    said = [
-        f"- **{name}**: {versions(r)}" + (f"; client: {said}" if (said := client(r)) else "")
-        for name, r in results.items()
-    ]
-    absent = [f"- **{name}**: {missing(name)}" for name in TARGETS if name not in results]
-    return section("How to read it", HOW, table(headings, rows), "\n".join([*said, *absent]))
+def _describe_machine(machine: Mapping[str, Any]) -> str:
+    text = f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}"
+    return f"{text}, load before {machine['load_before']}" if "load_before" in machine else text
+
+
+def _describe_rounds(result: Mapping[str, Any]) -> str:
+    rounds = f"{result['rounds']} rounds"
+    if "seconds_a_turn" in result:
+        return f"{rounds}, {result['seconds_a_turn']:g} s each"
+    if "seconds_a_probe" in result:
+        return f"{rounds}, probes of {result['seconds_a_probe']:g} s"
+    return f"{rounds} of {result['runs_a_round']} runs"
+
+
+def list_versions(results: AllResults) -> str:
+    """Return a Markdown list of the versions and the client of each benchmark."""
+    lines = []
+    for name, target in TARGETS.items():
+        result = results[name]
+        if result is None:
+            lines.append(f"- **{name}**: {describe_missing(target)}")
+            continue
+        client = _describe_client(result)
+        suffix = f"; client: {client}" if client else ""
+        lines.append(f"- **{name}**: {describe_versions(result)}{suffix}")
+    return "\n".join(lines)
+
+
+def describe_versions(result: Mapping[str, Any]) -> str:
+    """Return the versions of libraries and contenders, in one line."""
+    versions = dict(result["libraries"])
+    for pins in result.get("peers", {}).values():
+        # The first pin is the contender's own package; what it runs on follows.
+        package, version = next(iter(pins.items()))
+        versions.setdefault(package, version)
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _describe_client(result: Mapping[str, Any]) -> str:
+    client = result.get("client")
+    if client is None or isinstance(client, str):
+        return client or ""
+    return (
+        f"{client['name']}, which sends up to {client['most_per_second']:,.0f} requests/s, "
+        f"priority {client['priority']}"
+    )

@@ -1,4 +1,4 @@
-"""Serving, closed loop: clients that ask again as soon as they are answered."""
+"""Tables of the throughput benchmark: requests per second, latency and memory in closed loops."""
 
 from __future__ import annotations
 
@@ -6,166 +6,161 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.comparison import Comparison, of_ratio
-from benchmarks.report.contender_names import in_order, is_ours, is_rival, named, pair
-from benchmarks.report.markdown import image, number, section, spread, table
-from benchmarks.report.plots import bars
-from benchmarks.report.provenance import missing, remarks
+from benchmarks.report.comparisons import Comparison, compare_ratio
+from benchmarks.report.contender_names import (
+    get_display_name,
+    is_ours,
+    is_rival,
+    sort_contenders,
+    split_ratio_name,
+)
+from benchmarks.report.formatting import (
+    format_count,
+    format_number,
+    format_quartiles,
+    format_table,
+)
+from benchmarks.report.plots import draw_bars
 
-TITLE = "Serving, closed loop"
+BENCHMARK = "serving, closed loop"
+# Name of each measure as it is shown, and whether more is better.
 MEASURES = {
     "requests_per_second": ("requests/s", True),
     "p50_ms": ("p50", False),
     "p99_ms": ("p99", False),
     "memory_mb": ("memory", False),
 }
-WHAT = """\
-Every client asks again as soon as it is answered, over a connection that stays open. All serve the
-same ONNX files with ONNX Runtime, with two workers or replicas and the settings that their
-documentation recommends, one after the other, on the same cores as the client. *light* is
-784-128-64-10, *heavy* 784-2048-2048-10. Before it is timed, each has to answer as ONNX Runtime
-does. Medians of the rounds, memory too: of a round the most that was seen, in MB of PSS, under the
-loads of *light*. The constant runs no model: it is what HTTP costs under our worker."""
-RATIOS = "Requests a second of forwardpass with JSON bodies, as a multiple of each other side's:"
-TAILS = "Its 99th percentile of the latency, as a multiple of theirs; below 1, ours is the shorter:"
+
+Result = Mapping[str, Any]
 
 
-def _loads(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Those under which sides are compared."""
-    return [r for r in result["results"] if len(r["sides"]) > 1]
+def _list_workloads(result: Result) -> list[Mapping[str, Any]]:
+    """Return the workloads under which several contenders were measured."""
+    return [entry for entry in result["results"] if len(entry["sides"]) > 1]
 
 
-def _sides(result: Mapping[str, Any]) -> list[str]:
-    return in_order({side for r in _loads(result) for side in r["sides"]})
+def _list_contenders(result: Result) -> list[str]:
+    return sort_contenders({name for entry in _list_workloads(result) for name in entry["sides"]})
 
 
-def load_name(r: Mapping[str, Any]) -> str:
-    """In words."""
-    heavy = "heavy, " if r["network"] == "heavy" else ""
-    rows, clients = r["rows"], r["connections"]
-    return (
-        f"{heavy}{rows} row{'s' if rows > 1 else ''}, {clients} client{'s' if clients > 1 else ''}"
-    )
+def describe_workload(entry: Mapping[str, Any]) -> str:
+    """Return network, rows and clients of a workload, such as `heavy, 1 row, 32 clients`."""
+    network = "heavy, " if entry["network"] == "heavy" else ""
+    rows = format_count(entry["rows"], "row")
+    return f"{network}{rows}, {format_count(entry['connections'], 'client')}"
 
 
-def _memory(result: Mapping[str, Any], side: str) -> str:
-    seen = [
-        r["sides"][side]["memory_mb"]
-        for r in _loads(result)
-        if r["network"] == "light" and side in r["sides"]
+def _format_memory(result: Result, contender: str) -> str:
+    memory_mb = [
+        entry["sides"][contender]["memory_mb"]
+        for entry in _list_workloads(result)
+        if entry["network"] == "light" and contender in entry["sides"]
     ]
-    return number(max(seen)) if seen else ""
+    return format_number(max(memory_mb)) if memory_mb else ""
 
 
-def short(result: Mapping[str, Any] | None) -> str:
-    """The table of the README."""
-    if result is None:
-        return missing("serve")
+def make_summary_table(result: Result) -> str:
+    """Return the table of the README, with the remarks of the results below it."""
     rows = []
-    for side in _sides(result):
-        found = [r["sides"].get(side) for r in _loads(result)]
-        cells = [f"{s['requests_per_second']:,.0f} ({s['p99_ms']:.1f})" if s else "" for s in found]
-        name = f"**{named(side)}**" if side == "ours" else named(side)
-        rows.append([name, *cells, _memory(result, side)])
-    found = table(["requests/s (p99 in ms)", *map(load_name, _loads(result)), "MB"], rows)
-    return "\n\n".join([found, *remarks(result)])
-
-
-def _ratios(result: Mapping[str, Any], measure: str) -> str:
-    rows = []
-    for side in _sides(result):
-        found = [r["ratios"].get(f"ours / {side}") for r in _loads(result)]
-        if any(found):
-            rows.append([named(side), *(spread(f[measure]) if f else "" for f in found)])
-    return table(["ours / theirs", *map(load_name, _loads(result))], rows)
-
-
-def _errors(result: Mapping[str, Any]) -> str:
-    found = [
-        f"{named(side)} under {load_name(r)}: {s['errors']:,}"
-        for r in result["results"]
-        for side, s in r["sides"].items()
-        if s["errors"]
-    ]
-    return f"Requests that were refused or broke: {'; '.join(found) if found else 'none'}."
-
-
-def _added(result: Mapping[str, Any]) -> str:
-    said = [
-        f"A lone request to *{r['network']}*, beside ONNX Runtime in a loop without a server "
-        f"({number(r['onnxruntime_us'])} µs): {spread(r['added_us'])} µs more at the median."
-        for r in result["results"]
-        if r.get("added_us")
-    ]
-    return "\n".join(said)
-
-
-def render(result: Mapping[str, Any] | None) -> str:
-    """The section."""
-    if result is None:
-        return section(TITLE, missing("serve"))
-    drawn = image("requests a second of each side under each load", "serve")
-    return section(
-        TITLE,
-        WHAT,
-        drawn,
-        short(result),
-        _errors(result),
-        _added(result),
-        RATIOS,
-        _ratios(result, "requests_per_second"),
-        TAILS,
-        _ratios(result, "p99_ms"),
-    )
-
-
-def sentence(result: Mapping[str, Any]) -> str:
-    """The ratios of the README: of each rival the range over the loads, and where it is ahead."""
-    found: dict[str, list[tuple[str, dict[str, float]]]] = {}
-    for r in _loads(result):
-        for key, ratios in r["ratios"].items():
-            mine, rival = pair(key)
-            if mine == "ours" and is_rival(rival):
-                rates = ratios["requests_per_second"]
-                found.setdefault(rival, []).append((load_name(r), rates))
-    ranges, behind = [], []
-    for rival in in_order(set(found)):
-        medians = [rates["median"] for _, rates in found[rival]]
-        ranges.append(f"{number(min(medians))}–{number(max(medians))} × {named(rival)}")
-        behind += [
-            f"{named(rival)}, {load}, {spread(rates)} ×"
-            for load, rates in found[rival]
-            if rates["median"] < 1
+    for contender in _list_contenders(result):
+        summaries = [entry["sides"].get(contender) for entry in _list_workloads(result)]
+        cells = [
+            f"{s['requests_per_second']:,.0f} ({s['p99_ms']:.1f})" if s else "" for s in summaries
         ]
-    said = f"Requests with JSON answered, from load to load: {'; '.join(ranges)}."
-    return f"{said} Below 1: {'; '.join(behind)}." if behind else said
+        name = get_display_name(contender)
+        shown_name = f"**{name}**" if contender == "ours" else name
+        rows.append([shown_name, *cells, _format_memory(result, contender)])
+    workloads = map(describe_workload, _list_workloads(result))
+    table = format_table(["requests/s (p99 in ms)", *workloads, "MB"], rows)
+    return "\n\n".join([table, *result.get("remarks", [])])
 
 
-def draw(result: Mapping[str, Any], folder: Path) -> None:
-    """Requests a second, as bars."""
-    loads = _loads(result)
-    values = {
-        named(side): [r["sides"].get(side, {}).get("requests_per_second") for r in loads]
-        for side in _sides(result)
+def make_ratio_table(result: Result, measure: str) -> str:
+    """Return the table of our ratios to the others, for one measure."""
+    rows = []
+    for contender in _list_contenders(result):
+        ratios = [entry["ratios"].get(f"ours / {contender}") for entry in _list_workloads(result)]
+        if any(ratios):
+            cells = (format_quartiles(ratio[measure]) if ratio else "" for ratio in ratios)
+            rows.append([get_display_name(contender), *cells])
+    workloads = map(describe_workload, _list_workloads(result))
+    return format_table(["ours / theirs", *workloads], rows)
+
+
+def describe_errors(result: Result) -> str:
+    """Return the numbers of failed requests, or `none`."""
+    errors = [
+        f"{get_display_name(name)} under {describe_workload(entry)}: {summary['errors']:,}"
+        for entry in result["results"]
+        for name, summary in entry["sides"].items()
+        if summary["errors"]
+    ]
+    return "; ".join(errors) if errors else "none"
+
+
+def list_added_latencies(result: Result) -> list[dict[str, str]]:
+    """Return network, time of ONNX Runtime alone and added time, each in µs, as text."""
+    return [
+        {
+            "network": entry["network"],
+            "onnxruntime_us": format_number(entry["onnxruntime_us"]),
+            "added_us": format_quartiles(entry["added_us"]),
+        }
+        for entry in result["results"]
+        if entry.get("added_us")
+    ]
+
+
+def describe_ratios(result: Result) -> str:
+    """Return the README's sentences: the range of the ratios per rival, and those below 1."""
+    ratios: dict[str, list[tuple[str, dict[str, float]]]] = {}
+    for entry in _list_workloads(result):
+        for name, by_measure in entry["ratios"].items():
+            ours, rival = split_ratio_name(name)
+            if ours == "ours" and is_rival(rival):
+                ratio = by_measure["requests_per_second"]
+                ratios.setdefault(rival, []).append((describe_workload(entry), ratio))
+    ranges, behind = [], []
+    for rival in sort_contenders(set(ratios)):
+        medians = [ratio["median"] for _, ratio in ratios[rival]]
+        name = get_display_name(rival)
+        ranges.append(f"{format_number(min(medians))}–{format_number(max(medians))} × {name}")
+        behind += [
+            f"{name}, {workload}, {format_quartiles(ratio)} ×"
+            for workload, ratio in ratios[rival]
+            if ratio["median"] < 1
+        ]
+    text = f"Requests per second with JSON bodies, over all workloads: {'; '.join(ranges)}."
+    return f"{text} Below 1: {'; '.join(behind)}." if behind else text
+
+
+def draw(result: Result, folder: Path) -> None:
+    """Draw requests per second as bars."""
+    entries = _list_workloads(result)
+    rates = {
+        get_display_name(name): [
+            entry["sides"].get(name, {}).get("requests_per_second") for entry in entries
+        ]
+        for name in _list_contenders(result)
     }
-    names = [load_name(r).replace(", ", "\n") for r in loads]
-    bars(folder / "serve.svg", names, values, label="requests/s")
+    workloads = [describe_workload(entry).replace(", ", "\n") for entry in entries]
+    draw_bars(folder / "serve.svg", workloads, rates, label="requests/s")
 
 
-def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Of each load: requests a second, latency and memory."""
-    for r in _loads(result):
-        for key, ratios in r["ratios"].items():
-            mine, rival = pair(key)
-            if not (is_ours(mine) and is_rival(rival)):
+def list_comparisons(result: Result) -> Iterator[Comparison]:
+    """Yield the comparisons of throughput, latency and memory."""
+    for entry in _list_workloads(result):
+        for name, by_measure in entry["ratios"].items():
+            ours, other = split_ratio_name(name)
+            if not (is_ours(ours) and is_rival(other)):
                 continue
-            for measure, (name, more_is_better) in MEASURES.items():
-                yield of_ratio(
-                    ratios[measure],
-                    more_is_better=more_is_better,
-                    measure=name,
-                    mine=mine,
-                    benchmark="serving, closed loop",
-                    where=load_name(r),
-                    rival=rival,
+            for key, (measure, is_more_better) in MEASURES.items():
+                yield compare_ratio(
+                    by_measure[key],
+                    is_more_better=is_more_better,
+                    measure=measure,
+                    ours=ours,
+                    benchmark=BENCHMARK,
+                    workload=describe_workload(entry),
+                    other=other,
                 )

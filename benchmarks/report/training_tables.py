@@ -1,4 +1,4 @@
-"""Training: steps a second beside PyTorch and scikit-learn, and beside the products alone."""
+"""Tables of the training benchmark: steps per second, the matrix products alone, and memory."""
 
 from __future__ import annotations
 
@@ -6,110 +6,132 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.comparison import Comparison, of_ratio
-from benchmarks.report.contender_names import in_order, is_ours, is_rival, named, pair
-from benchmarks.report.markdown import image, number, percent, section, spread, table
-from benchmarks.report.plots import bars
-from benchmarks.report.provenance import missing
+from benchmarks.report.comparisons import Comparison, compare_ratio
+from benchmarks.report.contender_names import (
+    get_display_name,
+    is_ours,
+    is_rival,
+    sort_contenders,
+    split_ratio_name,
+)
+from benchmarks.report.formatting import (
+    format_number,
+    format_percent,
+    format_quartiles,
+    format_table,
+)
+from benchmarks.report.plots import draw_bars
 
-TITLE = "Training"
-WHAT = """\
-The same networks, rows, batches, threads, float32 and Adam on every side, each a process of its own
-that waits while another is timed. Shuffling and gathering the batches is in the times."""
-FLOOR = """\
-Beside them, the matrix products of a step and nothing else, by the BLAS that NumPy brings: the
-share of our step that they take, and how often a step of nothing else goes into a rival's. Below 1,
-no loop over NumPy's products can pass that rival."""
-MEMORY = "Peak memory of each side's process, in MB:"
+BENCHMARK = "training"
 
-
-def cases(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Names of the networks with their batches, and what was measured of them."""
-    return [(f"{r['name']}, batch {r['batch']}", r) for r in result["results"]]
-
-
-def _sides(result: Mapping[str, Any]) -> list[str]:
-    return in_order(set(result["results"][0]["steps_per_second"]))
+Result = Mapping[str, Any]
 
 
-def _speeds(result: Mapping[str, Any], mine: str) -> str:
-    rivals = [side for side in _sides(result) if is_rival(side)]
-    rows = [
-        [
-            name,
-            number(r["steps_per_second"][mine]),
-            *(spread(r["ratios"][f"{mine} / {rival}"]) for rival in rivals),
-        ]
-        for name, r in cases(result)
+def list_cases(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the name of each network with its batch, and its entry in the results."""
+    return [(f"{entry['name']}, batch {entry['batch']}", entry) for entry in result["results"]]
+
+
+def _list_contenders(result: Result) -> list[str]:
+    return sort_contenders(set(result["results"][0]["steps_per_second"]))
+
+
+def make_speed_tables(result: Result) -> list[str]:
+    """Return a table of steps per second for each variant of ours."""
+    contenders = _list_contenders(result)
+    rivals = [name for name in contenders if is_rival(name)]
+    return [
+        format_table(
+            [
+                "network",
+                f"{get_display_name(ours)}, steps/s",
+                *(f"× {get_display_name(rival)}" for rival in rivals),
+            ],
+            [
+                [
+                    case,
+                    format_number(entry["steps_per_second"][ours]),
+                    *(format_quartiles(entry["ratios"][f"{ours} / {rival}"]) for rival in rivals),
+                ]
+                for case, entry in list_cases(result)
+            ],
+        )
+        for ours in contenders
+        if is_ours(ours)
     ]
-    headings = ["network", f"{named(mine)}, steps/s", *(f"× {named(rival)}" for rival in rivals)]
-    return table(headings, rows)
 
 
-def _floor(result: Mapping[str, Any]) -> str:
-    mine = [side for side in _sides(result) if is_ours(side)]
-    rivals = [side for side in _sides(result) if is_rival(side)]
-    rows = [
+def make_products_table(result: Result) -> str:
+    """Return the table of the matrix products alone."""
+    contenders = _list_contenders(result)
+    variants = [name for name in contenders if is_ours(name)]
+    rivals = [name for name in contenders if is_rival(name)]
+    return format_table(
         [
-            name,
-            *(percent(r["ratios"][f"{side} / products"]["median"]) for side in mine),
-            *(spread(r["ratios"][f"products / {rival}"]) for rival in rivals),
+            "network",
+            *(f"share of {get_display_name(ours)}" for ours in variants),
+            *(f"× {get_display_name(rival)}" for rival in rivals),
+        ],
+        [
+            [
+                case,
+                *(format_percent(entry["ratios"][f"{o} / products"]["median"]) for o in variants),
+                *(format_quartiles(entry["ratios"][f"products / {rival}"]) for rival in rivals),
+            ]
+            for case, entry in list_cases(result)
+        ],
+    )
+
+
+def make_memory_table(result: Result) -> str:
+    """Return the table of each contender's peak memory."""
+    contenders = _list_contenders(result)
+    return format_table(
+        ["network", *map(get_display_name, contenders)],
+        [
+            [case, *(str(entry["peak_mb"][name]) for name in contenders)]
+            for case, entry in list_cases(result)
+        ],
+    )
+
+
+def draw(result: Result, folder: Path) -> None:
+    """Draw the ratios of our steps per second to each rival's as bars."""
+    ratios = {
+        get_display_name(rival): [
+            entry["ratios"][f"ours / {rival}"]["median"] for _, entry in list_cases(result)
         ]
-        for name, r in cases(result)
-    ]
-    headings = [*(f"share of {named(side)}" for side in mine), *(f"× {named(r)}" for r in rivals)]
-    return table(["network", *headings], rows)
-
-
-def _memory(result: Mapping[str, Any]) -> str:
-    sides = _sides(result)
-    rows = [[name, *(str(r["peak_mb"][side]) for side in sides)] for name, r in cases(result)]
-    return table(["network", *map(named, sides)], rows)
-
-
-def render(result: Mapping[str, Any] | None) -> str:
-    """The section."""
-    if result is None:
-        return section(TITLE, missing("train"))
-    speeds = [_speeds(result, side) for side in _sides(result) if is_ours(side)]
-    drawn = image("steps a second as a multiple of each rival's", "train")
-    return section(TITLE, WHAT, drawn, *speeds, FLOOR, _floor(result), MEMORY, _memory(result))
-
-
-def draw(result: Mapping[str, Any], folder: Path) -> None:
-    """The ratios of our side, as bars."""
-    values = {
-        named(rival): [r["ratios"][f"ours / {rival}"]["median"] for _, r in cases(result)]
-        for rival in _sides(result)
+        for rival in _list_contenders(result)
         if is_rival(rival)
     }
-    names = [name.replace(", ", "\n") for name, _ in cases(result)]
-    bars(folder / "train.svg", names, values, label="our steps/s ÷ theirs", line=1)
+    cases = [case.replace(", ", "\n") for case, _ in list_cases(result)]
+    draw_bars(folder / "train.svg", cases, ratios, label="our steps/s ÷ theirs", line=1)
 
 
-def comparisons(result: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Of each network: steps a second, and peak memory."""
-    for name, r in cases(result):
-        for key, found in r["ratios"].items():
-            mine, rival = pair(key)
-            if is_ours(mine) and is_rival(rival):
-                yield of_ratio(
-                    found,
-                    more_is_better=True,
-                    benchmark="training",
-                    where=name,
-                    measure="steps/s",
-                    mine=mine,
-                    rival=rival,
-                )
-                ours, theirs = r["peak_mb"][mine], r["peak_mb"][rival]
-                yield Comparison(
-                    "training",
-                    name,
-                    "peak memory",
-                    mine,
-                    rival,
-                    f"{number(ours / theirs)} ×",
-                    ours > theirs,
-                    None,
-                )
+def list_comparisons(result: Result) -> Iterator[Comparison]:
+    """Yield the comparisons of steps per second and of peak memory."""
+    for case, entry in list_cases(result):
+        for name, ratio in entry["ratios"].items():
+            ours, other = split_ratio_name(name)
+            if not (is_ours(ours) and is_rival(other)):
+                continue
+            yield compare_ratio(
+                ratio,
+                is_more_better=True,
+                benchmark=BENCHMARK,
+                workload=case,
+                measure="steps/s",
+                ours=ours,
+                other=other,
+            )
+            our_mb, other_mb = entry["peak_mb"][ours], entry["peak_mb"][other]
+            yield Comparison(
+                BENCHMARK,
+                case,
+                "peak memory",
+                ours,
+                other,
+                f"{format_number(our_mb / other_mb)} ×",
+                is_behind=our_mb > other_mb,
+                is_undecided=None,
+            )

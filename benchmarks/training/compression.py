@@ -1,4 +1,4 @@
-"""Measure what compression saves and what it costs: size, speed and held-out metric of each variant.
+"""Measure what compression saves and what it costs: size, speed and test metric of each variant.
 
 Trains and compresses networks with the commands of the README's section on compression: two
 networks at a time, each in a process of its own, on one thread. For each variant of fewer bits it
