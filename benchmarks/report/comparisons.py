@@ -19,7 +19,7 @@ class Comparison:
     Attributes:
         benchmark: Name of the benchmark.
         workload: Network, load or rows.
-        measure: What is compared.
+        measure: Name of the figure that is compared.
         ours: Name of our contender.
         other: Name of the other contender.
         figure: Ratio or difference, as it is shown.
@@ -67,7 +67,7 @@ def compare_ratio(
         is_more_better: Whether a ratio above 1 means that ours is ahead.
         benchmark: Name of the benchmark.
         workload: Network, load or rows.
-        measure: What is compared.
+        measure: Name of the figure that is compared.
         ours: Name of our contender.
         other: Name of the other contender.
     """

@@ -41,7 +41,7 @@ class MeasuredVariant:
         options: Options of the command.
         name: Name of the variant.
         metric: Name of the metric, as it is shown.
-        entry: Its entry in the results.
+        entry: Entry of the variant in the results.
     """
 
     network: str

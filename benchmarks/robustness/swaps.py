@@ -134,7 +134,7 @@ class VersionSwap:
     """What a swap of versions took.
 
     Attributes:
-        kind: What caused it: `appears`, `rollback` or `load`.
+        kind: Cause of the swap: `appears`, `rollback` or `load`.
         first_answer_seconds: Seconds from the cause to the first answer of the new version.
         disagreement_seconds: Seconds from that answer to the last request that the version before
             answered.

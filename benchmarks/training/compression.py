@@ -129,7 +129,7 @@ def compress_network(name: str, commands: list[list[str]], models: Path) -> list
 
     Args:
         name: Name of the network.
-        commands: Its commands; the first one trains it.
+        commands: Commands of the network; the first one trains it.
         models: Model repository.
     """
     (_, data, *arguments), *compressions = commands

@@ -37,7 +37,7 @@ PATHS = {
     "inference_v2": "/v2/models/{}/infer",
 }
 
-Attack = Callable[[RunningServer], str]  # returns what came of it, in a few words
+Attack = Callable[[RunningServer], str]  # returns the outcome in a few words
 
 
 def send_body(body: HostileBody, size: int, parallel: int, server: RunningServer) -> str:
