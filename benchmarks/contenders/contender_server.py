@@ -18,7 +18,7 @@ from benchmarks.contenders.contender import APP_LIBRARY, Contender, Placement, S
 from benchmarks.contenders.encodings import PostRequest
 from benchmarks.contenders.environments import locate_environment
 from benchmarks.contenders.processes import stop_all
-from serving.settings.options import ENV_PREFIX
+from serving.settings.environment import ENV_PREFIX
 
 MAX_START_SECONDS = 90
 SETTLE_SECONDS = 0.5  # wait after the first answer, for the second worker to be ready as well

@@ -77,12 +77,13 @@ def draw_bars(
     """
     width = GROUP_WIDTH / len(values)
     with open_axes(path, height=3.6) as axes:
-        for index, (name, heights) in enumerate(values.items()):
+        for index, (name, group_values) in enumerate(values.items()):
             offset = (index - (len(values) - 1) / 2) * width
-            bars = [(group + offset, height) for group, height in enumerate(heights) if height]
+            bars = [(group + offset, value) for group, value in enumerate(group_values) if value]
             if bars:
                 colour = COLOURS[index % len(COLOURS)]
-                axes.bar(*zip(*bars, strict=True), width, label=_strip_code(name), color=colour)
+                places, heights = zip(*bars, strict=True)
+                axes.bar(places, heights, width, label=_strip_code(name), color=colour)
         if line is not None:
             axes.axhline(line, color="black", linewidth=0.8)
         axes.set_xticks(range(len(groups)), groups)

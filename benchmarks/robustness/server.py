@@ -21,7 +21,7 @@ from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from benchmarks.contenders.processes import list_children, read_memory_mb
 from benchmarks.machine import ROOT
 from serving.loadtest.http_client import ServerAddress, fetch
-from serving.settings.options import ENV_PREFIX
+from serving.settings.environment import ENV_PREFIX
 
 # Time limit of a start, of an answer and of a stop: it turns a hang into an error.
 HANG_SECONDS = 120.0

@@ -7,7 +7,7 @@ import sys
 from benchmarks.contenders.contender import WORKER_COUNT, Contender, Placement, StartCommand
 from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES
 from benchmarks.machine import ROOT
-from serving.settings.options import ENV_PREFIX
+from serving.settings.environment import ENV_PREFIX
 
 
 def _make_command(placement: Placement) -> StartCommand:

@@ -21,7 +21,8 @@ from benchmarks.contenders.encodings import (
 )
 from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES, WORKLOADS
 from benchmarks.machine import ROOT
-from serving.settings.options import ENV_PREFIX, Settings
+from serving.settings.environment import ENV_PREFIX
+from serving.settings.options import Settings
 
 NO_WORKLOADS: frozenset[str] = frozenset()
 ALL_WORKLOAD_NAMES = frozenset(workload.name for workload in WORKLOADS)

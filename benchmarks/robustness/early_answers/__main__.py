@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from benchmarks.robustness.server import run_server
@@ -49,7 +49,7 @@ class RefusalCase:
 
     status: int
     path: str
-    settings: dict[str, object]
+    settings: dict[str, Any]
     needs_key: bool = False
     retry_after: str = NO_RETRY_AFTER
 

@@ -8,7 +8,7 @@ import json
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import zstandard
@@ -70,7 +70,7 @@ def make_npy_rows(dtype: str, value: float = 1, last: float | None = None) -> Ma
     return make
 
 
-def encode_tensors(*inputs: dict[str, object], **more: object) -> str:
+def encode_tensors(*inputs: Mapping[str, object], **more: object) -> str:
     """Return the JSON of an Open Inference request."""
     return json.dumps({"inputs": inputs, **more})
 

@@ -46,7 +46,7 @@ def inflate_selftest(folder: Path) -> None:
         zipfile.ZipFile(folder / "selftest.npz", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("input/features.npy", "w", force_zip64=True) as member,
     ):
-        np.lib.format.write_array_header_1_0(member, header)  # type: ignore[arg-type]
+        np.lib.format.write_array_header_1_0(member, header)
         for _ in range(GIB // 2**20):
             member.write(bytes(2**20))
     _update_checksum(folder, "selftest.npz")
