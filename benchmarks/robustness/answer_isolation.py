@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.robustness.asking_client import AskingClient, ReceivedAnswer, prepare_post
+from benchmarks.robustness.background_client import BackgroundClient, ReceivedAnswer, prepare_post
 from benchmarks.robustness.server import RunningServer, run_server
 from serving.call_context import CallContext
 from serving.codec.messages import EncodedRequest
@@ -76,7 +76,7 @@ def count_own_answers(
     with ExitStack() as stack:
         clients = [
             stack.enter_context(
-                AskingClient(
+                BackgroundClient(
                     server.address,
                     [
                         prepare_post(server.address, "/predict", body, expected_body=answer)

@@ -29,9 +29,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.machine import ROOT
-from benchmarks.robustness.asking_client import (
+from benchmarks.robustness.background_client import (
     NO_ANSWER,
-    AskingClient,
+    BackgroundClient,
     ReceivedAnswer,
     prepare_post,
 )
@@ -139,7 +139,7 @@ def read_counters(address: ServerAddress) -> tuple[Counter[str], int]:
 
 
 def count_answers(
-    client: AskingClient, requests: list[PreparedRequest]
+    client: BackgroundClient, requests: list[PreparedRequest]
 ) -> tuple[Counter[str], int]:
     """Return the number of answers that clients received, by status, and of the rows in them."""
     record = client.record
@@ -161,7 +161,7 @@ def compare_counters(requests: int, kills: int, workers: int) -> bool:
         prepared = prepare_requests(server.address)
         killer = WorkerKiller(server, requests, kills)
         started = time.perf_counter()
-        client = AskingClient(
+        client = BackgroundClient(
             server.address, prepared, connections=CONNECTIONS, on_received=killer.on_received
         )
         with client:

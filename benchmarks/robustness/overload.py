@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.contenders.encodings import PostRequest
-from benchmarks.robustness.asking_client import prepare_post
+from benchmarks.robustness.background_client import prepare_post
 from benchmarks.robustness.server import RunningServer, run_server
 from benchmarks.throughput.wrk_client import WrkClient
 from serving.loadtest.engine import LoadEngine

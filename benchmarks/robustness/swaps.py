@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.stats import theilslopes
 from sklearn.datasets import load_digits
 
-from benchmarks.robustness.asking_client import AskingClient, ReceivedAnswer, prepare_post
+from benchmarks.robustness.background_client import BackgroundClient, ReceivedAnswer, prepare_post
 from benchmarks.robustness.digits_versions import (
     MAX_PROBABILITY_ERROR,
     MODEL_NAME,
@@ -193,7 +193,7 @@ def run_swaps(
             checker = VersionChecker(server)
             for number in (1, 2):
                 checker.add(DigitsVersion(number))
-            client = AskingClient(
+            client = BackgroundClient(
                 server.address,
                 checker.requests,
                 connections=CONNECTIONS,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latency.capacity_search import raise_priority
-from benchmarks.robustness.asking_client import NO_ANSWER
+from benchmarks.robustness.background_client import NO_ANSWER
 from benchmarks.robustness.soak.soak_requests import OK, SoakRequest
 from serving.loadtest.engine import LoadEngine
 from serving.loadtest.generator_health import assess_generator

@@ -67,7 +67,7 @@ class _ObservedRun(ClosedLoopRun):
             self.on_received(ReceivedAnswer(position, checked_status, body, sent_at, received_at))
 
 
-class AskingClient:
+class BackgroundClient:
     """Keeps asking a server over several connections; use it in a `with` statement.
 
     Args:
@@ -99,9 +99,9 @@ class AskingClient:
         self._run = _ObservedRun(options, float("inf"), order)
         self._run.on_received = on_received
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._execute, name="asking client")
+        self._thread = threading.Thread(target=self._execute, name="background client")
 
-    def __enter__(self) -> AskingClient:
+    def __enter__(self) -> BackgroundClient:
         self._thread.start()
         return self
 
