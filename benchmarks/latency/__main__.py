@@ -173,9 +173,9 @@ def measure_contender(
                     rate: measure_latency(generator, rate) for rate in PUBLISHED_RATES
                 }
         memory_mb = measure_memory_mb()
-    for name, found in rates.items():
-        measurements.rates[name, contender.name].append(found)
-        click.echo(f"  {name}: {found.rates}", err=True)
+    for name, sustained in rates.items():
+        measurements.rates[name, contender.name].append(sustained)
+        click.echo(f"  {name}: {sustained.rates}", err=True)
     for rate, latency in latency_at_rate.items():
         measurements.latency_at_rate[rate].append(latency)
     measurements.memory_mb[contender.name] = max(measurements.memory_mb[contender.name], memory_mb)

@@ -204,7 +204,7 @@ def draw(result: Result, folder: Path) -> None:
             ]
             for name in contenders
         }
-        path = folder / f"load-held-{number}.svg"
+        path = folder / f"load-rate-{number}.svg"
         draw_bars(path, _list_bound_headings(result), rates, label="highest rate, requests/s")
         probes = {
             get_display_name(name): [

@@ -1,4 +1,4 @@
-"""Tables of the soak: what the server held, how it answered over time, and what happened."""
+"""Tables and plot of the soak: memory, descriptors and latency over time, and counts of events."""
 
 from __future__ import annotations
 

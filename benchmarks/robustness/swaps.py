@@ -315,10 +315,10 @@ def main() -> None:
         "the leak was not noticed": leaking.measure_growth_kib() < MAX_GROWTH_KIB,
     }
     if any(failures.values()):
-        found = "; ".join(failure for failure, has_failed in failures.items() if has_failed)
+        reasons = "; ".join(failure for failure, has_failed in failures.items() if has_failed)
         raise SystemExit(
             "expected no fault, no growth, workers that agree within "
-            f"{MAX_DISAGREEMENT_SECONDS:g} s and a leak that is noticed; got: {found}"
+            f"{MAX_DISAGREEMENT_SECONDS:g} s and a leak that is noticed; got: {reasons}"
         )
 
 

@@ -168,7 +168,7 @@ def measure_variants(done: CompressionResult, records: Records) -> dict[str, Any
         return {"kept": False, "tried": [c.model_dump() for c in done.compression.tried]}
     variants = bundle.manifest.variants
     metric = done.compression.metric
-    kept = {c.name: c for c in done.compression.tried if c.kept}
+    candidates = {c.name: c for c in done.compression.tried if c.kept}
     return {
         "metric": metric,
         "max_drop": done.compression.max_drop,
@@ -176,9 +176,9 @@ def measure_variants(done: CompressionResult, records: Records) -> dict[str, Any
             name: {
                 "bytes": variant.size_bytes,
                 "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
-                "layers": "-".join(map(str, (kept[name].inputs, *kept[name].hidden))),
+                "layers": "-".join(map(str, (candidates[name].inputs, *candidates[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
-                "lost": None if (loss := kept[name].tested) is None else loss.model_dump(),
+                "lost": None if (loss := candidates[name].tested) is None else loss.model_dump(),
                 "parity": (
                     measure_parity(bundle.read_graph(name), done.references[name], records)
                     if variant.bits < 32
