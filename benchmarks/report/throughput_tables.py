@@ -14,12 +14,7 @@ from benchmarks.report.contender_names import (
     sort_contenders,
     split_ratio_name,
 )
-from benchmarks.report.formatting import (
-    format_count,
-    format_number,
-    format_quartiles,
-    format_table,
-)
+from benchmarks.report.formatting import format_count, format_number, format_quartiles, format_table
 from benchmarks.report.plots import draw_bars
 
 BENCHMARK = "serving, closed loop"

@@ -37,11 +37,7 @@ from benchmarks.robustness.background_client import (
 )
 from benchmarks.robustness.server import RunningServer, run_server
 from serving.loadtest.http_client import ServerAddress, fetch
-from serving.loadtest.request_builder import (
-    JSON_LENGTH_HEADER,
-    OCTET_STREAM,
-    encode_http_request,
-)
+from serving.loadtest.request_builder import JSON_LENGTH_HEADER, OCTET_STREAM, encode_http_request
 from serving.loadtest.run_record import PreparedRequest
 
 PIXELS = 64

@@ -28,11 +28,7 @@ from scipy.stats import theilslopes
 from sklearn.datasets import load_digits
 
 from benchmarks.robustness.background_client import BackgroundClient, ReceivedAnswer, prepare_post
-from benchmarks.robustness.digits_versions import (
-    MAX_PROBABILITY_ERROR,
-    MODEL_NAME,
-    DigitsVersion,
-)
+from benchmarks.robustness.digits_versions import MAX_PROBABILITY_ERROR, MODEL_NAME, DigitsVersion
 from benchmarks.robustness.server import HANG_SECONDS, RunningServer, run_server
 from serving.loadtest.http_client import JSON_MEDIA_TYPE
 from serving.loadtest.run_record import PreparedRequest
@@ -206,11 +202,7 @@ def run_swaps(
 
 
 def _swap_repeatedly(
-    count: int,
-    server: RunningServer,
-    checker: VersionChecker,
-    staging: Path,
-    settle_seconds: float,
+    count: int, server: RunningServer, checker: VersionChecker, staging: Path, settle_seconds: float
 ) -> list[VersionSwap]:
     swaps: list[VersionSwap] = []
     highest = live = max(checker.versions)

@@ -37,11 +37,7 @@ from benchmarks.machine import (
     read_versions,
     write_report,
 )
-from benchmarks.throughput.round_summary import (
-    RoundMeasurements,
-    print_tables,
-    summarize_workload,
-)
+from benchmarks.throughput.round_summary import RoundMeasurements, print_tables, summarize_workload
 from benchmarks.throughput.wrk_client import WrkClient, WrkResult, read_wrk_version, require_wrk
 
 

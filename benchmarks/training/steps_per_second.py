@@ -166,10 +166,7 @@ def measure_case(
 )
 @click.option("--rounds", default=15, show_default=True, help="Number of rounds per network.")
 @click.option(
-    "--seconds",
-    default=0.5,
-    show_default=True,
-    help="Seconds of training per library and round.",
+    "--seconds", default=0.5, show_default=True, help="Seconds of training per library and round."
 )
 @click.option(
     "--out",

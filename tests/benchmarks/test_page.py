@@ -18,12 +18,7 @@ from benchmarks.report.__main__ import (
     render_page,
 )
 from benchmarks.report.comparisons import compare_ratio, make_loss_table
-from benchmarks.report.formatting import (
-    fill_marker,
-    format_number,
-    format_quartiles,
-    format_table,
-)
+from benchmarks.report.formatting import fill_marker, format_number, format_quartiles, format_table
 from benchmarks.report.latency_tables import PUBLISHED
 
 

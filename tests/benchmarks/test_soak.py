@@ -17,12 +17,7 @@ from benchmarks.robustness.soak.__main__ import main, make_series
 from benchmarks.robustness.soak.load_windows import LoadWindow, draw_order, summarize_window
 from benchmarks.robustness.soak.reloads import KINDS
 from benchmarks.robustness.soak.soak_requests import SoakRequest
-from benchmarks.robustness.soak.verdict import (
-    STEADY,
-    compute_figures,
-    list_drifts,
-    make_verdict,
-)
+from benchmarks.robustness.soak.verdict import STEADY, compute_figures, list_drifts, make_verdict
 from serving.loadtest.run_record import (
     CONNECTION_FAILED,
     TIMED_OUT,

@@ -14,11 +14,7 @@ from benchmarks.contenders.contender import (
     StartCommand,
     StartError,
 )
-from benchmarks.contenders.encodings import (
-    JSON_INSTANCES,
-    OPEN_INFERENCE_BINARY,
-    RequestEncoding,
-)
+from benchmarks.contenders.encodings import JSON_INSTANCES, OPEN_INFERENCE_BINARY, RequestEncoding
 from benchmarks.contenders.workloads import LIGHT_WORKLOAD_NAMES, WORKLOADS
 from benchmarks.machine import ROOT
 from serving.settings.environment import ENV_PREFIX
@@ -95,15 +91,10 @@ CONTENDERS = (
     Contender("ours", _make_command, workload_names=ALL_WORKLOAD_NAMES),
     *OTHER_CHECKOUTS,
     Contender(
-        "ours-stock-worker",
-        _make_command_with_stock_worker,
-        workload_names=LIGHT_WORKLOAD_NAMES,
+        "ours-stock-worker", _make_command_with_stock_worker, workload_names=LIGHT_WORKLOAD_NAMES
     ),
     Contender(
-        "ours-binary",
-        _make_command,
-        OPEN_INFERENCE_BINARY,
-        workload_names=LIGHT_WORKLOAD_NAMES,
+        "ours-binary", _make_command, OPEN_INFERENCE_BINARY, workload_names=LIGHT_WORKLOAD_NAMES
     ),
     Contender(
         "ours-unbatched",

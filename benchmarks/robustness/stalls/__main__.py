@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.robustness.server import RunningServer, run_server
-from benchmarks.robustness.stalls.hostile_bodies import BODIES, HostileBody
+from benchmarks.robustness.stalls.hostile_bodies import BODIES, Body
 from benchmarks.robustness.stalls.hostile_bundles import DAMAGES, add_hostile_bundle
 from benchmarks.robustness.stalls.models import MODEL_NAMES, write_models
 from benchmarks.robustness.stalls.probe_client import ProbeClient
@@ -40,7 +40,7 @@ PATHS = {
 Attack = Callable[[RunningServer], str]  # returns the outcome in a few words
 
 
-def send_body(body: HostileBody, size: int, parallel: int, server: RunningServer) -> str:
+def send_body(body: Body, size: int, parallel: int, server: RunningServer) -> str:
     """Send a hostile body several times at once.
 
     Args:

@@ -52,7 +52,7 @@ ROW = ",".join(["1"] * len(NUMBER_COLUMNS))
 
 
 @dataclass(frozen=True)
-class HostileBody:
+class Body:
     """A hostile body of any size.
 
     Attributes:
@@ -79,394 +79,364 @@ class HostileBody:
 NUMBER_HEADER = ",".join(NUMBER_COLUMNS)
 TABLE_HEADER = ",".join(TABLE_COLUMNS)
 
-BODIES: list[HostileBody] = [
+BODIES: list[Body] = [
     # JSON of the server's own protocol.
-    HostileBody("json: opening brackets", repeat_part("", "[")),
-    HostileBody("json: opening brackets in instances", repeat_part('{"instances":', "[")),
-    HostileBody("json: opening braces", repeat_part('{"instances":[', '{"age":'), model="table"),
-    HostileBody("json: flat numbers", repeat_part('{"instances":[', "1,", "1]}")),
-    HostileBody("json: one long row", repeat_part('{"instances":[[', "1,", "1]]}")),
-    HostileBody("json: empty rows", repeat_part('{"instances":[', "[],", "[]]}")),
-    HostileBody("json: rows of one value", repeat_part('{"instances":[', "[1],", "[1]]}")),
-    HostileBody("json: rows of a row", repeat_part('{"instances":[', f"[{ROW}],", f"[[{ROW}]]]}}")),
-    HostileBody("json: empty records, numbers", repeat_part('{"instances":[', "{},", "{}]}")),
-    HostileBody(
-        "json: empty records, table", repeat_part('{"instances":[', "{},", "{}]}"), model="table"
-    ),
-    HostileBody(
-        "json: nulls, table", repeat_part('{"instances":[', "null,", "null]}"), model="table"
-    ),
-    HostileBody("json: keys twice", repeat_part("{", '"a":1,', '"a":1}')),
-    HostileBody("json: known keys twice", repeat_part("{", '"instances":1,', '"instances":1}')),
-    HostileBody(
+    Body("json: opening brackets", repeat_part("", "[")),
+    Body("json: opening brackets in instances", repeat_part('{"instances":', "[")),
+    Body("json: opening braces", repeat_part('{"instances":[', '{"age":'), model="table"),
+    Body("json: flat numbers", repeat_part('{"instances":[', "1,", "1]}")),
+    Body("json: one long row", repeat_part('{"instances":[[', "1,", "1]]}")),
+    Body("json: empty rows", repeat_part('{"instances":[', "[],", "[]]}")),
+    Body("json: rows of one value", repeat_part('{"instances":[', "[1],", "[1]]}")),
+    Body("json: rows of a row", repeat_part('{"instances":[', f"[{ROW}],", f"[[{ROW}]]]}}")),
+    Body("json: empty records, numbers", repeat_part('{"instances":[', "{},", "{}]}")),
+    Body("json: empty records, table", repeat_part('{"instances":[', "{},", "{}]}"), model="table"),
+    Body("json: nulls, table", repeat_part('{"instances":[', "null,", "null]}"), model="table"),
+    Body("json: keys twice", repeat_part("{", '"a":1,', '"a":1}')),
+    Body("json: known keys twice", repeat_part("{", '"instances":1,', '"instances":1}')),
+    Body(
         "json: field twice", repeat_part('{"instances":[{', '"age":1,', '"age":1}]}'), model="table"
     ),
-    HostileBody("json: unknown fields", make_unknown_fields, model="table"),
-    HostileBody(
-        "json: long unknown field", repeat_part('{"instances":[{"', "a", '":1}]}'), model="table"
-    ),
-    HostileBody("json: long escaped key", repeat_part('{"', "\\u0041", '":1}')),
-    HostileBody(
-        "json: long text", repeat_part('{"instances":[{"work":"', "a", '"}]}'), model="table"
-    ),
-    HostileBody(
+    Body("json: unknown fields", make_unknown_fields, model="table"),
+    Body("json: long unknown field", repeat_part('{"instances":[{"', "a", '":1}]}'), model="table"),
+    Body("json: long escaped key", repeat_part('{"', "\\u0041", '":1}')),
+    Body("json: long text", repeat_part('{"instances":[{"work":"', "a", '"}]}'), model="table"),
+    Body(
         "json: long escaped text",
         repeat_part('{"instances":[{"work":"', "\\n", '"}]}'),
         model="table",
     ),
-    HostileBody(
-        "json: long spaces", repeat_part('{"instances":[{"work":"', " ", '"}]}'), model="table"
-    ),
-    HostileBody(
+    Body("json: long spaces", repeat_part('{"instances":[{"work":"', " ", '"}]}'), model="table"),
+    Body(
         "json: long date",
         repeat_part('{"instances":[{"since":"2020-01-01T00:00:00.', "1", 'x"}]}'),
         model="table",
     ),
-    HostileBody("json: long digits", repeat_part('{"instances":[[', "1", "]]}")),
-    HostileBody("json: long fraction", repeat_part('{"instances":[[0.', "1", "]]}")),
-    HostileBody("json: long exponent", repeat_part('{"instances":[[1e', "9", "]]}")),
-    HostileBody("json: long negative exponent", repeat_part('{"instances":[[1e-', "9", "]]}")),
-    HostileBody("json: long minus", repeat_part('{"instances":[[', "-", "]]}")),
-    HostileBody("json: spaces", repeat_part('{"instances":', " ", "[]}")),
-    HostileBody("json: only spaces", repeat_part("", " ")),
-    HostileBody("json: only line ends", repeat_part("", "\n")),
-    HostileBody(
-        "json: instances null", repeat_part('{"instances":null,"parameters":[', "1,", "1]}")
-    ),
-    HostileBody(
+    Body("json: long digits", repeat_part('{"instances":[[', "1", "]]}")),
+    Body("json: long fraction", repeat_part('{"instances":[[0.', "1", "]]}")),
+    Body("json: long exponent", repeat_part('{"instances":[[1e', "9", "]]}")),
+    Body("json: long negative exponent", repeat_part('{"instances":[[1e-', "9", "]]}")),
+    Body("json: long minus", repeat_part('{"instances":[[', "-", "]]}")),
+    Body("json: spaces", repeat_part('{"instances":', " ", "[]}")),
+    Body("json: only spaces", repeat_part("", " ")),
+    Body("json: only line ends", repeat_part("", "\n")),
+    Body("json: instances null", repeat_part('{"instances":null,"parameters":[', "1,", "1]}")),
+    Body(
         "json: parameters of objects", repeat_part('{"instances":[],"parameters":[', "{},", "{}]}")
     ),
-    HostileBody(
+    Body(
         "json: many outputs",
         repeat_part('{"instances":[],"parameters":{"outputs":[', '"a",', '"a"]}}'),
     ),
-    HostileBody(
+    Body(
         "json: large integers",
         repeat_part('{"instances":[', f"[{','.join([str(2**70)] * 64)}],", f"[{ROW}]]}}"),
     ),
-    HostileBody("json: fault at the end", make_late_fault(f"[{ROW}]", "[1]")),
-    HostileBody(
+    Body("json: fault at the end", make_late_fault(f"[{ROW}]", "[1]")),
+    Body(
         "json: fault at the end, table",
         make_late_fault('{"work":"a"}', '{"work":{}}'),
         model="table",
     ),
-    HostileBody("json: syntax error at the end", make_late_fault(f"[{ROW}]", "[1,,]")),
-    HostileBody(
+    Body("json: syntax error at the end", make_late_fault(f"[{ROW}]", "[1,,]")),
+    Body(
         "json: rows, table",
         repeat_part('{"instances":[', "[1,0,null,null],", "[1,0,null,null]]}"),
         model="table",
     ),
-    HostileBody("json: good rows", repeat_part('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}")),
-    HostileBody(
+    Body("json: good rows", repeat_part('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}")),
+    Body(
         "json: good rows, answer in CSV",
         repeat_part('{"instances":[', f"[{ROW}],", f"[{ROW}]]}}"),
         accept=CSV,
     ),
-    HostileBody(
-        "json: byte that is not UTF-8", lambda size: b'{"instances":["' + b"a" * size + b"\xff"
-    ),
+    Body("json: byte that is not UTF-8", lambda size: b'{"instances":["' + b"a" * size + b"\xff"),
     # CSV.
-    HostileBody("csv: digits and a letter", repeat_part("", "1", "x"), media_type=CSV),
-    HostileBody(
+    Body("csv: digits and a letter", repeat_part("", "1", "x"), media_type=CSV),
+    Body(
         "csv: fields of digits and a letter", repeat_part("", "1" * 100_000 + "x,"), media_type=CSV
     ),
-    HostileBody(
+    Body(
         "csv: value of digits and a letter",
         repeat_long_values("", "1", "x" + ",1" * 63),
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: value of digits and a letter, table",
         repeat_long_values("", "1", "x,,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: exponent and a letter, table",
         repeat_long_values("1e", "1", "x,,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: fraction and a letter, table",
         repeat_long_values(".", "1", "x,,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: both and a letter, table",
         repeat_long_values("1.1", "1", "e1x,,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: value of spaces, table",
         repeat_long_values("", " ", "x,,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: fraction of zeros, table",
         repeat_long_values(",,1.", "0", "x,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: long number, table",
         repeat_long_values("1.", "1", ",,,"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: date, table",
         repeat_long_values(",,,2020-01-01T00:00:00.", "1", ""),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: date and a letter, table",
         repeat_long_values(",,,2020-01-01T00:00:00.", "1", "x"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody("csv: commas", repeat_part("", ","), media_type=CSV),
-    HostileBody("csv: commas below names", repeat_part(f"{NUMBER_HEADER}\n", ","), media_type=CSV),
-    HostileBody("csv: commas behind names", repeat_part(NUMBER_HEADER, ","), media_type=CSV),
-    HostileBody("csv: quoted commas", repeat_part('""', ","), media_type=CSV),
-    HostileBody("csv: quote and commas", repeat_part('a"', ","), media_type=CSV),
-    HostileBody(
+    Body("csv: commas", repeat_part("", ","), media_type=CSV),
+    Body("csv: commas below names", repeat_part(f"{NUMBER_HEADER}\n", ","), media_type=CSV),
+    Body("csv: commas behind names", repeat_part(NUMBER_HEADER, ","), media_type=CSV),
+    Body("csv: quoted commas", repeat_part('""', ","), media_type=CSV),
+    Body("csv: quote and commas", repeat_part('a"', ","), media_type=CSV),
+    Body(
         "csv: quoted names and commas",
         repeat_part('"' + NUMBER_HEADER.replace(",", '","') + '"', ","),
         media_type=CSV,
     ),
-    HostileBody("csv: quoted lines of commas", repeat_part("", '"\n"' + "," * 100), media_type=CSV),
-    HostileBody("csv: line ends", repeat_part("", "\n"), media_type=CSV),
-    HostileBody(
-        "csv: line ends below names", repeat_part(f"{NUMBER_HEADER}\n", "\n"), media_type=CSV
-    ),
-    HostileBody("csv: carriage returns and line ends", repeat_part("", "\r\n"), media_type=CSV),
-    HostileBody("csv: quote and line ends", repeat_part('"', "\n"), media_type=CSV),
-    HostileBody(
-        "csv: quoted value and line ends", repeat_part('"1"' + ",1" * 63, "\n"), media_type=CSV
-    ),
-    HostileBody("csv: line ends, table", repeat_part("", "\n"), model="table", media_type=CSV),
-    HostileBody(
+    Body("csv: quoted lines of commas", repeat_part("", '"\n"' + "," * 100), media_type=CSV),
+    Body("csv: line ends", repeat_part("", "\n"), media_type=CSV),
+    Body("csv: line ends below names", repeat_part(f"{NUMBER_HEADER}\n", "\n"), media_type=CSV),
+    Body("csv: carriage returns and line ends", repeat_part("", "\r\n"), media_type=CSV),
+    Body("csv: quote and line ends", repeat_part('"', "\n"), media_type=CSV),
+    Body("csv: quoted value and line ends", repeat_part('"1"' + ",1" * 63, "\n"), media_type=CSV),
+    Body("csv: line ends, table", repeat_part("", "\n"), model="table", media_type=CSV),
+    Body(
         "csv: quoted value and line ends, table",
         repeat_part('"1",,,\n', "\n"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody(
+    Body(
         "csv: every other line empty, table",
         repeat_part("", ",,,\n\n"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody("csv: quotes", repeat_part("", '"'), media_type=CSV),
-    HostileBody("csv: doubled quotes", repeat_part('"', '""', '"'), media_type=CSV),
-    HostileBody("csv: quoted empties", repeat_part("", '"",'), media_type=CSV),
-    HostileBody(
+    Body("csv: quotes", repeat_part("", '"'), media_type=CSV),
+    Body("csv: doubled quotes", repeat_part('"', '""', '"'), media_type=CSV),
+    Body("csv: quoted empties", repeat_part("", '"",'), media_type=CSV),
+    Body(
         "csv: quoted empties, table",
         repeat_part("", '"","","",""\n'),
         model="table",
         media_type=CSV,
     ),
-    HostileBody("csv: rows of one value", repeat_part("", "1\n"), media_type=CSV),
-    HostileBody(
-        "csv: rows of one value, table", repeat_part("", "1\n"), model="table", media_type=CSV
-    ),
-    HostileBody("csv: gaps", repeat_part("", "," * 63 + "\n"), media_type=CSV),
-    HostileBody("csv: gaps, table", repeat_part("", ",,,\n"), model="table", media_type=CSV),
-    HostileBody(
+    Body("csv: rows of one value", repeat_part("", "1\n"), media_type=CSV),
+    Body("csv: rows of one value, table", repeat_part("", "1\n"), model="table", media_type=CSV),
+    Body("csv: gaps", repeat_part("", "," * 63 + "\n"), media_type=CSV),
+    Body("csv: gaps, table", repeat_part("", ",,,\n"), model="table", media_type=CSV),
+    Body(
         "csv: gaps, table, answer in CSV",
         repeat_part("", ",,,\n"),
         model="table",
         media_type=CSV,
         accept=CSV,
     ),
-    HostileBody("csv: good rows", repeat_part("", ROW + "\n"), media_type=CSV),
-    HostileBody(
-        "csv: good rows, answer in CSV", repeat_part("", ROW + "\n"), media_type=CSV, accept=CSV
-    ),
-    HostileBody(
+    Body("csv: good rows", repeat_part("", ROW + "\n"), media_type=CSV),
+    Body("csv: good rows, answer in CSV", repeat_part("", ROW + "\n"), media_type=CSV, accept=CSV),
+    Body(
         "csv: good rows, table",
         repeat_part(f"{TABLE_HEADER}\n", "39,true,state,2012-06-01\n"),
         model="table",
         media_type=CSV,
     ),
-    HostileBody("csv: fault at the end", repeat_part("", ROW + "\n", "1\n"), media_type=CSV),
-    HostileBody("csv: brackets", repeat_part("", "["), media_type=CSV),
-    HostileBody("csv: spaces", repeat_part("", " "), media_type=CSV),
-    HostileBody("csv: values of spaces", repeat_part("", " " * 100_000 + ","), media_type=CSV),
-    HostileBody(
+    Body("csv: fault at the end", repeat_part("", ROW + "\n", "1\n"), media_type=CSV),
+    Body("csv: brackets", repeat_part("", "["), media_type=CSV),
+    Body("csv: spaces", repeat_part("", " "), media_type=CSV),
+    Body("csv: values of spaces", repeat_part("", " " * 100_000 + ","), media_type=CSV),
+    Body(
         "csv: unknown names",
         lambda size: ",".join(f"c{i}" for i in range(size // 8)).encode(),
         media_type=CSV,
     ),
     # NumPy files and raw numbers.
-    HostileBody(
+    Body(
         "npy: spaces",
         make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", " ", "x")),
         media_type=NPY,
     ),
-    HostileBody("npy: spaces first", make_npy_header(repeat_part("", " ", "x")), media_type=NPY),
-    HostileBody(
+    Body("npy: spaces first", make_npy_header(repeat_part("", " ", "x")), media_type=NPY),
+    Body(
         "npy: spaces in front of the type",
         make_npy_header(repeat_part("{'descr':", " ", "x")),
         media_type=NPY,
     ),
-    HostileBody(
+    Body(
         "npy: commas and spaces",
         make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1 , ", "x")),
         media_type=NPY,
     ),
-    HostileBody(
+    Body(
         "npy: dimensions",
         make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1,", ")}")),
         media_type=NPY,
     ),
-    HostileBody(
+    Body(
         "npy: digits",
         make_npy_header(repeat_part("{'descr':'<f4','fortran_order':False,'shape':(", "1", ",)}")),
         media_type=NPY,
     ),
-    HostileBody("npy: brackets", make_npy_header(repeat_part("", "(")), media_type=NPY),
-    HostileBody("npy: quotes", make_npy_header(repeat_part("{'descr':'", "a")), media_type=NPY),
-    HostileBody("npy: booleans", make_npy_rows("?"), media_type=NPY),
-    HostileBody("npy: float16 with gaps", make_npy_rows("<f2", np.nan), media_type=NPY),
-    HostileBody(
-        "npy: float32 with a NaN at the end", make_npy_rows("<f4", 1, np.nan), media_type=NPY
-    ),
-    HostileBody("npy: big-endian float64", make_npy_rows(">f8"), media_type=NPY),
-    HostileBody("raw: numbers", lambda size: bytes(size // 256 * 256), media_type=BINARY),
-    HostileBody("raw: NaN", lambda size: b"\0\0\xc0\x7f" * (size // 256 * 64), media_type=BINARY),
+    Body("npy: brackets", make_npy_header(repeat_part("", "(")), media_type=NPY),
+    Body("npy: quotes", make_npy_header(repeat_part("{'descr':'", "a")), media_type=NPY),
+    Body("npy: booleans", make_npy_rows("?"), media_type=NPY),
+    Body("npy: float16 with gaps", make_npy_rows("<f2", np.nan), media_type=NPY),
+    Body("npy: float32 with a NaN at the end", make_npy_rows("<f4", 1, np.nan), media_type=NPY),
+    Body("npy: big-endian float64", make_npy_rows(">f8"), media_type=NPY),
+    Body("raw: numbers", lambda size: bytes(size // 256 * 256), media_type=BINARY),
+    Body("raw: NaN", lambda size: b"\0\0\xc0\x7f" * (size // 256 * 64), media_type=BINARY),
     # TensorFlow Serving's protocol.
-    HostileBody(
+    Body(
         "tensorflow: inputs null",
         repeat_part('{"inputs":null,"parameters":[', "1,", "1]}"),
         protocol="tensorflow",
     ),
-    HostileBody(
-        "tensorflow: unknown columns", make_unknown_columns, model="table", protocol="tensorflow"
-    ),
-    HostileBody(
+    Body("tensorflow: unknown columns", make_unknown_columns, model="table", protocol="tensorflow"),
+    Body(
         "tensorflow: column twice",
         repeat_part('{"inputs":{', '"age":[1],', '"age":[1]}}'),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: nested column",
         repeat_part('{"inputs":{"age":[', "[1],", "[1]]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: empty rows",
         repeat_part('{"inputs":{"age":[', "[],", "[]]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: column of texts",
         repeat_part('{"inputs":{"work":[', '"",', '""]}}'),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: column of numbers",
         repeat_part('{"inputs":{"age":[', "1,", "1]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: column of objects",
         repeat_part('{"inputs":{"age":[', "{},", "{}]}}"),
         model="table",
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: matrix",
         repeat_part('{"inputs":[', f"[{ROW}],", f"[{ROW}]]}}"),
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: named rows",
         repeat_part('{"instances":[', f'{{"features":[{ROW}]}},', f'{{"features":[{ROW}]}}]}}'),
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: named row of many keys",
         repeat_part('{"instances":[{"features":[1],', '"a":1,', '"a":1}]}'),
         protocol="tensorflow",
     ),
-    HostileBody(
-        "tensorflow: spaces", repeat_part('{"signature_name"', " ", ""), protocol="tensorflow"
-    ),
-    HostileBody(
+    Body("tensorflow: spaces", repeat_part('{"signature_name"', " ", ""), protocol="tensorflow"),
+    Body(
         "tensorflow: long signature",
         repeat_part('{"signature_name":"', "a", '","instances":[]}'),
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: many instances keys",
         repeat_part("{", '"instances" ', ":1}"),
         protocol="tensorflow",
     ),
-    HostileBody(
+    Body(
         "tensorflow: records, table",
         repeat_part('{"instances":[', "{},", "{}]}"),
         model="table",
         protocol="tensorflow",
     ),
     # The Open Inference Protocol.
-    HostileBody("oip: many tensors", make_many_tensors, model="table", protocol="inference_v2"),
-    HostileBody(
+    Body("oip: many tensors", make_many_tensors, model="table", protocol="inference_v2"),
+    Body(
         "oip: objects as inputs", repeat_part('{"inputs":[', "{},", "{}]}"), protocol="inference_v2"
     ),
-    HostileBody("oip: many outputs", make_many_outputs, protocol="inference_v2"),
-    HostileBody("oip: long shape", make_long_shape, protocol="inference_v2"),
-    HostileBody(
+    Body("oip: many outputs", make_many_outputs, protocol="inference_v2"),
+    Body("oip: long shape", make_long_shape, protocol="inference_v2"),
+    Body(
         "oip: long parameters",
         repeat_part('{"inputs":[],"parameters":{"a":[', "1,", "1]}}"),
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: unknown keys",
         repeat_part('{"inputs":[{', '"a":1,', '"a":1}]}'),
         protocol="inference_v2",
     ),
-    HostileBody(
-        "oip: texts", make_json_column("BYTES", '"a"'), model="table", protocol="inference_v2"
-    ),
-    HostileBody(
+    Body("oip: texts", make_json_column("BYTES", '"a"'), model="table", protocol="inference_v2"),
+    Body(
         "oip: empty texts", make_json_column("BYTES", '""'), model="table", protocol="inference_v2"
     ),
-    HostileBody(
+    Body(
         "oip: gaps as numbers",
         make_json_column("FP32", "null", "age"),
         model="table",
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: integers",
         make_json_column("INT64", "1", "age"),
         model="table",
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: dates",
         make_json_column("BYTES", '"2020-01-01"', "since"),
         model="table",
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: numbers as categories",
         make_json_column("FP32", "1", "work"),
         model="table",
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: too few numbers",
         repeat_part(
             '{"inputs":[{"name":"features","datatype":"FP32","shape":[1099511627775,64],"data":[',
@@ -475,7 +445,7 @@ BODIES: list[HostileBody] = [
         ),
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: rows of one value",
         repeat_part(
             '{"inputs":[{"name":"features","datatype":"FP32","shape":[9,64],"data":[',
@@ -484,7 +454,7 @@ BODIES: list[HostileBody] = [
         ),
         protocol="inference_v2",
     ),
-    HostileBody(
+    Body(
         "oip: binary texts",
         make_binary_tensor("BYTES", b"\1\0\0\0a"),
         model="table",
@@ -492,7 +462,7 @@ BODIES: list[HostileBody] = [
         media_type=BINARY,
         make_headers=make_json_length_header,
     ),
-    HostileBody(
+    Body(
         "oip: binary empty texts",
         make_binary_tensor("BYTES", bytes(4)),
         model="table",
@@ -500,7 +470,7 @@ BODIES: list[HostileBody] = [
         media_type=BINARY,
         make_headers=make_json_length_header,
     ),
-    HostileBody(
+    Body(
         "oip: more binary texts than rows",
         make_binary_tensor("BYTES", bytes(4), 1),
         model="table",
@@ -508,7 +478,7 @@ BODIES: list[HostileBody] = [
         media_type=BINARY,
         make_headers=make_json_length_header,
     ),
-    HostileBody(
+    Body(
         "oip: binary booleans",
         make_binary_tensor("BOOL", b"\1", name="member"),
         model="table",
@@ -516,7 +486,7 @@ BODIES: list[HostileBody] = [
         media_type=BINARY,
         make_headers=make_json_length_header,
     ),
-    HostileBody(
+    Body(
         "oip: binary gaps",
         make_binary_tensor("FP32", b"\0\0\xc0\x7f", name="age"),
         model="table",
@@ -525,32 +495,32 @@ BODIES: list[HostileBody] = [
         make_headers=make_json_length_header,
     ),
     # Compressed bodies.
-    HostileBody("gzip: empty members", make_gzip_members(b""), encoding="gzip"),
-    HostileBody("gzip: members of a byte", make_gzip_members(b" "), encoding="gzip"),
-    HostileBody("gzip: empty blocks", make_gzip_blocks, encoding="gzip"),
-    HostileBody("gzip: zeros", compress_with_gzip(bytes), encoding="gzip"),
-    HostileBody(
+    Body("gzip: empty members", make_gzip_members(b""), encoding="gzip"),
+    Body("gzip: members of a byte", make_gzip_members(b" "), encoding="gzip"),
+    Body("gzip: empty blocks", make_gzip_blocks, encoding="gzip"),
+    Body("gzip: zeros", compress_with_gzip(bytes), encoding="gzip"),
+    Body(
         "gzip: more than the limit",
         compress_with_gzip(lambda size: bytes(4 * size)),
         encoding="gzip",
     ),
-    HostileBody(
+    Body(
         "gzip: bad content",
         compress_with_gzip(repeat_part('{"instances":[', "[],", "[]]}")),
         encoding="gzip",
     ),
-    HostileBody("zstd: zeros", compress_with_zstd(bytes), encoding="zstd"),
-    HostileBody(
+    Body("zstd: zeros", compress_with_zstd(bytes), encoding="zstd"),
+    Body(
         "zstd: more than the limit",
         compress_with_zstd(lambda size: bytes(4 * size)),
         encoding="zstd",
     ),
-    HostileBody("zstd: empty blocks", make_zstd_empty_blocks, encoding="zstd"),
-    HostileBody(
+    Body("zstd: empty blocks", make_zstd_empty_blocks, encoding="zstd"),
+    Body(
         "zstd: empty blocks of a known size",
         lambda size: make_zstd_empty_blocks(size, b"\1"),
         encoding="zstd",
     ),
-    HostileBody("zstd: small blocks", make_zstd_small_blocks, encoding="zstd"),
-    HostileBody("zstd: skippable frames", make_zstd_skippable_frames, encoding="zstd"),
+    Body("zstd: small blocks", make_zstd_small_blocks, encoding="zstd"),
+    Body("zstd: skippable frames", make_zstd_skippable_frames, encoding="zstd"),
 ]
