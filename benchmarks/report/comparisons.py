@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.contender_names import get_display_name
-from benchmarks.report.formatting import format_quartiles, format_table
+from benchmarks.report.formatting import format_number, format_quartiles, format_table
 
 MIN_ROUNDS = 3  # with fewer rounds, quartiles show no spread
 HEADINGS = ("benchmark", "workload", "measure", "ours", "other", "figure")
@@ -82,6 +82,31 @@ def compare_ratio(
         is_behind=ratio["median"] < 1 if is_more_better else ratio["median"] > 1,
         is_undecided=ratio["low"] <= 1 <= ratio["high"] if has_spread else None,
     )
+
+
+def describe_ranges(
+    title: str, ratios: Mapping[str, Sequence[tuple[str, Mapping[str, float]]]]
+) -> str:
+    """Return the README's sentences: the range of the ratios to each rival, and those below 1.
+
+    Args:
+        title: Beginning of the sentence.
+        ratios: By rival, the workload and the ratio under it.
+    """
+    ranges, behind = [], []
+    for rival, by_workload in ratios.items():
+        name = get_display_name(rival)
+        medians = [ratio["median"] for _, ratio in by_workload]
+        ranges.append(f"{format_number(min(medians))}–{format_number(max(medians))} × {name}")
+        behind += [
+            f"{name}, {workload}, {format_quartiles(ratio)} ×"
+            for workload, ratio in by_workload
+            if ratio["median"] < 1
+        ]
+    if not ranges:
+        return ""
+    text = f"{title}: {'; '.join(ranges)}."
+    return f"{text} Below 1: {'; '.join(behind)}." if behind else text
 
 
 def summarize_losses(comparisons: Iterable[Comparison]) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+Ratio = TypeVar("Ratio")
+
 DISPLAY_NAMES = {
     "ours": "forwardpass",
     "ours-int8": "forwardpass, `int8`",
@@ -43,6 +48,12 @@ def is_ours(name: str) -> bool:
 def is_rival(name: str) -> bool:
     """Return whether a contender is another project."""
     return not is_ours(name) and name not in LIMITS
+
+
+def list_rival_ratios(ratios: Mapping[str, Ratio]) -> list[tuple[str, str, Ratio]]:
+    """Return our contender, the rival and the ratio, for each ratio to another project."""
+    triples = [(*split_ratio_name(name), ratio) for name, ratio in ratios.items()]
+    return [(o, other, ratio) for o, other, ratio in triples if is_ours(o) and is_rival(other)]
 
 
 def split_ratio_name(name: str) -> tuple[str, str]:

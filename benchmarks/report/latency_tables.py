@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.report.comparisons import Comparison, compare_ratio
+from benchmarks.report.comparisons import Comparison, compare_ratio, describe_ranges
 from benchmarks.report.contender_names import (
     get_display_name,
-    is_ours,
-    is_rival,
+    list_rival_ratios,
     sort_contenders,
     split_ratio_name,
 )
@@ -170,27 +169,16 @@ def describe_failures(result: Result) -> str:
 
 
 def describe_ratios(result: Result) -> str:
-    """Return the README's sentences: the range of the ratios per rival, and those below 1."""
+    """Return the README's sentences on our highest rates relative to each rival's."""
     entry = result["results"][0]
-    ranges, behind = [], []
-    for key, by_bound in entry["ratios"].items():
-        ours, rival = split_ratio_name(key)
-        ratios = {b: ratio for b, ratio in by_bound.items() if ratio["median"] is not None}
-        if ours != "ours" or not is_rival(rival) or not ratios:
-            continue
-        medians = [ratio["median"] for ratio in ratios.values()]
-        name = get_display_name(rival)
-        ranges.append(f"{format_number(min(medians))}–{format_number(max(medians))} × {name}")
-        behind += [
-            f"{name}, p99 ≤ {bound} ms, {format_quartiles(ratio)} ×"
-            for bound, ratio in ratios.items()
-            if ratio["median"] < 1
-        ]
-    if not ranges:
-        return ""
-    scenario = describe_scenario(entry)
-    text = f"The highest rate ({scenario}), over all bounds: {'; '.join(ranges)}."
-    return f"{text} Below 1: {'; '.join(behind)}." if behind else text
+    ratios = {}
+    for ours, rival, by_bound in list_rival_ratios(entry["ratios"]):
+        known = [(f"p99 ≤ {b} ms", r) for b, r in by_bound.items() if r["median"] is not None]
+        if ours == "ours" and known:
+            ratios[rival] = known
+    return describe_ranges(
+        f"The highest rate ({describe_scenario(entry)}), over all bounds", ratios
+    )
 
 
 def draw(result: Result, folder: Path) -> None:
@@ -226,11 +214,8 @@ def draw(result: Result, folder: Path) -> None:
 def list_comparisons(result: Result) -> Iterator[Comparison]:
     """Yield the comparisons of the highest rates, and of our latency with the published one."""
     for entry in result["results"]:
-        for name, ratios in entry["ratios"].items():
-            ours, other = split_ratio_name(name)
-            if not (is_ours(ours) and is_rival(other)):
-                continue
-            for bound, ratio in ratios.items():
+        for ours, other, by_bound in list_rival_ratios(entry["ratios"]):
+            for bound, ratio in by_bound.items():
                 if None not in (ratio["median"], ratio["low"], ratio["high"]):
                     yield compare_ratio(
                         ratio,

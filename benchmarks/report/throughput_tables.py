@@ -6,14 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.comparisons import Comparison, compare_ratio
-from benchmarks.report.contender_names import (
-    get_display_name,
-    is_ours,
-    is_rival,
-    sort_contenders,
-    split_ratio_name,
-)
+from benchmarks.report.comparisons import Comparison, compare_ratio, describe_ranges
+from benchmarks.report.contender_names import get_display_name, list_rival_ratios, sort_contenders
 from benchmarks.report.formatting import format_count, format_number, format_quartiles, format_table
 from benchmarks.report.plots import draw_bars
 
@@ -107,26 +101,15 @@ def list_added_latencies(result: Result) -> list[dict[str, str]]:
 
 
 def describe_ratios(result: Result) -> str:
-    """Return the README's sentences: the range of the ratios per rival, and those below 1."""
+    """Return the README's sentences on our requests per second relative to each rival's."""
     ratios: dict[str, list[tuple[str, dict[str, float]]]] = {}
     for entry in _list_workloads(result):
-        for name, by_measure in entry["ratios"].items():
-            ours, rival = split_ratio_name(name)
-            if ours == "ours" and is_rival(rival):
+        for ours, rival, by_measure in list_rival_ratios(entry["ratios"]):
+            if ours == "ours":
                 ratio = by_measure["requests_per_second"]
                 ratios.setdefault(rival, []).append((describe_workload(entry), ratio))
-    ranges, behind = [], []
-    for rival in sort_contenders(set(ratios)):
-        medians = [ratio["median"] for _, ratio in ratios[rival]]
-        name = get_display_name(rival)
-        ranges.append(f"{format_number(min(medians))}–{format_number(max(medians))} × {name}")
-        behind += [
-            f"{name}, {workload}, {format_quartiles(ratio)} ×"
-            for workload, ratio in ratios[rival]
-            if ratio["median"] < 1
-        ]
-    text = f"Requests per second with JSON bodies, over all workloads: {'; '.join(ranges)}."
-    return f"{text} Below 1: {'; '.join(behind)}." if behind else text
+    title = "Requests per second with JSON bodies, over all workloads"
+    return describe_ranges(title, {name: ratios[name] for name in sort_contenders(set(ratios))})
 
 
 def draw(result: Result, folder: Path) -> None:
@@ -145,10 +128,7 @@ def draw(result: Result, folder: Path) -> None:
 def list_comparisons(result: Result) -> Iterator[Comparison]:
     """Yield the comparisons of throughput, latency and memory."""
     for entry in _list_workloads(result):
-        for name, by_measure in entry["ratios"].items():
-            ours, other = split_ratio_name(name)
-            if not (is_ours(ours) and is_rival(other)):
-                continue
+        for ours, other, by_measure in list_rival_ratios(entry["ratios"]):
             for key, (measure, is_more_better) in MEASURES.items():
                 yield compare_ratio(
                     by_measure[key],

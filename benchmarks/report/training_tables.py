@@ -11,8 +11,8 @@ from benchmarks.report.contender_names import (
     get_display_name,
     is_ours,
     is_rival,
+    list_rival_ratios,
     sort_contenders,
-    split_ratio_name,
 )
 from benchmarks.report.formatting import (
     format_number,
@@ -111,10 +111,7 @@ def draw(result: Result, folder: Path) -> None:
 def list_comparisons(result: Result) -> Iterator[Comparison]:
     """Yield the comparisons of steps per second and of peak memory."""
     for case, entry in list_cases(result):
-        for name, ratio in entry["ratios"].items():
-            ours, other = split_ratio_name(name)
-            if not (is_ours(ours) and is_rival(other)):
-                continue
+        for ours, other, ratio in list_rival_ratios(entry["ratios"]):
             yield compare_ratio(
                 ratio,
                 is_more_better=True,
