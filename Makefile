@@ -56,11 +56,12 @@ fuzz: install  ## try new random examples, 30 times as many as the suite; FUZZ=t
 	$(TESTS) --numprocesses 2 --dist worksteal -m "$(SUITE) and hypothesis" \
 	  --hypothesis-profile=fuzz $(FUZZ)
 
-lint: install  ## check style, types, import rules, the Dockerfile
+lint: install  ## check style, types, import rules, docstrings, class names, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.style_rules
 	$(BIN)/hadolint Dockerfile
 
 format: install  ## rewrite the sources in the project's style

@@ -32,7 +32,7 @@ settings.load_profile("test")
 # Fixtures that start processes. Tests that use one are marked as slow, and only they may start any.
 PROCESS_FIXTURES = {"certificate", "live", "processes", "serve", "shared_server"}
 # Fixtures that train models, once per session. Tests that use one are marked as slow, too.
-TRAINED_FIXTURES = {"made", "zoo"}
+TRAINED_FIXTURES = {"made", "train_bundle", "zoo"}
 # Commands by which the standard library and joblib identify the processor, once and quickly.
 LIBRARIES_COMMANDS = {"lscpu", "uname"}
 PROCESS_EVENTS = {"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"}
@@ -70,13 +70,25 @@ def _fail_if_something_outlives_the_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _archive_runs_in_temporary_folder(tmp_path_factory):
-    """Archive the runs of `trainer fit` in a temporary folder instead of the user's."""
-    assert Config.model_fields["runs"].default == Path(
-        "runs"
-    )  # tests see another default from here on
-    Config.model_fields["runs"].default = tmp_path_factory.mktemp("runs")
-    Config.model_rebuild(force=True)
+def _fail_if_a_test_writes_to_the_repository() -> Iterator[None]:
+    """Fail at the end of the session if a test has added models, runs or other files.
+
+    Tests of commands that write to the folders `models` and `runs` by default either run in a
+    temporary folder, as those of the trainer do, or name other folders.
+    """
+    before = _list_repository()
+    yield
+    assert _list_repository() - before == set()
+
+
+def _list_repository() -> set[Path]:
+    """Return the files and folders at the top of the repository, and the models and runs in it.
+
+    The hidden caches of tools do not count.
+    """
+    patterns = ("*", "models/*/*", "runs/*/*")
+    paths = (path for pattern in patterns for path in ROOT.glob(pattern))
+    return {path for path in paths if not path.name.startswith(".")}
 
 
 @pytest.fixture

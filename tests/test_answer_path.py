@@ -112,7 +112,7 @@ def alike(found: dict, expected: dict) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
-def test_a_scored_file_holds_what_numpy_answers(ending, trained, tmp_path, rng):
+def test_score_every_file_format_equals_numpy(ending, trained, tmp_path, rng):
     bundle, model, _ = trained
     people = spoiled(rng, 700)
     expected = model.answers(as_records(people))
@@ -140,7 +140,7 @@ def _columns(table):
 
 
 @pytest.mark.parametrize("form", ["records", "records without their gaps", "rows"])
-def test_a_request_gets_what_numpy_answers(form, trained, rng):
+def test_predict_every_body_format_equals_numpy(form, trained, rng):
     _, model, folder = trained
     people = spoiled(rng, 300)
     expected = model.answers(as_records(people))
@@ -161,7 +161,7 @@ def test_a_request_gets_what_numpy_answers(form, trained, rng):
             alike({"label": body["predictions"], "probabilities": body["probabilities"]}, part)
 
 
-def test_the_example_of_a_bundle_is_answered(trained):
+def test_predict_example_of_the_manifest_is_answered(trained):
     bundle, _, folder = trained
     client = create_app(models=folder / "models").test_client()
     example = client.get(f"/models/{bundle.manifest.name}").json["example"]
@@ -169,7 +169,7 @@ def test_the_example_of_a_bundle_is_answered(trained):
     assert client.post("/predict", json={"instances": [example]}).status_code == 200
 
 
-def test_a_bundle_of_mixed_columns_proves_itself_and_names_its_columns(trained):
+def test_verify_mixed_columns_passes_and_manifest_names_them(trained):
     bundle, model, _ = trained
     opened = Bundle.open(bundle.path).manifest
     assert [column.type for column in opened.inputs] == [c.kind for c in COLUMNS]

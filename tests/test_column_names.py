@@ -92,7 +92,7 @@ def by_hand(client, records):
     yield np.ravel(values).tolist()
 
 
-def test_every_form_of_a_request_names_the_columns_as_the_table_does(trained, tmp_path):
+def test_column_names_every_body_format_uses_those_of_the_table(trained, tmp_path):
     made, folder = trained
     rng = np.random.default_rng(7)
     records = [record(rng) for _ in range(12)]
@@ -113,7 +113,7 @@ def test_every_form_of_a_request_names_the_columns_as_the_table_does(trained, tm
             np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-5)
 
 
-def test_the_graph_has_inputs_of_other_names_and_the_faces_do_not(trained):
+def test_column_names_like_outputs_are_renamed_in_the_graph_only(trained):
     made, folder = trained
     graph = onnx.load_from_string(made.read_graph("fp32")).graph
     assert {i.name for i in graph.input} == set(INPUTS)
@@ -130,7 +130,7 @@ def test_the_graph_has_inputs_of_other_names_and_the_faces_do_not(trained):
     assert client.post("/predict", json={"instances": [made.manifest.example]}).status_code == 200
 
 
-def test_a_column_that_is_missing_is_named_by_its_own_name(trained):
+def test_predict_missing_column_is_named_as_in_the_table(trained):
     _, folder = trained
     client = create_app(models=folder / "models").test_client()
     short = record(np.random.default_rng(0))
@@ -145,7 +145,7 @@ def test_a_column_that_is_missing_is_named_by_its_own_name(trained):
 @pytest.mark.parametrize(
     ("place", "tensor"), [(0, None), (0, "label_input"), (3, "probabilities"), (3, "value_input")]
 )
-def test_a_manifest_whose_tensors_are_not_distinct_is_refused(place, tensor, trained):
+def test_manifest_repeated_tensor_name_is_refused(place, tensor, trained):
     made, _ = trained
     content = made.manifest.model_dump(mode="json")
     content["inputs"][place]["tensor"] = tensor

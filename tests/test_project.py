@@ -21,7 +21,7 @@ def imports(path):
             yield node.module or ""
 
 
-def test_the_network_imports_numpy_the_standard_library_and_itself_only():
+def test_nn_imports_numpy_and_the_standard_library_only():
     for path in (ROOT / "trainer" / "nn").rglob("*.py"):
         for name in imports(path):
             top = name.split(".")[0]
@@ -34,21 +34,21 @@ def test_the_network_imports_numpy_the_standard_library_and_itself_only():
 @pytest.mark.parametrize(
     "module", ["serving.http.app", "serving.cli", "serving.server.gunicorn_conf"]
 )
-def test_a_server_loads_no_training_code(module):
+def test_serving_import_loads_no_training_code(module):
     code = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"trainer", "onnx", "pyarrow", "rich", *SLOW_TO_IMPORT} & set(done.stdout.split())
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_trainer_loads_no_web_framework():
+def test_trainer_import_loads_no_web_framework():
     code = "import sys, trainer.cli; print(*sorted({n.split('.')[0] for n in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"flask", "werkzeug", "gunicorn"} & set(done.stdout.split())
 
 
 @pytest.mark.usefixtures("processes")
-def test_trainer_help_imports_nothing_slow():
+def test_trainer_help_loads_no_slow_package():
     code = (
         "import sys\nfrom trainer.cli import main\n"
         "try: main(['--help'])\n"
@@ -61,7 +61,7 @@ def test_trainer_help_imports_nothing_slow():
 
 
 @pytest.mark.parametrize("lock", ["all.lock", "serving.lock"])
-def test_lock_files_hold_versions_and_hashes_and_no_address(lock):
+def test_lock_file_holds_versions_and_hashes_and_no_address(lock):
     text = (ROOT / "requirements" / lock).read_text()
     assert "://" not in text
     assert "-url" not in text
@@ -72,14 +72,14 @@ def test_lock_files_hold_versions_and_hashes_and_no_address(lock):
     assert all("==" in pin.splitlines()[0] for pin in pins)
 
 
-def test_the_image_gets_no_training_package():
+def test_serving_lock_file_holds_no_training_package():
     text = (ROOT / "requirements" / "serving.lock").read_text()
     for package in ("onnx", "scikit-learn", "scipy", "pyarrow", "rich", "pytest"):
         assert not re.search(rf"^{package}==", text, re.M)
 
 
 @pytest.mark.slow
-def test_no_source_unpickles_or_evaluates():
+def test_sources_use_no_pickle_and_no_eval():
     for path in [*ROOT.glob("trainer/**/*.py"), *ROOT.glob("serving/**/*.py")]:
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         assert not names & {"eval", "exec"}, path
@@ -123,7 +123,7 @@ def serve_command(*arguments, **variables):
 
 
 @pytest.mark.usefixtures("processes")
-def test_make_serve_reads_its_command_line_and_no_bare_variable():
+def test_make_serve_unprefixed_environment_variables_are_ignored():
     assert serve_command(**OF_OTHERS) == '--models "models"'
     assert serve_command(FORWARDPASS_MODELS="mine", **OF_OTHERS) == '--models "mine"'
     assert serve_command(FORWARDPASS_MODELS="", HOST="") == '--models "models"'
@@ -132,7 +132,7 @@ def test_make_serve_reads_its_command_line_and_no_bare_variable():
     assert serve_command("HOST=", "PORT=", **OF_OTHERS) == '--models "models"'
 
 
-def test_compose_reads_no_bare_variable_and_no_blank_one():
+def test_compose_unprefixed_or_empty_variables_are_ignored():
     text = (ROOT / "docker-compose.yml").read_text()
     found = dict(re.findall(r"\$\{?(\w*)(.*?)\}", text))
     assert all(name.startswith("FORWARDPASS_") for name in found)

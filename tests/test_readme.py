@@ -36,7 +36,7 @@ def same(got, shown):
     return got == shown
 
 
-def test_the_curl_gets_the_answer_that_is_shown(live):
+def test_readme_curl_gets_the_answer_shown(live):
     # Read here, so that the tests ask for no curl.
     command = next(b for b in blocks("bash") if b.startswith("curl"))
     reader = argparse.ArgumentParser()
@@ -51,7 +51,7 @@ def test_the_curl_gets_the_answer_that_is_shown(live):
     assert same(answer.json(), json.loads(blocks("json")[0]))
 
 
-def test_the_error_is_the_one_that_is_shown(client):
+def test_readme_error_is_the_one_shown(client):
     row = [0] * 9 + ["7"] + [0] * 54
     answer = client.post("/predict", json={"instances": [row]})
     assert answer.text.strip() == blocks("json")[1].strip()
@@ -59,7 +59,7 @@ def test_the_error_is_the_one_that_is_shown(client):
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
-def test_the_programs_print_what_is_shown(code):
+def test_readme_programs_print_what_is_shown(code):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
@@ -77,7 +77,7 @@ def help_of(program, *words):
     return done.stdout
 
 
-def test_every_command_and_option_shown_exists():
+def test_readme_commands_and_options_exist():
     for line in "\n".join(blocks("bash")).replace("\\\n", " ").splitlines():
         words = line.split("#")[0].split()
         if words[:1] == ["make"]:
@@ -113,7 +113,7 @@ def test_architecture_page_names_every_package_of_trainer():
             assert f"`{path.name}`" in page, path.name
 
 
-def test_the_table_of_compressed_networks_holds_what_was_measured():
+def test_readme_compression_table_equals_the_results():
     text = README.split("## Smaller and faster")[1]
     results = json.loads((ROOT / "benchmarks/results/compress.json").read_text())
     measured = set()
@@ -134,7 +134,7 @@ def test_the_table_of_compressed_networks_holds_what_was_measured():
         assert (size, row[4].split()[-1], int(row[5]), int(row[6])) in measured, row
 
 
-def test_the_table_of_servers_holds_what_was_measured():
+def test_readme_server_table_equals_the_results():
     text = README.split("## How fast")[1].split("## Deploy it")[0]
     results = json.loads((ROOT / "benchmarks/results/serve.json").read_text())["results"]
     measured = {

@@ -26,7 +26,7 @@ from serving.errors import InvalidInstancesError
 from serving.http.openapi.column_schemas import build_value_schema
 from trainer.cli import main
 from trainer.config import Config
-from trainer.evaluate.file_evaluation import _Labels
+from trainer.evaluate.class_reader import ClassReader
 from trainer.pipeline import fit
 
 SPELLED = BooleanColumn(
@@ -142,7 +142,7 @@ def test_new_truth_text_is_in_the_json_schema(new_texts):
 def test_new_truth_text_names_classes(new_texts):
     assert find_positive_index(["Falsch", "Wahr"]) == 1
     assert find_positive_index(["wahr", "falsch"]) == 0
-    labels = _Labels(["false", "true"], "y")
+    labels = ClassReader(["false", "true"], "y")
     found = labels.read(pa.array(["wahr", "Falsch", "1"]), 0, lambda *rows: ["row"])
     assert found.tolist() == [1, 0, 1]
 

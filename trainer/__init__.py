@@ -1,6 +1,6 @@
-"""Train a neural network in NumPy and export it as an ONNX bundle that is proved to answer alike.
+"""Train a neural network in NumPy, and export it as an ONNX bundle with the same answers.
 
-The packages, from bottom to top; each imports only packages listed before it:
+Each package imports only packages that are listed before it:
 
 - `nn`: layers, losses, optimizers and the network, in NumPy only.
 - `data`: reading files, checking tables, splitting, preprocessing.
@@ -9,8 +9,9 @@ The packages, from bottom to top; each imports only packages listed before it:
   scikit-learn.
 - `evaluate`: metrics, intervals, baselines, threshold, calibration.
 - `export`: the ONNX graph, its comparison with NumPy, the bundle.
-- `config`, `runs`, `pipeline`, `score`: the options of a run, its archive, data to bundle, batch
-  scoring.
+- `config`, `runs`, `pipeline`, `score`: the options of a run, its record, the way from data to a
+  bundle, batch scoring. `option_groups`, `config_types`, `option_errors`, `run_rows`,
+  `output_scaling` and `score_writers` are parts of them.
 - `compress`, `search`, `report`, `study`, `check`: uses of a trained model.
 - `cli`: the command line.
 

@@ -1,4 +1,8 @@
-"""The check: a network, its data and its training examined before anyone trusts them."""
+"""Checks of a training run and of the gradients of the network library.
+
+`check_run` measures one run on its data; `check_library` compares the gradient of every combination
+of layer, activation, loss and penalty with numerical ones.
+"""
 
 from __future__ import annotations
 
@@ -37,59 +41,73 @@ from trainer.training.diagnostics import (
 )
 from trainer.training.loop import TrainingDivergedError
 
-
-def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[Measurement]:
-    """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
-
-    Args:
-        config: every choice, the number of epochs to watch among them.
-        announce: Told what the data are before anything is measured.
-
-    Raises:
-        DataError: If the data cannot be trained on.
-    """
-    learning, _ = spawn_generators(config.seed)  # the very run that `fit` would make
-    table, parts = load_and_split(config)
-    if announce is not None:
-        announce(table, parts)
-    task = prepare_training(table, parts, config, learning)
-    network, loss, rows = task.model.network, task.model.loss, task.examined()
-    start = check_initial_state(network, rows, loss)
-    yield from start
-    if any(m.fault == "label_shape" and not m.healthy for m in start):
-        return  # there is nothing to train on
-    yield from check_backpropagation(network, rows, loss, config.update().penalty)
-    yield check_overfitting(network, rows, loss)
-    watch = Diagnostics()
-    try:
-        task.run(config, [EarlyStopping(config.patience), watch]).run()
-    except TrainingDivergedError as error:
-        yield Measurement("exploding_loss", float("nan"), note=str(error))
-    yield from watch.measurements
-
-
-ROWS, INPUTS, OUTPUTS = 12, 5, 3
+# The small networks and rows of `check_library`.
+N_ROWS, N_INPUTS, N_OUTPUTS = 12, 5, 3
+N_CATEGORIES = 3  # of the last input, which the embedding takes
 TARGETS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
-    "mse": lambda rng: rng.normal(size=(ROWS, OUTPUTS)),
-    "mae": lambda rng: rng.normal(size=(ROWS, OUTPUTS)),
-    "huber": lambda rng: 2 * rng.normal(size=(ROWS, OUTPUTS)),
-    "poisson": lambda rng: rng.poisson(2, (ROWS, OUTPUTS)).astype(np.float64),
-    "binary_cross_entropy": lambda rng: rng.integers(0, 2, (ROWS, OUTPUTS)).astype(np.float64),
-    "categorical_cross_entropy": lambda rng: rng.integers(0, OUTPUTS, ROWS),
+    "mse": lambda rng: rng.normal(size=(N_ROWS, N_OUTPUTS)),
+    "mae": lambda rng: rng.normal(size=(N_ROWS, N_OUTPUTS)),
+    "huber": lambda rng: 2 * rng.normal(size=(N_ROWS, N_OUTPUTS)),
+    "poisson": lambda rng: rng.poisson(2, (N_ROWS, N_OUTPUTS)).astype(np.float64),
+    "binary_cross_entropy": lambda rng: rng.integers(0, 2, (N_ROWS, N_OUTPUTS)).astype(np.float64),
+    "categorical_cross_entropy": lambda rng: rng.integers(0, N_OUTPUTS, N_ROWS),
 }
 LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
-    "dense": lambda f: [Dense(6, f()), Dense(5, f()), Dense(OUTPUTS)],
-    "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(OUTPUTS)],
-    "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(OUTPUTS)],
-    "embedding": lambda f: [Embedding([3], [2]), Dense(5, f()), Dense(OUTPUTS)],
-    "branches": lambda f: [Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])), Dense(OUTPUTS)],
+    "dense": lambda f: [Dense(6, f()), Dense(5, f()), Dense(N_OUTPUTS)],
+    "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(N_OUTPUTS)],
+    "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(N_OUTPUTS)],
+    "embedding": lambda f: [Embedding([N_CATEGORIES], [2]), Dense(5, f()), Dense(N_OUTPUTS)],
+    "branches": lambda f: [
+        Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])),
+        Dense(N_OUTPUTS),
+    ],
 }
 PENALTIES = {"none": None, "l1": Penalty(l1=0.01), "l2": Penalty(l2=0.01)}
 
 
+def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[Measurement]:
+    """Yield the measurements of one run: initial state, gradients, overfitting and training.
+
+    Args:
+        config: The options of the run. The training is measured for its number of epochs.
+        announce: Function that is called with the table and its split before the first
+            measurement; None for none.
+
+    Raises:
+        DataError: If the data cannot be trained on.
+    """
+    training_rng, _ = spawn_generators(config.seed)  # The same as in `trainer fit`.
+    table, split = load_and_split(config)
+    if announce is not None:
+        announce(table, split)
+    task = prepare_training(table, split, config, training_rng)
+    network, loss, rows = task.model.network, task.model.loss, task.sample_training_rows()
+    initial = check_initial_state(network, rows, loss)
+    yield from initial
+    if any(m.fault == "label_shape" and not m.is_healthy for m in initial):
+        return  # Without targets of the right shape, nothing else can be measured.
+    yield from check_backpropagation(network, rows, loss, config.build_update_rule().penalty)
+    yield check_overfitting(network, rows, loss)
+    diagnostics = Diagnostics()
+    try:
+        task.create_run(config, [EarlyStopping(config.patience), diagnostics]).run()
+    except TrainingDivergedError as error:
+        yield Measurement("exploding_loss", float("nan"), note=str(error))
+    yield from diagnostics.measurements
+
+
 @dataclass(frozen=True)
 class GradientCase:
-    """One combination, and the worst relative error of its gradient by either method."""
+    """The largest gradient errors of one combination.
+
+    Attributes:
+        layers: Name of the layers in `LAYERS`.
+        activation: Name of the activation.
+        loss: Name of the loss.
+        penalty: Name of the penalty in `PENALTIES`.
+        central: Largest relative difference from the gradient by central differences.
+        complex: Largest relative difference from the gradient by the complex step.
+    """
 
     layers: str
     activation: str
@@ -100,16 +118,19 @@ class GradientCase:
 
 
 def check_library() -> Iterator[GradientCase]:
-    """The gradient of every kind of layer, activation, loss and penalty, on this machine."""
-    for names in itertools.product(LAYERS, ACTIVATIONS, LOSSES, PENALTIES):
-        layers, activation, loss, penalty = names
+    """Yield the gradient errors of every combination of layer, activation, loss and penalty."""
+    for layers, activation, loss, penalty in itertools.product(
+        LAYERS, ACTIVATIONS, LOSSES, PENALTIES
+    ):
         rng = np.random.default_rng(7)
-        built = LAYERS[layers](ACTIVATIONS[activation])
-        network = Network(INPUTS, built, rng=rng, dtype=np.float64)
-        network.parameters += 0.1 * rng.normal(size=network.n_parameters)  # biases off zero
-        x, targets = rng.normal(size=(ROWS, INPUTS)), TARGETS[loss](rng)
-        x[:, -1] = rng.integers(0, 3, ROWS)  # a category, to who looks it up
-        worst = {
+        network = Network(
+            N_INPUTS, LAYERS[layers](ACTIVATIONS[activation]), rng=rng, dtype=np.float64
+        )
+        # Biases of 0 could hide an error in their gradients.
+        network.parameters += 0.1 * rng.normal(size=network.n_parameters)
+        x, targets = rng.normal(size=(N_ROWS, N_INPUTS)), TARGETS[loss](rng)
+        x[:, -1] = rng.integers(0, N_CATEGORIES, N_ROWS)
+        errors = {
             method: max(
                 error.relative
                 for error in check_gradients(
@@ -118,4 +139,6 @@ def check_library() -> Iterator[GradientCase]:
             )
             for method in STEPS
         }
-        yield GradientCase(*names, central=worst["central"], complex=worst["complex"])
+        yield GradientCase(
+            layers, activation, loss, penalty, central=errors["central"], complex=errors["complex"]
+        )

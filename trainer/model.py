@@ -1,6 +1,6 @@
-"""The model: preprocessing, network and answers, in NumPy float32.
+"""The model: preprocessing, network and output scaling in NumPy float32, from records to answers.
 
-This is the reference. The exported graph, the self-test and every served answer are held to it.
+It is the reference for the exported graph, the self-test and every served answer.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from trainer.training.batches import TrainingRows
 
 Answers = dict[str, NDArray[Any]]
 
-SLICE = 2**16  # records answered in one go
+SLICE = 2**16  # records of one forward pass
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network between the records and the answers.
+    """A network with the preprocessing before it and the output scaling after it.
 
     Attributes:
-        task: what is answered.
-        encoder: makes network inputs of records.
-        network: its logits are read according to the task.
-        loss: what it learns by, and whose link makes answers of logits.
-        targets: for regression of values, standardises them for the network; else None.
-        logarithmic: whether it is the targets' logarithms that are standardised.
-        classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
-        threshold: a binary answer is the positive class where its probability is at least this.
-        positive: place in `classes` of a binary model's positive class; other tasks have none.
-        temperature: what a classifier's logits are divided by, for probabilities that can be taken
-            at their word.
+        task: Type of the target: `binary`, `multiclass` or `regression`.
+        encoder: Preprocessing from records to inputs of the network.
+        network: Network; `task` and `loss` define what its logits mean.
+        loss: Loss of the training, whose link function maps logits to answers.
+        target_scaler: Standardisation of the targets of a regression; None for classifiers and for
+            losses with the link `exp`.
+        classes: Sorted classes, int64 or str `(n_classes,)`; None for regression.
+        has_log_target: Whether the network learns the logarithm of the target.
+        threshold: Smallest probability of the positive class at which a binary model answers it.
+        positive_index: Index of the positive class in `classes`, for binary models.
+        temperature: Divisor of the logits of a classifier (temperature scaling); 1 for none.
         logit_bias: Bias added to the divided logits, float32 `(n_logits,)`; None for zeros.
     """
 
@@ -46,16 +46,16 @@ class Model:
     encoder: Encoder
     network: Network
     loss: Loss
-    targets: Scaler | None = None
+    target_scaler: Scaler | None = None
     classes: NDArray[Any] | None = None
-    logarithmic: bool = False
+    has_log_target: bool = False
     threshold: float = 0.5
-    positive: int = 1
+    positive_index: int = 1
     temperature: float = 1.0
     logit_bias: NDArray[np.float32] | None = None
 
     @classmethod
-    def untrained(
+    def build(
         cls,
         table: Table,
         train: NDArray[np.int64],
@@ -64,72 +64,72 @@ class Model:
         loss: Loss,
         rng: np.random.Generator,
         encoding: Encoding | None = None,
-        logarithmic: bool = False,
+        has_log_target: bool = False,
     ) -> Model:
-        """A model for `table` with fresh weights.
+        """Return a model for `table` with initial weights.
 
         Args:
-            table: what it is to learn.
-            train: the rows its statistics come from.
-            layers: given the number of logits, the layers; embeddings are put before them.
-            loss: what it learns by.
-            rng: where the weights are drawn from.
-            encoding: of the columns.
-            logarithmic: learn values, all above 0, by their logarithms: sizes rather than
-                differences.
+            table: Table with the columns and the target.
+            train: Indices of the training rows, from which the preprocessing takes its statistics.
+            layers: Function from the number of logits to the layers; an embedding layer is put
+                before them if the encoder has embedded columns.
+            loss: Loss of the training.
+            rng: Random generator of the initial weights.
+            encoding: Options of the preprocessing [default: the encoder's].
+            has_log_target: Whether the network learns the logarithm of the target, whose values are
+                then all above 0 [default: no].
         """
-        classes = targets = None
+        classes = target_scaler = None
         if table.task == "regression":
             if loss.link == "identity":
-                known = table.target[train]
-                targets = Scaler.fit(np.log(known) if logarithmic else known)
+                target = table.target[train]
+                target_scaler = Scaler.fit(np.log(target) if has_log_target else target)
             n_outputs = table.target.shape[1]
         else:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
         encoder = Encoder.fit(table.records, train, encoding)
         sizes = [categories.size for categories in encoder.embedded]
-        lookup = [Embedding(sizes, [embedding_width(n) for n in sizes])] if sizes else []
+        embedding = [Embedding(sizes, [embedding_width(n) for n in sizes])] if sizes else []
         return cls(
             task=table.task,
             encoder=encoder,
-            network=Network(encoder.width, [*lookup, *layers(n_outputs)], rng=rng),
+            network=Network(encoder.width, [*embedding, *layers(n_outputs)], rng=rng),
             loss=loss,
-            targets=targets,
+            target_scaler=target_scaler,
             classes=classes,
-            logarithmic=logarithmic,
+            has_log_target=has_log_target,
         )
 
     @property
     def positive_class(self) -> int | str | None:
-        """The class that a binary model answers from the threshold up; None for other tasks."""
+        """The class that `threshold` applies to; None unless the task is binary."""
         if self.task != "binary" or self.classes is None:
             return None
-        found: int | str = self.classes[self.positive].item()
-        return found
+        positive: int | str = self.classes[self.positive_index].item()
+        return positive
 
     @property
-    def exponential(self) -> bool:
-        """Whether a value is the exponential of what the network says."""
-        return self.logarithmic or self.loss.link == "exp"
+    def has_exponential_output(self) -> bool:
+        """Whether an answer is the exponential of an output of the network."""
+        return self.has_log_target or self.loss.link == "exp"
 
-    def rows(self, table: Table, numbers: NDArray[np.int64]) -> TrainingRows:
-        """Those rows of the table, as the network and the loss take them."""
-        features = self.encoder.transform(table.records.take(numbers))
-        target = table.target[numbers]
-        if self.targets is not None:
-            return TrainingRows(
-                features, self.targets.transform(np.log(target) if self.logarithmic else target)
-            )
+    def encode_rows(self, table: Table, indices: NDArray[np.int64]) -> TrainingRows:
+        """Return rows of the table, int64 `(n,)`, as inputs and targets of the network."""
+        features = self.encoder.transform(table.records.take(indices))
+        target = table.target[indices]
+        if self.target_scaler is not None:
+            values = np.log(target) if self.has_log_target else target
+            return TrainingRows(features, self.target_scaler.transform(values))
         if self.task == "regression":
             return TrainingRows(features, target.astype(np.float32))
-        indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
+        class_indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
         if self.task == "binary":
-            return TrainingRows(features, indices.astype(np.float32)[:, None])
-        return TrainingRows(features, indices)
+            return TrainingRows(features, class_indices.astype(np.float32)[:, None])
+        return TrainingRows(features, class_indices)
 
     def logits(self, records: Records) -> NDArray[np.float32]:
-        """What the network makes of records, before any calibration: `(n, n_outputs)`."""
+        """Return the outputs of the network before temperature and bias, `(n, n_outputs)`."""
         logits = [
             self.network.logits(self.encoder.transform(records.take(slice(start, start + SLICE))))
             for start in range(0, max(len(records), 1), SLICE)
@@ -137,11 +137,12 @@ class Model:
         return logits[0] if len(logits) == 1 else np.concatenate(logits)
 
     def answers(self, records: Records) -> Answers:
-        """The answers to records, none or more of them, named as the graph's outputs.
+        """Return the answers to n ≥ 0 records, by the names of the graph's outputs.
 
         Returns:
-            For classification `label`, of the classes' type, `(n,)`, and `probabilities`, float32
-            `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in original units.
+            For classification `label`, of the type of the classes, `(n,)`, and `probabilities`,
+            float32 `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in the units
+            of the target.
         """
         logits = self.logits(records)
         if self.temperature != 1:
@@ -150,16 +151,17 @@ class Model:
             logits += self.logit_bias
         outputs = self.loss.answers(logits)
         if self.task == "regression":
-            value = outputs if self.targets is None else self.targets.inverse(outputs)
-            if self.logarithmic:
-                with np.errstate(over="ignore"):  # who judges or serves it looks for infinity
+            value = outputs if self.target_scaler is None else self.target_scaler.inverse(outputs)
+            if self.has_log_target:
+                # Evaluation and serving check for infinite answers themselves.
+                with np.errstate(over="ignore"):
                     value = np.exp(value)
             return {"value": value}
         if self.task == "binary":
-            # Not 1 − p, whose digits are gone where p is near 1.
+            # σ(−z) instead of 1 − p, which would lose digits where p is near 1.
             outputs = np.concatenate([self.loss.answers(-logits), outputs], axis=1)
-            above = outputs[:, self.positive] >= np.float32(self.threshold)
-            choice = np.where(above, self.positive, 1 - self.positive)
+            is_positive = outputs[:, self.positive_index] >= np.float32(self.threshold)
+            choice = np.where(is_positive, self.positive_index, 1 - self.positive_index)
         else:
             choice = outputs.argmax(axis=1)
         return {"label": self.classes[choice], "probabilities": outputs}  # type: ignore[index]

@@ -1,15 +1,16 @@
-"""Runs: what a training run leaves beside its bundle, to look at and never to serve.
+"""Record a training run in a folder, and read it for a report or another version of the model.
 
     runs/<name>/<version>/
-      config.json        every choice
-      metrics.json       held-out metrics, their intervals, the baselines
-      environment.json   Python, libraries, platform, processor, cores, seconds, the graph's sum
-      history.csv        what each epoch led to
-      health.json        what the finished network makes of some training rows, layer by layer
+      config.json        options of the run
+      metrics.json       metrics on the held-out rows, their intervals, the baselines
+      environment.json   Python, libraries, platform, processor, cores, seconds, graph SHA-256
+      history.csv        learning rate and losses of each epoch
+      health.json        diagnostics of the trained network, layer by layer
       weights.npz        parameters and running statistics of the layers
-      test.parquet       rows the model was judged on, as they came, and their truth
+      test.parquet       test rows before preprocessing, and their targets
 
-A bundle travels and holds no row of the data; this folder stays where the data are.
+A bundle contains no row of the data and may be given to others. A run contains test rows, so it
+stays where the data are.
 """
 
 from __future__ import annotations
@@ -34,19 +35,18 @@ from numpy.typing import NDArray
 
 from serving.bundle import Bundle, Manifest, add_path_to_errors, create_folder, list_versions
 from trainer.config import Config
-from trainer.data.records import MISSING, Column, Kind, Records
+from trainer.data.records import Records
 from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
 from trainer.model import Model
+from trainer.run_rows import rows_from_arrow, rows_to_arrow
 from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
-from trainer.training.diagnostics import FAULTS, Measurement, layer_health
+from trainer.training.diagnostics import FAULTS, Measurement, measure_layer_health
 from trainer.training.loop import Epoch
 
 MAX_TEST_ROWS = 20_000
-HEALTH_ROWS = 512  # as many as diagnostics look at while it trains
-TARGET = "__target__"
-MICROSECONDS = 1_000_000  # in a second: the unit dates are kept in
-COLUMNS = ("epoch", "learning_rate", "train_loss", "validation_loss")
+HEALTH_ROWS = 512  # the number of rows that the diagnostics measure during training
+HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "validation_loss")
 
 
 class RunError(Exception):
@@ -55,17 +55,19 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run left.
+    """The content of a run's folder.
 
     Attributes:
-        path: the folder.
-        config: every choice.
+        path: The folder.
+        config: Options of the run.
         metrics: `metrics`, `intervals` and `baselines`, as in the manifest.
-        environment: where it ran, and `graph`, the sha256 of the graph it led to.
-        history: one entry per epoch.
-        health: of the finished network, layer by layer.
-        records: the rows it was judged on, at most `MOST_TEST_ROWS` of them.
-        truth: their targets, `(n,)` for classes, float64 `(n, n_targets)` for regression.
+        environment: Python, libraries and machine of the run, and the SHA-256 of the exported graph
+            under `graph`.
+        history: One entry for each epoch.
+        health: Diagnostics of the trained network, layer by layer.
+        records: Test rows, at most `MAX_TEST_ROWS` of them.
+        truth: Targets of the test rows, `(n,)` for classes, float64 `(n, n_targets)` for
+            regression.
     """
 
     path: Path
@@ -77,16 +79,16 @@ class RunFolder:
     records: Records
     truth: NDArray[Any]
 
-    def weights(self) -> Arrays:
-        """The network's parameters and running statistics, as `Network.restore` takes them.
+    def read_weights(self) -> Arrays:
+        """Return the network's parameters and running statistics, as `Network.restore` takes them.
 
         Raises:
-            RunError: the file is missing or damaged.
+            RunError: If the file is missing or damaged.
         """
         try:
             return read_arrays(self.path / "weights.npz")
         except (DamagedFileError, OSError) as error:
-            raise RunError(f"{self.path}: expected whole weights; {error}") from error
+            raise RunError(f"{self.path}: expected complete weights; {error}") from error
 
 
 def write_run(
@@ -99,59 +101,61 @@ def write_run(
     parts: Split,
     history: Sequence[Epoch],
 ) -> Path:
-    """Keep a run beside its bundle; one of the same name and version is replaced.
+    """Record a run. A run of the same name and version is replaced.
 
     Args:
-        runs: where runs are kept; made if it does not exist.
-        bundle: what the run led to, already written.
-        config: every choice.
-        model: trained.
-        table: what it was trained on.
-        parts: which rows of it served for what.
-        history: one entry per epoch.
+        runs: Folder of all runs; created if it does not exist.
+        bundle: Bundle that the run exported.
+        config: Options of the run.
+        model: Trained model.
+        table: Data that it was trained on.
+        parts: Split of the rows.
+        history: One entry for each epoch.
 
     Returns:
         The run's folder.
 
     Raises:
-        RunError: it cannot be written; the bundle is whole all the same.
+        RunError: If the run cannot be written.
     """
     manifest = bundle.manifest
-    place = runs / manifest.name / str(manifest.version)
+    path = runs / manifest.name / str(manifest.version)
     try:
-        with create_folder(place.parent), _replacing(place) as building:
+        with create_folder(path.parent), _replace_folder(path) as building:
             for name, content in {
                 "config": config.model_dump(mode="json"),
                 "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
-                "environment": _environment(bundle),
-                "health": [_described(m) for m in _health(config, model, table, parts)],
+                "environment": _describe_environment(bundle),
+                "health": [
+                    _measurement_to_json(m) for m in _measure_health(config, model, table, parts)
+                ],
             }.items():
                 text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
                 _write_text(building / f"{name}.json", f"{text}\n")
-            _write_text(building / "history.csv", _lines(history))
+            _write_text(building / "history.csv", _history_to_csv(history))
             write_arrays(building / "weights.npz", model.network.snapshot())
-            judged = subsample(parts.test, MAX_TEST_ROWS)
-            rows = _frame(table.records.take(judged), table.target[judged])
+            test_rows = subsample(parts.test, MAX_TEST_ROWS)
+            rows = rows_to_arrow(table.records.take(test_rows), table.target[test_rows])
             with add_path_to_errors(building / "test.parquet"):
                 pa.parquet.write_table(rows, building / "test.parquet")
     except (OSError, pa.ArrowException) as error:
         raise RunError(
-            f"expected to keep the run in {place}; {error}; the bundle is whole, and its report "
-            f"will say less"
+            f"expected to record the run in {path}; {error}; the bundle is complete, but a report "
+            f"on it will lack what the run holds"
         ) from error
-    return place
+    return path
 
 
 @contextmanager
-def _replacing(place: Path) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of the one there is if all goes well."""
-    building = place.with_name(f".{place.name}.building")
+def _replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, which replaces it if the body succeeds."""
+    building = path.with_name(f".{path.name}.building")
     try:
-        shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
+        shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed
         building.mkdir()
         yield building
-        shutil.rmtree(place, ignore_errors=True)  # of another repository's bundle of that name
-        building.rename(place)
+        shutil.rmtree(path, ignore_errors=True)  # of another repository's bundle of that name
+        building.rename(path)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -163,35 +167,47 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def find_run(runs: Path, manifest: Manifest) -> RunFolder:
-    """The run that led to a graph: its own or, of a compressed version, an earlier one's.
+    """Return the run that trained the graph of a bundle.
+
+    A compressed version without a run of its own has the graph of an earlier version, whose run is
+    returned.
+
+    Args:
+        runs: Folder of all runs.
+        manifest: Manifest of the bundle.
 
     Raises:
         RunError: If there is none.
     """
-    kept = runs / manifest.name
+    folder = runs / manifest.name
     try:
-        return _read(kept / str(manifest.version), manifest)
+        return _read_matching_run(folder / str(manifest.version), manifest)
     except RunError:
-        for version in reversed(list_versions(kept)):
+        for version in reversed(list_versions(folder)):
             if version < manifest.version:
                 with suppress(RunError):
-                    return _read(kept / str(version), manifest)
+                    return _read_matching_run(folder / str(version), manifest)
         raise
 
 
-def _read(path: Path, manifest: Manifest) -> RunFolder:
+def _read_matching_run(path: Path, manifest: Manifest) -> RunFolder:
     run = read_run(path)
     expected, got = manifest.variants["fp32"].sha256, run.environment.get("graph")
-    if got != expected:  # a run of another repository may have the same name and number
+    if got != expected:  # a run of another repository may have the same name and version
         raise RunError(
             f"{path}: expected the run that led to the graph {expected[:12]}…; got that of "
-            f"{str(got)[:12]}…; name its folder with --runs"
+            f"{str(got)[:12]}…; name the right folder of runs with --runs"
         )
     return run
 
 
-def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
-    """Keep the run of a version for another with the same graph, that was made of it.
+def copy_run(runs: Path, dense: Bundle, compressed: Bundle) -> Path:
+    """Copy the run of a version for a version that was made from it and has the same graph.
+
+    Args:
+        runs: Folder of all runs.
+        dense: Bundle that the run exported.
+        compressed: Bundle that was made from `dense`.
 
     Returns:
         The new run's folder.
@@ -199,41 +215,40 @@ def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
     Raises:
         RunError: If there is no such run, or it cannot be copied.
     """
-    found = find_run(runs, dense.manifest).path
-    place = runs / made.manifest.name / str(made.manifest.version)
+    source = find_run(runs, dense.manifest).path
+    path = runs / compressed.manifest.name / str(compressed.manifest.version)
     try:
-        with create_folder(place.parent), _replacing(place) as building:
-            shutil.copytree(found, building, dirs_exist_ok=True)
+        with create_folder(path.parent), _replace_folder(path) as building:
+            shutil.copytree(source, building, dirs_exist_ok=True)
     except OSError as error:
-        raise RunError(f"expected to keep the run in {place}; {error}") from error
-    return place
+        raise RunError(f"expected to record the run in {path}; {error}") from error
+    return path
 
 
 def read_run(path: Path) -> RunFolder:
-    """Read what `write_run` left in `path`, runs/NAME/VERSION.
+    """Read the run that `write_run` recorded in the folder `path`, runs/NAME/VERSION.
 
     Raises:
-        RunError: there is no such folder, or a file of it is missing or damaged.
+        RunError: If there is no such folder, or one of its files is missing or damaged.
     """
     if not path.is_dir():
         raise RunError(
-            f"expected the folder of a run; got {path}, which is none; name it with --runs, or "
-            f"train the model again"
+            f"expected the folder of a run; got {path}, which does not exist; name the folder of "
+            f"runs with --runs, or train the model again"
         )
     try:
         config, metrics, environment, health = (
             json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
             for name in ("config", "metrics", "environment", "health")
         )
-        rows = pa.parquet.ParquetFile(path / "test.parquet").read()
-        records, truth = _unframe(rows)
+        records, truth = rows_from_arrow(pa.parquet.ParquetFile(path / "test.parquet").read())
         return RunFolder(
             path,
             config,
             metrics,
             environment,
-            _epochs((path / "history.csv").read_text(encoding="utf-8")),
-            [_measurement(entry) for entry in health],
+            _history_from_csv((path / "history.csv").read_text(encoding="utf-8")),
+            [_measurement_from_json(entry) for entry in health],
             records,
             truth,
         )
@@ -247,63 +262,65 @@ def read_run(path: Path) -> RunFolder:
         pa.ArrowException,
     ) as error:
         raise RunError(
-            f"{path}: expected the whole folder of a run; {error}; train the model again"
+            f"{path}: expected the complete folder of a run; {error}; train the model again"
         ) from error
 
 
-def _environment(bundle: Bundle) -> dict[str, Any]:
+def _describe_environment(bundle: Bundle) -> dict[str, Any]:
     libraries = dict(bundle.manifest.libraries)
     return {
         "python": libraries.pop("python", platform.python_version()),
         "libraries": libraries,
         "platform": platform.platform(),
-        "cpu": _processor(),
+        "cpu": _get_processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "seconds": bundle.manifest.training.seconds,
         "graph": bundle.manifest.variants["fp32"].sha256,
     }
 
 
-def _processor() -> str:
+def _get_processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
-def _health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
-    """Of the network as it is now, on training rows; all rows count alike."""
-    rows = model.rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
-    with np.errstate(all="ignore"):  # what is not finite is told as such
-        return layer_health(model.network, rows, model.loss, config.update().penalty)
+def _measure_health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
+    """Return the diagnostics of the trained network on some training rows of equal weight."""
+    rows = model.encode_rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
+    with np.errstate(all="ignore"):  # a value that is not finite is recorded as a fault
+        return measure_layer_health(
+            model.network, rows, model.loss, config.build_update_rule().penalty
+        )
 
 
-def _described(m: Measurement) -> dict[str, Any]:
-    value = m.value if math.isfinite(m.value) else None  # JSON has no word for infinity
-    return {"name": m.fault, "where": m.where, "value": value, "healthy": m.healthy}
+def _measurement_to_json(m: Measurement) -> dict[str, Any]:
+    value = m.value if math.isfinite(m.value) else None  # JSON has no NaN and no infinity
+    return {"name": m.fault, "where": m.where, "value": value, "healthy": m.is_healthy}
 
 
-def _measurement(entry: dict[str, Any]) -> Measurement:
+def _measurement_from_json(entry: dict[str, Any]) -> Measurement:
     if entry["name"] not in FAULTS:
         raise ValueError(f"expected a measure out of {', '.join(FAULTS)}; got {entry['name']}")
     value = entry["value"]
     return Measurement(entry["name"], math.nan if value is None else float(value), entry["where"])
 
 
-def _lines(history: Sequence[Epoch]) -> str:
+def _history_to_csv(history: Sequence[Epoch]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(HISTORY_COLUMNS)
     writer.writerows((e.number, e.learning_rate, e.train_loss, e.validation_loss) for e in history)
     return text.getvalue()
 
 
-def _epochs(text: str) -> list[Epoch]:
+def _history_from_csv(text: str) -> list[Epoch]:
     lines = csv.DictReader(io.StringIO(text))
-    if tuple(lines.fieldnames or ()) != COLUMNS:
-        raise ValueError(f"history.csv: expected the columns {', '.join(COLUMNS)}")
+    if tuple(lines.fieldnames or ()) != HISTORY_COLUMNS:
+        raise ValueError(f"history.csv: expected the columns {', '.join(HISTORY_COLUMNS)}")
     return [
         Epoch(
             int(line["epoch"]),
@@ -313,79 +330,3 @@ def _epochs(text: str) -> list[Epoch]:
         )
         for line in lines
     ]
-
-
-def _frame(records: Records, truth: NDArray[Any]) -> pa.Table:
-    """Records and their truth as a table: gaps are nulls, the truth is its last columns."""
-    columns = [
-        (column.name, _arrow(column, records.column(column.name))) for column in records.columns
-    ]
-    if truth.ndim == 1:
-        columns.append((TARGET, pa.array(truth)))
-    elif truth.shape[1] == 1:
-        columns.append((TARGET, pa.array(truth[:, 0])))
-    else:
-        columns += [(f"__target_{i}__", pa.array(values)) for i, values in enumerate(truth.T)]
-    # By place and not by name: a column may be called as the truth is.
-    schema = pa.schema(
-        [pa.field(name, array.type) for name, array in columns],
-        metadata={"features": str(len(records.columns))},
-    )
-    return pa.Table.from_arrays([array for _, array in columns], schema=schema)
-
-
-def _arrow(column: Column, values: NDArray[Any]) -> pa.Array:
-    if column.kind == "category":
-        words = np.array([*column.words, None], dtype=object)  # MISSING, −1, is the last
-        return pa.array(words[values], pa.string())
-    gaps = np.isnan(values)
-    if column.kind == "boolean":
-        return pa.array(values == 1, mask=gaps)
-    if column.kind == "date":
-        moments = np.round(np.where(gaps, 0, values) * MICROSECONDS).astype(np.int64)
-        return pa.array(moments, pa.timestamp("us", tz="UTC"), mask=gaps)
-    return pa.array(values, mask=gaps)
-
-
-def _unframe(rows: pa.Table) -> tuple[Records, NDArray[Any]]:
-    n = int((rows.schema.metadata or {})[b"features"])
-    columns: list[Column] = []
-    kinds = ("number", "date", "category", "precise")
-    arrays: dict[str, list[NDArray[Any]]] = {kind: [] for kind in kinds}
-    for field, values in zip(list(rows.schema)[:n], rows.columns[:n], strict=True):
-        column, array = _column(field, values.combine_chunks())
-        columns.append(column)
-        arrays["number" if column.kind == "boolean" else column.kind].append(array)
-    truth = [values.combine_chunks().to_numpy(zero_copy_only=False) for values in rows.columns[n:]]
-    if truth[0].dtype.kind in "iO":
-        target = truth[0].astype(np.str_) if truth[0].dtype == object else truth[0]
-    else:
-        target = np.column_stack(truth)
-    return Records(
-        tuple(columns),
-        _beside(arrays["number"], rows.num_rows, np.float32),
-        _beside(arrays["date"], rows.num_rows, np.float64),
-        _beside(arrays["category"], rows.num_rows, np.int32),
-        _beside(arrays["precise"], rows.num_rows, np.float64),
-    ), target
-
-
-def _column(field: pa.Field, values: pa.Array) -> tuple[Column, NDArray[Any]]:
-    if pa.types.is_string(field.type):
-        coded = values.dictionary_encode()
-        words = tuple(coded.dictionary.to_pylist())
-        codes = coded.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
-        return Column(field.name, "category", words), codes
-    gaps = values.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_timestamp(field.type):
-        moments = values.cast(pa.int64()).fill_null(0).to_numpy() / MICROSECONDS
-        return Column(field.name, "date"), np.where(gaps, np.nan, moments)
-    if pa.types.is_boolean(field.type):
-        truths = values.fill_null(False).to_numpy(zero_copy_only=False)
-        return Column(field.name, "boolean"), np.where(gaps, np.nan, truths)
-    kind: Kind = "precise" if pa.types.is_float64(field.type) else "number"
-    return Column(field.name, kind), np.where(gaps, np.nan, values.fill_null(0).to_numpy())
-
-
-def _beside(arrays: list[NDArray[Any]], rows: int, dtype: type) -> NDArray[Any]:
-    return np.column_stack(arrays).astype(dtype) if arrays else np.empty((rows, 0), dtype)

@@ -1,20 +1,14 @@
-"""Scoring: a file's rows through a bundle, the same answers as the server's, in constant memory."""
+"""Score a file: answer each row with a bundle's model, as the server does, in constant memory."""
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from serving.bundle import (
     Arrays,
@@ -33,8 +27,10 @@ from trainer.data.files.source import CSV, FileSource, open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, join_names
+from trainer.score_writers import WRITERS
 
-ROWS_A_RUN = 4096  # what the runtime once took for more, it would keep
+# ONNX Runtime never frees the memory that its largest run once needed.
+MAX_ROWS_PER_RUN = 4096
 
 
 def score(
@@ -50,240 +46,233 @@ def score(
     delimiter: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
-    watch: Callable[..., None] | None = None,
-    progress: Callable[[int], None] | None = None,
+    on_batch: Callable[..., None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
 
     Args:
-        bundle: proved here first, as a server does.
-        source: a file of a format that can be trained on, with the model's columns and any others.
-        output: a `.csv`, `.parquet` or `.jsonl` file to write, whole or not at all: for
-            classification a column `prediction` and one `probability_CLASS` for each class, for
-            regression `prediction`, or one `prediction_TARGET` for each of several.
-        variant: of the bundle; its first, the exact one, if left out.
-        names: of the columns of a CSV file without a header; those it was trained with if left out.
-        keep: columns of `source` to copy into it, under the names of `kept_names`.
-        missing: texts of a CSV file that stand for a gap, in any case; None for those of training.
-        warn: told of each column of which a large share is none of the categories.
-        delimiter: Character between two cells of a CSV file; as in training if left out.
-        decimal: Decimal sign of numbers in texts; likewise.
-        encoding: Encoding of a CSV file; likewise.
-        watch: Called with the rows of each batch as they were read, the answers to them, the
-            decimal sign and what names rows, as `FileTruth.add` takes them.
-        progress: told, again and again, how many rows are done.
+        bundle: Bundle of the model. Its self-test is run first, as in a server.
+        source: File of a format that can be trained on, with the columns of the model and any
+            others.
+        output: File to write, `.csv`, `.parquet` or `.jsonl`; nothing is written if scoring fails.
+            For classification it has a column `prediction` and `probability_CLASS` for each class;
+            for regression `prediction`, or `prediction_TARGET` for each of several targets.
+        variant: Name of the variant that answers; by default the first of the bundle, fp32.
+        names: Column names of a CSV file without a header; by default those given in training.
+        keep: Columns of `source` to copy to the output, under the names of `name_kept_columns`.
+        missing: Texts of a CSV file that mean a missing value, in any case; None for those of
+            training.
+        warn: Function that is called with a warning for each column of which a large share is
+            unseen categories.
+        delimiter: Delimiter of a CSV file; by default that of training.
+        decimal: Decimal sign of numbers in texts; by default that of training.
+        encoding: Encoding of a CSV file; by default that of training.
+        on_batch: Function that is called with each batch of rows, the answers to them, the decimal
+            sign and the function that names rows, as `FileEvaluator.add` takes them.
+        on_progress: Function that is called with the number of rows answered so far.
 
     Returns:
         The number of rows.
 
     Raises:
-        BundleError: there is no such variant, or it does not reproduce its self-test here.
-        DataError: the file cannot be read, or a row is none that the manifest admits.
-        OSError: `output` cannot be written.
+        BundleError: If there is no such variant, or its self-test fails on this machine.
+        DataError: If the file cannot be read, or the model does not accept one of its rows.
+        OSError: If `output` cannot be written.
     """
     manifest = bundle.manifest
-    session = _proved(bundle, variant)
-    if source.name.lower().endswith(CSV):
-        delimiter = delimiter or _recorded(manifest, "delimiter")
-        encoding = encoding or _recorded(manifest, "encoding")
-    decimal = decimal or _recorded(manifest, "decimal")
-    said = ReadOptions(missing=None if missing is None else tuple(missing)).missing
-    opened = partial(open_file, source, delimiter=delimiter, encoding=encoding)
-    names = names or _names(source, manifest, opened)
-    rows = opened([to_nfc(name) for name in names], said)
-    declared = DeclaredColumns(manifest.inputs, said)
-    kept = list(dict.fromkeys(resolve_names([to_nfc(name) for name in keep], rows.columns)))
-    if strange := [name for name in kept if name not in rows.columns]:
-        raise DataError(
-            f"{rows.name}: expected columns to keep out of {join_names(rows.columns)}; got "
-            f"{join_names(strange)} for --keep{suggest_name(strange[0], rows.columns)}"
-        )
-    written = select_columns(manifest, kept)
+    session = load_session(bundle, variant)
+    decimal = decimal or get_training_option(manifest, "decimal")
+    gap_texts = ReadOptions(missing=None if missing is None else tuple(missing)).missing
+    rows = _open_source(source, manifest, names, gap_texts, delimiter=delimiter, encoding=encoding)
+    declared = DeclaredColumns(manifest.inputs, gap_texts)
+    keep_columns = _resolve_kept_columns(rows, keep)
+    output_names = name_kept_columns(manifest, keep_columns)
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
-    done = 0
+    n_rows = 0
     with write_atomically(output) as building, WRITERS[output.suffix.lower()](building) as writer:
-        for batch in _at_least_one(rows, declared.columns):
-            with _faults_named(rows.name):
+        for batch in iter_batches(rows, declared.columns):
+            with _explain_arrow_errors(rows.name):
                 values = remove_zero_fractions(batch, decimal)
-                records = declared.read(values, done, decimal=decimal, row_names=rows.row_names)
-                answers = _answers(session, records, manifest, done, rows)
-                if watch is not None:
-                    watch(values, answers, decimal=decimal, row_names=rows.row_names)
-                writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
-            done += batch.num_rows
-            if progress is not None:
-                progress(done)
+                records = declared.read(values, n_rows, decimal=decimal, row_names=rows.row_names)
+                answers = run_batch(session, records, manifest, n_rows, rows)
+                if on_batch is not None:
+                    on_batch(values, answers, decimal=decimal, row_names=rows.row_names)
+                kept_columns = {output_names[name]: batch[name] for name in keep_columns}
+                writer.write(_build_table(manifest, kept_columns, answers))
+            n_rows += batch.num_rows
+            if on_progress is not None:
+                on_progress(n_rows)
     if warn is not None:
         for warning in declared.unseen():
             warn(warning)
-    return done
+    return n_rows
 
 
-def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
+def load_session(bundle: Bundle, variant: str | None) -> GraphSession:
+    """Return a session of a variant's graph, whose self-test has passed.
+
+    Args:
+        bundle: Bundle of the model.
+        variant: Name of the variant; None for the first of the bundle.
+
+    Raises:
+        BundleError: If there is no such variant, or its self-test fails on this machine.
+    """
     variants = list(bundle.manifest.variants)
-    there_are = f"{bundle.path} holds {', '.join(variants)}"
+    available = f"{bundle.path} holds {', '.join(variants)}"
     if variant is not None and variant not in variants:
-        raise BundleError(f"expected a variant of the bundle; got {variant!r}; {there_are}")
-    proof = run_self_test(bundle, variant or variants[0])
-    if proof.session is None:
-        raise BundleError(f"{proof.failure}; {there_are}")
-    return proof.session
+        raise BundleError(f"expected a variant of the bundle; got {variant!r}; {available}")
+    result = run_self_test(bundle, variant or variants[0])
+    if result.session is None:
+        raise BundleError(f"{result.failure}; {available}")
+    return result.session
 
 
-def _at_least_one(rows: FileSource, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
-    """The batches of a file; of one without rows an empty one, so that its columns are written."""
-    empty = True
-    for batch in rows.batches():
-        empty = False
-        yield batch
-    if empty:
-        lacking = (to_nfc(column.name) for column in columns)
-        names = [*rows.columns, *(name for name in lacking if name not in rows.columns)]
-        yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
+def get_training_option(manifest: Manifest, option: str) -> str | None:
+    """Return the text that an option had in training; None if it was not given."""
+    value = manifest.training.config.get(option)
+    return value if isinstance(value, str) and value else None
 
 
-def _recorded(manifest: Manifest, option: str) -> str | None:
-    """What was said in training of how its files are written."""
-    said = manifest.training.config.get(option)
-    return said if isinstance(said, str) and said else None
+def _open_source(
+    source: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    gap_texts: Sequence[str] | None,
+    *,
+    delimiter: str | None,
+    encoding: str | None,
+) -> FileSource:
+    """Open the file to score; what is not given for a CSV file is as in training."""
+    if source.name.lower().endswith(CSV):
+        delimiter = delimiter or get_training_option(manifest, "delimiter")
+        encoding = encoding or get_training_option(manifest, "encoding")
+    open_source = partial(open_file, source, delimiter=delimiter, encoding=encoding)
+    names = names or _find_header_names(source, manifest, open_source)
+    return open_source([to_nfc(name) for name in names], gap_texts)
 
 
-def _names(source: Path, manifest: Manifest, opened: Callable[[], FileSource]) -> list[str]:
-    """Those of a CSV file without a header, if it was trained on one."""
+def _find_header_names(
+    source: Path, manifest: Manifest, open_source: Callable[[], FileSource]
+) -> list[str]:
+    """Return the names that training gave to the columns of a file without a header.
+
+    The list is empty if training gave none, or if the file to score has these names as its header.
+    """
     names = manifest.training.config.get("names")
     if not isinstance(names, list) or not source.name.lower().endswith(CSV):
         return []
     try:
-        has_them = {to_nfc(str(name)) for name in names} <= set(opened().columns)
-    except DataError:  # whose first line is no header
-        has_them = False
-    return [] if has_them else [str(name) for name in names]
+        has_header = {to_nfc(str(name)) for name in names} <= set(open_source().columns)
+    except DataError:  # the first line cannot be a header
+        has_header = False
+    return [] if has_header else [str(name) for name in names]
+
+
+def _resolve_kept_columns(rows: FileSource, keep: Sequence[str]) -> list[str]:
+    columns = list(dict.fromkeys(resolve_names([to_nfc(name) for name in keep], rows.columns)))
+    if unknown_names := [name for name in columns if name not in rows.columns]:
+        raise DataError(
+            f"{rows.name}: expected columns to keep out of {join_names(rows.columns)}; got "
+            f"{join_names(unknown_names)} for --keep"
+            f"{suggest_name(unknown_names[0], rows.columns)}"
+        )
+    return columns
+
+
+def iter_batches(rows: FileSource, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a file; one empty batch if it has no rows.
+
+    With the empty batch, the output of a file without rows has its columns, too.
+
+    Args:
+        rows: The file.
+        columns: Columns of the model, which the empty batch has in any case.
+    """
+    is_empty = True
+    for batch in rows.batches():
+        is_empty = False
+        yield batch
+    if is_empty:
+        model_names = (to_nfc(column.name) for column in columns)
+        names = [*rows.columns, *(name for name in model_names if name not in rows.columns)]
+        yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
 
 
 @contextmanager
-def _faults_named(source: str) -> Iterator[None]:
+def _explain_arrow_errors(source: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:  # of columns of lists, of bytes that are no text …
+    except pa.ArrowException as error:  # for example columns of lists, or bytes that are no text
         raise DataError(
-            f"{source}: expected columns of numbers, truth values, text or dates; {error}"
+            f"{source}: expected columns of numbers, booleans, texts or dates; {error}"
         ) from error
 
 
-def _answers(
-    session: GraphSession, records: Records, manifest: Manifest, before: int, rows: FileSource
+def run_batch(
+    session: GraphSession, records: Records, manifest: Manifest, first_row: int, rows: FileSource
 ) -> Arrays:
-    names = {column.name: column.input_name for column in manifest.inputs}
-    answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)
-    finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
-    if not finite.all():
-        (called,) = rows.row_names(before + int(finite.argmin()))
+    """Return the answers to some records, by the names of the graph's outputs.
+
+    Args:
+        session: Session of the graph.
+        records: The records.
+        manifest: Manifest of the bundle.
+        first_row: Index of the first record in the file, from 0.
+        rows: The file, which names rows in errors.
+
+    Raises:
+        DataError: If an answer overflows float32.
+    """
+    input_names = {column.name: column.input_name for column in manifest.inputs}
+    answers = run_in_slices(session, records.inputs(input_names), MAX_ROWS_PER_RUN)
+    values = answers["value" if "value" in answers else "probabilities"]
+    is_finite = np.isfinite(values).all(axis=1)
+    if not is_finite.all():
+        (row_name,) = rows.row_names(first_row + int(is_finite.argmin()))
         raise DataError(
-            f"expected numbers of the size the model was trained on; got {called}, whose answer "
+            f"expected numbers of the size the model was trained on; got {row_name}, whose answer "
             f"overflows float32; check its units"
         )
     return answers
 
 
-def _answered(manifest: Manifest) -> list[str]:
-    """The columns of an output that hold the answers."""
+def _name_answer_columns(manifest: Manifest) -> list[str]:
     if manifest.classes is not None:
         return ["prediction", *(f"probability_{name}" for name in manifest.classes)]
     targets = manifest.data.target
     return ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
 
 
-def select_columns(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
-    """Names under which kept columns are written: their own, unless an answer's.
+def name_kept_columns(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
+    """Return the names of kept columns in the output: their own, unless an answer has it.
+
+    Args:
+        manifest: Manifest of the bundle.
+        keep: Names of the columns.
 
     Returns:
-        By the column's name that in the output, all distinct: `prediction_input` for `prediction`.
+        The distinct names in the output by the columns' names, for example `prediction_input` for
+        `prediction`.
     """
-    answered = set(_answered(manifest))
-    taken, found = answered.union(keep), {}
+    answer_names = set(_name_answer_columns(manifest))
+    used_names, output_names = answer_names.union(keep), {}
     for name in dict.fromkeys(keep):
-        own = name
-        if own in answered:
-            own += "_input"
-            while own in taken:
-                own += "_"
-            taken.add(own)
-        found[name] = own
-    return found
+        output_name = name
+        if name in answer_names:
+            output_name += "_input"
+            while output_name in used_names:
+                output_name += "_"
+            used_names.add(output_name)
+        output_names[name] = output_name
+    return output_names
 
 
-def _table(manifest: Manifest, columns: dict[str, pa.Array], answers: Arrays) -> pa.Table:
+def _build_table(manifest: Manifest, columns: dict[str, pa.Array], answers: Arrays) -> pa.Table:
     arrays = list(answers.get("value", answers.get("probabilities", np.empty((0, 0)))).T)
     if manifest.classes is not None:
         arrays = [answers["label"], *arrays]
-    answered = zip(_answered(manifest), arrays, strict=True)
-    return pa.table(columns | {name: pa.array(array) for name, array in answered})
-
-
-class _Writer(ABC):
-    """Writes tables of the same columns, one after the other."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    @abstractmethod
-    def write(self, table: pa.Table) -> None: ...
-
-    @abstractmethod
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _Arrow(_Writer):
-    """By one of pyarrow's writers, which know their columns from the first table on."""
-
-    def __init__(self, path: Path, make: Callable[[Path, pa.Schema], Any]) -> None:
-        super().__init__(path)
-        self._make = make
-        self._writer: Any = None
-
-    def write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            self._writer = self._make(self.path, table.schema)
-        self._writer.write_table(table)
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class _JSONLines(_Writer):
-    def __enter__(self) -> _Writer:
-        self._file = self.path.open("w", encoding="utf-8")
-        return self
-
-    def write(self, table: pa.Table) -> None:
-        for row in _shortest(table).to_pylist():
-            self._file.write(
-                json.dumps(row, default=str, ensure_ascii=False, allow_nan=False) + "\n"
-            )
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _shortest(table: pa.Table) -> pa.Table:
-    """Floats as JSON can hold them, float32 with the fewest digits that read back as the same."""
-    for place, column in enumerate(table.schema):
-        values = table.column(place)
-        if pa.types.is_float32(column.type):
-            values = pc.cast(pc.cast(values, pa.string()), pa.float64())
-        if pa.types.is_floating(values.type):  # JSON has no word for others
-            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
-            table = table.set_column(place, column.name, values)
-    return table
-
-
-WRITERS: dict[str, Callable[[Path], _Writer]] = {
-    ".csv": lambda path: _Arrow(path, pa.csv.CSVWriter),
-    ".parquet": lambda path: _Arrow(path, pa.parquet.ParquetWriter),
-    ".jsonl": _JSONLines,
-}
+    named = zip(_name_answer_columns(manifest), arrays, strict=True)
+    return pa.table(columns | {name: pa.array(array) for name, array in named})

@@ -91,7 +91,7 @@ def describe_ranges(
 
     Args:
         title: Beginning of the sentence.
-        ratios: By rival, the workload and the ratio under it.
+        ratios: Workloads and the ratio under each, by rival.
     """
     ranges, behind = [], []
     for rival, by_workload in ratios.items():

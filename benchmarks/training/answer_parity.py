@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def build_records(rows: list[Row], like: Records) -> Records:
     return Records(tuple(columns), np.ascontiguousarray(number_array), codes=code_array)
 
 
-def score_file(rows: list[Row], bundle: Path, classes: list[str] | None) -> Answers:
+def score_file(rows: list[Row], bundle: Path, classes: Sequence[object] | None) -> Answers:
     """Return the answers of `trainer score`, from a CSV file to a Parquet file.
 
     Args:
@@ -162,10 +163,10 @@ def compare_table(arguments: list[str], record_count: int) -> None:
     """
     name = arguments[1]
     flags = [flag.lstrip("-").replace("-", "_") for flag in arguments[2::2]]
-    options: dict[str, Any] = dict(zip(flags, arguments[3::2], strict=True))
+    options: dict[str, str | None] = dict(zip(flags, arguments[3::2], strict=True))
     with tempfile.TemporaryDirectory() as folder:
         options |= {"models": f"{folder}/models", "runs": f"{folder}/runs", "gaps": "impute"}
-        config = configure(None, {"data": name, **options, "skip_baselines": True})
+        config = configure(None, {"data": name, **options, "skip_baselines": "true"})
         bundle, trained = fit(config)
         rng = np.random.default_rng(0)
         chosen = rng.choice(trained.parts.test, record_count, replace=False)

@@ -43,7 +43,7 @@ from serving.bundle import Arrays, Bundle
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession
 from trainer.cli.options import configure
 from trainer.compress.compression_config import CompressionConfig
-from trainer.compress.load_trained import DENSE
+from trainer.compress.load_trained import FP32
 from trainer.compress.run import CompressionResult, compress
 from trainer.config import Config
 from trainer.data.records import Records
@@ -133,25 +133,25 @@ def compress_network(name: str, commands: list[list[str]], models: Path) -> list
         models: Model repository.
     """
     (_, data, *arguments), *compressions = commands
-    options = parse_options(arguments) | {"models": models, "skip_baselines": "true"}
+    options = parse_options(arguments) | {"models": str(models), "skip_baselines": "true"}
     config = configure(None, {"data": data, **options})
     bundle = fit(config)[0]
     networks = []
     for command in compressions:
         started = time.perf_counter()
         compression_config = CompressionConfig.model_validate(parse_options(command[2:]))
-        done = compress(bundle, compression_config, tell=lambda _: None)
+        done = compress(bundle, compression_config, on_trial=lambda _: None)
         seconds = round(time.perf_counter() - started)
         title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
         result = measure_variants(done, load_test_rows(config, PARITY_ROWS))
-        path = done.bundle and done.bundle.path
+        path = done.bundle.path if done.bundle is not None else None
         networks.append(CompressedNetwork(title, result | {"seconds": seconds}, path, config))
     return networks
 
 
 def load_test_rows(config: Config, count: int) -> Records:
     """Load held-out rows of a training, repeated if there are fewer than `count`."""
-    table = load_table(config.data, config.reading())
+    table = load_table(config.data, config.get_read_options())
     test = split_table(table, validation=config.validation, test=config.test, seed=config.seed).test
     return table.records.take(np.resize(test, count))
 
@@ -175,7 +175,7 @@ def measure_variants(done: CompressionResult, records: Records) -> dict[str, Any
         "variants": {
             name: {
                 "bytes": variant.size_bytes,
-                "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
+                "smaller": round(variants[FP32].size_bytes / variant.size_bytes, 2),
                 "layers": "-".join(map(str, (candidates[name].inputs, *candidates[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
                 "lost": None if (loss := candidates[name].tested) is None else loss.model_dump(),
@@ -212,8 +212,8 @@ def time_graphs(
         inputs: Input arrays of at least the largest batch.
 
     Returns:
-        By variant and batch size: the median time in µs, and quartiles of the speed as a multiple
-        of the dense graph's.
+        The median time in µs and quartiles of the speed as a multiple of the dense graph's, by
+        variant and batch size.
     """
     sessions = {name: GraphSession(content) for name, content in graphs.items()}
     speeds: dict[str, dict[str, dict[str, float]]] = {name: {} for name in graphs}
@@ -228,7 +228,7 @@ def time_graphs(
                     session.run(rows)
                 rounds[name].append((time.perf_counter() - start) / RUNS_PER_ROUND * 1e6)
         for name, times in rounds.items():
-            ratios = np.array(rounds[DENSE]) / times
+            ratios = np.array(rounds[FP32]) / times
             low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
             speeds[name][str(size)] = {
                 "us": round(float(np.median(times)), 1),

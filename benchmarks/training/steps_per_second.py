@@ -113,7 +113,7 @@ class TrainingProcess:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(
-                f"expected an answer of {self._process.args}; got none, because it has ended; see "
+                f"expected an answer of {self._process.args!r}; got none: it has ended; see "
                 "its output above"
             )
         return json.loads(answer)

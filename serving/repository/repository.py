@@ -282,7 +282,12 @@ class Repository(LoadedModels):
                 )
 
     def _list_versions(self, name: str) -> list[int]:
-        """Return the numbers of a model's versions in the folder, ascending."""
+        """Return the numbers of a model's versions in the folder, ascending.
+
+        Before that, serve what other workers have committed: "the live version" of a request is
+        the one that any worker has answered with, not what this worker served a moment before.
+        """
+        self._reconciler.advance_rollouts()
         self._desired.scan_folder()
         models = self._desired.folder_scan.versions
         if name not in models:

@@ -139,11 +139,11 @@ def run(image):
         docker("rm", "--force", container)
 
 
-def test_the_image_is_at_most_450_mb(image):
+def test_image_size_is_at_most_450_mb(image):
     assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) <= 450 * MB
 
 
-def test_it_is_healthy_within_five_seconds(run):
+def test_container_start_is_healthy_within_five_seconds(run):
     # A start while the machine is busy with something else says nothing of the container.
     starts = []
     while not starts or (starts[-1] > 5 and len(starts) < 3):
@@ -151,7 +151,7 @@ def test_it_is_healthy_within_five_seconds(run):
     assert min(starts) <= 5, starts
 
 
-def test_real_digits_are_answered_through_the_published_port(stack, digits):
+def test_stack_published_port_answers_digits(stack, digits):
     rows, labels = digits
     body = {"instances": rows[:200].tolist()}
     answer = requests.post(f"{stack[0]}/predict", json=body, timeout=120)
@@ -159,7 +159,7 @@ def test_real_digits_are_answered_through_the_published_port(stack, digits):
     assert np.mean(np.array(predictions) == labels[:200]) > 0.97
 
 
-def test_the_stack_has_no_rights_to_lose(stack):
+def test_stack_process_has_no_privileges(stack):
     found = json.loads(docker("inspect", stack[1]))[0]
     assert found["HostConfig"]["ReadonlyRootfs"] is True
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
@@ -171,7 +171,7 @@ def test_the_stack_has_no_rights_to_lose(stack):
     assert int(fields["CapEff"], 16) == 0
 
 
-def test_compose_with_keys_guards_the_server_and_rolls_back(guarded):
+def test_compose_keys_file_requires_keys_and_allows_rollback(guarded):
     added = subprocess.run(
         [
             "docker",
@@ -228,19 +228,19 @@ def test_compose_with_keys_guards_the_server_and_rolls_back(guarded):
         time.sleep(0.1)
 
 
-def test_compose_with_keys_of_a_folder_that_is_not_there_says_so(guarded):
+def test_compose_keys_folder_missing_is_reported(guarded):
     guarded.keys.rmdir()
     with pytest.raises(AssertionError, match="bind source path does not exist"):
         guarded.compose("up", "--detach", "--no-build")
 
 
-def test_it_stays_far_below_its_memory(stack):
+def test_stack_memory_stays_below_its_limit(stack):
     used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", stack[1])
     assert "MiB / " in used, used
     assert float(used.split("MiB")[0]) < 300
 
 
-def test_it_was_not_restarted_and_logs_no_error(stack):
+def test_stack_was_not_restarted_and_logged_no_error(stack):
     assert docker("inspect", "-f", "{{.RestartCount}}", stack[1]) == "0"
     log = subprocess.run(
         ["docker", "logs", stack[1]], capture_output=True, text=True, check=True
@@ -250,7 +250,7 @@ def test_it_was_not_restarted_and_logs_no_error(stack):
     assert not [r for r in records if r["level"] == "error"]
 
 
-def test_the_image_holds_no_training_code_and_no_installer(image):
+def test_image_holds_no_training_code_and_no_installer(image):
     code = (
         "import importlib.util as u; "
         "print(*[n for n in ('trainer', 'onnx', 'sklearn', 'scipy', 'pyarrow', 'rich', 'pip') "
@@ -276,7 +276,7 @@ def test_image_loadtest_command_without_its_package_says_how_to_install_it(image
     assert "loadtest" not in modules
 
 
-def test_it_stops_within_its_grace_period(run):
+def test_container_stop_ends_within_the_grace_period(run):
     port = free_port()
     container = run("--publish", f"127.0.0.1:{port}:8000")
     wait_for(f"http://127.0.0.1:{port}/readyz", 120)
@@ -284,7 +284,7 @@ def test_it_stops_within_its_grace_period(run):
     assert docker("inspect", "-f", "{{.State.ExitCode}}", container) == "0"
 
 
-def test_it_serves_as_sagemaker_starts_it(run, digits):
+def test_container_sagemaker_start_serves(run, digits):
     port = free_port()
     volume = f"{ROOT / 'models'}:/opt/ml/model:ro"
     run("--publish", f"127.0.0.1:{port}:8080", "--volume", volume, command=("serve",))
@@ -299,7 +299,7 @@ def test_it_serves_as_sagemaker_starts_it(run, digits):
     assert np.mean(np.array(answer["predictions"]) == digits[1][:20]) > 0.9
 
 
-def test_it_answers_where_vertex_ai_asks(run, digits):
+def test_container_vertex_ai_paths_are_answered(run, digits):
     port, url = free_port(), "/v1/endpoints/1/deployedModels/2"
     variables = {"HTTP_PORT": "9000", "HEALTH_ROUTE": url, "PREDICT_ROUTE": f"{url}:predict"}
     environment = [part for k, v in variables.items() for part in ("--env", f"AIP_{k}={v}")]
@@ -323,7 +323,7 @@ def sent(container):
     return counters["Tcp.ActiveOpens"], counters["Udp.OutDatagrams"]
 
 
-def test_no_outbound_connection_is_attempted(run):
+def test_container_attempts_no_outbound_connection(run):
     # No health check, whose own connection would count; names are looked up at an address where
     # no one listens, so that nothing leaves the machine even if something tries.
     port = free_port()

@@ -1,3 +1,5 @@
+"""Training from a data set to a bundle."""
+
 import json
 from dataclasses import replace
 
@@ -9,7 +11,7 @@ from serving.bundle import Bundle
 from serving.runtime import run_self_test
 from trainer.config import Config
 from trainer.data.tables import DataError
-from trainer.export import bundle, graph, variant
+from trainer.export import bundle, exported_graph, onnx_graph
 from trainer.export.parity import ParityError
 from trainer.nn import ACTIVATIONS
 from trainer.pipeline import fit, train
@@ -17,19 +19,16 @@ from trainer.training.loop import TrainingDivergedError
 
 
 @pytest.mark.slow
-def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(
-    tmp_path, shipped, monkeypatch
-):
-    monkeypatch.setattr(
-        "trainer.evaluate.baselines.fit_baselines", lambda *_, **__: {}
-    )  # no question here
+def test_fit_digits_reaches_the_accuracy_of_the_shipped_model(tmp_path, shipped, monkeypatch):
+    # The baselines take long, and are not tested here.
+    monkeypatch.setattr("trainer.evaluate.baselines.fit_baselines", lambda *_, **__: {})
     shipped_bundle = Bundle.open(shipped / "digits" / "1")
     bundle, _ = fit(Config(data="digits", models=tmp_path))
     accuracy = bundle.manifest.metrics["test"]["accuracy"]
     assert accuracy >= 0.97
     assert accuracy == pytest.approx(shipped_bundle.manifest.metrics["test"]["accuracy"], abs=0.01)
     assert bundle.manifest.data.fingerprint == shipped_bundle.manifest.data.fingerprint
-    # Options that came since have their defaults.
+    # Options that were added since the export have their defaults.
     shipped_config = Config.model_validate(shipped_bundle.manifest.training.config)
     assert Config.model_validate(bundle.manifest.training.config) == shipped_config
     parity = bundle.manifest.variants["fp32"].parity
@@ -37,15 +36,14 @@ def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(
     assert 0 < parity.max_abs <= 1e-6
 
 
-def test_the_shipped_model_is_as_good_as_its_manifest_says(shipped, digits):
-    # On all rows: those it learned and those it did not.
-    proof = run_self_test(Bundle.open(shipped / "digits" / "1"), "fp32")
-    label = proof.session.run({"features": digits[0]})["label"]
+def test_shipped_model_all_rows_has_high_accuracy(shipped, digits):
+    result = run_self_test(Bundle.open(shipped / "digits" / "1"), "fp32")
+    label = result.session.run({"features": digits[0]})["label"]
     assert np.mean(label == digits[1]) >= 0.99
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_graph(tmp_path):
+def test_fit_same_seed_exports_the_same_graph(tmp_path):
     first, second, other = (
         fit(Config(data="wine", models=tmp_path, seed=seed, epochs=20, skip_baselines=True))[0]
         for seed in (1, 1, 2)
@@ -57,7 +55,7 @@ def test_the_same_seed_gives_the_same_graph(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("data", "metric", "least"),
+    ("data", "metric", "minimum"),
     [
         ("breast_cancer", "accuracy", 0.94),
         ("wine", "accuracy", 0.94),
@@ -65,15 +63,15 @@ def test_the_same_seed_gives_the_same_graph(tmp_path):
         ("diabetes", "r2", 0.2),
     ],
 )
-def test_built_in_data_are_learned(data, metric, least, tmp_path):
+def test_fit_built_in_data_reaches_the_minimum(data, metric, minimum, tmp_path):
     bundle, _ = fit(Config(data=data, models=tmp_path, skip_baselines=True))
-    assert bundle.manifest.metrics["test"][metric] >= least
+    assert bundle.manifest.metrics["test"][metric] >= minimum
     assert run_self_test(bundle, "fp32").passed
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (3, 3, 3)])
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_path):
+def test_fit_any_network_exports_a_bundle_that_passes_its_self_test(hidden, activation, tmp_path):
     config = Config(
         data="iris",
         models=tmp_path,
@@ -87,20 +85,21 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
     assert bundle.manifest.parameters == trained.model.network.n_parameters
 
 
-def learned(**choices):
-    trained = train(Config(data="wine", **{"epochs": 40, **choices}), np.random.default_rng(0))
+def train_wine(**options):
+    """Return the sizes of the parts, the test rows, the number of epochs and the parameters."""
+    trained = train(Config(data="wine", **{"epochs": 40, **options}), np.random.default_rng(0))
     sizes = [len(p) for p in (trained.parts.train, trained.parts.validation, trained.parts.test)]
     return sizes, set(trained.parts.test), len(trained.history), trained.model.network.parameters
 
 
 @pytest.fixture(scope="module")
-def plain():
-    """What is learned without any choice."""
-    return learned()
+def default_result():
+    """What `train_wine` returns for the default options."""
+    return train_wine()
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "option",
     [
         {"hidden": (5,)},
         {"activation": "tanh"},
@@ -124,34 +123,36 @@ def plain():
     ],
     ids=str,
 )
-def test_every_choice_of_training_is_heeded(choice, plain):
-    first, second = plain, learned(**choice)
-    assert first[:2] == second[:2]  # the same rows are learned
+def test_train_any_training_option_changes_the_weights(option, default_result):
+    first, second = default_result, train_wine(**option)
+    assert first[:2] == second[:2]  # the split is the same
     assert first[3].shape != second[3].shape or (first[3] != second[3]).any()
-    if "patience" in choice:
+    if "patience" in option:
         assert second[2] < 40
 
 
-def test_every_choice_of_the_split_is_heeded():
-    assert learned()[0] == [124, 18, 36]
-    assert learned(test=0.25)[0] == [116, 18, 44]
-    assert learned(validation=0.2)[0] == [106, 36, 36]
-    assert learned()[1] != learned(seed=1)[1]
+def test_train_any_split_option_changes_the_split():
+    assert train_wine()[0] == [124, 18, 36]
+    assert train_wine(test=0.25)[0] == [116, 18, 44]
+    assert train_wine(validation=0.2)[0] == [106, 36, 36]
+    assert train_wine()[1] != train_wine(seed=1)[1]
 
 
-def test_statistics_come_from_the_training_rows_only(tmp_path):
+def test_fit_statistics_are_those_of_the_training_rows(tmp_path):
     bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
-    known = trained.table.records.numbers[trained.parts.train]
+    training_rows = trained.table.records.numbers[trained.parts.train]
     np.testing.assert_allclose(
-        trained.model.encoder.numbers.scaler.offset, known.mean(axis=0), rtol=1e-5
+        trained.model.encoder.numbers.scaler.offset, training_rows.mean(axis=0), rtol=1e-5
     )
-    ends = np.array([(i.minimum, i.maximum) for i in bundle.manifest.inputs], np.float32)
-    np.testing.assert_array_equal(ends, np.stack([known.min(axis=0), known.max(axis=0)], axis=1))
-    assert json.loads(bundle.read_file("reference.json"))["rows"] == len(known)
+    ranges = np.array([(i.minimum, i.maximum) for i in bundle.manifest.inputs], np.float32)
+    np.testing.assert_array_equal(
+        ranges, np.stack([training_rows.min(axis=0), training_rows.max(axis=0)], axis=1)
+    )
+    assert json.loads(bundle.read_file("reference.json"))["rows"] == len(training_rows)
 
 
 @pytest.mark.slow
-def test_the_manifest_says_what_the_model_is(tmp_path):
+def test_fit_manifest_has_task_classes_and_threshold(tmp_path):
     binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2, skip_baselines=True))[
         0
     ].manifest
@@ -160,22 +161,26 @@ def test_the_manifest_says_what_the_model_is(tmp_path):
         ["benign", "malignant"],
         0.5,
     )
-    several = fit(Config(data="iris", models=tmp_path, epochs=2, skip_baselines=True))[0].manifest
-    assert (several.task, several.classes, several.threshold) == (
+    multiclass = fit(Config(data="iris", models=tmp_path, epochs=2, skip_baselines=True))[
+        0
+    ].manifest
+    assert (multiclass.task, multiclass.classes, multiclass.threshold) == (
         "multiclass",
         ["setosa", "versicolor", "virginica"],
         None,
     )
-    value = fit(Config(data="diabetes", models=tmp_path, epochs=2, skip_baselines=True))[0].manifest
-    assert (value.task, value.classes, value.threshold) == ("regression", None, None)
-    assert value.data.rows == {"train": 310, "validation": 44, "test": 88}
-    assert several.inputs[0].name == "sepal length (cm)"
-    assert all(i.minimum < i.maximum for i in several.inputs)
+    regression = fit(Config(data="diabetes", models=tmp_path, epochs=2, skip_baselines=True))[
+        0
+    ].manifest
+    assert (regression.task, regression.classes, regression.threshold) == ("regression", None, None)
+    assert regression.data.rows == {"train": 310, "validation": 44, "test": 88}
+    assert multiclass.inputs[0].name == "sepal length (cm)"
+    assert all(i.minimum < i.maximum for i in multiclass.inputs)
 
 
-@pytest.mark.parametrize("size", [1e-40, 1e-30, 1e30, 1e37])
-def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
-    X = rng.normal(size=(60, 3)) * size
+@pytest.mark.parametrize("magnitude", [1e-40, 1e-30, 1e30, 1e37])
+def test_fit_features_of_any_magnitude_exports_a_bundle(magnitude, tmp_path, rng):
+    X = rng.normal(size=(60, 3)) * magnitude
     np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 3)
     bundle, _ = fit(
         Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5, skip_baselines=True)
@@ -184,7 +189,7 @@ def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
 
 
 @pytest.mark.parametrize("target", ["classes", "quantities"])
-def test_ten_rows_are_enough(target, tmp_path, rng):
+def test_fit_ten_rows_exports_a_bundle(target, tmp_path, rng):
     X = rng.normal(size=(10, 2))
     np.savez(tmp_path / "ten.npz", X=X, y=np.arange(10) % 2 if target == "classes" else X[:, 0])
     bundle, _ = fit(
@@ -193,7 +198,7 @@ def test_ten_rows_are_enough(target, tmp_path, rng):
     assert run_self_test(bundle, "fp32").passed
 
 
-def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, rng):
+def test_fit_class_absent_from_validation_rows_exports_a_bundle(tmp_path, rng):
     X, y = rng.normal(size=(1000, 3)), np.arange(1000) < 5
     np.savez(tmp_path / "rare.npz", X=X, y=y.astype(int))
     bundle, _ = fit(Config(data=str(tmp_path / "rare.npz"), models=tmp_path, epochs=2))
@@ -202,62 +207,74 @@ def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, r
 
 
 @pytest.mark.parametrize(
-    ("data", "choices", "message"),
+    ("data", "options", "message"),
     [
-        ("wine", {"loss": "huber"}, "values to regress on for the loss huber; got classes"),
-        ("diabetes", {"class_weight": "balanced"}, "expected classes for class_weight"),
-        ("diabetes", {"label_smoothing": 0.1}, "expected classes for class_weight, label_smoo"),
+        (
+            "wine",
+            {"loss": "huber"},
+            "expected a regression task for the loss huber; got a classification task",
+        ),
+        (
+            "diabetes",
+            {"class_weight": "balanced"},
+            "expected a classification task for class_weight",
+        ),
+        (
+            "diabetes",
+            {"label_smoothing": 0.1},
+            "a classification task for class_weight, label_smoothing",
+        ),
     ],
 )
-def test_choices_of_another_task_are_refused(data, choices, message, tmp_path):
+def test_fit_option_of_another_task_is_refused(data, options, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        fit(Config(data=data, models=tmp_path, **choices))
+        fit(Config(data=data, models=tmp_path, **options))
 
 
-def test_targets_that_the_loss_cannot_take_are_the_datas_fault(tmp_path, rng):
+def test_fit_targets_that_do_not_fit_the_loss_is_a_data_error(tmp_path, rng):
     np.savez(tmp_path / "signed.npz", X=rng.normal(size=(50, 2)), y=rng.normal(size=50))
     config = Config(data=str(tmp_path / "signed.npz"), models=tmp_path, loss="poisson")
     with pytest.raises(DataError, match=r"signed.npz: expected counts .*; use another loss"):
         fit(config)
 
 
-def test_a_diverged_run_writes_nothing(tmp_path):
+def test_fit_diverging_training_writes_nothing(tmp_path):
     config = Config(data="diabetes", models=tmp_path, optimizer="sgd", learning_rate=1e9)
     with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):
         fit(config)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
-    right = graph.build_graph
+def test_fit_graph_with_other_answers_writes_nothing(tmp_path, monkeypatch):
+    build_graph = onnx_graph.build_graph
 
-    def faulty(model):
+    def build_wrong_graph(model):
         model = replace(model, classes=model.classes[::-1].copy())
-        return right(model)
+        return build_graph(model)
 
-    monkeypatch.setattr(variant, "build_graph", faulty)
+    monkeypatch.setattr(exported_graph, "build_graph", build_wrong_graph)
     with pytest.raises(ParityError):
         fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.slow
-def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatch):
-    right = bundle.golden_selftest
+def test_fit_failing_self_test_writes_nothing(tmp_path, monkeypatch):
+    build_selftest = bundle.create_self_test
 
-    def faulty(*arguments):
-        selftest = right(*arguments)
+    def build_wrong_selftest(*arguments):
+        selftest = build_selftest(*arguments)
         selftest.expected["fp32"].outputs["probabilities"] += np.float32(0.1)
         return selftest
 
-    monkeypatch.setattr(bundle, "golden_selftest", faulty)
+    monkeypatch.setattr(bundle, "create_self_test", build_wrong_selftest)
     with pytest.raises(ParityError, match="does not reproduce its self-test"):
         fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert not (tmp_path / "wine").exists()
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "options",
     [
         {"epochs": 0},
         {"hidden": (0,)},
@@ -273,6 +290,6 @@ def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatc
         {"batch_norm": True, "batch_size": 1},
     ],
 )
-def test_impossible_choices_are_refused(wrong):
+def test_config_invalid_options_are_refused(options):
     with pytest.raises(ValidationError):
-        Config(data="iris", **wrong)
+        Config(data="iris", **options)

@@ -1,3 +1,5 @@
+"""The folder of a run: what is recorded, read again and refused."""
+
 import csv
 import hashlib
 import json
@@ -15,12 +17,14 @@ from trainer.config import Config
 from trainer.data.records import Column, Records
 from trainer.data.tables import Table
 from trainer.pipeline import fit
+from trainer.run_rows import rows_from_arrow, rows_to_arrow
 from trainer.runs import RunError, read_run, write_run
 
 
-def keep(config):
+def fit_and_record(config):
+    """Train a model and record its run; return the bundle, the result and the run's folder."""
     bundle, trained = fit(config)
-    before = sums(bundle.path)
+    before = compute_checksums(bundle.path)
     path = write_run(
         config.runs,
         bundle,
@@ -30,17 +34,17 @@ def keep(config):
         parts=trained.parts,
         history=trained.history,
     )
-    assert sums(bundle.path) == before  # nothing of a run goes into a bundle
+    assert compute_checksums(bundle.path) == before  # the bundle is not changed
     return bundle, trained, path
 
 
-def sums(folder):
+def compute_checksums(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
-    """A file of every kind of column, its run, and the rows as Python reads them."""
+    """The options of a run on all kinds of columns, the rows as texts, and the run."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(0)
     rows = [
@@ -49,7 +53,7 @@ def people(tmp_path_factory):
             "smoker": "" if i % 8 == 0 else ("true" if i % 3 else "false"),
             "town": "" if i % 9 == 0 else ("Bonn", "Ulm, alt", "Ölde")[i % 3],
             "born": "" if i % 10 == 0 else f"19{50 + i % 50}-03-0{1 + i % 9}",
-            "__target__": f"{i % 5}",  # a column may be called as the truth is
+            "__target__": f"{i % 5}",  # the name of the target's column in test.parquet
             "ill": ("no", "yes")[int(rng.random() < 0.4)],
         }
         for i in range(300)
@@ -67,25 +71,25 @@ def people(tmp_path_factory):
         activation="tanh,relu",
         number="__target__",
     )
-    return config, rows, *keep(config)
+    return config, rows, *fit_and_record(config)
 
 
 @pytest.mark.slow
-def test_the_test_rows_come_back_as_they_were(people):
+def test_read_run_test_rows_equal_those_of_the_table(people):
     _, _, _, trained, path = people
-    run, judged = read_run(path), trained.table.records.take(trained.parts.test)
+    run, test_rows = read_run(path), trained.table.records.take(trained.parts.test)
     np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
     assert [(c.name, c.kind) for c in run.records.columns] == [
-        (c.name, c.kind) for c in judged.columns
+        (c.name, c.kind) for c in test_rows.columns
     ]
-    ours, theirs = run.records.inputs(), judged.inputs()
-    assert list(ours) == list(theirs)
-    for name, array in theirs.items():
-        assert ours[name].dtype == array.dtype
-        np.testing.assert_array_equal(ours[name], array)
+    inputs, expected = run.records.inputs(), test_rows.inputs()
+    assert list(inputs) == list(expected)
+    for name, array in expected.items():
+        assert inputs[name].dtype == array.dtype
+        np.testing.assert_array_equal(inputs[name], array)
 
 
-def test_the_parquet_file_says_what_the_csv_said(people):
+def test_write_run_parquet_file_equals_the_csv_file(people):
     _, rows, _, trained, path = people
     table = pq.ParquetFile(path / "test.parquet").read()
     assert [str(kind) for kind in table.schema.types] == [
@@ -98,17 +102,17 @@ def test_the_parquet_file_says_what_the_csv_said(people):
     ]
     assert table.column_names == ["height", "smoker", "town", "born", "__target__", "__target__"]
     height, smoker, town, born, _, truth = (column.to_pylist() for column in table.columns)
-    for place, number in enumerate(trained.parts.test.tolist()):
+    for i, number in enumerate(trained.parts.test.tolist()):
         row = rows[number]
-        assert height[place] == (np.float32(row["height"]) if row["height"] else None)
-        assert smoker[place] == {"": None, "true": True, "false": False}[row["smoker"]]
-        assert town[place] == (row["town"] or None)
+        assert height[i] == (np.float32(row["height"]) if row["height"] else None)
+        assert smoker[i] == {"": None, "true": True, "false": False}[row["smoker"]]
+        assert town[i] == (row["town"] or None)
         day = datetime.fromisoformat(row["born"]).replace(tzinfo=UTC) if row["born"] else None
-        assert born[place] == day
-        assert truth[place] == row["ill"]
+        assert born[i] == day
+        assert truth[i] == row["ill"]
 
 
-def test_the_other_files_say_what_was_chosen_and_what_came_of_it(people):
+def test_write_run_json_and_csv_files_have_options_metrics_and_history(people):
     config, _, bundle, trained, path = people
     assert sorted(p.name for p in path.iterdir()) == [
         "config.json",
@@ -130,33 +134,32 @@ def test_the_other_files_say_what_was_chosen_and_what_came_of_it(people):
         assert run.environment[key]
 
 
-def test_the_health_of_every_layer_is_kept(people):
+def test_write_run_health_has_every_layer(people):
     *_, trained, path = people
     entries = json.loads((path / "health.json").read_text())
     assert all(set(entry) == {"name", "where", "value", "healthy"} for entry in entries)
-    found = {(entry["name"], entry["where"].split(",")[0]) for entry in entries}
-    assert {("saturation", "layer 1"), ("dead_relu", "layer 2")} <= found
+    measured = {(entry["name"], entry["where"].split(",")[0]) for entry in entries}
+    assert {("saturation", "layer 1"), ("dead_relu", "layer 2")} <= measured
     layers = {f"layer {i + 1}" for i in range(len(trained.model.network.layers))}
-    assert {where for name, where in found if name == "vanishing_gradient"} == layers
-    healthy = [m.healthy for m in read_run(path).health]
+    assert {where for name, where in measured if name == "vanishing_gradient"} == layers
+    healthy = [m.is_healthy for m in read_run(path).health]
     assert healthy == [entry["healthy"] for entry in entries]
 
 
-def test_the_weights_make_the_same_network_of_another(people):
+def test_read_weights_restored_network_has_the_same_logits(people):
     config, _, _, trained, path = people
-    other = config.layers(1)
     network = type(trained.model.network)(
-        trained.model.encoder.width, other, rng=np.random.default_rng(9)
+        trained.model.encoder.width, config.build_layers(1), rng=np.random.default_rng(9)
     )
     x = np.random.default_rng(1).normal(size=(5, trained.model.encoder.width)).astype(np.float32)
     assert (network.logits(x) != trained.model.network.logits(x)).any()
-    network.restore(read_run(path).weights())
+    network.restore(read_run(path).read_weights())
     np.testing.assert_array_equal(network.logits(x), trained.model.network.logits(x))
 
 
-def test_no_more_rows_are_kept_than_are_looked_at(people, tmp_path, monkeypatch):
+def test_write_run_many_test_rows_records_a_sample(people, tmp_path, monkeypatch):
     config, _, bundle, trained, _ = people
-    monkeypatch.setattr(runs, "MOST_TEST_ROWS", 7)
+    monkeypatch.setattr(runs, "MAX_TEST_ROWS", 7)
     path = write_run(
         tmp_path,
         bundle,
@@ -172,7 +175,7 @@ def test_no_more_rows_are_kept_than_are_looked_at(people, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("data", "targets"), [("diabetes", 1), ("linnerud", 3)])
-def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
+def test_read_run_regression_targets_keep_their_shape(data, targets, tmp_path):
     config = Config(
         data=data,
         models=tmp_path / "models",
@@ -181,7 +184,7 @@ def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
         hidden=(4,),
         skip_baselines=True,
     )
-    _, trained, path = keep(config)
+    _, trained, path = fit_and_record(config)
     run = read_run(path)
     assert run.truth.shape == (len(trained.parts.test), targets)
     np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
@@ -191,7 +194,7 @@ def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
     )
 
 
-def test_a_run_of_the_same_name_and_version_is_replaced(people, tmp_path):
+def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
     config, _, bundle, trained, _ = people
     for _ in range(2):
         path = write_run(
@@ -208,9 +211,11 @@ def test_a_run_of_the_same_name_and_version_is_replaced(people, tmp_path):
     assert read_run(path).history == []
 
 
-def test_a_damaged_run_is_refused_by_name(people, tmp_path):
+def test_read_run_damaged_file_is_refused(people, tmp_path):
     config, _, bundle, trained, path = people
-    with pytest.raises(RunError, match="expected the folder of a run; got .*/2, which is none"):
+    with pytest.raises(
+        RunError, match="expected the folder of a run; got .*/2, which does not exist"
+    ):
         read_run(path.parent / "2")
     for name in ("config.json", "health.json", "history.csv", "test.parquet"):
         copy = write_run(
@@ -223,17 +228,17 @@ def test_a_damaged_run_is_refused_by_name(people, tmp_path):
             history=trained.history,
         )
         (copy / name).write_bytes((copy / name).read_bytes()[:40])
-        with pytest.raises(RunError, match="expected the whole folder of a run"):
+        with pytest.raises(RunError, match="expected the complete folder of a run"):
             read_run(copy)
         (copy / name).unlink()
-        with pytest.raises(RunError, match="expected the whole folder of a run"):
+        with pytest.raises(RunError, match="expected the complete folder of a run"):
             read_run(copy)
     (copy / "weights.npz").write_bytes(b"PK")
-    with pytest.raises(RunError, match="expected whole weights"):
-        read_run(path).__class__(copy, {}, {}, {}, [], [], None, None).weights()
+    with pytest.raises(RunError, match="expected complete weights"):
+        read_run(path).__class__(copy, {}, {}, {}, [], [], None, None).read_weights()
 
 
-def test_fit_keeps_a_run_and_a_failure_to_do_so_does_not_lose_the_bundle(tmp_path):
+def test_fit_records_the_run_and_warns_if_it_cannot(tmp_path):
     def trainer(*arguments):
         return CliRunner().invoke(main, [str(a) for a in arguments])
 
@@ -244,13 +249,13 @@ def test_fit_keeps_a_run_and_a_failure_to_do_so_does_not_lose_the_bundle(tmp_pat
     (tmp_path / "file").touch()
     done = trainer("fit", "iris", *quick, "--runs", tmp_path / "file")
     assert done.exit_code == 0, done.output
-    assert "warning: expected to keep the run in" in done.stderr
+    assert "warning: expected to record the run in" in done.stderr
     second = Bundle.open(tmp_path / "models" / "iris" / "2")
     assert "runs" not in second.manifest.training.config
 
 
-def test_no_byte_of_a_test_row_is_in_the_bundle(tmp_path):
-    # Numbers that occur nowhere else: found in the run's file, and in no file of the bundle.
+def test_fit_bundle_contains_no_value_of_a_test_row(tmp_path):
+    # Each number occurs once in the data.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 2)
@@ -261,19 +266,19 @@ def test_no_byte_of_a_test_row_is_in_the_bundle(tmp_path):
         runs=tmp_path / "runs",
         hidden=(4,),
     )
-    bundle, trained, path = keep(config)
-    kept = pq.ParquetFile(path / "test.parquet").read().columns[0].to_numpy()
+    bundle, trained, path = fit_and_record(config)
+    values = pq.ParquetFile(path / "test.parquet").read().columns[0].to_numpy()
     arrays = list(bundle.read_selftest().inputs.values())
     manifest = (bundle.path / "bundle.json").read_text()
-    for value in kept:
+    for value in values:
         assert not any((array == value).any() for array in arrays)
         assert str(value) not in manifest
-    assert len(kept) == len(trained.parts.test)
+    assert len(values) == len(trained.parts.test)
 
 
-def test_dates_keep_their_seconds_and_far_years(tmp_path):
+def test_rows_to_arrow_dates_keep_fractions_of_seconds_and_early_years():
     dates = np.array([[0.0], [-6e10], [1.7e9 + 0.5], [np.nan]])
     records = Records((Column("when", "date"),), np.empty((4, 0), np.float32), dates)
     table = Table("made", records, np.array([0.0, 1, 2, 3])[:, None], ("y",), "regression")
-    back, _ = runs._unframe(runs._frame(table.records, table.target))
-    np.testing.assert_array_equal(back.dates, dates)
+    read, _ = rows_from_arrow(rows_to_arrow(table.records, table.target))
+    np.testing.assert_array_equal(read.dates, dates)

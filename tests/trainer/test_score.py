@@ -1,3 +1,5 @@
+"""`trainer score` and `trainer.score`: the rows of a file, answered by a bundle's model."""
+
 import json
 import re
 import shutil
@@ -31,7 +33,8 @@ def bundle(tmp_path_factory):
     return made.path
 
 
-def scored(bundle, text, *options, file="new.csv", folder):
+def run_score(bundle, text, *options, file="new.csv", folder):
+    """Write a file with this text, and score it into out.csv."""
     (folder / file).write_text(text)
     output = str(folder / "out.csv")
     return CliRunner().invoke(
@@ -39,8 +42,8 @@ def scored(bundle, text, *options, file="new.csv", folder):
     )
 
 
-def test_columns_may_come_in_any_order_beside_others(bundle, tmp_path):
-    done = scored(bundle, "id,job,age\n7,cook,30\n8,nurse,50\n", "--keep", "id", folder=tmp_path)
+def test_score_columns_in_other_order_with_others_are_found(bundle, tmp_path):
+    done = run_score(bundle, "id,job,age\n7,cook,30\n8,nurse,50\n", "--keep", "id", folder=tmp_path)
     assert done.exit_code == 0, done.output
     assert "2 rows scored" in done.stdout
     table = pyarrow.csv.read_csv(tmp_path / "out.csv")
@@ -48,28 +51,28 @@ def test_columns_may_come_in_any_order_beside_others(bundle, tmp_path):
     assert table["id"].to_pylist() == [7, 8]
 
 
-def test_columns_to_keep_and_names_may_be_given_one_by_one(bundle, tmp_path):
+def test_score_list_options_given_twice_are_joined(bundle, tmp_path):
     options = ("--names", "id", "--names", "age,job", "--keep", "id", "--keep", "job")
-    done = scored(bundle, "7,30,cook\n", *options, folder=tmp_path)
+    done = run_score(bundle, "7,30,cook\n", *options, folder=tmp_path)
     assert done.exit_code == 0, done.output
     table = pyarrow.csv.read_csv(tmp_path / "out.csv")
     assert table.column_names[:2] == ["id", "job"]
 
 
-def test_a_file_without_a_header_is_scored_by_the_names_given(bundle, tmp_path):
-    done = scored(bundle, "30,cook\n50,nurse\n", "--names", "age,job", folder=tmp_path)
+def test_score_file_without_header_uses_names(bundle, tmp_path):
+    done = run_score(bundle, "30,cook\n50,nurse\n", "--names", "age,job", folder=tmp_path)
     assert done.exit_code == 0, done.output
 
 
-def test_no_rows_have_no_answers(bundle, tmp_path):
-    done = scored(bundle, "age,job\n", folder=tmp_path)
+def test_score_file_without_rows_writes_a_header(bundle, tmp_path):
+    done = run_score(bundle, "age,job\n", folder=tmp_path)
     assert (done.exit_code, done.stdout[:13]) == (0, "0 rows scored")
     header = (tmp_path / "out.csv").read_text()
     assert header == '"prediction","probability_high","probability_low"\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "said"),
+    ("text", "options", "pattern"),
     [
         ("age,job\n30,cook\n,nurse\n", [], r"a value in every row of 'age'.*got none in row 3"),
         ("age,job\n30,\n", [], r"a value in every row of 'job'.*row 2"),
@@ -80,45 +83,47 @@ def test_no_rows_have_no_answers(bundle, tmp_path):
         ("age,job\n30,cook,7\n", [], r"2.*3|3.*2"),
     ],
 )
-def test_what_a_row_lacks_is_said_and_nothing_is_written(text, options, said, bundle, tmp_path):
-    done = scored(bundle, text, *options, folder=tmp_path)
+def test_score_invalid_row_error_names_it_and_nothing_is_written(
+    text, options, pattern, bundle, tmp_path
+):
+    done = run_score(bundle, text, *options, folder=tmp_path)
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)
-    assert re.search(said, done.stderr), done.stderr
+    assert re.search(pattern, done.stderr), done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["new.csv"]
 
 
-def test_a_bundle_that_does_not_prove_itself_answers_nothing(bundle, tmp_path):
-    copied = tmp_path / "people" / "1"
-    shutil.copytree(bundle, copied)
-    graph = copied / "model.onnx"
+def test_score_altered_bundle_is_refused(bundle, tmp_path):
+    copy = tmp_path / "people" / "1"
+    shutil.copytree(bundle, copy)
+    graph = copy / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"?")
-    done = scored(copied, "age,job\n30,cook\n", folder=tmp_path)
+    done = run_score(copy, "age,job\n30,cook\n", folder=tmp_path)
     assert done.exit_code == 1
     assert "altered after export" in done.stderr
 
 
-def test_a_variant_is_chosen_by_name_and_the_first_answers_without(bundle, tmp_path):
-    copied = tmp_path / "people" / "1"
-    shutil.copytree(bundle, copied)
-    write_variants(copied, fp32=keep_unchanged, int8=negate_weights, pruned=keep_unchanged)
+def test_score_variant_default_is_the_first(bundle, tmp_path):
+    copy = tmp_path / "people" / "1"
+    shutil.copytree(bundle, copy)
+    write_variants(copy, fp32=keep_unchanged, int8=negate_weights, pruned=keep_unchanged)
 
-    def outcome(*options):
-        done = scored(copied, "age,job\n30,cook\n", *options, folder=tmp_path)
+    def run(*options):
+        done = run_score(copy, "age,job\n30,cook\n", *options, folder=tmp_path)
         return done.exit_code, done.stderr
 
-    assert outcome()[0] == outcome("--variant", "pruned")[0] == 0
-    code, said = outcome("--variant", "int8")
-    assert (code, "int8 does not reproduce" in said) == (1, True)
-    assert said.endswith("people/1 holds fp32, int8, pruned\n")
-    code, said = outcome("--variant", "int4")
-    assert (code, "expected a variant of the bundle; got 'int4'; " in said) == (1, True)
-    assert said.endswith("people/1 holds fp32, int8, pruned\n")
-    flip_bit(copied, "fp32")  # others are not put in its place unasked
-    assert (outcome()[0], outcome("--variant", "pruned")[0]) == (1, 0)
+    assert run()[0] == run("--variant", "pruned")[0] == 0
+    code, error = run("--variant", "int8")
+    assert (code, "int8 does not reproduce" in error) == (1, True)
+    assert error.endswith("people/1 holds fp32, int8, pruned\n")
+    code, error = run("--variant", "int4")
+    assert (code, "expected a variant of the bundle; got 'int4'; " in error) == (1, True)
+    assert error.endswith("people/1 holds fp32, int8, pruned\n")
+    flip_bit(copy, "fp32")  # no other variant replaces it
+    assert (run()[0], run("--variant", "pruned")[0]) == (1, 0)
 
 
-def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
+def test_score_output_equal_to_input_is_refused(bundle, tmp_path):
     (tmp_path / "new.csv").write_text("age,job\n30,cook\n")
     file = str(tmp_path / "new.csv")
     done = CliRunner().invoke(main, ["score", str(bundle), file, "-o", file])
@@ -128,13 +133,15 @@ def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["prediction", "probability_low"])
-def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_path):
+def test_score_kept_column_with_name_of_an_answer_is_renamed(name, bundle, tmp_path):
     columns = f"age,job,{name},{name}_input"
-    done = scored(
+    done = run_score(
         bundle, f"{columns}\n30,cook,7,8\n", "--keep", f"{name},{name}_input", folder=tmp_path
     )
     assert done.exit_code == 0, done.output
-    assert f"{name} of {tmp_path / 'new.csv'} is written as {name}_input_" in done.stderr
+    assert (
+        f"the column {name} of {tmp_path / 'new.csv'} is written as {name}_input_," in done.stderr
+    )
     table = pyarrow.csv.read_csv(tmp_path / "out.csv")
     answers = ["prediction", "probability_high", "probability_low"]
     assert table.column_names == [f"{name}_input_", f"{name}_input", *answers]
@@ -142,19 +149,19 @@ def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_pat
     assert table[name][0].as_py() not in (7, 8)
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
-def test_a_file_without_rows_leaves_no_older_answers(ending, bundle, tmp_path):
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_score_file_without_rows_overwrites_the_output(suffix, bundle, tmp_path):
     table = pyarrow.table({"age": pyarrow.array([], "float64"), "job": pyarrow.array([], "string")})
     pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
-    output = tmp_path / f"out{ending}"
-    output.write_text("stale")
+    output = tmp_path / f"out{suffix}"
+    output.write_text("old")
     command = ["score", str(bundle), str(tmp_path / "new.parquet"), "-o", str(output)]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert b"stale" not in output.read_bytes()
+    assert b"old" not in output.read_bytes()
 
 
-def test_columns_of_lists_are_refused_in_words(bundle, tmp_path):
+def test_score_column_of_lists_is_refused(bundle, tmp_path):
     table = pyarrow.table({"age": [30.0], "job": [["cook"]]})
     pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
     command = ["score", str(bundle), str(tmp_path / "new.parquet"), "-o", str(tmp_path / "o.csv")]
@@ -162,7 +169,7 @@ def test_columns_of_lists_are_refused_in_words(bundle, tmp_path):
     assert (done.exit_code, "expected columns of numbers" in done.stderr) == (1, True)
 
 
-SPELLED = {
+SPELLINGS = {
     "whole numbers": (["1", "2", "3"], [["1", "1.0", " 2.00 "], [1, 1.0, "2.0"]]),
     "truth values": (["True", "False"], [["True", "TRUE ", "False"], [True, "True", False]]),
     "truth values as texts": (
@@ -173,24 +180,25 @@ SPELLED = {
 }
 
 
-@pytest.mark.parametrize("kind", SPELLED)
-def test_files_and_requests_take_a_category_in_the_same_spellings(kind, tmp_path):
-    words, (_, asked) = SPELLED[kind]
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_score_spellings_of_a_category_equal_those_of_requests(kind, tmp_path):
+    categories, (_, requested) = SPELLINGS[kind]
     rng = np.random.default_rng(0)
     rows = [
-        (words[i % len(words)], rng.normal(), "a" if i % len(words) else "b") for i in range(300)
+        (categories[i % len(categories)], rng.normal(), "a" if i % len(categories) else "b")
+        for i in range(300)
     ]
     rows[5] = ("", 0.0, "a")
     (tmp_path / "t.csv").write_text("c,x,y\n" + "".join(f"{c},{x},{y}\n" for c, x, y in rows))
     options = dict(epochs=5, hidden=(8,), skip_baselines=True, category=("c",))
     made, _ = fit(Config(data=str(tmp_path / "t.csv"), models=tmp_path / "models", **options))
     client = create_app(models=tmp_path / "models").test_client()
-    instances = [{"c": value, "x": 0.5} for value in asked]
+    instances = [{"c": value, "x": 0.5} for value in requested]
     served = client.post("/predict", json={"instances": instances}).json["probabilities"]
-    texts = SPELLED[kind][1][0]
-    written = "c,x\n" + "".join(f"{text},0.5\n" for text in texts)
+    texts = SPELLINGS[kind][1][0]
+    content = "c,x\n" + "".join(f"{text},0.5\n" for text in texts)
     source = "new.csv"
-    (tmp_path / source).write_text(written)
+    (tmp_path / source).write_text(content)
     if kind == "truth values":
         source = "new.parquet"
         typed = pyarrow.table({"c": [True, True, False], "x": [0.5] * 3})
@@ -200,8 +208,8 @@ def test_files_and_requests_take_a_category_in_the_same_spellings(kind, tmp_path
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     table = pyarrow.parquet.read_table(output)
-    found = np.column_stack([table[f"probability_{name}"].to_numpy() for name in "ab"])
-    np.testing.assert_allclose(found, served, rtol=1e-6)
+    scored = np.column_stack([table[f"probability_{name}"].to_numpy() for name in "ab"])
+    np.testing.assert_allclose(scored, served, rtol=1e-6)
 
 
 INDEXED = pd.DataFrame(
@@ -211,7 +219,7 @@ INDEXED = pd.DataFrame(
         "kind": [("no", "yes")[i % 7 > 3] for i in range(60)],
     }
 )
-# How tables come with the index that pandas adds, and without it.
+# Writers of the table with an index, as pandas adds it, and without.
 INDEXED_FILES = {
     "plain.csv": lambda frame, path: frame.to_csv(path, index=False),
     "index.csv": lambda frame, path: frame.to_csv(path),
@@ -235,7 +243,7 @@ def indexed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", INDEXED_FILES)
-def test_an_index_is_neither_learned_from_nor_asked_for(name, indexed, tmp_path):
+def test_fit_index_column_is_no_input(name, indexed, tmp_path):
     options = dict(epochs=1, hidden=(4,), skip_baselines=True, target="kind")
     made, _ = fit(Config(data=str(indexed / name), models=tmp_path, name="m", **options))
     assert [column.name for column in made.manifest.inputs] == ["x", "city"]
@@ -255,43 +263,46 @@ def test_an_index_is_neither_learned_from_nor_asked_for(name, indexed, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["fit", "check"])
-def test_that_an_index_was_left_out_is_said(command, indexed, tmp_path, monkeypatch):
+def test_fit_and_check_index_column_warn_that_it_is_left_out(
+    command, indexed, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     arguments = [command, str(indexed / "index.csv"), "--epochs", "1", "--hidden", "4", "--json"]
     skip = ["--skip-baselines"] if command == "fit" else []
     done = CliRunner().invoke(main, [*arguments, *skip])
     assert "warning: index_column: left out" in done.stderr
-    (found,) = (f for f in json.loads(done.stdout)["findings"] if f["name"] == "index_column")
-    assert found["columns"] == [""]
-    assert "--drop ''" in found["remedy"]
+    (finding,) = (f for f in json.loads(done.stdout)["findings"] if f["name"] == "index_column")
+    assert finding["columns"] == [""]
+    assert "--drop ''" in finding["remedy"]
 
 
-WRITTEN = {  # how a file is written, and what says so
+# Delimiter, decimal sign and encoding of a file, and the options for them.
+FILE_FORMATS = {
     "semicolons": (";", ".", "utf-8", ["--delimiter", ";"]),
     "German": (";", ",", "cp1252", ["--delimiter", ";", "--decimal", ",", "--encoding", "cp1252"]),
     "UTF-16": ("\t", ".", "utf-16", ["--delimiter", "tab", "--encoding", "utf-16"]),
 }
 
 
-def write_as(path, sign, decimal, encoding):
+def write_table(path, delimiter, decimal, encoding):
     frame = INDEXED.assign(x=INDEXED.x * 1000.5)
-    frame.to_csv(path, index=False, sep=sign, decimal=decimal, encoding=encoding)
+    frame.to_csv(path, index=False, sep=delimiter, decimal=decimal, encoding=encoding)
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_how_files_are_written_is_said_once(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", FILE_FORMATS)
+def test_score_file_format_is_that_of_training(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    *how, options = WRITTEN[name]
-    write_as(tmp_path / "t.csv", *how)
-    short = ["--epochs", "1", "--hidden", "4", "--skip-baselines"]
-    done = CliRunner().invoke(main, ["fit", "t.csv", *options, *short])
+    *file_format, options = FILE_FORMATS[name]
+    write_table(tmp_path / "t.csv", *file_format)
+    quick = ["--epochs", "1", "--hidden", "4", "--skip-baselines"]
+    done = CliRunner().invoke(main, ["fit", "t.csv", *options, *quick])
     assert done.exit_code == 0, done.output
-    write_as(tmp_path / "plain.csv", ",", ".", "utf-8")
+    write_table(tmp_path / "plain.csv", ",", ".", "utf-8")
     INDEXED.assign(x=INDEXED.x * 1000.5).to_parquet(tmp_path / "typed.parquet")
-    plainly = ["--delimiter", ",", "--decimal", ".", "--encoding", "utf-8"]
+    plain_format = ["--delimiter", ",", "--decimal", ".", "--encoding", "utf-8"]
     answers = []
-    for source, said in (("t.csv", []), ("plain.csv", plainly), ("typed.parquet", [])):
-        done = CliRunner().invoke(main, ["score", "models/t", source, "-o", "out.csv", *said])
+    for source, given in (("t.csv", []), ("plain.csv", plain_format), ("typed.parquet", [])):
+        done = CliRunner().invoke(main, ["score", "models/t", source, "-o", "out.csv", *given])
         assert done.exit_code == 0, done.output
         answers.append((tmp_path / "out.csv").read_text())
     assert answers[0] == answers[1] == answers[2]
@@ -301,15 +312,15 @@ def test_how_files_are_written_is_said_once(name, tmp_path, monkeypatch):
     assert "--delimiter ," in done.stderr or "--encoding" in done.stderr
 
 
-def test_what_says_no_way_to_write_a_file_is_refused(bundle, tmp_path):
+def test_score_invalid_file_format_option_is_refused(bundle, tmp_path):
     for option, value in (("--delimiter", ";;"), ("--decimal", ";"), ("--encoding", "rot13")):
-        done = scored(bundle, "age,job\n30,cook\n", option, value, folder=tmp_path)
+        done = run_score(bundle, "age,job\n30,cook\n", option, value, folder=tmp_path)
         assert (done.exit_code, option[2:] in done.stderr) == (2, True)
 
 
-def test_a_column_with_a_comma_in_its_name_can_be_kept(bundle, tmp_path):
+def test_score_keep_column_with_comma_in_its_name(bundle, tmp_path):
     text = 'age,job,"Revenue, USD"\n30,cook,7\n'
     for keep in ("Revenue, USD", '"Revenue, USD"'):
-        done = scored(bundle, text, "--keep", keep, folder=tmp_path)
+        done = run_score(bundle, text, "--keep", keep, folder=tmp_path)
         assert done.exit_code == 0, done.output
         assert pyarrow.csv.read_csv(tmp_path / "out.csv")["Revenue, USD"].to_pylist() == [7]

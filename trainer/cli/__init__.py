@@ -1,7 +1,7 @@
 """The command line of the trainer.
 
-Results go to stdout, progress and errors to stderr. Exit status 1 means the command could not do
-what was asked or the answer is no; 2 means it was asked wrongly.
+Results go to stdout, progress and errors to stderr. The exit status is 1 if a command failed, or if
+its answer is no, as that of `verify` can be; it is 2 if the command line is invalid.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from trainer.cli.verify import verify
 
 
 class _Commands(click.Group):
-    """Group of the commands; one that cannot write to a full disk names the file and ends."""
+    """The group of the commands. If the disk is full, a command names the file and exits."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command of the command line."""
+        """Run the command that the command line names."""
         with exit_on_full_disk():
             return super().main(*args, **kwargs)
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="forwardpass")
 def main() -> None:
-    """Train a network in NumPy and ship it as a proved ONNX bundle."""
+    """Train a network in NumPy and export it as a verified ONNX bundle."""
 
 
 for command in (fit, search, compress, report, score, check, verify, study):

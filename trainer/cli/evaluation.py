@@ -1,4 +1,4 @@
-"""What `trainer score --evaluate` prints of the answers and the truth in a file."""
+"""The evaluation that `trainer score --evaluate` prints."""
 
 from __future__ import annotations
 
@@ -13,41 +13,53 @@ from trainer.evaluate.file_evaluation import FileEvaluation
 from trainer.evaluate.metric_names import MACRO_AVERAGES, format_class, format_metrics
 
 
-def format_evaluation(manifest: Manifest, found: FileEvaluation) -> Iterator[str]:
-    """Give the lines of text, in the words of `trainer fit`."""
-    some = "" if found.judged == found.rows else f" of {found.judged:,} rows drawn at random:"
-    facts = {"metrics": f"{some} {format_metrics(found.metrics, manifest.positive_class)}".strip()}
-    if found.shares is not None and manifest.classes is not None:
-        facts["classes"] = f"{format_shares(manifest.classes, found.shares)} of these rows"
-        share = max(found.shares)
-        name = format_class(manifest.classes[found.shares.index(share)])
-        facts["constant"] = (
-            f"always answering {name} scores accuracy {share:.4f}; this model "
-            f"{found.metrics['accuracy']:.4f}"
+def format_evaluation(manifest: Manifest, evaluation: FileEvaluation) -> Iterator[str]:
+    """Yield the lines of text, with the labels of `trainer fit`.
+
+    Args:
+        manifest: Manifest of the bundle that answered.
+        evaluation: Evaluation of its answers.
+    """
+    metrics = format_metrics(evaluation.metrics, manifest.positive_class)
+    if evaluation.evaluated_rows != evaluation.rows:
+        metrics = f"{metrics} (of {evaluation.evaluated_rows:,} randomly drawn rows)"
+    lines = {"metrics": metrics}
+    if evaluation.shares is not None and manifest.classes is not None:
+        lines["classes"] = f"{format_shares(manifest.classes, evaluation.shares)} of these rows"
+        share = max(evaluation.shares)
+        name = format_class(manifest.classes[evaluation.shares.index(share)])
+        lines["constant"] = (
+            f"always predicting {name}: accuracy {share:.4f}; this model: accuracy "
+            f"{evaluation.metrics['accuracy']:.4f}"
         )
-    if found.never_answered:
-        facts["warning:"] = _caution(found)
-    for name, fact in facts.items():
-        yield textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " ")
+    if evaluation.never_answered:
+        lines["warning:"] = _describe_caution(evaluation)
+    for label, text in lines.items():
+        yield textwrap.fill(f"{label:<11} {text}", 100, subsequent_indent=12 * " ")
 
 
-def evaluation_to_json(manifest: Manifest, found: FileEvaluation) -> dict[str, Any]:
-    """Return the same for `--json`; the metrics have the names they have in a manifest."""
+def evaluation_to_json(manifest: Manifest, evaluation: FileEvaluation) -> dict[str, Any]:
+    """Return the evaluation as `--json` prints it; metrics have the names of a manifest.
+
+    Args:
+        manifest: Manifest of the bundle that answered.
+        evaluation: Evaluation of its answers.
+    """
     return {
         "evaluation": {
             "target": manifest.data.target,
-            "judged": found.judged,
-            "metrics": found.metrics,
+            "judged": evaluation.evaluated_rows,
+            "metrics": evaluation.metrics,
             "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
             "classes": manifest.classes,
-            "class_shares": found.shares,
+            "class_shares": evaluation.shares,
             "positive": manifest.positive_class,
-            "never_answered": found.never_answered,
-            "warnings": [_caution(found)] if found.never_answered else [],
+            "never_answered": evaluation.never_answered,
+            "warnings": [_describe_caution(evaluation)] if evaluation.never_answered else [],
         }
     }
 
 
-def _caution(found: FileEvaluation) -> str:
-    text = describe_never_predicted(found.never_answered, found.judged, "row")
+def _describe_caution(evaluation: FileEvaluation) -> str:
+    text = describe_never_predicted(evaluation.never_answered, evaluation.evaluated_rows, "row")
     return f"class_never_answered: {text}"

@@ -1,10 +1,11 @@
-"""`trainer score`: a file's rows through a bundle."""
+"""`trainer score`: answer each row of a file with a bundle's model."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,49 +15,70 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
 from trainer.cli.evaluation import evaluation_to_json, format_evaluation
-from trainer.cli.options import NewFile, as_written, validate_options
-from trainer.cli.verify import version_folder
+from trainer.cli.fit import json_option
+from trainer.cli.grouped_help import GroupedCommand, grouped_option
+from trainer.cli.options import OUTPUT, NewFile, file_format_options, validate_options
+from trainer.cli.verify import find_version_folder
 from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
 from trainer.evaluate.file_evaluation import FileEvaluator
-from trainer.score import WRITERS, select_columns
+from trainer.score import name_kept_columns
 from trainer.score import score as score_file
+from trainer.score_writers import WRITERS
+
+INPUT, MODEL = "Input file", "Model"
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument(
     "source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option(
+@grouped_option(
+    "--variant",
+    group=MODEL,
+    metavar="NAME",
+    help="Variant of the bundle that answers [default: the first, fp32]",
+)
+@grouped_option(
+    "--names",
+    group=INPUT,
+    multiple=True,
+    metavar="NAMES",
+    help="Column names of a CSV file without a header, separated by commas "
+    "[default: those given in training, if the file lacks them]",
+)
+@grouped_option(
+    "--missing",
+    group=INPUT,
+    default=None,
+    metavar="TEXTS",
+    help="Texts of a CSV file that mean a missing value, separated by commas, in any case; the "
+    "empty cell always does, and '' allows no other [default: as in training]",
+)
+@file_format_options("delimiter", "decimal", "encoding", group=INPUT)
+@grouped_option(
     "-o",
     "--output",
+    group=OUTPUT,
     type=NewFile(*WRITERS),
     required=True,
-    help="the file to write: .csv, .parquet or .jsonl",
+    help="File to write: .csv, .parquet or .jsonl",
 )
-@click.option("--variant", metavar="NAME", help="of the bundle  [default: the first, fp32]")
-@click.option(
-    "--names",
+@grouped_option(
+    "--keep",
+    group=OUTPUT,
     multiple=True,
     metavar="COLUMNS",
-    help="the columns' names, of a CSV file without a header: a,b",
+    help="Columns of INPUT to copy to the output, separated by commas [default: none]",
 )
-@click.option(
-    "--missing",
-    default=None,
-    metavar="WORDS",
-    help="texts of a CSV file that mean a missing value, such as na,-; the empty cell "
-    "always does; '' for no others  [default: as in training]",
+@grouped_option(
+    "--evaluate",
+    group=OUTPUT,
+    is_flag=True,
+    help="Also print the metrics of the answers; INPUT must have the target",
 )
-@click.option(
-    "--keep", multiple=True, metavar="COLUMNS", help="columns of INPUT to copy into it: a,b"
-)
-@click.option(
-    "--evaluate", is_flag=True, help="compare the answers with the target, a column of INPUT"
-)
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
-@as_written("delimiter", "decimal", "encoding")
+@json_option
 def score(
     bundle: Path,
     source: Path,
@@ -67,66 +89,78 @@ def score(
     keep: tuple[str, ...],
     evaluate: bool,
     as_json: bool,
-    **written: str | None,
+    **file_format: str | None,
 ) -> None:
-    """Answer every row of the file INPUT with a bundle, as a server would.
+    """Answer each row of the file INPUT with a bundle's model, as a server does.
 
-    BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
-    .feather file with the model's columns, and any others. Files of any size pass in constant
+    BUNDLE is models/NAME or models/NAME/VERSION. INPUT is a .csv, .csv.gz, .parquet, .arrow or
+    .feather file with the columns of the model and any others. It is read in batches, in constant
     memory.
 
-    With --evaluate INPUT has the target, too, and the metrics are those that fit prints; of a file
-    of more than 200,000 rows they are of so many, drawn at random.
+    With --evaluate, the metrics are those that fit prints. In a file of more than 200,000 rows they
+    are computed on 200,000 rows drawn at random.
     """
+    keep_columns = _split_all(keep)
+    try:
+        opened = Bundle.open(find_version_folder(bundle))
+        manifest = opened.manifest
+        evaluator = FileEvaluator(manifest) if evaluate else None
+        with _show_progress() as progress:
+            rows = score_file(
+                opened,
+                source,
+                output,
+                variant=variant,
+                names=_split_all(names),
+                keep=keep_columns,
+                missing=None if missing is None else _split_all([missing]),
+                warn=lambda warning: click.echo(f"warning: {warning}", err=True),
+                on_batch=None if evaluator is None else evaluator.add,
+                on_progress=lambda done: progress.update(progress.task_ids[0], completed=done),
+                **validate_options(file_format),
+            )
+        evaluation = None if evaluator is None else evaluator.compute_result()
+    except (BundleError, DataError, GraphError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for name, output_name in name_kept_columns(manifest, keep_columns).items():
+        if output_name != name:
+            click.echo(
+                f"the column {name} of {source} is written as {output_name}, since an answer has "
+                f"its name",
+                err=True,
+            )
+    if as_json:
+        report = {
+            "rows": rows,
+            "output": str(output),
+            "variant": variant or next(iter(manifest.variants)),
+        }
+        if evaluation is not None:
+            report |= evaluation_to_json(manifest, evaluation)
+        click.echo(json.dumps(report))
+        return
+    click.echo(f"{rows:,} row{'s' * (rows != 1)} scored, written to {output}")
+    if evaluation is not None:
+        for line in format_evaluation(manifest, evaluation):
+            click.echo(line)
+
+
+@contextmanager
+def _show_progress() -> Iterator[Progress]:
+    """Show the number of scored rows on stderr, if that is a terminal."""
     console = Console(file=sys.stderr)
-    bar = Progress(
+    progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.completed:,} rows"),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,
     )
-    task = bar.add_task("", total=None)
-    try:
-        opened = Bundle.open(version_folder(bundle))
-        truth = FileEvaluator(opened.manifest) if evaluate else None
-        with bar:
-            rows = score_file(
-                opened,
-                source,
-                output,
-                variant=variant,
-                names=_listed(names),
-                keep=_listed(keep),
-                missing=None if missing is None else _listed([missing]),
-                warn=lambda warning: click.echo(f"warning: {warning}", err=True),
-                watch=None if truth is None else truth.add,
-                **validate_options(written),
-                progress=lambda done: bar.update(task, completed=done),
-            )
-        found = None if truth is None else truth.result()
-    except (BundleError, DataError, GraphError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    manifest = opened.manifest
-    for name, own in select_columns(manifest, _listed(keep)).items():
-        if own != name:
-            click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
-    if as_json:
-        told = {
-            "rows": rows,
-            "output": str(output),
-            "variant": variant or next(iter(manifest.variants)),
-        }
-        click.echo(
-            json.dumps(told | ({} if found is None else evaluation_to_json(manifest, found)))
-        )
-        return
-    click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
-    if found is not None:
-        for line in format_evaluation(manifest, found):
-            click.echo(line)
+    progress.add_task("", total=None)
+    with progress:
+        yield progress
 
 
-def _listed(given: Sequence[str]) -> list[str]:
-    """Return the names of an option that may be given several times, each time with several."""
-    return [name for names in given for name in split_names(names) if name]
+def _split_all(values: Sequence[str]) -> list[str]:
+    """Return the column names in all values of an option that was given several times."""
+    return [name for names in values for name in split_names(names) if name]

@@ -1,4 +1,4 @@
-"""`trainer search`: the best choices by cross-validation, and the bundle they make."""
+"""`trainer search`: find the best options by cross-validation, and write a bundle with them."""
 
 from __future__ import annotations
 
@@ -14,57 +14,82 @@ import numpy as np
 
 from serving.bundle import pluralize
 from trainer.cli.data_summary import DataSummary
-from trainer.cli.fit import REFUSALS, fit_and_follow, following_options, print_summary
-from trainer.cli.options import SOURCES, NewFile, config_options, configure
+from trainer.cli.fit import (
+    USER_ERRORS,
+    fit_and_record,
+    json_option,
+    monitoring_options,
+    print_summary,
+)
+from trainer.cli.grouped_help import GroupedCommand, grouped_option
+from trainer.cli.model_summary import bundle_to_json
+from trainer.cli.options import SOURCES, NewFile, config_options, configure, split_default
 from trainer.data.sources import default_name
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE, format_metric_name
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS, format_metric_name
 from trainer.export.bundle_files import require_writable
-from trainer.pipeline import summarize_bundle
 from trainer.search import (
     ENGINES,
     Candidate,
     Engine,
-    Entry,
     Grid,
+    InvalidSearchError,
     Journal,
+    JournalEntry,
     JournalError,
-    RefusedError,
     read_grid,
 )
-from trainer.search.candidates import format_choice
-from trainer.search.grid import SearchPlan
+from trainer.search.candidates import format_parameters
+from trainer.search.grid_file import SearchPlan
 
 if TYPE_CHECKING:
     from trainer.search.run import SearchResult
 
-
-PLAN = "; ".join(
-    f"{name} ({' '.join(str(field.description).split())})"
+SEARCH = "Search"
+PLAN_KEYS = "; ".join(
+    f"{name} ({text} [default: {default}])"
     for name, field in SearchPlan.model_fields.items()
+    for text, default in (split_default(field),)
 )
 
 
-@click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
-@config_options()
-@following_options
-@click.option(
+@click.command(cls=GroupedCommand, epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN_KEYS}.")
+@grouped_option(
     "--grid",
+    group=SEARCH,
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="a TOML file of options with lists of values, and a table [search]",
+    help="TOML file of options with lists of values, and a table [search]",
 )
-@click.option("--folds", type=click.IntRange(2, 100), default=5, help="of the cross-validation")
-@click.option("--engine", type=click.Choice(ENGINES), default="local", help="what runs the fits")
-@click.option(
+@grouped_option(
+    "--folds",
+    group=SEARCH,
+    type=click.IntRange(2, 100),
+    default=5,
+    help="Number of folds of the cross-validation",
+)
+@grouped_option(
+    "--engine",
+    group=SEARCH,
+    type=click.Choice(ENGINES),
+    default="local",
+    help="Where the fits run",
+)
+@grouped_option(
     "--journal",
+    group=SEARCH,
     type=NewFile(".jsonl"),
-    help="a file of finished fits; a search that was killed goes on  "
+    help="File of the finished fits, .jsonl; an interrupted search resumes from it "
     "[default: RUNS/NAME/search.jsonl]",
 )
-@click.option(
-    "--nested", is_flag=True, help="also score the search itself, on rows it has not seen"
+@grouped_option(
+    "--nested",
+    group=SEARCH,
+    is_flag=True,
+    help="Also estimate the performance of the whole search by nested cross-validation",
 )
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of tables")
+@config_options()
+@monitoring_options
+@json_option
 def search(
     config: Path | None,
     grid: Path,
@@ -79,124 +104,139 @@ def search(
     stage: bool,
     **options: str | None,
 ) -> None:
-    """Try choices on DATA, and write a bundle of the best.
+    """Try combinations of options on DATA, and write a bundle with the best of them.
 
-    Takes the options of fit. The grid lists values, `hidden = [[64], [128, 64]]`; its table
-    [search] may say method = "grid", "random" with trials = 20 and ranges such as
-    `learning_rate = {low = 1e-4, high = 0.1, log = true}`, or "halving" with factor = 3; and
-    metric. Candidates are scored by cross-validation on the training and validation rows. The best
-    is trained anew on them, and judged on the test rows, which no candidate has seen.
+    Takes the options of fit. The file --grid lists values, such as `hidden = [[64], [128, 64]]`.
+    Its table [search] can choose method = "random" with trials = 20 and ranges such as
+    `learning_rate = {low = 1e-4, high = 0.1, log = true}`, or method = "halving" with factor = 3,
+    and a metric. Each combination is scored by cross-validation on the training and validation
+    rows. The best is trained again on these rows and evaluated on the test rows, which the search
+    does not use.
     """
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
     chosen = configure(config, options)
-    announce = DataSummary(chosen.feature_encoding())
+    announce = DataSummary(chosen.get_encoding())
     name = chosen.name or default_name(chosen.data)
     try:
-        asked = read_grid(grid)
+        search_grid = read_grid(grid)
         require_writable(chosen.models / name)
-        kept = journal or chosen.runs / name / "search.jsonl"
-        require_writable(kept.parent)
-        finished = Journal(kept, watch=_say)
-        outcome = run_search(
+        journal_path = journal or chosen.runs / name / "search.jsonl"
+        require_writable(journal_path.parent)
+        finished = Journal(journal_path, on_entry=_print_fit)
+        result = run_search(
             chosen,
-            asked,
+            search_grid,
             folds=folds,
             journal=finished,
             nested=nested,
             announce=announce,
         )
         if not as_json:
-            _show(outcome, asked, finished)
-        bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard, stage=stage)
-    except RefusedError as error:
+            _print_result(result, search_grid, finished)
+        bundle, trained = fit_and_record(result.config, checkpoint, log, tensorboard, stage=stage)
+    except InvalidSearchError as error:
         raise click.UsageError(str(error)) from error
-    except (JournalError, *REFUSALS) as error:
+    except (JournalError, *USER_ERRORS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         report = {
             "engine": engine,
-            **_described(outcome, asked, finished),
-            **announce.described(),
-            "fit": summarize_bundle(bundle),
+            **_result_to_json(result, search_grid, finished),
+            **announce.to_json(),
+            "fit": bundle_to_json(bundle),
         }
         click.echo(json.dumps(report))
     else:
         print_summary(bundle, trained)
 
 
-def _say(fit: Entry) -> None:
-    """A line for who waits; silent when stderr is not a terminal, as the progress bar is."""
+def _print_fit(fit: JournalEntry) -> None:
+    """Print a line about a finished fit on stderr, if that is a terminal."""
     if sys.stderr.isatty():
-        ended = f"diverged, {fit.failure}" if fit.failure else "done"
-        click.echo(f"{fit.seconds:>8.1f} s   {format_choice(fit.parameters)}   {ended}", err=True)
+        outcome = f"diverged, {fit.failure}" if fit.failure else "done"
+        click.echo(
+            f"{fit.seconds:>8.1f} s   {format_parameters(fit.parameters)}   {outcome}", err=True
+        )
 
 
-def _show(outcome: SearchResult, grid: Grid, journal: Journal) -> None:
-    epochs = "epochs" if grid.plan.method == "halving" else ""
-    metric = format_metric_name(outcome.metric, outcome.positive)
-    beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
-    if outcome.positive is None:
-        beside = []
-    heads = [format_metric_name(name, outcome.positive) for name in beside]
-    widths = [len(head) + 3 for head in heads]
-    width = max(18, len(metric) + 1)
-    more = "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))
-    click.echo(f"{metric:>{width}}{'sd':>10}{epochs:>{10 if epochs else 0}}{more}".rstrip())
-    for candidate in outcome.candidates:
-        lasted = f"{candidate.epochs:>10}" if epochs else ""
-        figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
-        for name, w in zip(beside, widths, strict=True):
-            figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
-        click.echo(f"{figures}   {format_choice(candidate.parameters)}")
-    winner = outcome.winner
-    facts = {
-        "winner": f"{format_choice(winner.parameters)}: {metric} {winner.mean:.4f} ± "
+def _print_result(result: SearchResult, grid: Grid, journal: Journal) -> None:
+    metric = format_metric_name(result.metric, result.positive)
+    _print_candidates(result, grid, metric)
+    winner = result.winner
+    lines = {
+        "winner": f"{format_parameters(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
-        "journal": f"{journal.path}, {pluralize(journal.added, 'fit')} run, {journal.reused} found "
-        "there",
+        "journal": f"{journal.path}, {pluralize(journal.n_added, 'fit')} run, {journal.n_reused} "
+        f"reused",
     }
-    if outcome.nested is not None:
-        facts["nested"] = (
-            f"{metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
-            f"search as a whole, on rows it has not seen: the honest estimate"
+    if result.nested is not None:
+        lines["nested"] = (
+            f"{metric} {np.mean(result.nested):.4f} ± {np.std(result.nested):.4f}, the unbiased "
+            f"estimate for the whole search, from nested cross-validation"
         )
     click.echo()
-    for name, fact in facts.items():
-        click.echo(textwrap.fill(f"{name:<12}{fact}", 100, subsequent_indent=12 * " "))
+    for label, text in lines.items():
+        click.echo(textwrap.fill(f"{label:<12}{text}", 100, subsequent_indent=12 * " "))
     click.echo()
 
 
-def _described(outcome: SearchResult, grid: Grid, journal: Journal) -> dict[str, Any]:
+def _print_candidates(result: SearchResult, grid: Grid, metric: str) -> None:
+    """Print a table of the candidates: the metric, its deviation, the positive class's metrics."""
+    other_metrics = [
+        name
+        for name in POSITIVE_LABEL_METRICS
+        if name != result.metric and result.positive is not None
+    ]
+    headings = [format_metric_name(name, result.positive) for name in other_metrics]
+    widths = [len(heading) + 3 for heading in headings]
+    first_width = max(18, len(metric) + 1)
+    has_epochs = grid.plan.method == "halving"
+    header = f"{metric:>{first_width}}{'sd':>10}"
+    if has_epochs:
+        header += f"{'epochs':>10}"
+    for heading, width in zip(headings, widths, strict=True):
+        header += f"{heading:>{width}}"
+    click.echo(header)
+    for candidate in result.candidates:
+        row = f"{candidate.mean:>{first_width}.4f}{candidate.deviation:>10.4f}"
+        if has_epochs:
+            row += f"{candidate.epochs:>10}"
+        for name, width in zip(other_metrics, widths, strict=True):
+            row += f"{candidate.metrics.get(name, math.nan):>{width}.4f}"
+        click.echo(f"{row}   {format_parameters(candidate.parameters)}")
+
+
+def _result_to_json(result: SearchResult, grid: Grid, journal: Journal) -> dict[str, Any]:
     nested = None
-    if outcome.nested is not None:
+    if result.nested is not None:
         nested = {
-            "scores": [_finite(score) for score in outcome.nested],
-            "mean": _finite(float(np.mean(outcome.nested))),
-            "sd": _finite(float(np.std(outcome.nested))),
+            "scores": [_replace_nan(score) for score in result.nested],
+            "mean": _replace_nan(float(np.mean(result.nested))),
+            "sd": _replace_nan(float(np.std(result.nested))),
         }
     return {
         "method": grid.plan.method,
-        "metric": outcome.metric,
-        "positive": outcome.positive,
-        "folds": len(outcome.winner.scores),
-        "candidates": [_row(candidate) for candidate in outcome.candidates],
-        "winner": _row(outcome.winner),
+        "metric": result.metric,
+        "positive": result.positive,
+        "folds": len(result.winner.scores),
+        "candidates": [_candidate_to_json(candidate) for candidate in result.candidates],
+        "winner": _candidate_to_json(result.winner),
         "nested": nested,
-        "journal": {"path": str(journal.path), "run": journal.added, "found": journal.reused},
+        "journal": {"path": str(journal.path), "run": journal.n_added, "found": journal.n_reused},
     }
 
 
-def _row(candidate: Candidate) -> dict[str, Any]:
+def _candidate_to_json(candidate: Candidate) -> dict[str, Any]:
     row = {
         "parameters": candidate.parameters,
-        "mean": _finite(candidate.mean),
-        "sd": _finite(candidate.deviation),
-        "scores": [_finite(score) for score in candidate.scores],
+        "mean": _replace_nan(candidate.mean),
+        "sd": _replace_nan(candidate.deviation),
+        "scores": [_replace_nan(score) for score in candidate.scores],
         "metrics": dict(candidate.metrics),
     }
     return row if candidate.epochs is None else row | {"epochs": candidate.epochs}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no word for NaN
+def _replace_nan(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN and no infinity

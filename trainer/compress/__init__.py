@@ -1,1 +1,1 @@
-"""Compression: smaller and faster variants of a trained model, each with what it costs."""
+"""Compression: smaller and faster variants of a trained model, within a limit on the metric."""

@@ -1,7 +1,9 @@
-"""Calibration: which range of a layer's inputs gets bytes, found on training rows.
+"""Calibration: the range of each layer's inputs that INT8 values represent.
 
-A wide range loses precision, a narrow one cuts off what lies outside. Three answers are known, and
-which is best depends on the data: the caller tries them on validation rows.
+The scale of a layer's inputs is the width of its range divided by 255. A wide range makes the steps
+between INT8 values coarse; a narrow range clips the values outside it. Three methods choose the
+range from the values that training rows lead to. Which method is best depends on the data:
+`quantize.py` tries all of them on the validation rows.
 """
 
 from __future__ import annotations
@@ -15,80 +17,91 @@ from trainer.compress.qat import QuantizedDense
 from trainer.nn import Network
 
 Range = tuple[float, float]
-CUT_OFF = 1e-4  # share of the values beyond the percentiles, on each side
-BINS = 2048  # of the histogram that the entropy is measured on
-BYTES = 256
+CLIPPED_SHARE = 1e-4  # share of the values that `get_percentile_range` clips at each end
+N_BINS = 2048  # bins of the histogram that `find_entropy_range` compares
+N_LEVELS = 256  # values of an unsigned byte
+N_CANDIDATES = 24  # ranges that `find_entropy_range` compares
 
 
-def min_max(values: NDArray[np.float32]) -> Range:
-    """All values there are."""
+def get_full_range(values: NDArray[np.float32]) -> Range:
+    """Return the lowest and the highest value."""
     return float(values.min()), float(values.max())
 
 
-def percentile(values: NDArray[np.float32]) -> Range:
-    """All but one in ten thousand on each side."""
-    low, high = np.quantile(values, [CUT_OFF, 1 - CUT_OFF])
+def get_percentile_range(values: NDArray[np.float32]) -> Range:
+    """Return the range that holds all values but one in ten thousand at each end."""
+    low, high = np.quantile(values, [CLIPPED_SHARE, 1 - CLIPPED_SHARE])
     return float(low), float(high)
 
 
-def entropy(values: NDArray[np.float32]) -> Range:
-    """The range whose bytes tell most of what the values tell.
+def find_entropy_range(values: NDArray[np.float32]) -> Range:
+    """Return the range whose INT8 values have the distribution closest to that of the values.
 
-    Of ranges that cut off ever more, that where the distribution of the values, those beyond put
-    at its ends, diverges least (Kullback and Leibler) from that of their bytes. Migacz 2017,
-    "8-bit Inference with TensorRT", GTC, whose ranges are symmetric; here both ends move towards 0
-    in proportion, since bytes are unsigned and a ReLU's outputs begin at 0.
+    Of a series of ever narrower ranges, it is the one with the smallest Kullback-Leibler divergence
+    between the values, clipped to the range, and their INT8 values. Migacz 2017, "8-bit Inference
+    with TensorRT", GTC. The ranges there are symmetric. Here both ends move towards 0 in
+    proportion, since the bytes are unsigned and the outputs of a ReLU begin at 0.
     """
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return low, high
-    counts, edges = np.histogram(values, BINS, (low, high))
-    middles = (edges[:-1] + edges[1:]) / 2
-    best, found = np.inf, (low, high)
-    # To the range whose bytes are as narrow as the bins, which tell nothing of narrower ones.
-    for share in np.geomspace(1, BYTES / BINS, 24).tolist():
-        divergence = _divergence(counts, middles, low * share, high * share)
-        if divergence < best:
-            best, found = divergence, (low * share, high * share)
-    return found
+    counts, edges = np.histogram(values, N_BINS, (low, high))
+    centers = (edges[:-1] + edges[1:]) / 2
+    least_divergence, best_range = np.inf, (low, high)
+    # In the narrowest range, an INT8 step is as wide as a bin. The histogram cannot show what a
+    # narrower step would do.
+    for share in np.geomspace(1, N_LEVELS / N_BINS, N_CANDIDATES).tolist():
+        divergence = _compute_divergence(counts, centers, low * share, high * share)
+        if divergence < least_divergence:
+            least_divergence, best_range = divergence, (low * share, high * share)
+    return best_range
 
 
-def _divergence(
-    counts: NDArray[np.int64], middles: NDArray[np.float64], low: float, high: float
+def _compute_divergence(
+    counts: NDArray[np.int64], centers: NDArray[np.float64], low: float, high: float
 ) -> float:
-    """Of the distribution of values cut off at the ends, from that of their bytes, in nats."""
-    within = (middles >= low) & (middles <= high)
-    inside = counts[within].astype(np.float64)
-    p = inside.copy()
-    p[0] += counts[middles < low].sum()
-    p[-1] += counts[middles > high].sum()
-    there = p > 0
-    # A byte tells its bins apart no more: what lies in them counts as spread evenly over those that
-    # are not empty.
-    byte = ((middles[within] - low) / (high - low) * BYTES).astype(np.int64)
-    share = np.bincount(byte, inside) / np.maximum(np.bincount(byte, there), 1)
-    q = share[byte][there]
-    p = p[there] / p.sum()
+    """Return the Kullback-Leibler divergence of clipped values from their INT8 values, in nats.
+
+    Args:
+        counts: Number of values in each bin, int64 `(n_bins,)`.
+        centers: Center of each bin, float64 `(n_bins,)`.
+        low: Lower end of the range.
+        high: Upper end of the range.
+    """
+    in_range = (centers >= low) & (centers <= high)
+    unclipped = counts[in_range].astype(np.float64)
+    p = unclipped.copy()
+    p[0] += counts[centers < low].sum()
+    p[-1] += counts[centers > high].sum()
+    is_filled = p > 0
+    # The bins that share an INT8 value cannot be told apart any more: their values count as spread
+    # evenly over those of these bins that are not empty.
+    level = ((centers[in_range] - low) / (high - low) * N_LEVELS).astype(np.int64)
+    mean_count = np.bincount(level, unclipped) / np.maximum(np.bincount(level, is_filled), 1)
+    q = mean_count[level][is_filled]
+    p = p[is_filled] / p.sum()
     q /= max(q.sum(), 1)
     return float((p * np.log(p / np.maximum(q, 1e-12))).sum())
 
 
-CALIBRATIONS: dict[str, Callable[[NDArray[np.float32]], Range]] = {
-    "min-max": min_max,
-    "percentile": percentile,
-    "entropy": entropy,
+CALIBRATION_METHODS: dict[str, Callable[[NDArray[np.float32]], Range]] = {
+    "min-max": get_full_range,
+    "percentile": get_percentile_range,
+    "entropy": find_entropy_range,
 }
 
 
 def calibrate(network: Network, x: NDArray[np.float32], method: str) -> None:
-    """Set the ranges of a network that rounds, layer by layer, from what rows lead to.
+    """Set the input range of each quantized layer, in place, from the values that rows lead to.
+
+    The layers are calibrated in order: each one on the outputs of the quantized layers before it.
 
     Args:
-        network: as `qat.rounding` makes it; the range of each of its layers is set.
-        x: rows as the network takes them, `(n, n_inputs)`.
-        method: out of `CALIBRATIONS`.
+        network: A network as returned by `insert_quantization`.
+        x: Rows as the network takes them, float32 `(n, n_inputs)`.
+        method: Name of a method in `CALIBRATION_METHODS`.
     """
     for layer in network.layers:
         if isinstance(layer, QuantizedDense):
-            layer.range[...] = CALIBRATIONS[method](x)
+            layer.input_range[...] = CALIBRATION_METHODS[method](x)
         x = layer.forward(x, training=False)

@@ -1,4 +1,4 @@
-"""Every choice of a compression, declared once."""
+"""The options of a compression. Each field is an option of `trainer compress`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-def _a_metric(value: str) -> str:
-    if value not in METRICS:
-        raise ValueError(f"expected one of {', '.join(METRICS)}")
-    return value
-
-
-def _a_prune(value: object) -> object:
-    if value in ("auto", "none"):
-        return value
-    try:
-        share = float(str(value))
-    except ValueError:
-        share = math.nan
-    if not 0 < share < 1:
-        raise ValueError("expected auto, none, or a share of the weights between 0 and 1")
-    return share
-
-
-# Of which more is better.
+# Metrics whose drop can be limited. Of each of them, more is better.
 METRICS = (
     "accuracy",
     "balanced_accuracy",
@@ -52,51 +31,86 @@ METRICS = (
 
 
 class CompressionConfigError(ValueError):
-    """The goal is none for this model; the message says why."""
+    """Options that do not fit the model or this processor. The message says which and why."""
+
+
+def _validate_metric(value: str) -> str:
+    if value not in METRICS:
+        raise ValueError(f"expected one of {', '.join(METRICS)}")
+    return value
+
+
+def _parse_pruned_share(value: object) -> object:
+    """Return "auto", "none" or a share of the weights, float, between 0 and 1."""
+    if value in ("auto", "none"):
+        return value
+    try:
+        share = float(str(value))
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise ValueError("expected auto, none, or a share of the weights between 0 and 1")
+    return share
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Metric = Annotated[str, AfterValidator(_validate_metric)]
+PrunedShare = Annotated[Literal["auto", "none"] | float, BeforeValidator(_parse_pruned_share)]
 
 
 class CompressionConfig(BaseModel):
-    """What may be given up, and what is to be tried for it; each is an option of `compress`."""
+    """The options of a compression: how much the metric may drop, and which variants are tried."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_drop: float = Field(
-        0.002, ge=0, lt=1, description="by how much the metric may drop on the validation rows"
+        0.002, ge=0, lt=1, description="largest accepted drop of the metric on the validation rows"
     )
-    metric: Annotated[str, AfterValidator(_a_metric)] | None = Field(
-        None, description=f"out of {', '.join(METRICS)} [the one that led the training]"
+    metric: Metric | None = Field(
+        None,
+        description=f"metric whose drop is limited: {', '.join(METRICS)} [the main metric of the "
+        "training]",
     )
-    prune: Annotated[Literal["auto", "none"] | float, BeforeValidator(_a_prune)] = Field(
+    prune: PrunedShare = Field(
         "auto",
-        description="share of the weights to remove by whole units and inputs, say 0.9; auto: as "
-        "many as the budget allows; or none",
+        description="share of the weights to remove as whole units and inputs, such as 0.9; auto: "
+        "as many as --max-drop permits; none: no pruning",
     )
-    int8: bool = Field(True, description="variants that compute in bytes")
+    int8: bool = Field(True, description="try variants with integer weights (INT8 and INT4)")
     qat: bool = Field(
-        False, description="train every variant in bytes with its rounding, even if it does without"
+        False,
+        description="train every integer variant with quantization-aware training, also those that "
+        "are accepted without it",
     )
     reduce_range: bool | None = Field(
         None,
-        description="weights of 7 bits, not 8, in `int8` and `pruned-int8`: processors without "
-        "VNNI answer those of 8 wrongly [where this processor does]",
+        description="use weights of 7 bits instead of 8 in int8 and pruned-int8: processors "
+        "without VNNI compute those of 8 bits wrongly [7 bits if this processor does]",
     )
     sparse: Share | None = Field(
         None,
-        description="also set this share of single weights to 0: saves compressed size only [none]",
+        description="also try a variant with this share of single weights set to 0, which only "
+        "makes the compressed file smaller [none]",
     )
-    epochs: int = Field(30, ge=1, description="passes over the training rows after each step")
-    learning_rate: float = Field(0.006, gt=0, description="of Adam, at its largest")
-    batch_size: int = Field(128, ge=1, description="rows per step")
-    seed: int = Field(0, ge=0, lt=2**32, description="of the order of rows and their blends")
+    epochs: int = Field(
+        30, ge=1, description="passes over the training rows after each pruning step"
+    )
+    learning_rate: float = Field(0.006, gt=0, description="highest learning rate of Adam")
+    batch_size: int = Field(128, ge=1, description="rows per training step")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="random seed of the order and the mixing of training rows"
+    )
 
     @model_validator(mode="after")
-    def _something(self) -> CompressionConfig:
+    def _require_variants(self) -> CompressionConfig:
         if not self.int8 and self.qat:
             raise ValueError(
-                "qat: expected int8 with qat, which trains it; got no int8; leave one out"
+                "qat: expected int8 with qat, which trains integer variants; got no int8; leave "
+                "one of the two options out"
             )
         if not self.int8 and self.prune == "none" and self.sparse is None:
             raise ValueError(
-                "prune: expected something to try; got neither int8 nor prune nor sparse"
+                "prune: expected at least one kind of variant to try; got neither int8 nor prune "
+                "nor sparse; leave one of --no-int8 and --prune none out, or add --sparse"
             )
         return self

@@ -1,11 +1,12 @@
-"""Distillation: a smaller network learns what the dense one answers.
+"""Knowledge distillation: a smaller network learns to give the answers of the original one.
 
-Hinton et al. 2015, https://arxiv.org/abs/1503.02531: what is imitated are the answers' whole
-distribution, softened, and not the labels alone. As the teacher answers anything, half of the rows
-it is asked are blends of two (mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412; for
-distillation: Beyer et al. 2022, https://arxiv.org/abs/2106.05237), so that there is always
-something new to learn. Where the dense network was trained with some of its inputs silenced, so is
-the smaller one; its teacher sees them all (as in Xie et al. 2020, https://arxiv.org/abs/1911.04252).
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531: the student learns the teacher's whole
+distribution, softened by a temperature, instead of the labels. Since the teacher can answer any
+input, half of the rows are mixtures of two training rows, so that each epoch has new inputs (mixup:
+Zhang et al. 2018, https://arxiv.org/abs/1710.09412; in distillation: Beyer et al. 2022,
+https://arxiv.org/abs/2106.05237). If the original network was trained with dropout of its inputs,
+so is the student, while the teacher gets the whole row (as in Xie et al. 2020,
+https://arxiv.org/abs/1911.04252).
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from trainer.training.batches import Batch, BatchSource, ShuffledBatches, Traini
 from trainer.training.loop import Callback, TrainingRun
 from trainer.training.update import UpdateRule
 
-SOFTENING = 2.0  # the temperature both sides' logits are divided by
-BLENDED = 0.5  # share of the rows
+TEMPERATURE = 2.0  # divisor of the logits of student and teacher
+MIXED_SHARE = 0.5  # share of the rows of a batch that are mixtures
 
 
 class DistillationLoss(Loss):
-    """How far logits are from a teacher's, which are the targets, float `(n, k)`.
+    """The difference of a student's logits from its teacher's, which are the targets.
 
-    Of classes, T² times the divergence of softmax(z/T) from the teacher's (of σ for each logit of
-    its own); the T² keeps the gradient's size whatever T is. Of values, the mean square.
+    With T the temperature and z the logits: for the link softmax, T² times the Kullback-Leibler
+    divergence of softmax(z/T) from the teacher's; for the link sigmoid, the same of σ(z/T), as a
+    mean over the logits. The factor T² keeps the size of the gradient independent of T (Hinton et
+    al. 2015, section 2.1). For other links, the mean squared error.
 
     Args:
-        link: of the loss that the teacher learned by.
+        link: Link of the loss that the teacher was trained with, such as "softmax".
     """
 
     name = "imitation"
@@ -50,24 +53,28 @@ class DistillationLoss(Loss):
         weights: NDArray[Any] | None = None,
     ) -> float:
         if weights is not None:
-            raise ValueError("expected rows that count alike; got weights")
+            raise ValueError(
+                "expected rows of equal weight for a distillation; got row weights; leave them out"
+            )
         n, k = logits.shape
         if self.link == "softmax":
-            mine, theirs = _log_softmax(logits / SOFTENING), _log_softmax(targets / SOFTENING)
-            p = np.exp(theirs)
-            np.multiply(np.exp(mine) - p, SOFTENING / n, out=out)
-            return _number((p * (theirs - mine)).sum() * SOFTENING**2 / n)
+            log_q = _log_softmax(logits / TEMPERATURE)
+            log_p = _log_softmax(targets / TEMPERATURE)
+            p = np.exp(log_p)
+            np.multiply(np.exp(log_q) - p, TEMPERATURE / n, out=out)
+            return float((p * (log_p - log_q)).sum() * TEMPERATURE**2 / n)
         if self.link == "sigmoid":
-            mine, theirs = (
+            # Both outcomes of each logit, stacked: (2, n, k).
+            log_q, log_p = (
                 np.stack([_log_sigmoid(-z), _log_sigmoid(z)])
-                for z in (logits / SOFTENING, targets / SOFTENING)
+                for z in (logits / TEMPERATURE, targets / TEMPERATURE)
             )
-            p = np.exp(theirs)
-            np.multiply(np.exp(mine[1]) - p[1], SOFTENING / (n * k), out=out)
-            return _number((p * (theirs - mine)).sum() * SOFTENING**2 / (n * k))
+            p = np.exp(log_p)
+            np.multiply(np.exp(log_q[1]) - p[1], TEMPERATURE / (n * k), out=out)
+            return float((p * (log_p - log_q)).sum() * TEMPERATURE**2 / (n * k))
         difference = logits - targets
         np.multiply(difference, 2 / (n * k), out=out)
-        return _number(np.vdot(difference, difference) / (n * k))
+        return float(np.vdot(difference, difference) / (n * k))
 
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
         return targets.astype(np.float64)
@@ -76,63 +83,65 @@ class DistillationLoss(Loss):
         require_floats(self.name, targets, n_outputs)
 
 
-def _number(value: Any) -> float:
-    return float(value)
-
-
 def _log_softmax(z: Array) -> Array:
     z = z - z.max(axis=1, keepdims=True)
-    found: Array = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return found
+    log_p: Array = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return log_p
 
 
 def _log_sigmoid(z: Array) -> Array:
-    found: Array = -np.logaddexp(0, -z)
-    return found
+    log_p: Array = -np.logaddexp(0, -z)
+    return log_p
 
 
 class DistillationRows(BatchSource):
-    """Batches of rows, some of them blended, with what a teacher answers to them.
+    """Batches of rows, half of them mixtures, with the teacher's logits as targets.
 
     Args:
-        teacher: asked anew for each batch.
-        x: rows as the networks take them, float32 `(n, n_inputs)`.
-        size: rows per batch.
-        whole: how many of the last inputs are numbers of categories, which are neither blended nor
-            silenced.
-        silenced: share of the inputs that the teacher sees and the network does not, in [0, 1).
+        teacher: The network whose logits are computed for each batch.
+        x: Rows as the networks take them, float32 `(n, n_inputs)`.
+        batch_size: Rows per batch.
+        n_categories: Number of the last columns that hold the codes of embedded categories, which
+            are neither mixed nor dropped. Default 0.
+        input_dropout: Share of the other columns' values that the student gets as 0, in [0, 1).
+            Default 0.
     """
 
     def __init__(
         self,
         teacher: Network,
         x: NDArray[np.float32],
-        size: int,
+        batch_size: int,
         *,
-        whole: int = 0,
-        silenced: float = 0.0,
+        n_categories: int = 0,
+        input_dropout: float = 0.0,
     ) -> None:
-        self.teacher, self.size, self.n_rows, self.silenced = teacher, size, len(x), silenced
-        self._rows = ShuffledBatches(TrainingRows(x, np.zeros((len(x), 0), np.float32)), size)
-        self._numbers = slice(0, x.shape[1] - whole)
+        self.teacher, self.batch_size, self.n_rows = teacher, batch_size, len(x)
+        self.input_dropout = input_dropout
+        self._batches = ShuffledBatches(
+            TrainingRows(x, np.zeros((len(x), 0), np.float32)), batch_size
+        )
+        self._number_columns = slice(0, x.shape[1] - n_categories)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._batches)
 
-    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
-        """As `Source` says."""
-        # Blends are drawn of those that are skipped, too, lest the rest be others.
-        for number, (x, _, _) in enumerate(self._rows.epoch(rng)):
-            blended = int(len(x) * BLENDED)
-            part = x[:blended, self._numbers]
-            other = x[rng.permutation(len(x))[:blended], self._numbers]
-            part += rng.random((blended, 1), dtype=np.float32) * (other - part)
-            answers = self.teacher.logits(x)
-            if self.silenced:
-                numbers = x[:, self._numbers]
-                numbers *= rng.random(numbers.shape, dtype=np.float32) >= self.silenced
+    def iterate_epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, as declared by `BatchSource`."""
+        columns = self._number_columns
+        # The skipped batches are drawn as well, so that the others are the same with and without
+        # a skip.
+        for number, (x, _, _) in enumerate(self._batches.iterate_epoch(rng)):
+            n_mixed = int(len(x) * MIXED_SHARE)
+            mixed = x[:n_mixed, columns]
+            partners = x[rng.permutation(len(x))[:n_mixed], columns]
+            mixed += rng.random((n_mixed, 1), dtype=np.float32) * (partners - mixed)
+            logits = self.teacher.logits(x)
+            if self.input_dropout:
+                values = x[:, columns]
+                values *= rng.random(values.shape, dtype=np.float32) >= self.input_dropout
             if number >= skip:
-                yield x, answers, None
+                yield x, logits, None
 
 
 def distill(
@@ -144,34 +153,37 @@ def distill(
     epochs: int,
     batch_size: int,
     learning_rate: float,
-    whole: int = 0,
-    silenced: float = 0.0,
+    n_categories: int = 0,
+    input_dropout: float = 0.0,
     rng: np.random.Generator,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Let a network, in place, learn to answer as its teacher does.
+    """Train a network, in place, to give its teacher's answers.
 
     Args:
-        network: of as many inputs and outputs as the teacher.
-        teacher: whose answers are right.
-        link: of the loss that the teacher learned by.
-        x: training rows, float32 `(n, n_inputs)`.
-        epochs: passes over them.
-        batch_size: rows per step.
-        learning_rate: of Adam, at its largest; it rises and falls as a cosine.
-        whole: as of `Questions`.
-        silenced: as of `Questions`.
-        rng: decides the order of the rows and their blends.
-        callbacks: they watch.
+        network: The student, with the teacher's number of inputs and outputs.
+        teacher: The network that is imitated; it is not changed.
+        link: Link of the loss that the teacher was trained with, such as "softmax".
+        x: Training rows, float32 `(n, n_inputs)`.
+        epochs: Passes over the training rows.
+        batch_size: Rows per training step.
+        learning_rate: Highest learning rate of Adam; it follows a cosine schedule.
+        n_categories: Number of the last columns that hold the codes of embedded categories; see
+            `DistillationRows`. Default 0.
+        input_dropout: Share of the inputs that are dropped for the student, in [0, 1). Default 0.
+        rng: Generator of the order of the rows, their mixtures and the dropout.
+        callbacks: Callbacks of the training run.
 
     Raises:
-        TrainingDivergedError: the loss became infinite or NaN.
+        TrainingDivergedError: If the loss becomes infinite or NaN.
     """
     TrainingRun(
         network,
         DistillationLoss(link),
         UpdateRule(Adam(learning_rate), schedule=Cosine()),
-        DistillationRows(teacher, x, batch_size, whole=whole, silenced=silenced),
+        DistillationRows(
+            teacher, x, batch_size, n_categories=n_categories, input_dropout=input_dropout
+        ),
         epochs=epochs,
         batch_size=batch_size,
         rng=rng,

@@ -1,9 +1,10 @@
-"""Scaling folded into the first layer, where that is exact enough to be worth it.
+"""Folding of the feature scaling into the first layer.
 
-Two nodes that touch every input cost more than the layers behind them, once those are small. Where
-all columns have one scale and no offset (pixels), the scale can go into the first weights, or into
-the step of the bytes that the input becomes. Elsewhere it stays where it is: in the weights,
-columns of large mean and small deviation would lose their digits.
+Once the network is small, the two graph nodes that scale every feature take longer than its layers.
+If all features have the same scale and no offset (pixels, for example), the scale can be folded
+into the weights of the first layer or, in an integer network, into the scale of its inputs. In all
+other cases the scaling stays: folded into the weights, features with a large mean and a small
+deviation would lose precision in float32.
 """
 
 from __future__ import annotations
@@ -19,38 +20,43 @@ from trainer.nn import Dense, IntegerDense, Layer, Network, Quantization
 
 
 def fold_scaling(model: Model) -> Model:
-    """The same model but for rounding, its numbers unscaled where that can be; else itself."""
+    """Return the model with its feature scaling folded into the first layer, if that is possible.
+
+    Returns:
+        A model whose answers differ by rounding only; the same object if the scaling has to stay.
+    """
     encoder = model.encoder
     numbers, scaler = encoder.numbers, encoder.numbers.scaler
-    others = encoder.precise or encoder.dates or encoder.categories
-    alone = not others and not len(numbers.flagged)
-    if not alone or not isinstance(scaler, Scaler) or scaler.offset.any():
+    has_other_columns = encoder.precise or encoder.dates or encoder.categories
+    has_only_numbers = not has_other_columns and not len(numbers.flagged)
+    if not has_only_numbers or not isinstance(scaler, Scaler) or scaler.offset.any():
         return model
     scale = scaler.scale[0]
     if (scaler.scale != scale).any():
         return model
-    plain = Scaler(np.zeros_like(scaler.offset), np.ones_like(scaler.scale))
+    identity = Scaler(np.zeros_like(scaler.offset), np.ones_like(scaler.scale))
     return replace(
         model,
-        encoder=replace(encoder, numbers=replace(numbers, scaler=plain)),
-        network=_scaling(model.network, scale),
+        encoder=replace(encoder, numbers=replace(numbers, scaler=identity)),
+        network=_scale_first_layer(model.network, scale),
     )
 
 
-def _scaling(network: Network, scale: np.float32) -> Network:
-    """A copy that takes its inputs `scale` times as large."""
+def _scale_first_layer(network: Network, scale: np.float32) -> Network:
+    """Return a copy of the network for inputs that are `scale` times as large."""
     layers = [copy.deepcopy(layer) for layer in network.layers]
-    place = next(i for i, layer in enumerate(layers) if isinstance(layer, Dense | IntegerDense))
-    layers[place] = _first(layers[place], scale)
-    other = Network(network.n_inputs, layers, rng=np.random.default_rng(0))
-    other.parameters[...] = network.parameters
-    first = other.layers[place]
+    index = next(i for i, layer in enumerate(layers) if isinstance(layer, Dense | IntegerDense))
+    layers[index] = _scale_integer_layer(layers[index], scale)
+    scaled = Network(network.n_inputs, layers, rng=np.random.default_rng(0))
+    scaled.parameters[...] = network.parameters
+    first = scaled.layers[index]
     if isinstance(first, Dense):
         first.W /= scale
-    return other
+    return scaled
 
 
-def _first(layer: Layer, scale: np.float32) -> Layer:
+def _scale_integer_layer(layer: Layer, scale: np.float32) -> Layer:
+    """Return an `IntegerDense` for inputs that are `scale` times as large; others as they are."""
     if not isinstance(layer, IntegerDense):
         return layer
     return IntegerDense(

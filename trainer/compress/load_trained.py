@@ -1,13 +1,14 @@
-"""Reopening: of a bundle and its data, the model as it was trained.
+"""Loading of a trained model from its bundle and its training data.
 
-The graph holds every number that was learned, and the manifest every choice. What was fitted to the
-data, the encoder, is fitted again. That all of it came back right is not assumed: the model's graph
-must be the bundle's, byte for byte.
+The graph of a bundle holds every learned number, and its manifest the options of the training. The
+encoder, which was fitted to the training data, is fitted again. To prove that the loaded model is
+the trained one, its graph is built and must equal the bundle's byte for byte.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,89 +25,66 @@ from serving.bundle import (
     Manifest,
     NumberColumn,
 )
-from trainer.compress.to_dense import dense_layers, to_dense
+from trainer.compress.to_dense import list_dense_layers, to_dense
 from trainer.config import Config
 from trainer.data.files.source import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.export.preprocessing import create_graph_inputs
 from trainer.model import Model
 from trainer.nn import Embedding
 from trainer.option_errors import list_option_errors
 from trainer.pipeline import load_and_split, prepare_training
 
-DENSE = "fp32"  # the variant that was trained
-BEFORE = ", as is needed where it has texts that earlier versions read in another spelling"
+FP32 = "fp32"  # name of the variant that was trained; the others are made from it
+SPELLING_HINT = (
+    ", which is necessary if the data have texts that earlier versions of forwardpass spelled "
+    "differently"
+)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model with what it was trained on.
+    """A trained model with the data that it was trained on.
 
     Attributes:
-        bundle: it comes from.
-        config: every choice of its training.
-        table: the data.
-        parts: which rows served for what.
-        model: the reference of its graph; its network is plain.
+        bundle: The bundle that the model was loaded from.
+        config: The options of the training.
+        table: The training data.
+        split: Row numbers of the training, validation and test rows.
+        model: The NumPy reference of the bundle's graph, with a network as `to_dense` returns it.
     """
 
     bundle: Bundle
     config: Config
     table: Table
-    parts: Split
+    split: Split
     model: Model
 
 
 def load_trained(bundle: Bundle, data: str | None = None) -> TrainedModel:
-    """The model of a bundle, ready to be changed.
+    """Return the model of a bundle, so that it can be changed.
 
     Args:
-        bundle: of any version.
-        data: where its data are now; None where they were.
+        bundle: A bundle of any schema version.
+        data: Path or name of the training data; None if it is the same as in the training.
 
     Raises:
-        BundleError: the data are others, or there is no graph of it that this code makes of the
-            model.
-        DataError: the data cannot be read.
-        ValueError: the network cannot be compressed.
+        BundleError: If the data are not those of the training, or the bundle has no graph that this
+            version of the trainer builds of the model.
+        DataError: If the data cannot be read.
+        ValueError: If the network cannot be converted to dense layers.
     """
     manifest = bundle.manifest
-    if DENSE not in manifest.variants:
+    if FP32 not in manifest.variants:
         raise BundleError(
-            f"{bundle.path}: expected a variant {DENSE}, as it was trained; got "
+            f"{bundle.path}: expected a variant {FP32}, as it was trained; got "
             f"{', '.join(manifest.variants)}; train the model again"
         )
-    chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
-    if data is not None:
-        chosen["data"] = data
-    if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV):
-        # Then no option said so, and nothing else was possible.
-        chosen.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
-    if manifest.positive_class is not None:  # bundles of version 1 do not say it in their choices
-        chosen["positive"] = str(manifest.positive_class)
-    try:
-        config = Config.model_validate(chosen)
-    except ValidationError as error:
-        raise BundleError(
-            f"{bundle.path}: expected the choices of a training run; "
-            f"{list_option_errors(error, Config, str)}"
-        ) from error
-    try:
-        table, parts = _read(config, manifest)
-    except DataError as error:
-        raise DataError(
-            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; {error}; "
-            f"name the file with --data"
-        ) from error
-    if table.fingerprint() != manifest.data.fingerprint:
-        raise BundleError(
-            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
-            f"others from {config.data}; name the file with --data, or train again"
-            f"{BEFORE if manifest.schema_version == 1 else ''}"
-        )
-    untrained = prepare_training(table, parts, config, np.random.default_rng(0)).model
+    config = _restore_config(bundle, data)
+    table, split = _read_training_data(bundle, config)
+    untrained = prepare_training(table, split, config, np.random.default_rng(0)).model
     model = replace(
         untrained,
         network=to_dense(untrained.network),
@@ -116,59 +94,122 @@ def load_trained(bundle: Bundle, data: str | None = None) -> TrainedModel:
             None if manifest.logit_bias is None else np.array(manifest.logit_bias, np.float32)
         ),
     )
-    content = bundle.read_graph(DENSE)
-    _restore(model, _constants(content))
+    content = bundle.read_graph(FP32)
+    _restore_parameters(model, _read_constants(content))
     if build_graph(model) != content:
         raise BundleError(
-            f"{bundle.path}: expected the graph that this version of forwardpass makes of the "
+            f"{bundle.path}: expected the graph that this version of forwardpass builds of the "
             f"model; got another; train the model again"
         )
-    return TrainedModel(bundle, config, table, parts, model)
+    return TrainedModel(bundle, config, table, split, model)
 
 
-def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
-    """Load and split the data, their columns of the kinds that the model takes.
+def _restore_config(bundle: Bundle, data: str | None) -> Config:
+    """Return the options of a bundle's training.
 
-    What was a category stays one, also where later versions take its texts for something else, and
-    numbers that were all in float32 before schema version 2 stay so.
+    Raises:
+        BundleError: If the manifest has other options than a training run.
     """
-    unread = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
-    reading = replace(config.reading(), unread=unread)
-    table, parts = load_and_split(config, reading)
-    single = {
+    manifest = bundle.manifest
+    options: dict[str, Any] = {
+        **manifest.training.config,
+        "models": bundle.path.parent.parent,
+    }
+    if data is not None:
+        options["data"] = data
+    if manifest.schema_version == 1 and str(options.get("data")).lower().endswith(CSV):
+        # Version 1 had no such option and always read these texts as missing.
+        options.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
+    if manifest.positive_class is not None:  # The options of version 1 do not contain it.
+        options["positive"] = str(manifest.positive_class)
+    try:
+        return Config.model_validate(options)
+    except ValidationError as error:
+        raise BundleError(
+            f"{bundle.path}: expected the options of a training run; "
+            f"{list_option_errors(error, Config, str)}; train the model again"
+        ) from error
+
+
+def _read_training_data(bundle: Bundle, config: Config) -> tuple[Table, Split]:
+    """Return the data that a bundle was trained on, and their split.
+
+    Raises:
+        BundleError: If the data are not those of the training.
+        DataError: If the data cannot be read.
+    """
+    manifest = bundle.manifest
+    try:
+        table, split = _load_as_trained(config, manifest)
+    except DataError as error:
+        raise DataError(
+            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; {error}; "
+            f"name the file with --data"
+        ) from error
+    if table.fingerprint() != manifest.data.fingerprint:
+        raise BundleError(
+            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
+            f"other data from {config.data}; name the file with --data, or train the model again"
+            f"{SPELLING_HINT if manifest.schema_version == 1 else ''}"
+        )
+    return table, split
+
+
+def _load_as_trained(config: Config, manifest: Manifest) -> tuple[Table, Split]:
+    """Return the data, with the column types that the model takes, and their split.
+
+    Later versions infer other types for some columns. A column that was a category is read as one,
+    and numbers that the model takes in float32 are read in float32.
+    """
+    categories = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
+    options = replace(config.get_read_options(), unread=categories)
+    table, split = load_and_split(config, options)
+    float32_columns = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"
     }
-    coarser = [column.name for column in table.records.of_kind("precise") if column.name in single]
-    if not coarser:
-        return table, parts
-    return load_and_split(config, replace(reading, number=(*reading.number, *coarser)))
+    inferred_float64 = [column.name for column in table.records.of_kind("precise")]
+    rounded = [name for name in inferred_float64 if name in float32_columns]
+    if not rounded:
+        return table, split
+    return load_and_split(config, replace(options, number=(*options.number, *rounded)))
 
 
-def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
+def _read_constants(content: bytes) -> dict[str, NDArray[np.float32]]:
+    """Return the constants of a serialized ONNX graph by name.
+
+    Raises:
+        BundleError: If the content is not an ONNX graph.
+    """
     try:
         graph = onnx.load_from_string(content).graph
     except DecodeError as error:
         raise BundleError(
-            f"expected an ONNX graph in {DENSE}; {error}; train the model again"
+            f"expected an ONNX graph in {FP32}; {error}; train the model again"
         ) from error
     return {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
 
 
-def _restore(model: Model, constants: dict[str, NDArray[np.float32]]) -> None:
-    """Put the numbers of a graph into the network; what does not fit, its graph will tell."""
-    taken = {value.name for value in create_graph_inputs(model.encoder.columns)}
+def _restore_parameters(model: Model, constants: dict[str, NDArray[np.float32]]) -> None:
+    """Copy the constants of a graph into the network.
 
-    def put(name: str, into: NDArray[np.float32]) -> None:
-        while name in taken:  # as `Nodes` names what an input has the name of
+    A constant that is missing or has another shape is skipped: `load_trained` then refuses the
+    model, since its graph differs from the bundle's.
+    """
+    input_names = {value.name for value in create_graph_inputs(model.encoder.columns)}
+
+    def restore(name: str, parameters: NDArray[np.float32]) -> None:
+        # `NodeBuilder` appends underscores to a name that an input already has.
+        while name in input_names:
             name += "_"
-        found = constants.get(name)
-        if found is not None and found.shape == into.shape:
-            into[...] = found
+        constant = constants.get(name)
+        if constant is not None and constant.shape == parameters.shape:
+            parameters[...] = constant
 
-    lookups = [layer for layer in model.network.layers if isinstance(layer, Embedding)]
-    for layer in lookups:
-        for place, table in enumerate(layer.tables):
-            put(f"E1_{place}", table)
-    for place, dense in enumerate(dense_layers(model.network), start=1 + len(lookups)):
-        put(f"W{place}", dense.W)
-        put(f"b{place}", dense.b)
+    embeddings = [layer for layer in model.network.layers if isinstance(layer, Embedding)]
+    for embedding in embeddings:
+        for index, vectors in enumerate(embedding.tables):
+            restore(f"E1_{index}", vectors)
+    first_index = 1 + len(embeddings)
+    for index, dense in enumerate(list_dense_layers(model.network), start=first_index):
+        restore(f"W{index}", dense.W)
+        restore(f"b{index}", dense.b)

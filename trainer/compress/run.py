@@ -1,8 +1,4 @@
-"""A compression from beginning to end: reopen, try, confirm, write.
-
-Of each kind the smallest variant that holds the budget on validation rows is put to the test rows,
-once; if these say that it surely loses more than was allowed, it is left out.
-"""
+"""The run of a compression: load the model, try variants, select some, write the new version."""
 
 from __future__ import annotations
 
@@ -11,28 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.bundle import Bundle, CompressionSummary, MetricDrop
+from serving.bundle import Bundle, CompressionSummary
+from trainer.compress.acceptance import select_variants
 from trainer.compress.compression_config import CompressionConfig, CompressionConfigError
 from trainer.compress.int8_overflow import has_int8_overflow
-from trainer.compress.load_trained import DENSE, load_trained
-from trainer.compress.variant_search import SPARSE, Tell, Trial, VariantSearch
+from trainer.compress.load_trained import load_trained
+from trainer.compress.trial import OnTrial, Trial
+from trainer.compress.variant_search import VariantSearch
 from trainer.export.bundle import export_variants
 from trainer.export.bundle_files import require_writable
-from trainer.export.selftest_rows import synthetic_records
-from trainer.export.variant import ExportedGraph
+from trainer.export.exported_graph import ExportedGraph
+from trainer.export.self_test import create_synthetic_records
 from trainer.model import Model
 from trainer.training.loop import Callback
 
 
 @dataclass(frozen=True)
 class CompressionResult:
-    """What came of it.
+    """The result of a compression.
 
     Attributes:
-        bundle: the new version; None where no variant was worth one.
-        compression: what was tried.
-        references: of each variant that was kept, the model in NumPy that its graph is held to.
-        positive: The class that figures of a binary model speak of; else None.
+        bundle: The new version; None if no variant was selected, so that none was written.
+        compression: All trials and the limit of the drop, as the manifest lists them.
+        references: NumPy reference of each variant of the new version, by its name.
+        positive: Positive class of a binary model, which the metrics of one class refer to;
+            None for other models.
     """
 
     bundle: Bundle | None
@@ -42,96 +41,88 @@ class CompressionResult:
 
 
 def compress(
-    dense: Bundle,
-    goal: CompressionConfig,
+    bundle: Bundle,
+    config: CompressionConfig,
     *,
     data: str | None = None,
     callbacks: Sequence[Callback] = (),
-    tell: Tell,
+    on_trial: OnTrial,
     stage: bool = False,
 ) -> CompressionResult:
-    """Make a model smaller and faster, and write a version that holds what kept within the budget.
+    """Make a model smaller and faster, and write a version with the variants that were selected.
 
     Args:
-        dense: the model as it was trained.
-        goal: what may be given up, and what is to be tried for it.
-        data: where its data are now; None where they were.
-        callbacks: they watch each training.
-        tell: told of each variant that is tried.
-        stage: Whether to write a staged version, which no server takes up.
+        bundle: Bundle of the model as it was trained.
+        config: The options of the compression.
+        data: Path or name of the training data; None if it is the same as in the training.
+        callbacks: Callbacks of each training.
+        on_trial: Function that is called with each trial as soon as it is evaluated.
+        stage: Whether to write a staged version, which no server loads. Default False.
 
     Raises:
-        BundleError, DataError: as `reopen` does.
-        GoalError: the goal is none for this model.
-        OSError: the repository cannot be written to; said before the work.
-        ParityError: a graph does not answer as its reference does.
-        TrainingDivergedError: a loss became infinite or NaN.
+        BundleError: If the data are not those of the training, or the bundle has no graph that this
+            version of the trainer builds of the model.
+        CompressionConfigError: If the options do not fit the model or this processor.
+        DataError: If the data cannot be read.
+        OSError: If the repository cannot be written to, which is checked first.
+        ParityError: If a graph gives other answers than its NumPy reference.
+        TrainingDivergedError: If a loss becomes infinite or NaN.
     """
-    require_writable(dense.path.parent)
-    _require_processor(goal)
-    reopened = load_trained(dense, data)
-    budget = VariantSearch(reopened, goal, callbacks=callbacks, tell=tell)
-    found, times = budget.search(), budget.race()
-    drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(3)
-    table, parts = reopened.table, reopened.parts
-    synthetic = synthetic_records(reopened.model, drawing)
+    require_writable(bundle.path.parent)
+    _require_correct_int8(config)
+    trained = load_trained(bundle, data)
+    search = VariantSearch(trained, config, callbacks=callbacks, on_trial=on_trial)
+    accepted, latencies_us = search.search(), search.measure_latencies()
+    synthetic_rng, selftest_rng, bootstrap_rng = np.random.default_rng(config.seed).spawn(3)
+    synthetic = create_synthetic_records(trained.model, synthetic_rng)
 
-    def graph_of(trial: Trial) -> ExportedGraph:
-        return ExportedGraph.of(trial.model, table, parts, synthetic, trial.bits)
+    def export(trial: Trial) -> ExportedGraph:
+        return ExportedGraph.build(trial.model, trained.table, trained.split, synthetic, trial.bits)
 
-    kept = {budget.dense: graph_of(budget.dense)}
-    tested: dict[Trial, MetricDrop] = {}
-    for trial in (trials[0] for name, trials in found.items() if name != DENSE):
-        if any(_beats(other, trial) for other in kept):
-            continue
-        graph = graph_of(trial)
-        tested[trial] = _drop(kept[budget.dense], graph, budget.metric, resampling)
-        if tested[trial].interval[0] <= goal.max_drop:
-            kept[trial] = graph
+    selected = select_variants(
+        search.original,
+        accepted,
+        metric=search.metric,
+        max_drop=config.max_drop,
+        export=export,
+        rng=bootstrap_rng,
+    )
     compression = CompressionSummary(
-        metric=budget.metric,
-        max_drop=goal.max_drop,
+        metric=search.metric,
+        max_drop=config.max_drop,
         tried=[
-            trial.described(times[trial], tested=tested.get(trial), kept=trial in kept)
-            for trial in budget.trials
+            trial.to_candidate(
+                latencies_us[trial],
+                test_drop=selected.test_drops.get(trial),
+                is_kept=trial in selected.graphs,
+            )
+            for trial in search.trials
         ],
     )
-    references = {t.name: t.model for t in kept}
-    positive = dense.manifest.positive_class
-    if len(kept) == 1:
+    references = {trial.name: trial.model for trial in selected.graphs}
+    positive = bundle.manifest.positive_class
+    if len(references) == 1:  # The original model only: there is nothing to write.
         return CompressionResult(None, compression, references, positive)
-    bundle = export_variants(
-        dense,
+    new_bundle = export_variants(
+        bundle,
         references,
-        {t.name: graph for t, graph in kept.items()},
+        {trial.name: graph for trial, graph in selected.graphs.items()},
         compression,
         stage=stage,
-        rng=golden,
+        rng=selftest_rng,
     )
-    return CompressionResult(bundle, compression, references, positive)
+    return CompressionResult(new_bundle, compression, references, positive)
 
 
-def _require_processor(goal: CompressionConfig) -> None:
-    if goal.int8 and goal.reduce_range is False and has_int8_overflow():
-        raise CompressionConfigError(
-            "expected --reduce-range on this processor, where sums of products of weights of "
-            "8 bits overflow and no such variant can be proved; got --no-reduce-range; leave it out"
-        )
+def _require_correct_int8(config: CompressionConfig) -> None:
+    """Refuse weights of 8 bits if this processor computes them wrongly.
 
-
-def _beats(other: Trial, trial: Trial) -> bool:
-    """Whether one that comes before, and is more exact, needs no more bytes and no more weights.
-
-    Not by time, which is noise: the same seed is to write the same files.
+    Raises:
+        CompressionConfigError: If the options demand 8 bits and sums of 8-bit products overflow.
     """
-    smaller = len(trial.content) < len(other.content) or trial.parameters < other.parameters
-    return trial.name != SPARSE and not smaller
-
-
-def _drop(
-    dense: ExportedGraph, graph: ExportedGraph, metric: str, rng: np.random.Generator
-) -> MetricDrop:
-    """What a variant loses on the test rows."""
-    before, after = (g.tested.metrics()[metric] for g in (dense, graph))
-    interval = dense.tested.interval_of_drop(graph.tested, metric, rng)
-    return MetricDrop(drop=round(before - after, 9), interval=interval)
+    if config.int8 and config.reduce_range is False and has_int8_overflow():
+        raise CompressionConfigError(
+            "expected --reduce-range on this processor, on which sums of products with weights of "
+            "8 bits overflow, so that such a variant would fail its self-test; got "
+            "--no-reduce-range; leave it out"
+        )

@@ -1,10 +1,9 @@
-"""Unstructured pruning: the smallest weights become 0, one by one, wherever they lie.
+"""Unstructured pruning: the smallest single weights become 0.
 
-Han et al. 2015, https://arxiv.org/abs/1506.02626: a network can do without most of its weights, if
-those that remain are trained again. What that is good for here, honestly: a zero is stored and
-multiplied like any other number, so neither the file nor the time of a run gets smaller. Only a
-compressed file does, in a container image's layer or sent over a network. To gain on all three,
-remove whole units: see `prune`.
+Han et al. 2015, https://arxiv.org/abs/1506.02626: a network can do without most of its weights if
+the others are trained again. ONNX Runtime stores a zero and multiplies by it like any other number,
+so neither the file nor the run time gets smaller. Only a compressed file does, such as the layer of
+a container image. To reduce all three, remove whole units: see `prune.py`.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from trainer.training.loop import Callback, TrainingRun
 
 
 def sparsify(network: Network, share: float) -> Network:
-    """A copy whose smallest weights are 0.
+    """Return a copy of the network in which the smallest weights are 0.
 
-    The smallest |w| of each dense layer by itself, of equal ones the first: a layer whose weights
-    are smaller than all of another's must not be left without any. Biases stay. Weights that are 0
+    The weights are chosen in each dense layer by itself, by |w|, and of equal ones the first:
+    otherwise a layer of small weights could lose all of them. Biases stay. Weights that are 0
     already count.
 
     Args:
-        network: of any layers.
-        share: of each layer's weights that are to be 0, in [0, 1).
+        network: The network, of any layers.
+        share: Share of each layer's weights that are 0 afterwards, in [0, 1).
 
     Raises:
-        ValueError: the share is none.
+        ValueError: If the share is not in [0, 1).
     """
     if not 0 <= share < 1:
         raise ValueError(f"expected a share of zeros in [0, 1); got {share}")
@@ -40,22 +39,23 @@ def sparsify(network: Network, share: float) -> Network:
 
 
 class KeepZeros(Callback):
-    """Weights that are 0 when a run starts stay 0, in the running average of them as well."""
+    """Keep the weights at 0 that are 0 when the run starts, also in their running average."""
 
     def __init__(self) -> None:
         self._zeros: NDArray[np.int64] = np.empty(0, np.int64)
 
     def on_start(self, run: TrainingRun) -> None:
-        """Find the zeros, biases left out."""
+        """Find the weights that are 0; biases are not weights."""
         network = run.network
-        # Gradients lie as the parameters do, and are written anew by every step.
+        # The gradients have the layout of the parameters, and each step overwrites them: they can
+        # hold the mask for a moment.
         network.gradients.fill(0)
         for value, gradient in network.weights():
             np.equal(value, 0, out=gradient, casting="unsafe")
         self._zeros = np.flatnonzero(network.gradients)
 
     def on_step(self, run: TrainingRun) -> None:
-        """Set them back: an optimizer moves all weights, and the average has followed."""
+        """Set the weights to 0 again, since the optimizer and the average have moved them."""
         run.network.parameters[self._zeros] = 0
-        if run.update.averaged is not None:
-            run.update.averaged[self._zeros] = 0
+        if run.update.averaged_parameters is not None:
+            run.update.averaged_parameters[self._zeros] = 0

@@ -1,7 +1,7 @@
-"""Plain networks: the same answers from nothing but dense layers, and a choice of their inputs.
+"""Dense networks: a trained network rewritten as dense layers, with the same answers.
 
-Compression takes networks apart and puts smaller ones together. It need not know of dropout, nor
-of batch normalisation, once the one is gone and the other is part of the dense layer before it.
+Pruning and quantization take networks apart and build smaller ones. They need not know of dropout
+or batch normalization: `to_dense` drops the former and folds the latter into the weights.
 """
 
 from __future__ import annotations
@@ -15,74 +15,75 @@ from numpy.typing import NDArray
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Scale, fold_network
 from trainer.nn import Activation, Dense, Embedding, FeatureSelect, IntegerDense, Layer, Network
 
-Part = tuple[Matrix, Matrix, Activation]  # W (n_in, n_out), b (n_out,) and f of a = f(x W + b)
+# Weights (n_in, n_out), biases (n_out,) and activation f of one layer f(x W + b).
+DenseParameters = tuple[Matrix, Matrix, Activation]
 
 
 def to_dense(network: Network) -> Network:
-    """A network that answers as this one does but for rounding, with weights of its own.
+    """Return a network of dense layers that gives the same answers, up to rounding.
 
-    Its layers are an `Embedding` if there is one, a `Select` if not all inputs are looked at, and
-    one `Dense` or more. It is in float32.
+    Its layers are an `Embedding` if the network has one, a `FeatureSelect` if the network ignores
+    some inputs, and one or more `Dense`. It is in float32 and shares no weights with the original.
 
     Raises:
-        ValueError: it has branches, whole numbers, a normalisation with no dense layer before it,
-            a selection or an embedding that is not at its beginning, or no dense layer.
+        ValueError: If the network has branches, integer layers, a normalization that does not
+            follow a dense layer, a selection or an embedding that is not at its beginning, or no
+            dense layer.
     """
-    lookup = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
+    embedding = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
     columns: NDArray[np.int64] | None = None
-    parts: list[Part] = []
-    for place, operation in enumerate(fold_network(network.layers)):
+    parameters: list[DenseParameters] = []
+    for index, operation in enumerate(fold_network(network.layers)):
         match operation:
             case Affine(W, b, activation):
-                parts.append((W, b, activation))
-            case FeatureSelect() if not parts and columns is None:
+                parameters.append((W, b, activation))
+            case FeatureSelect() if not parameters and columns is None:
                 columns = operation.columns
-            case Lookup() if place == 0:
+            case Lookup() if index == 0:
                 pass
             case Fork():
-                raise _refusal("branches; compress their networks one by one", network)
+                raise _build_error("branches; compress their networks one by one", network)
             case Scale():
-                raise _refusal("a batch normalisation that follows no dense layer", network)
+                raise _build_error("a batch normalization that follows no dense layer", network)
             case IntegerDense():
-                raise _refusal("whole numbers; compress the network they were made of", network)
+                raise _build_error("integer layers; compress the float network instead", network)
             case FeatureSelect():
-                raise _refusal("a selection behind another layer", network)
+                raise _build_error("a selection after another layer", network)
             case Lookup():
-                raise _refusal("an embedding behind another layer", network)
-    if not parts:
-        raise _refusal("no dense layer", network)
-    return build_dense_network(network.n_inputs, lookup, columns, parts)
+                raise _build_error("an embedding after another layer", network)
+    if not parameters:
+        raise _build_error("no dense layer", network)
+    return build_dense_network(network.n_inputs, embedding, columns, parameters)
 
 
 def build_dense_network(
     n_inputs: int,
-    lookup: Embedding | None,
+    embedding: Embedding | None,
     columns: NDArray[np.int64] | None,
-    parts: Sequence[Part],
+    parameters: Sequence[DenseParameters],
 ) -> Network:
-    """A plain network of given weights, which are copied.
+    """Return a dense network with copies of the given weights.
 
     Args:
-        n_inputs: number of features of a row.
-        lookup: of a network, whose vectors are copied; comes first; None for none.
-        columns: which of its outputs, or of the features, the first dense layer looks at,
-            ascending, `(n,)`; None for all.
-        parts: W, b and f of each dense layer, in order; at least one.
+        n_inputs: Number of features of a row.
+        embedding: Embedding that comes first, of which the vectors are copied; None for none.
+        columns: Ascending indices, among the embedding's outputs or else the features, of the
+            inputs of the first dense layer, int64 `(n,)`; None for all.
+        parameters: Weights, biases and activation of each dense layer, in order; at least one.
 
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: If the shapes do not fit.
     """
-    layers: list[Layer] = [] if lookup is None else [copy.deepcopy(lookup)]
-    width = n_inputs if lookup is None else lookup.outputs(n_inputs)
+    layers: list[Layer] = [] if embedding is None else [copy.deepcopy(embedding)]
+    width = n_inputs if embedding is None else embedding.outputs(n_inputs)
     if columns is not None and len(columns) < width:
         layers.append(FeatureSelect(columns))
-    layers += [Dense(W.shape[1], copy.deepcopy(activation)) for W, _, activation in parts]
-    network = Network(
-        n_inputs, layers, rng=np.random.default_rng(0)
-    )  # what it draws is overwritten
-    if lookup is not None:
-        _copy_tables(lookup, network.layers[0])
-    for dense, (W, b, _) in zip(dense_layers(network), parts, strict=True):
+    layers += [Dense(W.shape[1], copy.deepcopy(activation)) for W, _, activation in parameters]
+    # The initial weights that this generator draws are overwritten.
+    network = Network(n_inputs, layers, rng=np.random.default_rng(0))
+    if embedding is not None:
+        _copy_parameters(embedding, network.layers[0])
+    for dense, (W, b, _) in zip(list_dense_layers(network), parameters, strict=True):
         if dense.W.shape != W.shape or dense.b.shape != b.shape:
             raise ValueError(
                 f"expected weights {dense.W.shape} and biases {dense.b.shape}; got {W.shape} and "
@@ -92,25 +93,28 @@ def build_dense_network(
     return network
 
 
-def dense_layers(network: Network) -> list[Dense]:
-    """The dense layers of a plain network, in order.
+def list_dense_layers(network: Network) -> list[Dense]:
+    """Return the dense layers of a network as returned by `to_dense`, in order.
 
     Raises:
-        ValueError: it has layers that a plain one has not.
+        ValueError: If it has layers that such a network does not have.
     """
     for layer in network.layers:
         if not isinstance(layer, Dense | Embedding | FeatureSelect):
-            raise ValueError(f"expected a plain network; got {layer!r} in one; make it by plain()")
+            raise ValueError(
+                f"expected a network of dense layers; got {layer!r} in it; convert the network "
+                "with to_dense() first"
+            )
     return [layer for layer in network.layers if isinstance(layer, Dense)]
 
 
-def _copy_tables(source: Embedding, target: Layer) -> None:
-    for ours, theirs in zip(target.parameters(), source.parameters(), strict=True):
-        ours.value[...] = theirs.value
+def _copy_parameters(source: Layer, target: Layer) -> None:
+    for to, origin in zip(target.parameters(), source.parameters(), strict=True):
+        to.value[...] = origin.value
 
 
-def _refusal(what: str, network: Network) -> ValueError:
+def _build_error(problem: str, network: Network) -> ValueError:
     return ValueError(
-        f"expected a network of dense layers, with dropout, batch normalisation behind dense "
-        f"layers, an embedding or a selection first; got {what}, in {network!r}"
+        "expected a network of dense layers, with dropout, batch normalization after dense layers, "
+        f"and an embedding or a selection at its beginning; got {problem}, in {network!r}"
     )

@@ -1,336 +1,317 @@
-"""The budget: what is tried, what it costs, and which of it holds what was allowed.
+"""The search for variants: which ones are tried, how they are trained, and how they are evaluated.
 
-What is kept is decided on validation rows. The test rows are asked of nothing else, and may refute
-it.
+Variants are evaluated on the validation rows. `acceptance.py` has the rules by which they are
+accepted.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from serving.bundle import CompressionCandidate, MetricDrop
 from serving.runtime import TIMED_BATCH_SIZES, GraphSession, measure_latencies
+from trainer.compress import acceptance
 from trainer.compress.compression_config import METRICS, CompressionConfig, CompressionConfigError
 from trainer.compress.distill import distill
 from trainer.compress.fold_scaling import fold_scaling
 from trainer.compress.int8_overflow import has_int8_overflow
-from trainer.compress.load_trained import DENSE, TrainedModel
-from trainer.compress.prune import count_fewest_parameters, prune
+from trainer.compress.layer_widths import count_min_parameters
+from trainer.compress.load_trained import FP32, TrainedModel
+from trainer.compress.prune import prune
 from trainer.compress.qat import quantize_weights
 from trainer.compress.quantize import quantize_network
 from trainer.compress.sparsify import KeepZeros, sparsify
-from trainer.compress.to_dense import dense_layers
+from trainer.compress.to_dense import list_dense_layers
+from trainer.compress.trial import SPARSE, Bits, OnTrial, Trial, count_stored_parameters
 from trainer.data.memory_budget import compute_memory_budget
 from trainer.data.splits import subsample
 from trainer.data.tables import DataError
 from trainer.evaluate import Evaluation, get_main_metric
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
-from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
-from trainer.pipeline import fit_output_scaling
-from trainer.training.batches import TrainingRows
+from trainer.nn import Network
+from trainer.output_scaling import fit_output_scaling
 from trainer.training.loop import Callback
 
-Bits = Literal[4, 7, 8, 32]
-LOOKED_AT = 10_000  # training rows that importances and ranges come from, at most
-STEP = 0.5  # share of the weights that remain from one level to the next
-GENTLY = 1 / 3  # of the learning rate, for what has learned already and is to be rounded
-SPARSE = "sparse"
-FEWEST_WEIGHTS = 100  # where nothing is left to win
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """A variant that was tried; equal to itself alone.
-
-    Attributes:
-        name: the variant's.
-        model: the reference of its graph.
-        content: the ONNX file.
-        bits: of a weight.
-        parameters: weights and biases that are stored.
-        value: the metric on the validation rows.
-        drop: The dense model's metric minus this one's; above 0 if something was lost.
-        error: the standard error of the drop.
-        qat: whether it was trained with its rounding.
-    """
-
-    name: str
-    model: Model
-    content: bytes
-    bits: Bits
-    parameters: int
-    value: float
-    drop: float = 0.0
-    error: float = 0.0
-    qat: bool = False
-
-    @property
-    def hidden(self) -> list[int]:
-        """Units of the hidden layers."""
-        layers = self.model.network.layers[:-1]
-        return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
-
-    def described(
-        self, latency: dict[int, float], *, tested: MetricDrop | None, kept: bool
-    ) -> CompressionCandidate:
-        """As the manifest lists it."""
-        return CompressionCandidate(
-            name=self.name,
-            bits=self.bits,
-            qat=self.qat,
-            inputs=_inputs(self.model.network),
-            hidden=self.hidden,
-            parameters=self.parameters,
-            size_bytes=len(self.content),
-            zipped_bytes=len(gzip.compress(self.content, mtime=0)),
-            latency_us={str(size): microseconds for size, microseconds in latency.items()},
-            validation=self.value,
-            drop=self.drop,
-            error=self.error,
-            tested=tested,
-            kept=kept,
-        )
-
-
-Tell = Callable[[Trial], None]
+FLOAT32_BYTES = 4
+MAX_SAMPLE_ROWS = 10_000  # training rows that importances and input ranges are computed from
+PRUNING_FACTOR = 0.5  # share of the parameters that remains from one pruning step to the next
+# QAT continues with weights that are trained already, so it needs a smaller learning rate.
+QAT_LEARNING_RATE_FACTOR = 1 / 3
+MIN_PARAMETERS = 100  # A smaller network would save nothing worth mentioning.
 
 
 class VariantSearch:
-    """Tries variants of a model, and says of each whether it holds the budget.
+    """The search for variants of a model whose metric drops by no more than is accepted.
 
     Args:
-        reopened: the model.
-        goal: what may be given up, and what is to be tried.
-        callbacks: they watch each training.
-        tell: told of each trial.
+        trained: The trained model and its data.
+        config: The options of the compression.
+        callbacks: Callbacks of each training.
+        on_trial: Function that is called with each trial as soon as it is evaluated.
 
     Attributes:
-        metric: that must not drop by more than was allowed.
-        dense: the model as it is.
-        judged: its answers to the validation rows.
-        removable: weights and biases of its dense layers, which pruning removes shares of.
-        reduces_range: Whether weights of 8 bits have 7 instead.
-        trials: every variant that was tried, in order, the dense one first.
+        metric: Name of the metric whose drop is limited.
+        original: The model as it was trained, as a trial.
+        original_evaluation: The original model's answers to the validation rows.
+        n_prunable_parameters: Number of weights and biases of its dense layers, of which pruning
+            removes a share.
+        should_reduce_range: Whether weights have 7 bits where they would have 8.
+        trials: All trials in order; the original model is the first.
 
     Raises:
-        GoalError: the metric is none of this task, or so many weights cannot be removed.
+        CompressionConfigError: If the model's task does not have the metric, or so many weights
+            cannot be removed.
     """
 
     def __init__(
         self,
-        reopened: TrainedModel,
-        goal: CompressionConfig,
+        trained: TrainedModel,
+        config: CompressionConfig,
         *,
         callbacks: Sequence[Callback] = (),
-        tell: Tell,
+        on_trial: OnTrial,
     ) -> None:
-        self.goal, self.callbacks, self.tell = goal, callbacks, tell
-        self.reduces_range = has_int8_overflow() if goal.reduce_range is None else goal.reduce_range
-        self.table, self.parts = reopened.table, reopened.parts
-        self.config = reopened.config
-        if reopened.bundle.manifest.aim_unmet is not None:  # the threshold stays the dense one's
-            self.config = self.config.model_copy(update={"aim": None})
-        model = reopened.model
-        most = compute_memory_budget() // (4 * model.encoder.width)
-        self.rows = model.rows(self.table, np.sort(subsample(self.parts.train, most)))
-        self.sample = model.rows(self.table, subsample(self.parts.train, min(LOOKED_AT, most)))
-        self.validation = model.rows(self.table, subsample(self.parts.validation, most))
-        self.judged = Evaluation.of(model, self.table, self.parts.validation)
-        known = self.judged.metrics()
-        self.metric = self._metric_of(model, known)
-        self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
-        if isinstance(goal.prune, float):
-            self._require_room(model.network, goal.prune)
+        self.config, self.callbacks, self.on_trial = config, callbacks, on_trial
+        self.should_reduce_range = (
+            has_int8_overflow() if config.reduce_range is None else config.reduce_range
+        )
+        self.table, self.split = trained.table, trained.split
+        self.training_config = trained.config
+        if trained.bundle.manifest.aim_unmet is not None:
+            # No threshold met the aim in the training. The variants keep the original threshold.
+            self.training_config = self.training_config.model_copy(update={"aim": None})
+        model = trained.model
+        max_rows = compute_memory_budget() // (FLOAT32_BYTES * model.encoder.width)
+        training, validation = self.split.train, self.split.validation
+        self.training_rows = model.encode_rows(self.table, np.sort(subsample(training, max_rows)))
+        n_sample = min(MAX_SAMPLE_ROWS, max_rows)
+        self.sample_rows = model.encode_rows(self.table, subsample(training, n_sample))
+        self.validation_rows = model.encode_rows(self.table, subsample(validation, max_rows))
+        self.original_evaluation = Evaluation.from_model(model, self.table, validation)
+        metrics = self.original_evaluation.compute_metrics()
+        self.metric = self._choose_metric(model, metrics)
+        dense = list_dense_layers(model.network)
+        self.n_prunable_parameters = sum(layer.W.size + layer.b.size for layer in dense)
+        if isinstance(config.prune, float):
+            self._require_removable_share(model.network, config.prune)
         self.trials: list[Trial] = []
-        size, value = _parameters(model.network), known[self.metric]
-        self.dense = self._took(Trial(DENSE, model, build_graph(model), 32, size, value))
-
-    def holds(self, trial: Trial) -> bool:
-        """Whether it loses no more than was allowed, even by a standard error more than it does.
-
-        Of many that are tried, some are lucky on the validation rows; as for trees in Breiman et
-        al. 1984, Classification and Regression Trees, section 3.4.3, that must not decide.
-        """
-        return trial.drop + trial.error <= self.goal.max_drop
+        n_parameters = count_stored_parameters(model.network)
+        self.original = self._add_trial(
+            Trial(FP32, model, build_graph(model), 32, n_parameters, metrics[self.metric])
+        )
 
     def search(self) -> dict[str, list[Trial]]:
-        """Try what the goal asks for.
+        """Try the variants that the options ask for.
 
         Returns:
-            By name the variants that hold the budget, the smallest first; the dense one before all.
+            The accepted trials of each variant by its name, the smallest file first; the original
+            model is the first variant.
         """
-        network = self.dense.model.network
-        if self.goal.int8:
-            self._in_bytes("int8", network)
-        if self.goal.sparse is not None:
-            self._sparse(network, self.goal.sparse)
-        if self.goal.prune == "auto":
-            self._prune_as_far_as_it_goes(network)
-        elif self.goal.prune != "none":
-            for share in _steps_to(1 - self.goal.prune):
-                network = self._pruned(network, share)
-            self._level(network)
-        held: dict[str, list[Trial]] = {}
-        for trial in sorted(filter(self.holds, self.trials), key=lambda t: len(t.content)):
-            held.setdefault(trial.name, []).append(trial)
-        return {
-            name: held[name]
-            for name in dict.fromkeys(t.name for t in self.trials if t.name in held)
-        }
+        network = self.original.model.network
+        if self.config.int8:
+            self._try_quantized("int8", network)
+        if self.config.sparse is not None:
+            self._try_sparse(network, self.config.sparse)
+        if self.config.prune == "auto":
+            self._prune_until_rejected(network)
+        elif self.config.prune != "none":
+            for share in _list_pruning_steps(1 - self.config.prune):
+                network = self._prune_and_train(network, share)
+            self._try_pruned(network)
+        return acceptance.group_accepted_trials(self.trials, self.config.max_drop)
 
-    def race(self) -> dict[Trial, dict[int, float]]:
-        """Median µs of one run by batch size, of all that was tried, in one race."""
+    def measure_latencies(self) -> dict[Trial, dict[int, float]]:
+        """Return the median duration of one run of each trial by batch size, in microseconds.
+
+        All trials are measured in turn, so that they share the conditions of the machine.
+        """
         sessions = {str(i): GraphSession(trial.content) for i, trial in enumerate(self.trials)}
-        records = self.table.records.take(subsample(self.parts.validation, max(TIMED_BATCH_SIZES)))
-        times = measure_latencies(sessions, records.inputs())
-        return {trial: times[str(i)] for i, trial in enumerate(self.trials)}
+        rows = subsample(self.split.validation, max(TIMED_BATCH_SIZES))
+        latencies_us = measure_latencies(sessions, self.table.records.take(rows).inputs())
+        return {trial: latencies_us[str(i)] for i, trial in enumerate(self.trials)}
 
-    def _prune_as_far_as_it_goes(self, network: Network) -> None:
-        """Halve until nothing holds, then try once between the last two."""
-        share = STEP
-        # However few are needed: some networks cannot be made as small as that.
-        while share * self.removable > max(
-            FEWEST_WEIGHTS, count_fewest_parameters(self.dense.model.network)
-        ):
-            smaller = self._pruned(network, share)
-            if not self._level(smaller):
-                self._level(self._pruned(network, share / math.sqrt(STEP)))
+    def _is_accepted(self, trial: Trial) -> bool:
+        return acceptance.is_within_max_drop(trial, self.config.max_drop)
+
+    def _prune_until_rejected(self, network: Network) -> None:
+        """Halve the network until no variant is accepted, then try one size in between."""
+        share = PRUNING_FACTOR
+        # Some networks cannot be pruned down to MIN_PARAMETERS.
+        smallest = max(MIN_PARAMETERS, count_min_parameters(self.original.model.network))
+        while share * self.n_prunable_parameters > smallest:
+            pruned = self._prune_and_train(network, share)
+            if not self._try_pruned(pruned):
+                between = share / math.sqrt(PRUNING_FACTOR)
+                self._try_pruned(self._prune_and_train(network, between))
                 return
-            network, share = smaller, share * STEP
+            network, share = pruned, share * PRUNING_FACTOR
 
-    def _level(self, network: Network) -> bool:
-        """Try a pruned network in floats and in bytes; whether any of it holds."""
-        tried = [self._try("pruned", network, 32)]
-        if self.goal.int8:
-            # What floats cannot hold, 8 bits will not, however they are trained; 4 bits are trained
-            # in any case, and what they learn besides may do it.
-            tried.append(self._in_bytes("pruned-int8", network, trains=self.holds(tried[0])))
-            tried.append(self._in_bytes("pruned-int4", network, bits=4))
-        return any(map(self.holds, tried))
+    def _try_pruned(self, network: Network) -> bool:
+        """Try a pruned network in float32 and in integers. Return whether one is accepted."""
+        trials = [self._try_variant("pruned", network, 32)]
+        if self.config.int8:
+            # If float32 is rejected, 8 bits are as well, even after training. INT4 is trained in
+            # any case: its training is also a longer training of the pruned network.
+            is_trainable = self._is_accepted(trials[0])
+            trials.append(self._try_quantized("pruned-int8", network, is_trainable=is_trainable))
+            trials.append(self._try_quantized("pruned-int4", network, bits=4))
+        return any(map(self._is_accepted, trials))
 
-    def _pruned(self, network: Network, share: float) -> Network:
-        """With that share of the dense layers' weights, and what was lost learned again."""
-        rows, most = self.sample, math.floor(share * self.removable)
-        # By the truth: of what the dense network itself answers, it feels no change to first order.
-        smaller = prune(
-            network, rows.features, rows.targets, self.dense.model.loss, parameters=most
+    def _prune_and_train(self, network: Network, share: float) -> Network:
+        """Return the network pruned to a share of the original parameters and trained again."""
+        rows, max_parameters = self.sample_rows, math.floor(share * self.n_prunable_parameters)
+        # The importances come from the true targets. With the original network's own answers as
+        # targets, its gradients would be 0.
+        pruned = prune(
+            network,
+            rows.features,
+            rows.targets,
+            self.original.model.loss,
+            max_parameters=max_parameters,
         )
-        self._learn(smaller)
-        return smaller
+        self._distill(pruned)
+        return pruned
 
-    def _sparse(self, network: Network, share: float) -> Trial:
+    def _try_sparse(self, network: Network, share: float) -> Trial:
         sparse = sparsify(network, share)
-        self._learn(sparse, callbacks=[KeepZeros()])
-        return self._try(SPARSE, sparse, 32)
+        self._distill(sparse, callbacks=[KeepZeros()])
+        return self._try_variant(SPARSE, sparse, 32)
 
-    def _in_bytes(
-        self, name: str, network: Network, *, bits: Bits = 8, trains: bool = True
+    def _try_quantized(
+        self, name: str, network: Network, *, bits: Bits = 8, is_trainable: bool = True
     ) -> Trial:
-        """In whole numbers; trained with its rounding if that may help and it does not hold."""
-        if bits == 8 and self.reduces_range:
-            bits = 7
-        rounding = quantize_network(network, self.sample.features, self._score, bits=bits)
-        trial = self._try(name, quantize_weights(rounding), bits)
-        if not (self.goal.qat or (trains and not self.holds(trial))):
-            return trial
-        self._learn(rounding, GENTLY)
-        return self._try(name, quantize_weights(rounding), bits, qat=True)
+        """Try a network in integers. If it is rejected, try it again after QAT.
 
-    def _learn(
-        self, network: Network, share: float = 1, callbacks: Sequence[Callback] = ()
+        Args:
+            name: Name of the variant.
+            network: A dense network.
+            bits: Bits of a weight. Default 8.
+            is_trainable: Whether QAT can help. Default True.
+        """
+        if bits == 8 and self.should_reduce_range:
+            bits = 7
+        quantized = quantize_network(
+            network, self.sample_rows.features, self._compute_validation_loss, bits=bits
+        )
+        trial = self._try_variant(name, quantize_weights(quantized), bits)
+        if not (self.config.qat or (is_trainable and not self._is_accepted(trial))):
+            return trial
+        self._distill(quantized, QAT_LEARNING_RATE_FACTOR)
+        return self._try_variant(name, quantize_weights(quantized), bits, is_qat=True)
+
+    def _distill(
+        self,
+        network: Network,
+        learning_rate_factor: float = 1,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Let it learn what the dense network answers, at a share of the full learning rate."""
-        model = self.dense.model
+        """Train a network, in place, to give the original network's answers.
+
+        Args:
+            network: The network.
+            learning_rate_factor: Factor of the learning rate of the options. Default 1.
+            callbacks: Callbacks of this training, besides those of the search.
+        """
+        model = self.original.model
         distill(
             network,
             model.network,
             model.loss.link,
-            self.rows.features,
-            epochs=self.goal.epochs,
-            batch_size=self.goal.batch_size,
-            learning_rate=share * self.goal.learning_rate,
-            whole=len(model.encoder.embedded),
-            silenced=self.config.input_dropout,
-            # One for each size, so that what else is tried does not change what comes of it.
-            rng=np.random.default_rng([self.goal.seed, network.n_parameters]),
+            self.training_rows.features,
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            learning_rate=learning_rate_factor * self.config.learning_rate,
+            n_categories=len(model.encoder.embedded),
+            input_dropout=self.training_config.input_dropout,
+            # Each network size has a generator of its own, so that its result does not depend on
+            # which other variants are tried.
+            rng=np.random.default_rng([self.config.seed, network.n_parameters]),
             callbacks=[*callbacks, *self.callbacks],
         )
 
-    def _try(self, name: str, network: Network, bits: Bits, *, qat: bool = False) -> Trial:
-        """Judge a network in the dense one's place, with a temperature and threshold of its own."""
-        model = fold_scaling(replace(self.dense.model, network=network))
+    def _try_variant(
+        self, name: str, network: Network, bits: Bits, *, is_qat: bool = False
+    ) -> Trial:
+        """Evaluate a network in place of the original one, with its own temperature and threshold.
+
+        A variant that cannot be evaluated gets the metric 0, so that it is rejected.
+        """
+        model = fold_scaling(replace(self.original.model, network=network))
         value = error = 0.0
         try:
-            model, unmet = fit_output_scaling(model, self.table, self.parts, self.config)
+            model, unmet = fit_output_scaling(model, self.table, self.split, self.training_config)
             if unmet is not None:
                 raise DataError(unmet)
-            judged = Evaluation.of(model, self.table, self.parts.validation)
-            value = judged.metrics()[self.metric]
-            error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))
-        except DataError:  # no threshold meets the aim any more, or an answer overflows
+            evaluation = Evaluation.from_model(model, self.table, self.split.validation)
+            value = evaluation.compute_metrics()[self.metric]
+            error = self.original_evaluation.compute_drop_standard_error(
+                evaluation, self.metric, np.random.default_rng(0)
+            )
+        except DataError:  # No threshold meets the aim any more, or an answer overflows.
             pass
-        # Without what float64 leaves of a difference of two shares of the same rows.
-        drop = round(self.dense.value - value, 9)
-        content, size = build_graph(model), _parameters(network)
-        trial = Trial(name, model, content, bits, size, value, drop, error, qat)
-        return self._took(trial)
+        # Both metrics are shares of the same rows: rounding removes the float64 noise of the
+        # difference.
+        drop = round(self.original.metric_value - value, 9)
+        content, n_parameters = build_graph(model), count_stored_parameters(network)
+        return self._add_trial(
+            Trial(name, model, content, bits, n_parameters, value, drop, error, is_qat)
+        )
 
-    def _took(self, trial: Trial) -> Trial:
+    def _add_trial(self, trial: Trial) -> Trial:
         self.trials.append(trial)
-        self.tell(trial)
+        self.on_trial(trial)
         return trial
 
-    def _metric_of(self, model: Model, validation: Mapping[str, float]) -> str:
-        """That which must not drop: one that validation and test rows both have."""
-        test = Evaluation.of(model, self.table, self.parts.test).metrics()
-        known = {name: value for name, value in validation.items() if name in test}
-        metric = self.goal.metric or get_main_metric(model.task, known)
-        if metric not in known:
+    def _choose_metric(self, model: Model, validation_metrics: Mapping[str, float]) -> str:
+        """Return the metric whose drop is limited.
+
+        Args:
+            model: The original model.
+            validation_metrics: The original model's metrics on the validation rows.
+
+        Raises:
+            CompressionConfigError: If the metric of the options is not defined on the validation
+                and test rows of this task.
+        """
+        test_metrics = Evaluation.from_model(model, self.table, self.split.test).compute_metrics()
+        shared = {name: value for name, value in validation_metrics.items() if name in test_metrics}
+        metric = self.config.metric or get_main_metric(model.task, shared)
+        if metric not in shared:
             raise CompressionConfigError(
-                f"expected a metric of this task, out of "
-                f"{', '.join(name for name in METRICS if name in known)}; got {metric}"
+                f"expected a metric of this task, one of "
+                f"{', '.join(name for name in METRICS if name in shared)}; got {metric}; name one "
+                f"of these with --metric"
             )
         return metric
 
-    def _require_room(self, network: Network, share: float) -> None:
-        least = count_fewest_parameters(network)
-        if math.floor((1 - share) * self.removable) < least:
-            most = math.floor(1000 * (1 - least / self.removable)) / 1000
+    def _require_removable_share(self, network: Network, share: float) -> None:
+        """Refuse a share of weights that cannot be removed.
+
+        Raises:
+            CompressionConfigError: If the smallest network has more weights than would remain.
+        """
+        min_parameters = count_min_parameters(network)
+        if math.floor((1 - share) * self.n_prunable_parameters) < min_parameters:
+            max_share = math.floor(1000 * (1 - min_parameters / self.n_prunable_parameters)) / 1000
             raise CompressionConfigError(
-                f"expected a share of the weights to remove of up to {most:g}, from a network of "
-                f"{self.removable} that needs {least}; got {share:g}"
+                f"expected a share of the weights to remove of up to {max_share:g}, since this "
+                f"network of {self.n_prunable_parameters} weights needs {min_parameters}; got "
+                f"{share:g}; lower --prune"
             )
 
-    def _score(self, network: Network) -> float:
-        rows: TrainingRows = self.validation
-        loss = self.dense.model.loss
+    def _compute_validation_loss(self, network: Network) -> float:
+        rows, loss = self.validation_rows, self.original.model.loss
         return loss.value(network.logits(rows.features), rows.targets, rows.weights)
 
 
-def _steps_to(share: float) -> Iterator[float]:
-    """From step to step, and to `share` in the end."""
-    step = STEP
+def _list_pruning_steps(share: float) -> Iterator[float]:
+    """Yield the shares of the parameters that remain after each step; the last one is `share`."""
+    step = PRUNING_FACTOR
     while step > share:
         yield step
-        step *= STEP
+        step *= PRUNING_FACTOR
     yield share
-
-
-def _parameters(network: Network) -> int:
-    """Weights and biases that are stored."""
-    whole = [layer for layer in network.layers if isinstance(layer, IntegerDense)]
-    return network.n_parameters + sum(layer.W.size + layer.b.size for layer in whole)
-
-
-def _inputs(network: Network) -> int:
-    """Numbers of a row that are looked at."""
-    found = [layer.n_out for layer in network.layers if isinstance(layer, FeatureSelect)]
-    first = next(layer for layer in network.layers if not isinstance(layer, FeatureSelect))
-    return found[0] if found else first.n_in

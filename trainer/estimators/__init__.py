@@ -1,10 +1,11 @@
-"""scikit-learn's face: `MLPClassifier` and `MLPRegressor`, drop-in for those of scikit-learn.
+"""`MLPClassifier` and `MLPRegressor` with scikit-learn's interface.
 
-Arguments and attributes have scikit-learn's names wherever it has one. Beyond them: class weights,
-dropout, batch normalisation, label smoothing, absolute and Huber losses, an activation per layer
-and leaky ones, more solvers and schedules, validation-loss curves, and callbacks. Sparse rows are
-taken, a batch at a time made dense. The solver lbfgs is not here, and what would have no effect is
-refused.
+They can replace the classes of the same names in `sklearn.neural_network`: parameters and
+attributes have scikit-learn's names wherever it has one. They also offer class weights, dropout,
+batch normalisation, label smoothing, the losses `absolute_error` and `huber`, an activation for
+each layer, more activations, solvers and schedules, the validation loss of each epoch, and
+callbacks. Sparse matrices are accepted and converted to dense batches one at a time. The solver
+`lbfgs` is not available. A parameter that would have no effect raises an error.
 """
 
 from trainer.estimators.classifier import MLPClassifier

@@ -1,4 +1,4 @@
-"""`MLPClassifier`: two classes, several, or several labels at once."""
+"""`MLPClassifier`: binary, multiclass and multilabel classification."""
 
 from __future__ import annotations
 
@@ -14,65 +14,82 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from trainer.estimators.base import BaseMLP
-from trainer.nn import (
-    BinaryCrossEntropy,
-    CategoricalCrossEntropy,
-    Loss,
-    Network,
-    Schedule,
-)
+from trainer.nn import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Network, Schedule
 from trainer.training.loop import Callback
 
 Array = NDArray[Any]
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
-    """A multilayer perceptron for classes: two, several, or several at once (multilabel).
+    """A multilayer perceptron for binary, multiclass and multilabel classification.
 
     Args:
-        hidden_layer_sizes: units of each hidden layer.
-        activation: of the hidden layers, a name (scikit-learn's `logistic` too) or an activation
-            of `trainer.nn`; or one for each.
-        solver: `sgd`, `rmsprop`, `adam`, `adamw` or `nadam`.
-        alpha: L2 penalty, divided by the rows of a batch; `adamw` takes it as its decay.
-        batch_size: rows per step; `auto` is min(200, n).
-        learning_rate: scikit-learn's `constant`, `invscaling`, `adaptive`, a name or a schedule of
-            `trainer.nn`.
-        learning_rate_init: the full size of a step.
-        power_t: of `invscaling`.
-        max_iter: the most epochs.
-        shuffle: a new order of rows each epoch.
-        random_state: of the weights, the order and the split.
-        tol: what counts as better.
-        verbose: print the loss of each epoch.
-        warm_start: `fit` goes on from where the last one ended.
-        momentum: of `sgd`.
-        nesterovs_momentum: whether it looks ahead.
-        early_stopping: stop by the accuracy on held-out rows, and keep the best weights.
-        validation_fraction: the share of rows held out.
-        beta_1: of the Adam family.
-        beta_2: of the Adam family.
-        epsilon: of the Adam family and `rmsprop`.
-        n_iter_no_change: epochs without getting better by `tol` before it stops.
-        class_weight: `balanced`, or a weight for each class; `predict_proba` is then of classes so
-            weighted: wrap it in scikit-learn's `CalibratedClassifierCV` for those of the rows.
-        label_smoothing: share of certainty spread over all classes.
-        l1: L1 penalty, divided by the rows of a batch.
-        dropout: Share of each hidden layer's units dropped in training, 0 to 1.
-        batch_norm: normalise each hidden layer over the batch.
-        max_norm: bound on the weights into a unit.
-        clip_norm: longest gradient.
-        average: decay of a moving average of the weights, which replaces them at the end.
-        callbacks: of `trainer.training.loop`, called during training.
+        hidden_layer_sizes: Number of units of each hidden layer, tuple of int [default: (100,)].
+        activation: Activation of the hidden layers: a name (also scikit-learn's `logistic`), an
+            activation from `trainer.nn`, or a sequence with one for each layer [default: "relu"].
+        solver: Optimizer: `sgd`, `rmsprop`, `adam`, `adamw` or `nadam` [default: "adam"].
+        alpha: Strength of the L2 penalty, which is divided by the number of rows of a batch; with
+            `adamw` the weight decay [default: 0.0001].
+        batch_size: Number of rows per step; "auto" for min(200, n_samples) [default: "auto"].
+        learning_rate: Schedule of the learning rate: scikit-learn's `constant`, `invscaling` or
+            `adaptive`, another name from `trainer.nn.SCHEDULES`, or a schedule from `trainer.nn`
+            [default: "constant"].
+        learning_rate_init: Initial learning rate, above 0 [default: 0.001].
+        power_t: Exponent of the schedule `invscaling` [default: 0.5].
+        max_iter: Maximum number of epochs [default: 200].
+        shuffle: Whether each epoch has a new order of rows [default: True].
+        random_state: Seed or generator of the initial weights, the order of the rows and the
+            validation split [default: None].
+        tol: Improvement of the loss or score below which an epoch counts as no better
+            [default: 0.0001].
+        verbose: Whether the loss of each epoch is printed [default: False].
+        warm_start: Whether `fit` continues from the current weights [default: False].
+        momentum: Momentum of `sgd`, in [0, 1) [default: 0.9].
+        nesterovs_momentum: Whether `sgd` uses Nesterov's momentum [default: True].
+        early_stopping: Whether rows are held out for validation, their accuracy decides when
+            training stops, and the best weights are kept [default: False].
+        validation_fraction: Share of the rows that `early_stopping` holds out, in (0, 1)
+            [default: 0.1].
+        beta_1: Decay of the first moment of `adam`, `adamw` and `nadam`, in [0, 1) [default: 0.9].
+        beta_2: Decay of the second moment of `adam`, `adamw` and `nadam`, in [0, 1)
+            [default: 0.999].
+        epsilon: Constant for numerical stability of `adam`, `adamw`, `nadam` and `rmsprop`
+            [default: 1e-8].
+        n_iter_no_change: Number of epochs without an improvement by `tol` after which training
+            stops [default: 10].
+        class_weight: "balanced", or the weight of each class by its label; None if all have weight
+            1 [default: None]. `predict_proba` then returns the probabilities of classes weighted
+            like that; scikit-learn's `CalibratedClassifierCV` corrects them.
+        label_smoothing: Share of the target probability that is spread over all classes, in [0, 1)
+            [default: 0].
+        l1: Strength of the L1 penalty, divided by the number of rows of a batch [default: 0].
+        dropout: Share of each hidden layer's units dropped in training, in [0, 1) [default: 0].
+        batch_norm: Whether each hidden layer is normalised over the batch [default: False].
+        max_norm: Bound on the norm of the weights into a unit; None for no bound [default: None].
+        clip_norm: Largest norm of the gradient; None for no limit [default: None].
+        average: Decay of a moving average of the weights, which replaces them when training ends,
+            in [0, 1); 0 for no average [default: 0].
+        callbacks: Callbacks from `trainer.training`, called while the network is trained
+            [default: ()].
 
     Attributes:
-        classes_: sorted, `(n_classes,)`; of two, the second is the positive one, as everywhere in
-            scikit-learn.
-        network_: the trained `trainer.nn.Network`.
-        coefs_, intercepts_: its weights and biases.
-        loss_curve_: training loss of each epoch.
-        validation_loss_curve_, validation_scores_: with `early_stopping`, of each epoch.
-        n_iter_: epochs run.
+        classes_: Class labels, sorted, `(n_classes,)`. Of two classes, the second is the positive
+            one, as in scikit-learn.
+        network_: The trained `trainer.nn.Network`.
+        coefs_: Weight matrix of each layer, list of arrays `(n_in, n_out)`.
+        intercepts_: Bias of each layer, list of arrays `(n_out,)`.
+        loss_: Training loss of the last epoch.
+        loss_curve_: Training loss of each epoch.
+        best_loss_: Lowest training loss; None with `early_stopping`.
+        validation_loss_curve_: Validation loss of each epoch; None without `early_stopping`.
+        validation_scores_: Validation accuracy of each epoch; None without `early_stopping`.
+        best_validation_score_: Highest validation accuracy; None without `early_stopping`.
+        n_features_in_: Number of features.
+        n_iter_: Number of epochs.
+        n_layers_: Number of layers, including the input layer.
+        n_outputs_: Number of outputs of the network.
+        out_activation_: Name of the output activation, `logistic` or `softmax`.
+        t_: Number of training rows seen, over all epochs.
     """
 
     def __init__(
@@ -149,12 +166,32 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
     ) -> Self:
-        """One epoch over these rows, from where it stands; the first call names all `classes`."""
-        fresh = not hasattr(self, "network_")
-        if fresh and classes is None:
-            raise ValueError("expected classes, all there will be, at the first partial_fit")
+        """Train one epoch from the current weights.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`, finite.
+            y: Classes, `(n_samples,)`, or labels 0 and 1, `(n_samples, n_classes)`.
+            sample_weight: Weight of each row, `(n_samples,)`, at least 0 [default: None, all 1].
+            classes: All classes of this and later calls, `(n_classes,)`; required by the first
+                call.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: If a parameter or an array is invalid, or `classes` are missing or differ
+                from those of the first call.
+            TrainingDivergedError: If the loss or a weight became infinite or NaN. The network then
+                has the weights that it had before the call.
+        """
+        is_new = not hasattr(self, "network_")
+        if is_new and classes is None:
+            raise ValueError(
+                "expected classes, all there will be, at the first partial_fit; got none; pass "
+                "classes=np.unique(all_of_y)"
+            )
         if (
-            not fresh
+            not is_new
             and classes is not None
             and not np.array_equal(self.classes_, np.unique(np.asarray(classes)))
         ):
@@ -162,52 +199,76 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 f"expected the classes of the first partial_fit, {self.classes_}; got "
                 f"{np.unique(np.asarray(classes))}"
             )
-        return self._train(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
+        return self._train(X, y, sample_weight, is_new=is_new, incremental=True, classes=classes)
 
     def predict(self, X: ArrayLike) -> Array:
-        """The class of each row, `(n,)`; multilabel 0 or 1 for each, `(n, n_classes)`."""
-        return self._choose(self._raw(X))
+        """Return the predicted classes.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`.
+
+        Returns:
+            Class of each row, `(n_samples,)`; for multilabel targets 0 or 1 for each label, int64
+            `(n_samples, n_classes)`.
+        """
+        return self._select_classes(self._compute_logits(X))
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """The probability of each class, `(n, n_classes)`."""
-        logits = self._raw(X)
+        """Return the probability of each class, `(n_samples, n_classes)`, in the network's dtype.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`.
+        """
+        logits = self._compute_logits(X)
         p = self._loss.answers(logits)
         return np.hstack([1 - p, p]) if self._kind == "binary" else p
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """The logits: `(n,)` for two classes, above 0 for the second, else `(n, n_classes)`."""
-        logits = self._raw(X)
+        """Return the logits.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`.
+
+        Returns:
+            Logit of the second class, `(n_samples,)`, if there are two classes; else a logit for
+            each class, `(n_samples, n_classes)`.
+        """
+        logits = self._compute_logits(X)
         return logits[:, 0] if self._kind == "binary" else logits
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
-        """The logarithms of `predict_proba`."""
+        """Return the logarithm of the probability of each class, `(n_samples, n_classes)`.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`.
+        """
         with np.errstate(divide="ignore"):
             result: Array = np.log(self.predict_proba(X))
         return result
 
-    def _choose(self, logits: Array) -> Array:
+    def _select_classes(self, logits: Array) -> Array:
         if self._kind == "multilabel":
             return (logits >= 0).astype(np.int64)
-        choice = logits[:, 0] >= 0 if self._kind == "binary" else logits.argmax(axis=1)
-        chosen: Array = self.classes_[choice.astype(np.int64)]
-        return chosen
+        indices = logits[:, 0] >= 0 if self._kind == "binary" else logits.argmax(axis=1)
+        classes: Array = self.classes_[indices.astype(np.int64)]
+        return classes
 
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
-        return self._choose(network.logits(X))
+        return self._select_classes(network.logits(X))
 
-    def _score(self, predicted: Array, y: Array, weights: Array | None) -> float:
-        return float(accuracy_score(y, predicted, sample_weight=weights))
+    def _score(self, predictions: Array, y: Array, weights: Array | None) -> float:
+        return float(accuracy_score(y, predictions, sample_weight=weights))
 
     def _encode(
-        self, y: Array, *, fresh: bool, classes: ArrayLike | None
+        self, y: Array, *, is_new: bool, classes: ArrayLike | None
     ) -> tuple[Array, Array, Array | None]:
         check_classification_targets(y)
         if type_of_target(y).startswith("multilabel"):
-            if fresh:
+            if is_new:
                 self._kind, self.classes_ = "multilabel", np.arange(y.shape[1])
             return y.astype(np.float64), y, None
         y = column_or_1d(y, warn=True)
-        if fresh:
+        if is_new:
             self.classes_ = np.unique(y if classes is None else np.asarray(classes))
             if len(self.classes_) < 2:
                 raise ValueError(
@@ -218,12 +279,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"expected classes out of {self.classes_}; got {unknown[:10]} too")
-        places = np.searchsorted(self.classes_, y)
+        indices = np.searchsorted(self.classes_, y)
         if self._kind == "binary":
-            return places[:, None].astype(np.float64), y, y
-        return places, y, y
+            return indices[:, None].astype(np.float64), y, y
+        return indices, y, y
 
-    def _logits(self, targets: Array) -> int:
+    def _count_outputs(self, targets: Array) -> int:
         return len(self.classes_) if self._kind == "multiclass" else targets.shape[1]
 
     def _make_loss(self) -> Loss:
@@ -231,13 +292,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return CategoricalCrossEntropy(self.label_smoothing)
         return BinaryCrossEntropy(self.label_smoothing)
 
-    def _weights(self, y: Array, given: Array | None) -> Array | None:
+    def _apply_class_weights(self, y: Array, weights: Array | None) -> Array | None:
         if self.class_weight is None:
-            return given
-        own = self._class_weights(y)
-        return own if given is None else own * given
+            return weights
+        class_weights = self._compute_class_weights(y)
+        return class_weights if weights is None else class_weights * weights
 
-    def _class_weights(self, y: Array) -> Array:
+    def _compute_class_weights(self, y: Array) -> Array:
         if isinstance(self.class_weight, str) or y.ndim == 2:
             balanced: Array = compute_sample_weight(self.class_weight, y)
             return balanced
@@ -245,12 +306,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(
                 f"expected class_weight balanced, or by class; got {self.class_weight!r}"
             )
-        known = self.classes_.tolist()
-        if strange := [name for name in self.class_weight if name not in known]:
-            raise ValueError(f"expected class_weight of the classes {known}; got {strange} too")
+        classes = self.classes_.tolist()
+        if unknown := [label for label in self.class_weight if label not in classes]:
+            raise ValueError(f"expected class_weight of the classes {classes}; got {unknown} too")
         weights = np.ones(len(y))
-        for name, weight in self.class_weight.items():
-            weights[y == name] = weight
+        for label, weight in self.class_weight.items():
+            weights[y == label] = weight
         return weights
 
     def __sklearn_tags__(self) -> Any:

@@ -1,4 +1,4 @@
-"""`MLPRegressor`: one value or several."""
+"""`MLPRegressor`: regression with one target or several."""
 
 from __future__ import annotations
 
@@ -12,28 +12,24 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 
 from trainer.estimators.base import BaseMLP
-from trainer.nn import (
-    LOSSES,
-    Loss,
-    MeanSquaredError,
-    Network,
-    Schedule,
-)
+from trainer.nn import LOSSES, Loss, MeanSquaredError, Network, Schedule
 from trainer.training.loop import Callback
 
 Array = NDArray[Any]
 
-# scikit-learn's names for what has another here.
+# scikit-learn's names of losses that have another name in `trainer.nn`.
 LOSS_NAMES = {"absolute_error": "mae"}
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
-    """A multilayer perceptron for values, one or several.
+    """A multilayer perceptron for regression with one target or several.
 
-    Arguments and attributes are those of `MLPClassifier` but for its classes and labels, and:
+    All other parameters and attributes are those of `MLPClassifier`, except that there is no
+    `class_weight`, `label_smoothing` or `classes_`. The validation score is R².
 
     Args:
-        loss: `squared_error`, `absolute_error`, `huber` or `poisson`.
+        loss: Loss: `squared_error`, `absolute_error`, `huber` or `poisson`
+            [default: "squared_error"].
     """
 
     def __init__(
@@ -104,31 +100,55 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """One epoch over these rows, from where it stands."""
-        fresh = not hasattr(self, "network_")
-        return self._train(X, y, sample_weight, fresh=fresh, incremental=True)
+        """Train one epoch from the current weights.
+
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`, finite.
+            y: Values, `(n_samples,)` or `(n_samples, n_outputs)`.
+            sample_weight: Weight of each row, `(n_samples,)`, at least 0 [default: None, all 1].
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: If a parameter or an array is invalid.
+            TrainingDivergedError: If the loss or a weight became infinite or NaN. The network then
+                has the weights that it had before the call.
+        """
+        is_new = not hasattr(self, "network_")
+        return self._train(X, y, sample_weight, is_new=is_new, incremental=True)
 
     def predict(self, X: ArrayLike) -> Array:
-        """The value of each row, `(n,)`, or `(n, n_outputs)` if it was trained on several."""
-        outputs = self._raw(X)
-        return self._shaped(self._loss.answers(outputs))
+        """Return the predicted values, in the network's dtype.
 
-    def _shaped(self, values: Array) -> Array:
-        return values[:, 0] if self._flat else values
+        Args:
+            X: Features, array or sparse matrix `(n_samples, n_features)`.
+
+        Returns:
+            Value of each row, `(n_samples,)`; `(n_samples, n_outputs)` if the targets in training
+            had several columns.
+        """
+        logits = self._compute_logits(
+            X
+        )  # first, since it raises the error of an unfitted estimator
+        return self._match_target_shape(self._loss.answers(logits))
+
+    def _match_target_shape(self, values: Array) -> Array:
+        return values[:, 0] if self._is_target_1d else values
 
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
-        return self._shaped(loss.answers(network.logits(X)))
+        return self._match_target_shape(loss.answers(network.logits(X)))
 
-    def _score(self, predicted: Array, y: Array, weights: Array | None) -> float:
-        return float(r2_score(y, predicted, sample_weight=weights))
+    def _score(self, predictions: Array, y: Array, weights: Array | None) -> float:
+        return float(r2_score(y, predictions, sample_weight=weights))
 
     def _encode(
-        self, y: Array, *, fresh: bool, classes: ArrayLike | None
+        self, y: Array, *, is_new: bool, classes: ArrayLike | None
     ) -> tuple[Array, Array, Array | None]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if fresh:
-            self._flat = y.ndim == 1
+        if is_new:
+            self._is_target_1d = y.ndim == 1
         return y.reshape(len(y), -1).astype(np.float64), y, None
 
     def _make_loss(self) -> Loss:
@@ -138,7 +158,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
                 f"expected a loss out of {', '.join(sorted(names))}; got {self.loss!r}"
             )
         if self.loss == "squared_error":
-            return MeanSquaredError(0.5)  # as scikit-learn's
+            return MeanSquaredError(0.5)  # scikit-learn's loss is half of the squared error
         return LOSSES[LOSS_NAMES.get(self.loss, self.loss)]()
 
     def __sklearn_tags__(self) -> Any:

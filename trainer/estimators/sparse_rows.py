@@ -1,4 +1,4 @@
-"""Sparse rows: made dense a slice at a time, so that what is dense fits into memory."""
+"""Rows of a sparse matrix that are converted to dense arrays a few at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ Array = NDArray[Any]
 
 
 class SparseRows:
-    """A sparse matrix where an array of rows is asked for: each part that is taken of it is dense.
+    """A sparse matrix that can take the place of a dense array of features.
 
-    Training takes a batch of it at a time, and answering as many rows as `Network.logits` does.
+    Only the rows that are read become dense: one batch at a time in training, and as many rows as
+    `Network.logits` computes at once in prediction.
 
     Args:
-        matrix: a `csr_matrix` or `csr_array` of SciPy, `(n, n_features)`.
+        matrix: Sparse matrix, `csr_matrix` or `csr_array` of SciPy, `(n, n_features)`.
+
+    Attributes:
+        shape: Shape of the matrix.
+        dtype: Dtype of the matrix.
     """
 
     ndim = 2
@@ -29,15 +34,15 @@ class SparseRows:
         return int(self.shape[0])
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Array:
-        """Those rows, a new array."""
+        """Return the rows as a new dense array."""
         dense: Array = self.matrix[rows].toarray()
         return dense
 
     def take(self, rows: NDArray[np.int64], *, axis: int, out: Array, mode: str) -> Array:
-        """Those rows, written into `out`, as `numpy.ndarray.take` does along the axis 0."""
+        """Write the rows into `out` and return it, like `numpy.ndarray.take` along axis 0."""
         self.matrix[rows].toarray(out=out)
         return out
 
-    def part(self, rows: NDArray[np.int64]) -> SparseRows:
-        """Those rows, still sparse."""
+    def select(self, rows: NDArray[np.int64]) -> SparseRows:
+        """Return the rows as a sparse matrix."""
         return SparseRows(self.matrix[rows])

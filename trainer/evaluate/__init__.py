@@ -1,6 +1,6 @@
-"""Evaluation: how good a model is on rows it has never seen, and whether less would have done."""
+"""Evaluation of a model on rows it has not seen: metrics, intervals, baselines, calibration."""
 
-from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS, Evaluation
 from trainer.evaluate.metrics import compute_metrics, get_main_metric
+from trainer.evaluate.model_evaluation import MAX_EVALUATED_ROWS, Evaluation
 
 __all__ = ["MAX_EVALUATED_ROWS", "Evaluation", "compute_metrics", "get_main_metric"]

@@ -1,78 +1,86 @@
-"""Comparison: which baselines are as good as the network, or better, by the figures as printed."""
+"""The comparison of a network with its baselines on the test rows, from a bundle's manifest."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving.bundle import Manifest
 from trainer.evaluate.metrics import get_main_metric
 
-DECIMALS = 4  # figures that are printed alike are called equal
+# Metrics are compared as they are printed, so that two equal printed values are called equal.
+PRINTED_DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """The leading metric on the test rows, of the network and of its baselines.
+    """The main metric of the network and of its baselines on the test rows.
 
     Attributes:
         metric: Name of the metric; higher is better.
-        own: The network's figure.
-        others: The baselines' figures by name, those that have one.
-        better: Names of the baselines with a higher figure.
-        equal: Names of those with the same.
+        network_value: Value of the network.
+        baseline_values: Value of each baseline that has the metric, by the baseline's name.
+        better_baselines: Names of the baselines with a higher value.
+        equal_baselines: Names of the baselines with the same value.
     """
 
     metric: str
-    own: float
-    others: Mapping[str, float]
-    better: list[str]
-    equal: list[str]
+    network_value: float
+    baseline_values: Mapping[str, float]
+    better_baselines: list[str]
+    equal_baselines: list[str]
 
 
 def compare_with_baselines(manifest: Manifest) -> BaselineComparison:
-    """Compare a network with its baselines."""
-    test = manifest.metrics["test"]
-    metric = get_main_metric(manifest.task, test)
-    own = test[metric]
-    others = {
+    """Compare the network of a bundle with its baselines."""
+    test_metrics = manifest.metrics["test"]
+    metric = get_main_metric(manifest.task, test_metrics)
+    network_value = test_metrics[metric]
+    baseline_values = {
         name: baseline.metrics[metric]
         for name, baseline in manifest.baselines.items()
-        if math.isfinite(baseline.metrics.get(metric, math.nan))
+        if metric in baseline.metrics
     }
-    ahead = {name: round(value, DECIMALS) - round(own, DECIMALS) for name, value in others.items()}
+    leads = {
+        name: round(value, PRINTED_DECIMALS) - round(network_value, PRINTED_DECIMALS)
+        for name, value in baseline_values.items()
+    }
     return BaselineComparison(
         metric,
-        own,
-        others,
-        better=[name for name, lead in ahead.items() if lead > 0],
-        equal=[name for name, lead in ahead.items() if lead == 0],
+        network_value,
+        baseline_values,
+        better_baselines=[name for name, lead in leads.items() if lead > 0],
+        equal_baselines=[name for name, lead in leads.items() if lead == 0],
     )
 
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """What always answering the commonest class would score.
+    """The score of a model that always answers the most frequent class.
 
     Attributes:
-        answer: The class.
-        accuracy: Accuracy of that answer.
-        exact: Whether that is of the test rows, or its share of the training rows.
+        answer: The most frequent class of the training rows.
+        accuracy: Accuracy of this answer, 0 to 1.
+        is_exact: Whether the accuracy was measured on the test rows; if not, it is the share of
+            the class among the training rows.
     """
 
     answer: int | str
     accuracy: float
-    exact: bool
+    is_exact: bool
 
 
 def find_constant_answer(manifest: Manifest) -> ConstantAnswer | None:
-    """Return what the commonest class alone would score; None for regression or if not known."""
+    """Return the score of the most frequent class.
+
+    Returns:
+        None for regression, or if the manifest does not tell the shares of the classes.
+    """
     if manifest.classes is None or manifest.class_shares is None:
         return None
     share = max(manifest.class_shares)
     answer = manifest.classes[manifest.class_shares.index(share)]
     baseline = manifest.baselines.get("majority")
     if baseline is None:
-        return ConstantAnswer(answer, share, exact=False)
-    return ConstantAnswer(answer, baseline.metrics["accuracy"], exact=True)
+        return ConstantAnswer(answer, share, is_exact=False)
+    return ConstantAnswer(answer, baseline.metrics["accuracy"], is_exact=True)

@@ -1,7 +1,7 @@
-"""Baselines: what three models that need no tuning make of the same rows.
+"""Baselines: three models without tuning, trained and evaluated on the same rows as the network.
 
-A network that a constant, a line or boosted trees beat should not be served, and who trains one
-should know.
+A constant, a linear model and gradient-boosted trees. A network that does not beat them should not
+be served.
 """
 
 from __future__ import annotations
@@ -27,100 +27,124 @@ from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split, subsample
 from trainer.data.tables import Table
-from trainer.evaluate.evaluation import MAX_EVALUATED_ROWS
 from trainer.evaluate.metrics import compute_metrics
+from trainer.evaluate.model_evaluation import MAX_EVALUATED_ROWS
 from trainer.model import Answers
 
-# A baseline is not worth minutes. Beyond so many rows × features × classes they learn from fewer of
-# the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
-MAX_NUMBERS = 20_000_000
-LONGEST = 300_000
-COPIES = 12  # bytes that learning and answering take for a number: as float64, and copies of it
-MOST_PLACES = 10_000  # of a category, for lines
+# Limits that keep baselines from taking minutes. Beyond this product of rows, columns and classes,
+# baselines are trained on a random part of the rows.
+MAX_TRAINING_VALUES = 20_000_000
+MIN_TRAINING_ROWS = 1000
+# Beyond this product of boosting iterations, columns and classes, trees get fewer iterations.
+MAX_BOOSTING_WORK = 300_000
+MIN_BOOSTING_ITERATIONS, MAX_BOOSTING_ITERATIONS = 20, 100
+# scikit-learn's limit on the categories of a column that its trees treat as categorical.
+MAX_TREE_CATEGORIES = 255
+# Memory that training and prediction take for each feature: a float64 and parts of copies.
+BYTES_PER_FEATURE = 12
+# Linear models cannot use embeddings, so that all categories are one-hot encoded, up to this many
+# of a column.
+MAX_ONE_HOT_CATEGORIES = 10_000
 
 
 def fit_baselines(
-    table: Table, parts: Split, *, seed: int, positive: int = 1
+    table: Table, split: Split, *, seed: int, positive: int = 1
 ) -> dict[str, Baseline]:
-    """Train the baselines on the training rows and judge them on the test rows.
+    """Train the baselines on the training rows and evaluate them on the test rows.
 
     Args:
-        table: the data.
-        parts: which rows serve for what.
-        seed: of those that draw random numbers, and of the rows taken where there are too many.
-        positive: place of the positive class among two classes.
+        table: The data.
+        split: Rows for training, validation and test.
+        seed: Seed of the baselines, and of the choice of rows if there are too many.
+        positive: Index of the positive class of a binary task.
 
     Returns:
-        Of classes `majority`, `logistic_regression`, `gradient_boosting`; of values `mean`,
-        `ridge`, `gradient_boosting`.
+        Baselines by name: `majority`, `logistic_regression` and `gradient_boosting` for
+        classification; `mean`, `ridge` and `gradient_boosting` for regression.
     """
     classes = None if table.task == "regression" else np.unique(table.target)
-    work = len(table.records.columns) * (1 if classes is None else len(classes))
-    rows = parts.train
-    if len(rows) * work > MAX_NUMBERS:
-        rows = np.random.default_rng(seed).choice(
-            rows, max(MAX_NUMBERS // work, 1000), replace=False
-        )
-    # Of its own, with no category embedded: lines cannot look anything up.
-    encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
-    most = max(
-        1000, compute_memory_budget() // (COPIES * max(encoder.width, len(table.records.columns)))
-    )
-    rows = rows[:most]
-    test = subsample(parts.test, MAX_EVALUATED_ROWS)  # the very rows the network is judged on
-    target, truth = table.target[rows], table.target[test]
-    found = {}
-    for name, estimator in _estimators(table, work, seed).items():
-        take = _plain if name == "gradient_boosting" else encoder.transform
-        # One thread: those of OpenMP wait busily, and on a busy machine take minutes over seconds.
+    work_per_row = len(table.records.columns) * (1 if classes is None else len(classes))
+    rows = split.train
+    if len(rows) * work_per_row > MAX_TRAINING_VALUES:
+        n_rows = max(MAX_TRAINING_VALUES // work_per_row, MIN_TRAINING_ROWS)
+        rows = np.random.default_rng(seed).choice(rows, n_rows, replace=False)
+    encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MAX_ONE_HOT_CATEGORIES))
+    bytes_per_row = BYTES_PER_FEATURE * max(encoder.width, len(table.records.columns))
+    max_rows = max(MIN_TRAINING_ROWS, compute_memory_budget() // bytes_per_row)
+    rows = rows[:max_rows]
+    # The same rows that the network is evaluated on.
+    test_rows = subsample(split.test, MAX_EVALUATED_ROWS)
+    slices = [test_rows[start : start + max_rows] for start in range(0, len(test_rows), max_rows)]
+    baselines = {}
+    for name, estimator in _create_estimators(table, work_per_row, seed).items():
+        encode = _encode_for_trees if name == "gradient_boosting" else encoder.transform
+        # OpenMP's idle threads spin. On a busy machine, several threads take minutes and one takes
+        # seconds.
         with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # near enough for a baseline
-            estimator.fit(take(table.records.take(rows)).astype(np.float64), target)
-        slices = (test[start : start + most] for start in range(0, len(test), most))
-        answers = _answers(estimator, (take(table.records.take(s)) for s in slices), classes)
-        metrics = compute_metrics(table.task, truth, answers, classes, positive)
-        found[name] = Baseline(metrics=metrics, rows=len(rows))
-    return found
+            # A baseline need not converge fully.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            estimator.fit(encode(table.records.take(rows)).astype(np.float64), table.target[rows])
+        features = (encode(table.records.take(part)) for part in slices)
+        answers = _predict(estimator, features, classes)
+        metrics = compute_metrics(table.task, table.target[test_rows], answers, classes, positive)
+        baselines[name] = Baseline(metrics=metrics, rows=len(rows))
+    return baselines
 
 
-def _plain(records: Records) -> NDArray[Any]:
-    """Numbers, dates and places of categories side by side: trees take gaps and kinds as such."""
+def _encode_for_trees(records: Records) -> NDArray[Any]:
+    """Return numbers, dates and category codes as columns, `(n, columns)`, with NaN for gaps.
+
+    Trees handle gaps and categories themselves.
+    """
     codes = np.where(records.codes == MISSING, np.nan, records.codes)
     return np.concatenate([records.numbers, records.precise, records.dates, codes], axis=1)
 
 
-def _estimators(table: Table, work: int, seed: int) -> dict[str, Any]:
+def _create_estimators(table: Table, work_per_row: int, seed: int) -> dict[str, Any]:
     records = table.records
-    # Trees split a category by its texts, up to 255 of them; others by their order.
-    first = sum(array.shape[1] for array in (records.numbers, records.precise, records.dates))
-    kinds: list[int] = [
-        first + place
-        for place, column in enumerate(records.of_kind("category"))
-        if len(column.words) <= 255
+    # Columns with more categories are split by their order.
+    n_numeric = sum(array.shape[1] for array in (records.numbers, records.precise, records.dates))
+    categorical_features: list[int] = [
+        n_numeric + index
+        for index, column in enumerate(records.of_kind("category"))
+        if len(column.words) <= MAX_TREE_CATEGORIES
     ]
-    options: dict[str, Any] = {"random_state": seed, "categorical_features": kinds or None}
-    rounds = min(100, max(20, LONGEST // work))
-    if table.task != "regression":
-        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-        trees: Any = HistGradientBoostingClassifier(max_iter=rounds, **options)
-        constant: Any = DummyClassifier(strategy="prior")
-        return {"majority": constant, "logistic_regression": linear, "gradient_boosting": trees}
-    trees = HistGradientBoostingRegressor(max_iter=rounds, **options)
+    options: dict[str, Any] = {
+        "random_state": seed,
+        "categorical_features": categorical_features or None,
+        "max_iter": min(
+            MAX_BOOSTING_ITERATIONS,
+            max(MIN_BOOSTING_ITERATIONS, MAX_BOOSTING_WORK // work_per_row),
+        ),
+    }
+    if table.task == "regression":
+        return {
+            "mean": DummyRegressor(),
+            "ridge": make_pipeline(StandardScaler(), Ridge()),
+            "gradient_boosting": MultiOutputRegressor(HistGradientBoostingRegressor(**options)),
+        }
     return {
-        "mean": DummyRegressor(),
-        "ridge": make_pipeline(StandardScaler(), Ridge()),
-        "gradient_boosting": MultiOutputRegressor(trees),
+        "majority": DummyClassifier(strategy="prior"),
+        "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+        "gradient_boosting": HistGradientBoostingClassifier(**options),
     }
 
 
-def _answers(
+def _predict(
     estimator: Any, slices: Iterable[NDArray[Any]], classes: NDArray[Any] | None
 ) -> Answers:
-    method = estimator.predict if classes is None else estimator.predict_proba
-    found = np.concatenate([method(part.astype(np.float64)) for part in slices])
+    """Return the answers of a fitted estimator, named like the outputs of the graph.
+
+    Args:
+        estimator: A fitted scikit-learn estimator.
+        slices: Features of consecutive rows, each `(rows, n_features)`.
+        classes: Sorted classes; None for regression.
+    """
+    predict = estimator.predict if classes is None else estimator.predict_proba
+    predictions = np.concatenate([predict(features.astype(np.float64)) for features in slices])
     if classes is None:
-        return {"value": found.reshape(len(found), -1)}
-    # A class none of whose rows were taken has no column.
-    probabilities = np.zeros((len(found), len(classes)))
-    probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
+        return {"value": predictions.reshape(len(predictions), -1)}
+    # The estimator has no column for a class that had no training row.
+    probabilities = np.zeros((len(predictions), len(classes)))
+    probabilities[:, np.searchsorted(classes, estimator.classes_)] = predictions
     return {"label": classes[probabilities.argmax(axis=1)], "probabilities": probabilities}

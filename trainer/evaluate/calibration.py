@@ -1,8 +1,8 @@
-"""Calibration: a temperature and a bias, so that probabilities can be taken at their word.
+"""Calibration: a temperature and a bias of the logits that make the probabilities realistic.
 
-Networks are surer than they are right: dividing the logits by a temperature mends that. A network
-that learned from weighted rows answers for another mix of classes than there is: no temperature
-mends that, but a bias for each logit does. Both are found on rows it did not learn from.
+Networks are usually overconfident, which dividing the logits by a temperature corrects. A network
+that was trained with class weights predicts probabilities for another mix of classes, which a bias
+of each logit corrects. Both are fitted on rows that the network was not trained on.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from trainer.data.tables import Task
 
 Floats = NDArray[np.float64]
 
-LOWEST, HIGHEST = 0.05, 20.0  # of the temperature
-# Few rows say little: 1/T and each bias are taken to be normal about what is expected of them, with
-# this standard deviation. A class without a row would else be answered never again.
-SPREAD = 0.5
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+# Standard deviation of the normal priors of 1 / temperature and of each bias. They keep the fit
+# from following a few rows; without them, a class without rows would get a bias of minus infinity.
+PRIOR_STD = 0.5
 
 
 class Calibration(NamedTuple):
-    """What makes probabilities of logits: softmax(logits / temperature + bias).
+    """The calibrated probabilities are softmax(logits / temperature + bias).
 
     Attributes:
-        temperature: Divisor of the logits, from 0.05 to 20.
-        bias: Added after the division, `(n_logits,)`; of a binary task for its one logit.
+        temperature: Divisor of the logits, 0.05 to 20.
+        bias: Bias of each logit, float64 `(n_logits,)`; a binary task has one logit.
     """
 
     temperature: float
@@ -41,28 +41,27 @@ def fit_calibration(
     *,
     class_weights: NDArray[Any] | None = None,
 ) -> Calibration:
-    """Return the temperature and the bias for which the negative log-likelihood is least.
+    """Return the calibration with the highest posterior probability.
 
-    With two classes this is Platt's scaling, with more vector scaling of one temperature: Guo et
-    al. 2017, https://arxiv.org/abs/1706.04599, sections 4.1 and 4.2. In 1/T and the bias it is
-    convex.
+    With two classes this is Platt scaling, with more it is vector scaling with one temperature:
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599, sections 4.1 and 4.2. The negative
+    log-posterior is convex in 1 / temperature and the bias.
 
     Args:
-        logits: Logits of rows the network did not learn from, all of which count alike: of a binary
-            task one column, of the second class, `(n, 1)`, else one for each class, `(n, classes)`;
-            n ≥ 1.
-        target_indices: Class of each row, from 0, `(n,)`.
+        logits: Logits of at least one row that the network was not trained on, float: the logit of
+            the second class `(n, 1)` if the task is binary, else `(n, n_classes)`.
+        target_indices: Class index of each row, `(n,)`.
         task: Kind of the target, a classification.
-        class_weights: Weights of the classes in training, `(classes,)`, all above 0;
-            all alike if left out. A network that learned so answers probabilities times these
-            weights, so the bias is expected at minus their logarithms.
+        class_weights: Positive weight of each class in training, `(n_classes,)`; None if they all
+            are equal. Such a network predicts the probabilities times these weights, so that the
+            prior of the bias is centred at the negative logarithms of the weights.
 
     Returns:
-        The temperature is 1, and the bias what is expected, where every row's class is then the
-        most probable: the likelihood only rises as T falls, and says nothing of how far it should.
+        If every row's class already is the most probable one, temperature 1 and the centre of the
+        prior of the bias: the likelihood then only rises as the temperature falls.
 
     Raises:
-        ValueError: If the task has no classes, or the logits are not of its shape.
+        ValueError: If the task is a regression, or the logits do not have the shape of the task.
     """
     if task == "regression":
         raise ValueError("expected a classification to calibrate; got regression")
@@ -71,52 +70,68 @@ def fit_calibration(
         raise ValueError(f"expected {task} logits of shape (n, {columns}); got {logits.shape}")
     z = logits.astype(np.float64)
     if task == "binary":
-        z = np.hstack([np.zeros_like(z), z])  # σ(z) is the softmax of 0 and z
+        z = np.hstack([np.zeros_like(z), z])  # sigmoid(z) = softmax([0, z])[1]
     z -= z.max(axis=1, keepdims=True)
-    expected = np.zeros(z.shape[1])
+    prior_bias = np.zeros(z.shape[1])
     if class_weights is not None:
-        expected = -np.log(class_weights.astype(np.float64))
-        # All of them may be larger by the same: of two the first is 0, of more their mean.
-        expected -= expected[0] if task == "binary" else expected.mean()
-    temperature, bias = _fitted(z, target_indices, expected, first=int(task == "binary"))
-    return Calibration(temperature, bias[int(task == "binary") :])
+        prior_bias = -np.log(class_weights.astype(np.float64))
+        # Softmax ignores a constant that is added to all biases. The bias of the fixed first logit
+        # of a binary task is 0; otherwise the mean is 0.
+        prior_bias -= prior_bias[0] if task == "binary" else prior_bias.mean()
+    n_fixed = int(task == "binary")
+    temperature, bias = _minimize(z, target_indices, prior_bias, n_fixed)
+    return Calibration(temperature, bias[n_fixed:])
 
 
-def _fitted(
-    z: Floats, target_indices: NDArray[np.integer], expected: Floats, *, first: int
+def _minimize(
+    z: Floats, target_indices: NDArray[np.integer], prior_bias: Floats, n_fixed: int
 ) -> tuple[float, Floats]:
-    """Fit 1/T and the biases from the `first` on; those before it stay as expected."""
+    """Minimise the negative log-posterior and return the temperature and all biases.
+
+    Args:
+        z: Logits `(n, n_classes)` whose maximum in each row is 0.
+        target_indices: Class index of each row, `(n,)`.
+        prior_bias: Centre of the prior of each bias, `(n_classes,)`.
+        n_fixed: Number of biases, from the first on, that stay at the centre of their prior.
+    """
     from scipy import optimize  # noqa: PLC0415 - slow to import
 
     rows = np.arange(len(z))
-    likeliest = z + expected
-    if (likeliest[rows, target_indices] == likeliest.max(axis=1)).all():
-        return 1.0, expected
-    own = z[rows, target_indices].sum()
-    counts = np.bincount(target_indices, minlength=z.shape[1])
+    prior_logits = z + prior_bias
+    if (prior_logits[rows, target_indices] == prior_logits.max(axis=1)).all():
+        return 1.0, prior_bias
+    target_logit_sum = z[rows, target_indices].sum()
+    class_counts = np.bincount(target_indices, minlength=z.shape[1])
 
-    def cost(at: Floats) -> tuple[float, Floats]:
-        beta, bias = at[0], np.concatenate([expected[:first], at[1:]])
+    def compute_cost(parameters: Floats) -> tuple[float, Floats]:
+        """Return the negative log-posterior per row, and its gradient.
+
+        The parameters are 1 / temperature and the biases that are not fixed.
+        """
+        beta, bias = parameters[0], np.concatenate([prior_bias[:n_fixed], parameters[1:]])
         logits = beta * z + bias
-        highest = logits.max(axis=1, keepdims=True)
-        p = np.exp(logits - highest)
-        total = p.sum(axis=1, keepdims=True)
-        p /= total
-        away = np.append(beta - 1, bias - expected) / SPREAD
-        likelihood = beta * own + bias @ counts - np.sum(np.log(total) + highest)
-        gradient = np.append(np.vdot(p, z) - own, p.sum(axis=0) - counts) + away / SPREAD
-        free = np.concatenate([gradient[:1], gradient[1 + first :]])
+        max_logits = logits.max(axis=1, keepdims=True)
+        p = np.exp(logits - max_logits)
+        p_sums = p.sum(axis=1, keepdims=True)
+        p /= p_sums
+        deviations = np.append(beta - 1, bias - prior_bias) / PRIOR_STD
+        log_likelihood = (
+            beta * target_logit_sum + bias @ class_counts - np.sum(np.log(p_sums) + max_logits)
+        )
+        gradient = np.append(np.vdot(p, z) - target_logit_sum, p.sum(axis=0) - class_counts)
+        gradient += deviations / PRIOR_STD
+        free_gradient = np.concatenate([gradient[:1], gradient[1 + n_fixed :]])
         n = len(z)
-        return float(away @ away / 2 - likelihood) / n, free / n
+        return float(deviations @ deviations / 2 - log_likelihood) / n, free_gradient / n
 
-    start = np.append(1.0, expected[first:])
-    bounds = [(1 / HIGHEST, 1 / LOWEST), *[(None, None)] * (len(start) - 1)]
-    found = optimize.minimize(
-        cost,
+    start = np.append(1.0, prior_bias[n_fixed:])
+    bounds = [(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE), *[(None, None)] * (len(start) - 1)]
+    result = optimize.minimize(
+        compute_cost,
         start,
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
         options={"ftol": 1e-10, "gtol": 1e-8, "maxiter": 500},
     )
-    return float(1 / found.x[0]), np.concatenate([expected[:first], found.x[1:]])
+    return float(1 / result.x[0]), np.concatenate([prior_bias[:n_fixed], result.x[1:]])

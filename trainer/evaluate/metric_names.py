@@ -1,37 +1,45 @@
-"""Names of metrics and classes as summaries print them: whose recall it is, and what is a mean."""
+"""Names of metrics and classes as summaries print them, such as `recall of fraud`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from trainer.evaluate.metrics import POSITIVE_CLASS_METRICS
 
-# Means over the classes, each of which counts alike; of two classes, easily read as the rare one's.
+# Unweighted means over the classes. They are printed with "macro", since with two classes they are
+# easily mistaken for the metric of the positive class.
 MACRO_AVERAGES = ("precision", "recall", "f1")
-# Of the positive class of two and the labels it is answered by.
-LABELS_OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
-LONGEST_CLASS = 24  # characters of a class that a name of a metric shows
+# Metrics of the positive class that follow from the predicted labels.
+POSITIVE_LABEL_METRICS = ("positive_precision", "positive_recall", "positive_f1")
+MAX_CLASS_CHARACTERS = 24
+# Metrics are printed by rank: those of labels first, macro averages last, others between.
+_DEFAULT_RANK = 1
+_RANKS: dict[str, int] = {
+    "accuracy": 0,
+    "balanced_accuracy": 0,
+    **dict.fromkeys(POSITIVE_LABEL_METRICS, 0),
+    **dict.fromkeys(MACRO_AVERAGES, 2),
+}
 
 
-def format_class(name: object, most: int = LONGEST_CLASS) -> str:
-    """Return a class as a line of text shows it: printable, not too long, quoted if not one word.
+def format_class(name: object, max_characters: int = MAX_CLASS_CHARACTERS) -> str:
+    """Return a class as printable text, in quotes unless it is one word.
 
     Args:
         name: The class.
-        most: Characters after which a longer one is cut.
+        max_characters: Number of characters; a longer name is cut.
     """
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    text = text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
     return text if text and all(c.isalnum() or c in "_-.…" for c in text) else f"“{text}”"
 
 
 def format_metric_name(metric: str, positive: object = None) -> str:
-    """Return a metric's name with what it is of: `recall of fraud`, `macro recall`.
+    """Return the name of a metric as it is printed, such as `recall of fraud` or `macro recall`.
 
     Args:
         metric: Key of the metric in a manifest.
-        positive: The positive class; None where there is none, or it is not known.
+        positive: The positive class; None if there is none or it is unknown.
     """
     if metric in MACRO_AVERAGES:
         return f"macro {metric}"
@@ -41,13 +49,13 @@ def format_metric_name(metric: str, positive: object = None) -> str:
 
 
 def format_metrics(metrics: Mapping[str, float], positive: object = None) -> str:
-    """Return metrics in one line, each with its name, those of the positive class before means.
+    """Return metrics in one line, each with its name.
 
     Args:
-        metrics: Values by the metrics' keys.
-        positive: Name of the positive class, see `metric_label`.
+        metrics: Value of each metric, by its key in a manifest.
+        positive: The positive class; see `format_metric_name`.
     """
-    ordered = sorted(metrics, key=lambda metric: _ORDER.get(metric, 1))
+    ordered = sorted(metrics, key=lambda metric: _RANKS.get(metric, _DEFAULT_RANK))
     return ", ".join(
         f"{format_metric_name(name, positive)} {metrics[name]:.4f}" for name in ordered
     )
@@ -56,22 +64,14 @@ def format_metrics(metrics: Mapping[str, float], positive: object = None) -> str
 def list_biased_logits(
     classes: Sequence[int] | Sequence[str], bias: Sequence[float]
 ) -> list[tuple[str, float]]:
-    """Return the class whose logit each bias of a calibration is added to, with the bias.
+    """Return each class whose logit the calibration shifts, with its bias.
 
     Args:
-        classes: Classes of the model, in their order.
-        bias: One number for each of them; of two classes one, for the logit of the second; none
-            at all if the calibration has no bias, or there is none.
+        classes: Classes of the model, in the order of its probabilities.
+        bias: Bias of each class; with two classes, the one of the second; empty if there is no
+            bias.
     """
     if not bias:
         return []
-    named = classes[1:] if len(bias) == 1 else classes
-    return [(format_class(name), number) for name, number in zip(named, bias, strict=True)]
-
-
-_ORDER: dict[str, Any] = {
-    "accuracy": 0,
-    "balanced_accuracy": 0,
-    **dict.fromkeys(LABELS_OF_POSITIVE, 0),
-    **dict.fromkeys(MACRO_AVERAGES, 2),
-}
+    biased_classes = classes[1:] if len(bias) == 1 else classes
+    return [(format_class(name), number) for name, number in zip(biased_classes, bias, strict=True)]

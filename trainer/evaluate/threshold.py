@@ -1,6 +1,7 @@
-"""The threshold: from which probability up a binary answer is yes, chosen for what it is aimed at.
+"""The decision threshold: the probability from which a binary classifier predicts positive.
 
-Half is best where both mistakes cost alike and the probabilities can be taken at their word.
+Without an objective it is 0.5, which is best if both kinds of errors cost the same and the
+probabilities are calibrated.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-PLAIN = ("f1", "balanced_accuracy", "accuracy")
-BOUNDED = ("recall@precision", "precision@recall")
-KNOWN = f"{', '.join(PLAIN)}, recall@precision=0.9, precision@recall=0.8 or cost=1:5"
+METRIC_OBJECTIVES = ("f1", "balanced_accuracy", "accuracy")
+BOUNDED_OBJECTIVES = ("recall@precision", "precision@recall")
+OBJECTIVE_EXAMPLES = (
+    f"{', '.join(METRIC_OBJECTIVES)}, recall@precision=0.9, precision@recall=0.8 or cost=1:5"
+)
+NUMBER_PATTERN = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?|\.\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class ThresholdObjective:
-    """What a threshold is chosen for.
+    """The objective that a threshold is chosen for.
 
     Attributes:
-        name: `f1` of the positive class, `balanced_accuracy` or `accuracy`, the most there is;
-            `recall@precision`, the most recall with at least that precision, and
-            `precision@recall`; `cost`, the least cost of mistakes.
-        numbers: the least precision or recall, in (0, 1], or what a false positive and a false
-            negative cost, both above 0.
+        name: One of: `f1` (of the positive class), `balanced_accuracy` or `accuracy`, which are
+            maximised; `recall@precision`, the maximum recall with at least a given precision;
+            `precision@recall`, the reverse; `cost`, the minimum cost of errors.
+        numbers: The minimum precision or recall, in (0, 1]; or the costs of a false positive and
+            of a false negative, both above 0; or nothing.
     """
 
     name: str
@@ -38,68 +42,67 @@ class ThresholdObjective:
 
     @classmethod
     def parse(cls, text: str) -> ThresholdObjective:
-        """The aim that is written so: a name alone, `recall@precision=0.9` or `cost=1:5`.
+        """Parse a text such as `f1`, `recall@precision=0.9` or `cost=1:5`.
 
         Raises:
-            ValueError: it is not written so, or its numbers are out of range.
+            ValueError: If the text is not an objective, or its numbers are out of range.
         """
-        name, _, given = text.partition("=")
-        if text in PLAIN:
+        name, _, values = text.partition("=")
+        if text in METRIC_OBJECTIVES:
             return cls(name)
-        numbers = tuple(float(n) if _is_number(n) else math.nan for n in given.split(":"))
-        if name in BOUNDED and len(numbers) == 1 and 0 < numbers[0] <= 1:
+        numbers = tuple(
+            float(value) if NUMBER_PATTERN.fullmatch(value) else math.nan
+            for value in values.split(":")
+        )
+        if name in BOUNDED_OBJECTIVES and len(numbers) == 1 and 0 < numbers[0] <= 1:
             return cls(name, numbers)
         if name == "cost" and len(numbers) == 2 and all(0 < n < math.inf for n in numbers):
             return cls(name, numbers)
-        if name in BOUNDED:
+        if name in BOUNDED_OBJECTIVES:
             raise ValueError(f"expected a number in (0, 1], as in {name}=0.9; got {text!r}")
         if name == "cost":
             raise ValueError(
-                f"expected what a false positive and a false negative cost, both above 0, as in "
-                f"cost=1:5; got {text!r}"
+                f"expected the costs of a false positive and of a false negative, both above 0, "
+                f"as in cost=1:5; got {text!r}"
             )
-        raise ValueError(f"expected an aim, one of {KNOWN}; got {text!r}")
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d*)?(e[+-]?\d+)?|\.\d+", text, re.ASCII) is not None
+        raise ValueError(f"expected an aim, one of {OBJECTIVE_EXAMPLES}; got {text!r}")
 
 
 def choose_threshold(
-    aim: ThresholdObjective, positive: NDArray[np.bool_], p: NDArray[np.float32]
+    objective: ThresholdObjective, is_positive: NDArray[np.bool_], p: NDArray[np.float32]
 ) -> float:
-    """The threshold t that meets the aim best on these rows; yes is answered where p ≥ t.
+    """Return the threshold t that is best on these rows; positive is predicted where p ≥ t.
 
-    Every way to part the rows is looked at, with t midway between the neighbouring p. Of ways that
-    are as good, the one with more of what the aim asks a least of is taken, then the one nearest
-    to a half.
+    The candidates lie midway between neighbouring probabilities, so that they cover every way to
+    divide the rows. Among equally good ones, a bounded objective prefers the highest value of the
+    metric that it bounds; among those that are still equal, the one nearest to 0.5 is chosen.
 
     Args:
-        aim: what for.
-        positive: whether yes is right, `(n,)`, both among them.
-        p: the probability of yes, in [0, 1], `(n,)`.
+        objective: The objective.
+        is_positive: Whether each row belongs to the positive class, `(n,)`; both values occur.
+        p: Probability of the positive class in each row, `(n,)`.
 
     Returns:
-        A float32 number strictly between 0 and 1.
+        A float32 number, strictly between 0 and 1.
 
     Raises:
-        ValueError: the rows are all of one class, or no threshold meets the aim; the message says
-            how near one comes.
+        ValueError: If all rows belong to one class, or no threshold meets the objective; the
+            message then gives the best value there is.
     """
-    if not 0 < np.count_nonzero(positive) < len(positive):
+    n_positive = np.count_nonzero(is_positive)
+    if not 0 < n_positive < len(is_positive):
         raise ValueError(
             f"expected validation rows of both classes to choose a threshold on; got "
-            f"{np.count_nonzero(positive)} positive ones of {len(positive)}; hold out more with "
-            f"--validation"
+            f"{n_positive} positive ones of {len(is_positive)}; hold out more with --validation"
         )
-    thresholds, counts = _candidates(positive, p.astype(np.float32))
-    merit, then = _merits(aim, counts)
-    away = np.abs(thresholds.astype(np.float64) - 0.5)
-    return float(thresholds[np.lexsort((-away, then, merit))[-1]])
+    thresholds, counts = _list_candidates(is_positive, p.astype(np.float32))
+    scores, second_scores = _score_candidates(objective, counts)
+    distances = np.abs(thresholds.astype(np.float64) - 0.5)
+    return float(thresholds[np.lexsort((-distances, second_scores, scores))[-1]])
 
 
-class _Counts(NamedTuple):
-    """Of each candidate how many rows are answered rightly and wrongly, int64 `(candidates,)`."""
+class _ConfusionCounts(NamedTuple):
+    """The confusion matrix of each candidate, four arrays int64 `(n_candidates,)`."""
 
     true_positives: Integers
     false_positives: Integers
@@ -107,20 +110,20 @@ class _Counts(NamedTuple):
     true_negatives: Integers
 
 
-def _candidates(
-    positive: NDArray[np.bool_], p: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], _Counts]:
+def _list_candidates(
+    is_positive: NDArray[np.bool_], p: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], _ConfusionCounts]:
     edges = np.unique(np.append(p, np.array([0, 1], np.float32)))
     low, high = edges[:-1], edges[1:]
     middle = ((low.astype(np.float64) + high) / 2).astype(np.float32)
-    # Between two neighbouring float32 there is no other, and the lower one is to be a no.
+    # There is no float32 between two adjacent ones, and the lower one would be predicted positive.
     thresholds = np.where(middle > low, middle, high)
-    inside = thresholds < 1
-    high = high[inside]
-    false_negatives = np.searchsorted(np.sort(p[positive]), high)
-    true_negatives = np.searchsorted(np.sort(p[~positive]), high)
-    n_positive = np.count_nonzero(positive)
-    return thresholds[inside], _Counts(
+    is_valid = thresholds < 1
+    high = high[is_valid]
+    false_negatives = np.searchsorted(np.sort(p[is_positive]), high)
+    true_negatives = np.searchsorted(np.sort(p[~is_positive]), high)
+    n_positive = np.count_nonzero(is_positive)
+    return thresholds[is_valid], _ConfusionCounts(
         n_positive - false_negatives,
         len(p) - n_positive - true_negatives,
         false_negatives,
@@ -128,34 +131,40 @@ def _candidates(
     )
 
 
-def _merits(aim: ThresholdObjective, counts: _Counts) -> tuple[Floats, Floats]:
-    """How good each candidate is, and what decides between those that are as good.
+def _score_candidates(
+    objective: ThresholdObjective, counts: _ConfusionCounts
+) -> tuple[Floats, Floats]:
+    """Return two scores of each candidate, `(n_candidates,)`; the second one decides ties.
 
     Raises:
-        ValueError: none is good enough.
+        ValueError: If no candidate meets the objective.
     """
-    hits, false_alarms, misses, rejections = (c.astype(np.float64) for c in counts)
-    n_positive, n_negative = hits + misses, false_alarms + rejections
-    if aim.name in BOUNDED:
-        recall, precision = hits / n_positive, hits / np.maximum(hits + false_alarms, 1)
-        if aim.name == "recall@precision":
-            return _bounded("precision", precision, aim.numbers[0], recall)
-        return _bounded("recall", recall, aim.numbers[0], precision)
-    if aim.name == "f1":
-        merit = 2 * hits / (2 * hits + false_alarms + misses)
-    elif aim.name == "balanced_accuracy":
-        merit = hits * n_negative + rejections * n_positive  # whole numbers, whose ties are exact
-    elif aim.name == "accuracy":
-        merit = hits + rejections
+    tp, fp, fn, tn = (c.astype(np.float64) for c in counts)
+    n_positive, n_negative = tp + fn, fp + tn
+    if objective.name in BOUNDED_OBJECTIVES:
+        recall, precision = tp / n_positive, tp / np.maximum(tp + fp, 1)
+        minimum = objective.numbers[0]
+        if objective.name == "recall@precision":
+            return _score_bounded("precision", precision, minimum, recall)
+        return _score_bounded("recall", recall, minimum, precision)
+    if objective.name == "f1":
+        scores = 2 * tp / (2 * tp + fp + fn)
+    elif objective.name == "balanced_accuracy":
+        # The balanced accuracy times a constant, as whole numbers, so that ties are exact.
+        scores = tp * n_negative + tn * n_positive
+    elif objective.name == "accuracy":
+        scores = tp + tn
     else:
-        merit = -(aim.numbers[0] * false_alarms + aim.numbers[1] * misses)
-    return merit, np.zeros_like(merit)
+        scores = -(objective.numbers[0] * fp + objective.numbers[1] * fn)
+    return scores, np.zeros_like(scores)
 
 
-def _bounded(name: str, held: Floats, least: float, wanted: Floats) -> tuple[Floats, Floats]:
-    if held.max() < least:
+def _score_bounded(
+    bounded_metric: str, bounded_values: Floats, minimum: float, maximized_values: Floats
+) -> tuple[Floats, Floats]:
+    if bounded_values.max() < minimum:
         raise ValueError(
-            f"expected a threshold with a {name} of at least {least:g} on the validation rows; got "
-            f"{held.max():.4g} at best; aim lower"
+            f"expected a threshold with a {bounded_metric} of at least {minimum:g} on the "
+            f"validation rows; got {bounded_values.max():.4g} at best; choose a lower minimum"
         )
-    return np.where(held >= least, wanted, -1), held
+    return np.where(bounded_values >= minimum, maximized_values, -1), bounded_values

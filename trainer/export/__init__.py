@@ -1,1 +1,1 @@
-"""Export: a model becomes an ONNX graph, is held to its NumPy self, and lands as a bundle."""
+"""Export of a trained model: build the ONNX graph, compare it with NumPy, write the bundle."""

@@ -1,4 +1,4 @@
-"""Packaging: a trained model becomes a bundle, or an error and no bundle."""
+"""The export of a trained model as a bundle, which is written only if it is proven to be right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,21 +18,21 @@ from trainer.data.splits import Split, class_shares, subsample
 from trainer.data.tables import Table
 from trainer.evaluate import Evaluation
 from trainer.export.bundle_files import write_bundle
-from trainer.export.column_schemas import describe_columns, example
 from trainer.export.drift_reference import compute_drift_reference
+from trainer.export.exported_graph import ExportedGraph, compute_sha256, measure_latency
+from trainer.export.manifest_columns import create_example_record, describe_columns
 from trainer.export.parity import ParityError
-from trainer.export.selftest_rows import golden_selftest, synthetic_records
-from trainer.export.variant import ExportedGraph, latency, sha256
+from trainer.export.self_test import create_self_test, create_synthetic_records
 from trainer.model import Model
 
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
-STATISTICS = 100_000  # training rows that ranges and histograms come from, at most
+MAX_STATISTICS_ROWS = 100_000  # training rows that ranges and histograms are computed from
 
 
 def export_bundle(
     model: Model,
     table: Table,
-    parts: Split,
+    split: Split,
     training: bundle.TrainingSummary,
     *,
     baselines: Mapping[str, bundle.Baseline] | None = None,
@@ -45,81 +45,74 @@ def export_bundle(
     stage: bool = False,
     rng: np.random.Generator,
 ) -> bundle.Bundle:
-    """Build the graph, check its parity, judge the model, write the bundle.
+    """Build the graph, check its parity, evaluate the model and write the bundle.
 
     Args:
-        model: trained.
-        table: what it was trained on.
-        parts: which rows of it served for what.
-        training: how it was trained, for the manifest.
-        baselines: what simpler models made of the same rows, for the manifest.
-        aim: what its threshold was chosen for.
-        aim_unmet: Reason why no threshold meets the aim; None if one does.
-        unseen: what a text is that is none of a category's.
-        refuse_gaps: whether a record with a gap is refused even where it could be filled.
-        models: the repository to write to.
-        name: the model's name there.
-        stage: Whether to write a staged version, which no server takes up.
-        rng: where golden inputs, parity rows and resamples are drawn from.
+        model: The trained model.
+        table: The table that it was trained on.
+        split: Rows of the table for training, validation and test.
+        training: Summary of the training, for the manifest.
+        baselines: Baselines on the same rows by name, for the manifest.
+        aim: Objective that the threshold was chosen for.
+        aim_unmet: Reason why no threshold meets the objective; None if one does.
+        unseen: Policy for texts that are not a category of their column.
+        refuse_gaps: Whether missing values are refused even where they could be imputed.
+        models: Folder of the repository to write to.
+        name: Name of the model in the repository.
+        stage: Whether to write a staged version, which servers ignore.
+        rng: Random generator of the self-test, of the records for parity and of the resamples.
 
     Raises:
-        ParityError: the graph does not answer as NumPy does, or the bundle does not prove itself;
-            no version is left behind.
+        ParityError: If the graph does not answer as NumPy, or the bundle fails its self-test. No
+            version is written.
     """
-    known = table.records.take(subsample(parts.train, STATISTICS))
-    graph = ExportedGraph.of(model, table, parts, synthetic_records(model, rng))
-    variant = graph.described("model.onnx", latency(graph, table, parts))
-    metrics = {
-        "validation": Evaluation.of(model, table, parts.validation).metrics(),
-        "test": variant.metrics,
-    }
-    intervals = graph.tested.intervals(rng)
+    statistics = table.records.take(subsample(split.train, MAX_STATISTICS_ROWS))
+    graph = ExportedGraph.build(model, table, split, create_synthetic_records(model, rng))
+    variant = graph.describe_variant("model.onnx", measure_latency(graph, table, split))
+    validation = Evaluation.from_model(model, table, split.validation)
+    intervals = graph.test_evaluation.compute_intervals(rng)
+    self_test = create_self_test({"fp32": model}, rng)
+    reference = compute_drift_reference(model, statistics)
     files = {
-        bundle.SELFTEST_FILE: golden_selftest({"fp32": model}, rng).to_bytes(),
-        bundle.REFERENCE_FILE: json.dumps(compute_drift_reference(model, known)).encode(),
+        bundle.SELFTEST_FILE: self_test.to_bytes(),
+        bundle.REFERENCE_FILE: json.dumps(reference).encode(),
     }
+    columns = describe_columns(
+        model.encoder,
+        statistics,
+        unseen=unseen,
+        refuse_gaps=refuse_gaps,
+        gaps=table.gaps,
+        has_nulls=table.has_nulls,
+    )
 
-    def manifest(number: int) -> bundle.Manifest:
+    def create_manifest(number: int) -> bundle.Manifest:
         return bundle.Manifest(
             schema_version=bundle.SCHEMA_VERSION,
             name=name,
             version=number,
-            created=_now(),
-            task=model.task,
-            inputs=describe_columns(
-                model.encoder,
-                known,
-                unseen=unseen,
-                refuse_gaps=refuse_gaps,
-                gaps=table.gaps,
-                has_nulls=table.has_nulls,
-            ),
-            classes=None if model.classes is None else model.classes.tolist(),
-            class_shares=None if model.classes is None else class_shares(table, parts.train),
-            positive=model.positive_class,
-            threshold=model.threshold if model.task == "binary" else None,
+            created=_format_now(),
+            inputs=columns,
             aim=aim,
             aim_unmet=aim_unmet,
-            temperature=model.temperature,
-            logit_bias=None if model.logit_bias is None else model.logit_bias.tolist(),
-            example=example(known),
-            parameters=model.network.n_parameters,
-            metrics=metrics,
+            example=create_example_record(statistics),
+            metrics={"validation": validation.compute_metrics(), "test": variant.metrics},
             intervals=intervals,
             baselines=dict(baselines or {}),
             variants={"fp32": variant},
-            files=_sums(files),
-            data=_data(table, parts),
+            files=_compute_checksums(files),
+            data=_describe_data(table, split),
             training=training,
-            libraries=_libraries(),
+            libraries=_list_library_versions(),
+            **_describe_model(model, table, split),
         )
 
     path = write_bundle(
         models,
         name,
         {variant.file: graph.content, **files},
-        manifest,
-        check=_require_proof,
+        create_manifest,
+        check=_require_self_test,
         stage=stage,
     )
     return bundle.Bundle.open(path)
@@ -134,86 +127,107 @@ def export_variants(
     stage: bool = False,
     rng: np.random.Generator,
 ) -> bundle.Bundle:
-    """Write the next version of a model: what it was, with more variants.
+    """Write the next version of a model: the same with more variants.
 
     Args:
-        dense: the bundle that was compressed.
-        references: the model of each variant, the dense one first.
-        graphs: of each of them.
-        compression: what was tried, for the manifest; says how fast each of them is.
-        stage: Whether to write a staged version, which no server takes up.
-        rng: where golden inputs are drawn from.
+        dense: The bundle that was compressed.
+        references: NumPy model of each variant by name, the dense one first.
+        graphs: Exported graph of each variant, by name.
+        compression: Summary of the compression, with the latency of each variant.
+        stage: Whether to write a staged version, which servers ignore.
+        rng: Random generator of the self-test.
 
     Raises:
-        ParityError: the bundle does not prove itself; no version is left behind.
+        ParityError: If the bundle fails its self-test. No version is written.
     """
-    times = {c.name: c.latency_us for c in compression.tried if c.kept}
+    latencies = {c.name: c.latency_us for c in compression.tried if c.kept}
     variants = {
-        name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx", times[name])
+        name: graph.describe_variant(
+            "model.onnx" if name == "fp32" else f"model.{name}.onnx", latencies[name]
+        )
         for name, graph in graphs.items()
     }
     files = {
-        bundle.SELFTEST_FILE: golden_selftest(references, rng).to_bytes(),
+        bundle.SELFTEST_FILE: create_self_test(references, rng).to_bytes(),
         bundle.REFERENCE_FILE: dense.read_file(bundle.REFERENCE_FILE),
     }
 
-    def manifest(number: int) -> bundle.Manifest:
-        changed = {
+    def create_manifest(number: int) -> bundle.Manifest:
+        changes = {
             "version": number,
-            "created": _now(),
+            "created": _format_now(),
             "variants": variants,
             "compression": compression,
-            "files": _sums(files),
-            "libraries": _libraries(),
+            "files": _compute_checksums(files),
+            "libraries": _list_library_versions(),
         }
-        return dense.manifest.model_copy(update=changed)
+        return dense.manifest.model_copy(update=changes)
 
     contents = {variants[name].file: graph.content for name, graph in graphs.items()}
     path = write_bundle(
         dense.path.parent.parent,
         dense.manifest.name,
         {**contents, **files},
-        manifest,
-        check=_require_proof,
+        create_manifest,
+        check=_require_self_test,
         stage=stage,
     )
     return bundle.Bundle.open(path)
 
 
-def _require_proof(built: bundle.Bundle) -> None:
-    """What a server would refuse to serve must not become a version."""
-    for variant in built.manifest.variants:
-        proof = run_self_test(built, variant)
-        if not proof.passed:
+def _require_self_test(written: bundle.Bundle) -> None:
+    """Run the self-test of every variant, as a server does before it serves a version.
+
+    Raises:
+        ParityError: If a variant fails.
+    """
+    for variant in written.manifest.variants:
+        result = run_self_test(written, variant)
+        if not result.passed:
             raise ParityError(
-                f"expected a bundle that proves itself; {proof.failure}; this is a fault of the "
-                f"export: report it"
+                f"expected a bundle that passes its self-test; {result.failure}; this is a fault "
+                f"of the export: report it"
             )
 
 
-def _data(table: Table, parts: Split) -> bundle.TrainingData:
+def _describe_model(model: Model, table: Table, split: Split) -> dict[str, Any]:
+    """Return the fields of the manifest that follow from the model."""
+    classes, logit_bias = model.classes, model.logit_bias
+    return {
+        "task": model.task,
+        "classes": None if classes is None else classes.tolist(),
+        "class_shares": None if classes is None else class_shares(table, split.train),
+        "positive": model.positive_class,
+        "threshold": model.threshold if model.task == "binary" else None,
+        "temperature": model.temperature,
+        "logit_bias": None if logit_bias is None else logit_bias.tolist(),
+        "parameters": model.network.n_parameters,
+    }
+
+
+def _describe_data(table: Table, split: Split) -> bundle.TrainingData:
     return bundle.TrainingData(
         source=table.source,
         fingerprint=table.fingerprint(),
         target=list(table.target_names),
         rows={
-            "train": len(parts.train),
-            "validation": len(parts.validation),
-            "test": len(parts.test),
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
         },
     )
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _libraries() -> dict[str, str]:
+def _list_library_versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **{library: version(library) for library in LIBRARIES},
     }
 
 
-def _sums(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {file: sha256(content) for file, content in files.items()}
+def _compute_checksums(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {file: compute_sha256(content) for file, content in files.items()}

@@ -1,7 +1,7 @@
-"""Writing a bundle: whole or not at all.
+"""The files of a bundle, written completely or not at all.
 
-It is built in a folder beside its place, synced, and renamed into it. A killed export leaves at
-most such a folder, which no reader takes for a version and the next export removes.
+A bundle is built in a folder next to its final one, synced, and renamed. An export that is killed
+leaves at most the folder `.building`, which readers ignore and the next export removes.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from serving.bundle import (
     lock_model_folder,
 )
 
-BUILDING = ".building"
+BUILDING_FOLDER = ".building"
 
 
 def require_writable(folder: Path) -> None:
-    """See, before the work is done, that its result will have a place.
+    """Check that a folder can be written to, or can be created, before the work is done.
 
     Raises:
-        OSError: `folder`, or what exists on the way to it, is no folder one may write to.
+        OSError: If the folder, or the nearest existing folder above it, is not a writable folder.
     """
-    there = folder.absolute()
-    while not there.exists():
-        if there.is_symlink():
+    ancestor = folder.absolute()
+    while not ancestor.exists():
+        if ancestor.is_symlink():
             raise FileNotFoundError(
-                f"expected a folder to write the bundle to; {there} is a link that leads nowhere"
+                f"expected a folder to write the bundle to; {ancestor} is a link that leads nowhere"
             )
-        there = there.parent
-    if not there.is_dir():
-        raise NotADirectoryError(f"expected a folder to write the bundle to; {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        raise NotADirectoryError(f"expected a folder to write the bundle to; {ancestor} is a file")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
         raise PermissionError(
-            f"expected a folder to write the bundle to; {there} is not writable for this user"
+            f"expected a folder to write the bundle to; {ancestor} is not writable for this user"
         )
 
 
@@ -51,50 +51,49 @@ def write_bundle(
     models: Path,
     name: str,
     files: Mapping[str, bytes],
-    manifest: Callable[[int], Manifest],
+    create_manifest: Callable[[int], Manifest],
     check: Callable[[Bundle], None],
     *,
     stage: bool = False,
 ) -> Path:
-    """Write the next version of a model.
+    """Write the next version of a model and return its folder.
 
     Args:
-        models: the repository; made if it does not exist.
-        name: the model.
-        files: every file of the bundle but the manifest, by name.
-        manifest: given the version's number, its manifest.
-        check: given the bundle as it lies on the disk, raises if it must not become a version.
-        stage: Whether to write it beside the versions, as `staged-<version>`, which no server
-            takes up before `serving promote` renames it.
-
-    Returns:
-        The folder of the new version.
+        models: Folder of the repository; created if it does not exist.
+        name: Name of the model.
+        files: Content of each file except the manifest, by file name.
+        create_manifest: Function that returns the manifest, given the version number.
+        check: Function that raises an error if the bundle, as it is on disk, must not become a
+            version.
+        stage: Whether to write the folder `staged-<version>`, which servers ignore until
+            `serving promote` renames it.
 
     Raises:
-        OSError: it cannot be written.
-        pydantic.ValidationError: no one could read the manifest.
+        OSError: If the bundle cannot be written.
+        pydantic.ValidationError: If the manifest cannot be read back.
     """
-    folder = models / name
-    with create_folder(folder), lock_model_folder(folder):
+    model_folder = models / name
+    with create_folder(model_folder), lock_model_folder(model_folder):
         _sync_folder(models)
-        building = folder / BUILDING
-        shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
+        building = model_folder / BUILDING_FOLDER
+        shutil.rmtree(building, ignore_errors=True)  # from an export that was killed
         building.mkdir()
         try:
-            # Staged versions count, too: each of them is to get its number one day.
-            version = max([*list_versions(folder), *list_staged_versions(folder)], default=0) + 1
-            content = manifest(version).model_dump_json(indent=1).encode() + b"\n"
+            # A staged version keeps its number when it is promoted.
+            versions = [*list_versions(model_folder), *list_staged_versions(model_folder)]
+            version = max(versions, default=0) + 1
+            content = create_manifest(version).model_dump_json(indent=1).encode() + b"\n"
             for file, data in {**files, MANIFEST_FILE: content}.items():
                 _write_synced(building / file, data)
             check(Bundle(building, Manifest.model_validate_json(content)))
             _sync_folder(building)
-            place = folder / (f"{STAGED_PREFIX}{version}" if stage else str(version))
-            building.rename(place)
-            _sync_folder(folder)
+            path = model_folder / (f"{STAGED_PREFIX}{version}" if stage else str(version))
+            building.rename(path)
+            _sync_folder(model_folder)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-    return place
+    return path
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -105,9 +104,9 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         with add_path_to_errors(folder):
-            os.fsync(handle)
+            os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)

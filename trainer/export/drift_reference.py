@@ -15,62 +15,68 @@ BINS = 10
 
 
 def compute_drift_reference(model: Model, records: Records) -> dict[str, Any]:
-    """What later traffic is compared with; `records` are training rows.
+    """Return the content of `reference.json`, with which served requests are compared.
+
+    Args:
+        model: The model.
+        records: Training rows.
 
     Returns:
-        `rows`; `features`, of each number and date a histogram, of each category how often each of
-        its words came up and how often any other, and of each how many gaps there were; and
-        `outputs`: `label` with the count of each class and `probabilities` with a histogram per
-        class, or `value` with one per target.
+        `rows`, the number of rows; `features`, for each number and date a histogram, for each
+        category the counts of its words and of all others, and for each column the number of
+        missing values; `outputs`, for a classifier the count of each class in `label` and a
+        histogram of each class in `probabilities`, for a regressor a histogram of each target in
+        `value`.
     """
-    answers = model.answers(records)
-    outputs: dict[str, Any]
-    if model.classes is None:
-        outputs = {"value": [_histogram(column) for column in answers["value"].T]}
-    else:
-        outputs = {
-            "label": [int(np.count_nonzero(answers["label"] == c)) for c in model.classes],
-            "probabilities": [
-                _counts(column, np.linspace(0, 1, BINS + 1, dtype=np.float32))
-                for column in answers["probabilities"].T
-            ],
-        }
     categories = iter(model.encoder.categories)
     features = {}
     for column in records.columns:
         values = records.column(column.name)
         if column.kind == "category":
-            features[column.name] = _frequencies(next(categories), column, values)
+            features[column.name] = _count_words(next(categories), column, values)
         else:
-            there = values[~np.isnan(values)]
-            gaps = len(values) - len(there)
-            features[column.name] = _histogram(there) | ({"gaps": gaps} if gaps else {})
+            known_values = values[~np.isnan(values)]
+            n_missing = len(values) - len(known_values)
+            gap_field = {"gaps": n_missing} if n_missing else {}
+            features[column.name] = _compute_histogram(known_values) | gap_field
+    outputs = _describe_outputs(model, records)
     return {"rows": len(records), "features": features, "outputs": outputs}
 
 
-def _frequencies(
+def _describe_outputs(model: Model, records: Records) -> dict[str, Any]:
+    answers = model.answers(records)
+    if model.classes is None:
+        return {"value": [_compute_histogram(column) for column in answers["value"].T]}
+    edges = np.linspace(0, 1, BINS + 1, dtype=np.float32)
+    return {
+        "label": [int(np.count_nonzero(answers["label"] == c)) for c in model.classes],
+        "probabilities": [_count_in_bins(column, edges) for column in answers["probabilities"].T],
+    }
+
+
+def _count_words(
     categories: Categories, column: Column, codes: NDArray[np.int32]
 ) -> dict[str, Any]:
-    places = categories.place(column, codes[codes != MISSING])
-    counts = np.bincount(places, minlength=categories.size)
+    indices = categories.place(column, codes[codes != MISSING])
+    counts = np.bincount(indices, minlength=categories.size)
     words = dict(zip(categories.words, counts[1:].tolist(), strict=False))
     return {"words": words, "other": int(counts[0]), "gaps": int((codes == MISSING).sum())}
 
 
-def _histogram(values: NDArray[Any]) -> dict[str, Any]:
+def _compute_histogram(values: NDArray[Any]) -> dict[str, Any]:
     if not len(values):
         return {"edges": [], "counts": []}
-    # Quantile edges: bins of equal weight see a shift that equal widths hide behind an outlier.
+    # Bins with equal counts show a shift that bins of equal width hide if there is an outlier.
     quantiles = np.quantile(
         values.astype(np.float64), np.linspace(0, 1, BINS + 1, dtype=np.float32)
     )
     edges = np.unique(quantiles.astype(values.dtype))
-    if len(edges) == 1:  # a constant
+    if len(edges) == 1:  # all values are equal
         edges = np.array([edges[0], np.nextafter(edges[0], edges.dtype.type(np.inf))])
-    return _counts(values, edges)
+    return _count_in_bins(values, edges)
 
 
-def _counts(values: NDArray[Any], edges: NDArray[Any]) -> dict[str, Any]:
+def _count_in_bins(values: NDArray[Any], edges: NDArray[Any]) -> dict[str, Any]:
     counts, _ = np.histogram(values.astype(np.float64), edges.astype(np.float64))
-    # The fewest digits that read back as the same float32.
+    # str() gives the fewest digits that read back as the same float32.
     return {"edges": [float(str(edge)) for edge in edges], "counts": counts.tolist()}

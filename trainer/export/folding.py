@@ -1,7 +1,7 @@
-"""Folding: a network as the few operations that answering needs.
+"""Folding: the layers of a network as the few operations that a prediction needs.
 
-Dropout is gone, and batch normalisation, which for answering is a scale and a shift, goes into the
-dense layer before it.
+Dropout is left out. Batch normalisation, which in a prediction is a scale and a shift, is merged
+into the dense layer before it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Affine:
-    """a = f(x W + b).
+    """A dense layer, f(x W + b).
 
     Attributes:
-        W: `(n_in, n_out)`.
-        b: `(n_out,)`.
-        activation: f.
+        W: Weights, float32 `(n_in, n_out)`.
+        b: Bias, float32 `(n_out,)`.
+        activation: Activation f.
     """
 
     W: Matrix
@@ -44,12 +44,12 @@ class Affine:
 
 @dataclass(frozen=True)
 class Scale:
-    """a = f(x · scale + shift): a normalisation with no dense layer before it to go into.
+    """A normalisation that does not follow a dense layer, f(x · scale + shift).
 
     Attributes:
-        scale: `(n,)`.
-        shift: `(n,)`.
-        activation: f.
+        scale: Factors, float32 `(n,)`.
+        shift: Summands, float32 `(n,)`.
+        activation: Activation f.
     """
 
     scale: Matrix
@@ -59,84 +59,86 @@ class Scale:
 
 @dataclass(frozen=True)
 class Fork:
-    """Parts of a row, each through operations of its own, joined again.
+    """Branches, each with its own columns and operations, whose outputs are concatenated.
 
     Attributes:
-        parts: of each branch, the columns it takes and its operations.
+        branches: Input columns and operations of each branch.
     """
 
-    parts: list[tuple[slice, list[Operation]]]
+    branches: list[tuple[slice, list[Operation]]]
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """The last columns of a row, each the place of a row in a table; the first ones pass.
+    """Embeddings of the last columns, which hold row indices; the first columns stay as they are.
 
     Attributes:
-        passed: how many pass.
-        tables: one for each of the others, `(size, units)`.
+        n_passed: Number of columns that stay.
+        tables: Embedding table of each other column, float32 `(size, units)`.
     """
 
-    passed: int
+    n_passed: int
     tables: list[Matrix]
 
 
-# A selection and whole numbers only answer: they are what they are.
+# `FeatureSelect` and `IntegerDense` are used as they are, since they are made for prediction only.
 Operation = Affine | Scale | Fork | Lookup | FeatureSelect | IntegerDense
 
 
 def fold_network(layers: Sequence[Layer]) -> list[Operation]:
-    """The operations that answer as these layers do, but for rounding.
+    """Return operations that compute, up to rounding, what the layers compute in a prediction.
 
     Raises:
-        TypeError: a layer is of a kind that is not known here.
+        TypeError: If there is no operation for a layer.
     """
-    folded: list[Operation] = []
+    operations: list[Operation] = []
     for layer in layers:
         match layer:
             case Dropout():
                 pass
             case Dense():
-                folded.append(Affine(layer.W, layer.b, layer.activation))
+                operations.append(Affine(layer.W, layer.b, layer.activation))
             case BatchNorm():
-                last = folded[-1] if folded else None
-                if isinstance(last, Affine) and last.activation.name == "identity":
-                    folded[-1] = _fold_into(last, layer)
+                previous = operations[-1] if operations else None
+                if isinstance(previous, Affine) and previous.activation.name == "identity":
+                    operations[-1] = _merge_normalization(previous, layer)
                 else:
-                    scale, shift = _scale_and_shift(layer)
-                    folded.append(Scale(_single(scale), _single(shift), layer.activation))
+                    scale, shift = _compute_scale_and_shift(layer)
+                    operations.append(
+                        Scale(_to_float32(scale), _to_float32(shift), layer.activation)
+                    )
             case FeatureSelect() | IntegerDense():
-                folded.append(layer)
+                operations.append(layer)
             case Embedding():
                 tables = [parameter.value for parameter in layer.parameters()]
-                folded.append(Lookup(layer.n_in - len(tables), tables))
+                operations.append(Lookup(layer.n_in - len(tables), tables))
             case Branches():
-                folded.append(Fork(_parts(layer)))
+                operations.append(Fork(_fold_branches(layer)))
             case _:
                 raise TypeError(f"expected a layer that can be exported; got {layer!r}")
-    return folded
+    return operations
 
 
-def _fold_into(dense: Affine, norm: BatchNorm) -> Affine:
-    scale, shift = _scale_and_shift(norm)
+def _merge_normalization(dense: Affine, norm: BatchNorm) -> Affine:
+    scale, shift = _compute_scale_and_shift(norm)
     W, b = dense.W.astype(np.float64), dense.b.astype(np.float64)
-    return Affine(_single(W * scale), _single(b * scale + shift), norm.activation)
+    return Affine(_to_float32(W * scale), _to_float32(b * scale + shift), norm.activation)
 
 
-def _scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """γ / √(σ² + ε), and β − μ of that."""
+def _compute_scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale = γ / √(σ² + ε) and shift = β − μ · scale, each float64 `(n,)`."""
     variance, mean = norm.variance.astype(np.float64), norm.mean.astype(np.float64)
     scale = norm.gamma.astype(np.float64) / np.sqrt(variance + norm.epsilon)
     return scale, norm.beta - mean * scale
 
 
-def _parts(branches: Branches) -> list[tuple[slice, list[Operation]]]:
-    parts, start = [], 0
-    for width, chain in zip(branches.widths, branches.chains, strict=True):
-        parts.append((slice(start, start + width), fold_network(chain.layers)))
+def _fold_branches(layer: Branches) -> list[tuple[slice, list[Operation]]]:
+    branches, start = [], 0
+    for width, chain in zip(layer.widths, layer.chains, strict=True):
+        branches.append((slice(start, start + width), fold_network(chain.layers)))
         start += width
-    return parts
+    return branches
 
 
-def _single(array: NDArray[np.float64]) -> Matrix:
+def _to_float32(array: NDArray[np.float64]) -> Matrix:
     return array.astype(np.float32)

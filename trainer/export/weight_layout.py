@@ -1,8 +1,9 @@
-"""Weights: how they lie in the file, and the nodes that lay them out for the runtime.
+"""The storage of weight matrices in the ONNX file, with the nodes that unpack them.
 
-A matrix that fits into fewer bytes than it takes in memory is stored so, and unpacked by nodes of
-nothing but constants. ONNX Runtime runs those once, when it loads the graph, so that they cost
-nothing when it answers; any other runtime answers the same.
+A matrix is packed if that makes the file smaller: 4-bit weights two to a byte, and without the rows
+of inputs that are not used. The nodes that unpack it have constant inputs only. ONNX Runtime runs
+them once when it loads the graph, so that they take no time in a prediction; every other runtime
+computes the same values.
 """
 
 from __future__ import annotations
@@ -13,86 +14,96 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from trainer.export.nodes import INT8, INT64, NodeBuilder
+from trainer.export.node_builder import INT8, INT64, NodeBuilder
 from trainer.nn import FeatureSelect
 
-# Bytes that the nodes of an unpacking take in the file, roughly; to save fewer is to save none.
-NODES = 512
-SIXTEEN, EIGHT = 16, 8  # values of half a byte; and what makes −7 … 7 of 1 … 15
+# Approximate size in the file of the nodes that unpack a matrix. A matrix is packed if that saves
+# more bytes than this.
+UNPACKING_BYTES = 512
+# A 4-bit weight w, -7 to 7, is stored as w + 8, and the second one in a byte times 16.
+NIBBLE_FACTOR, NIBBLE_OFFSET = 16, 8
 
 
-def weights(
+def add_weights(
     graph: NodeBuilder,
-    at: str,
+    suffix: str,
     W: NDArray[Any],
-    looked_at: FeatureSelect | None = None,
+    selection: FeatureSelect | None = None,
     *,
     bits: int = 8,
 ) -> str:
-    """Add a matrix of weights.
+    """Add a weight matrix and return the name of the unpacked matrix.
 
     Args:
-        graph: added to.
-        at: ends the names of what is added.
-        W: float32 or int8, `(n_in, units)`.
-        looked_at: of which inputs W has rows; the others' are zeros. None where it has all.
-        bits: of an int8 weight; those of 4 lie two to a byte.
-
-    Returns:
-        The name of the matrix as the runtime takes it, with a row for every input.
+        graph: The graph under construction.
+        suffix: Suffix of the names of the added values.
+        W: Weights, float32 or int8 `(n_used_inputs, n_units)`.
+        selection: The inputs that the rows of W belong to; the unpacked matrix has a row of zeros
+            for every other one. None if W has a row for every input.
+        bits: Number of bits of an int8 weight; 4-bit weights are packed.
     """
-    dropped = 0 if looked_at is None else looked_at.n_in - len(W)
-    # Beside the nodes, a byte for each row that is left says where it belongs.
-    saved = dropped * W[:1].nbytes // (1 + (_axis(W, bits) is not None)) - len(W)
-    scatters = saved > NODES
-    if looked_at is not None and not scatters:
-        full = np.zeros((looked_at.n_in, W.shape[1]), W.dtype)
-        full[looked_at.columns] = W
+    n_unused = 0 if selection is None else selection.n_in - len(W)
+    weights_per_byte = 1 if _find_packing_axis(W, bits) is None else 2
+    # A selection is stored as one byte for each used input.
+    saved_bytes = n_unused * W[:1].nbytes // weights_per_byte - len(W)
+    omits_unused = saved_bytes > UNPACKING_BYTES
+    if selection is not None and not omits_unused:
+        full = np.zeros((selection.n_in, W.shape[1]), W.dtype)
+        full[selection.columns] = W
         W = full
-    axis = _axis(W, bits)
-    value = graph.constant(f"W{at}", W) if axis is None else _unpacked(graph, at, W, axis)
-    return value if looked_at is None or not scatters else _spread(graph, at, value, W, looked_at)
+    axis = _find_packing_axis(W, bits)
+    if axis is None:
+        matrix = graph.add_constant(f"W{suffix}", W)
+    else:
+        matrix = _add_packed_nibbles(graph, suffix, W, axis)
+    if selection is None or not omits_unused:
+        return matrix
+    return _add_unused_rows(graph, suffix, matrix, W, selection)
 
 
-def _axis(W: NDArray[Any], bits: int) -> int | None:
-    """Along which two weights go into a byte; None where that saves nothing, or none is even."""
-    if bits != 4 or W.size // 2 <= NODES:
+def _find_packing_axis(W: NDArray[Any], bits: int) -> int | None:
+    """Return the axis of even length along which two weights share a byte.
+
+    None if no axis has an even length, or packing saves too little.
+    """
+    if bits != 4 or W.size // 2 <= UNPACKING_BYTES:
         return None
     return next((axis for axis, size in enumerate(W.shape) if size % 2 == 0), None)
 
 
-def _unpacked(graph: NodeBuilder, at: str, W: NDArray[np.int8], axis: int) -> str:
-    """Whole weights of 4 bits: one half of them in the lower half of each byte, the other above."""
-    low, high = np.split((W + EIGHT).astype(np.uint8), 2, axis)
-    packed = graph.constant(f"W{at}_packed", low + SIXTEEN * high)
-    sixteen = graph.shared("sixteen", np.array(SIXTEEN, np.uint8))
-    eight = graph.shared("eight", np.array(EIGHT, np.int8))
+def _add_packed_nibbles(graph: NodeBuilder, suffix: str, W: NDArray[np.int8], axis: int) -> str:
+    """Add 4-bit weights: the first half of the axis in the lower nibbles, the second above."""
+    low, high = np.split((W + NIBBLE_OFFSET).astype(np.uint8), 2, axis)
+    packed_bytes = graph.add_constant(f"W{suffix}_packed", low + NIBBLE_FACTOR * high)
+    factor = graph.add_shared_constant("sixteen", np.array(NIBBLE_FACTOR, np.uint8))
+    offset = graph.add_shared_constant("eight", np.array(NIBBLE_OFFSET, np.int8))
     halves = [
-        graph.node(operator, [packed, sixteen], f"{operator}{at}") for operator in ("Mod", "Div")
+        graph.add_node(operator, [packed_bytes, factor], f"{operator}{suffix}")
+        for operator in ("Mod", "Div")
     ]
-    joined = graph.node("Concat", halves, f"W{at}_halves", axis=axis)
-    signed = graph.node("Cast", [joined], f"W{at}_shifted", to=INT8)
-    return graph.node("Sub", [signed, eight], f"W{at}")
+    nibbles = graph.add_node("Concat", halves, f"W{suffix}_halves", axis=axis)
+    signed_nibbles = graph.add_node("Cast", [nibbles], f"W{suffix}_shifted", to=INT8)
+    return graph.add_node("Sub", [signed_nibbles, offset], f"W{suffix}")
 
 
-def _spread(
-    graph: NodeBuilder, at: str, value: str, W: NDArray[Any], looked_at: FeatureSelect
+def _add_unused_rows(
+    graph: NodeBuilder, suffix: str, matrix: str, W: NDArray[Any], selection: FeatureSelect
 ) -> str:
-    """A row for every input, of zeros for those that are not looked at.
+    """Scatter the rows of a matrix into one that has a row of zeros for each unused input.
 
-    To gather the inputs instead would take the runtime longer than to multiply them by zeros.
+    Multiplying unused inputs by zeros is faster in ONNX Runtime than gathering the used ones.
     """
-    # As steps from one to the next, which fit into bytes.
-    steps = np.diff(looked_at.columns, prepend=0)
-    narrow = steps.astype(np.uint8 if steps.max() <= 255 else np.uint32)
-    columns = graph.node(
-        "Cast", [graph.constant(f"steps{at}", narrow)], f"steps{at}_whole", to=INT64
+    # The differences of neighbouring indices usually fit into bytes.
+    steps = np.diff(selection.columns, prepend=0)
+    steps = steps.astype(np.uint8 if steps.max() <= 255 else np.uint32)
+    int64_steps = graph.add_node(
+        "Cast", [graph.add_constant(f"steps{suffix}", steps)], f"steps{suffix}_whole", to=INT64
     )
-    first = graph.shared("first_axis", np.array(0))
-    last = graph.shared("last_axes", np.array([1]))
-    places = graph.node("CumSum", [columns, first], f"columns{at}")
-    rows = graph.node("Unsqueeze", [places, last], f"rows{at}")
-    shape = graph.constant(f"shape{at}", np.array([looked_at.n_in, W.shape[1]]))
+    first_axis = graph.add_shared_constant("first_axis", np.array(0))
+    last_axes = graph.add_shared_constant("last_axes", np.array([1]))
+    indices = graph.add_node("CumSum", [int64_steps, first_axis], f"columns{suffix}")
+    rows = graph.add_node("Unsqueeze", [indices, last_axes], f"rows{suffix}")
+    shape = graph.add_constant(f"shape{suffix}", np.array([selection.n_in, W.shape[1]]))
     zero = numpy_helper.from_array(np.zeros(1, W.dtype))
-    zeros = graph.node("ConstantOfShape", [shape], f"zeros{at}", value=zero)
-    return graph.node("ScatterND", [zeros, rows, value], f"W{at}_spread")
+    zeros = graph.add_node("ConstantOfShape", [shape], f"zeros{suffix}", value=zero)
+    return graph.add_node("ScatterND", [zeros, rows, matrix], f"W{suffix}_spread")

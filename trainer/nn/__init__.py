@@ -1,4 +1,4 @@
-"""The network, from scratch, on NumPy and nothing else.
+"""A neural network written from scratch in NumPy: layers, losses, optimizers and their helpers.
 
 >>> import numpy as np
 >>> from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network

@@ -1,8 +1,9 @@
-"""Activations: the functions f in a = f(z), applied to each element, with their derivatives.
+"""Activation functions a = f(z), applied to each element, with their derivatives.
 
-Every function writes into a buffer it is given. Here z is a layer's pre-activation and a its
-output, both `(batch, units)`. All are analytic in the complex step's sense: given complex z they
-follow the branch of its real part (Squire and Trapp 1998, https://doi.org/10.1137/S003614459631241X).
+Here z is the pre-activation of a layer and a its output, both float `(batch, units)`. Every
+function writes its result into an array that the caller passes. All accept complex z for the
+complex-step derivative of the gradient check: they then follow the branch that the real part of z
+selects (Squire and Trapp 1998, https://doi.org/10.1137/S003614459631241X).
 """
 
 from __future__ import annotations
@@ -21,34 +22,40 @@ Array = NDArray[Any]
 
 
 class Activation(ABC):
-    """One elementwise function and its derivative. Each layer has its own: they keep buffers.
+    """An elementwise function and its derivative.
+
+    An instance holds scratch buffers, so each layer needs an instance of its own.
 
     Attributes:
-        name: what a layer and a manifest call it.
-        initializer: name of the initializer whose variance suits it (see `initializers`).
-        slope: f'(z) for z < 0 of the ReLU family, which its initializer's gain follows; else 0.
-        steepest: the largest |f'(z)|, by which an error in z can grow.
-        from_output: the derivative can be told from a alone, so that a may overwrite z.
+        name: Name of the activation in options and in the manifest of a bundle.
+        initializer: Name of the default initializer of weights that feed it (see `initializers`).
+        slope: f'(z) for z < 0 in the ReLU family, which scales He's initializers; 0 for all others.
+        max_slope: The largest |f'(z)|: the factor by which an error in z can grow.
+        has_output_derivative: Whether f'(z) can be computed from a alone, so that a may overwrite
+            z.
     """
 
     name: str
     initializer: str = "glorot_uniform"
     slope: float = 0.0
-    steepest: float = 1.0
-    from_output: bool = True
+    max_slope: float = 1.0
+    has_output_derivative: bool = True
 
     def __init__(self) -> None:
         self._buffers = Buffers()
 
     @abstractmethod
     def value(self, z: Array, out: Array) -> None:
-        """Write f(z) into `out`, which may be `z` itself if `from_output`."""
+        """Write f(z) into `out`, which may be `z` itself if `has_output_derivative`."""
 
     @abstractmethod
     def derivative(self, z: Array, a: Array, out: Array) -> None:
-        """Write f'(z) into `out`, given z and a = f(z); `z` is not read if `from_output`."""
+        """Write f'(z) into `out`, given z and a = f(z).
 
-    def chain(self, gradient: Array, z: Array, a: Array) -> None:
+        `z` is not read if `has_output_derivative`.
+        """
+
+    def backward(self, gradient: Array, z: Array, a: Array) -> None:
         """Multiply ∂L/∂a in place by f'(z), which makes it ∂L/∂z."""
         slope = self._scratch("slope", a)
         self.derivative(z, a, slope)
@@ -62,7 +69,7 @@ class Activation(ABC):
 
 
 class Identity(Activation):
-    """f(z) = z, for the logits and for regression."""
+    """f(z) = z, for layers that output logits or values."""
 
     name = "identity"
 
@@ -73,15 +80,15 @@ class Identity(Activation):
     def derivative(self, z: Array, a: Array, out: Array) -> None:
         out.fill(1)
 
-    def chain(self, gradient: Array, z: Array, a: Array) -> None:
-        pass  # its slope is 1 everywhere
+    def backward(self, gradient: Array, z: Array, a: Array) -> None:
+        pass  # The derivative is 1 everywhere.
 
 
 class Sigmoid(Activation):
     """σ(z) = 1 / (1 + e^−z), with σ' = σ (1 − σ), at most 0.25 at z = 0."""
 
     name = "sigmoid"
-    steepest = 0.25
+    max_slope = 0.25
 
     def value(self, z: Array, out: Array) -> None:
         sigmoid(z, out)
@@ -111,24 +118,27 @@ class ReLU(Activation):
     initializer = "he_normal"
 
     def value(self, z: Array, out: Array) -> None:
-        np.maximum(z, self._room(z)[0], out=out)
+        np.maximum(z, self._workspace(z)[0], out=out)
 
     def derivative(self, z: Array, a: Array, out: Array) -> None:
         np.greater(a, 0, out=out, casting="unsafe")
 
-    def chain(self, gradient: Array, z: Array, a: Array) -> None:
-        zeros, mask = self._room(a)
+    def backward(self, gradient: Array, z: Array, a: Array) -> None:
+        zeros, mask = self._workspace(a)
         np.greater(a, zeros, out=mask)
         np.multiply(gradient, mask, out=gradient)
 
-    def _room(self, a: Array) -> tuple[Array, ...]:
-        """Zeros and a mask; the same arrays as the last time if the batch is as large."""
-        # A whole array of zeros is three times as fast as a scalar, which NumPy does not vectorise.
-        room = self._buffers.room
-        if not room or room[0].shape != a.shape or room[0].dtype != a.dtype:
+    def _workspace(self, a: Array) -> tuple[Array, ...]:
+        """Return zeros and a boolean mask of the shape of `a`, reused for batches of one size."""
+        # `np.maximum` with an array of zeros is three times as fast as with the scalar 0.
+        workspace = self._buffers.workspace
+        if not workspace or workspace[0].shape != a.shape or workspace[0].dtype != a.dtype:
             zeros = self._buffers.full(0, a.shape, a.dtype)
-            room = self._buffers.room = zeros, self._buffers.get("mask", a.shape, np.bool_)
-        return room
+            workspace = self._buffers.workspace = (
+                zeros,
+                self._buffers.get("mask", a.shape, np.bool_),
+            )
+        return workspace
 
 
 class LeakyReLU(Activation):
@@ -137,7 +147,7 @@ class LeakyReLU(Activation):
     Maas et al. 2013, https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf.
 
     Args:
-        alpha: the slope for z ≤ 0, in (0, 1).
+        alpha: Slope α for z ≤ 0, in (0, 1) [default: 0.01].
     """
 
     name = "leaky_relu"
@@ -150,9 +160,9 @@ class LeakyReLU(Activation):
         self.slope = self.alpha = alpha
 
     def value(self, z: Array, out: Array) -> None:
-        leaked = self._scratch("leaked", z)
-        np.multiply(z, self.alpha, out=leaked)
-        np.maximum(z, leaked, out=out)  # α < 1, so the larger is the right one on either side
+        scaled = self._scratch("scaled", z)
+        np.multiply(z, self.alpha, out=scaled)
+        np.maximum(z, scaled, out=out)  # the larger of z and αz, since α < 1
 
     def derivative(self, z: Array, a: Array, out: Array) -> None:
         np.greater(a, 0, out=out, casting="unsafe")
@@ -169,7 +179,7 @@ class ELU(Activation):
     Clevert et al. 2016, https://arxiv.org/abs/1511.07289, equation 16.
 
     Args:
-        alpha: −α is what f falls to, positive.
+        alpha: α, above 0; f tends to −α for z → −∞ [default: 1].
     """
 
     name = "elu"
@@ -181,25 +191,25 @@ class ELU(Activation):
             raise ValueError(f"expected an alpha above 0; got {alpha}")
         super().__init__()
         self.alpha = alpha
-        self.steepest = self.scale * max(1.0, alpha)
+        self.max_slope = self.scale * max(1.0, alpha)
 
     def value(self, z: Array, out: Array) -> None:
         zeros = self._buffers.full(0, z.shape, z.dtype)
-        below = self._scratch("below", z)
-        np.minimum(z, zeros, out=below)
-        np.expm1(below, out=below)
-        np.multiply(below, self.alpha, out=below)
+        negative = self._scratch("negative", z)
+        np.minimum(z, zeros, out=negative)
+        np.expm1(negative, out=negative)
+        np.multiply(negative, self.alpha, out=negative)
         np.maximum(z, zeros, out=out)
-        np.add(out, below, out=out)
+        np.add(out, negative, out=out)
         if self.scale != 1:
             np.multiply(out, self.scale, out=out)
 
     def derivative(self, z: Array, a: Array, out: Array) -> None:
         zeros = self._buffers.full(0, a.shape, a.dtype)
-        step = self._scratch("below", a)
+        step = self._scratch("negative", a)
         np.minimum(a, zeros, out=out)
         np.add(out, self.scale * self.alpha, out=out)  # λα e^z = f + λα for z ≤ 0
-        if self.alpha != 1:  # a jump to λ at 0
+        if self.alpha != 1:  # the derivative jumps from λα to λ at 0
             np.greater(a, zeros, out=step, casting="unsafe")
             np.multiply(step, self.scale * (1 - self.alpha), out=step)
             np.add(out, step, out=out)
@@ -209,7 +219,7 @@ class ELU(Activation):
 
 
 class SELU(ELU):
-    """λ times ELU, with the λ and α that keep mean 0 and variance 1 from layer to layer.
+    """λ times ELU, with the λ and α that preserve mean 0 and variance 1 from layer to layer.
 
     Klambauer et al. 2017, https://arxiv.org/abs/1706.02515, equation 2 and section 2.
     """
@@ -226,24 +236,24 @@ class SELU(ELU):
 
 
 class GELU(Activation):
-    """f(z) = z Φ(z) with the normal distribution Φ, by erf; f' = Φ(z) + z φ(z).
+    """f(z) = z Φ(z) with the cumulative normal distribution Φ; f' = Φ(z) + z φ(z).
 
     Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415, section 2.
     """
 
     name = "gelu"
     initializer = "he_normal"
-    steepest = 1.13  # at z = √2
-    from_output = False
+    max_slope = 1.13  # at z = √2
+    has_output_derivative = False
 
     def value(self, z: Array, out: Array) -> None:
         phi = self._scratch("cumulative", z)
-        self._cumulative(z, phi)
+        self._compute_cdf(z, phi)
         np.multiply(z, phi, out=out)
 
     def derivative(self, z: Array, a: Array, out: Array) -> None:
         phi = self._scratch("cumulative", z)
-        self._cumulative(z, phi)
+        self._compute_cdf(z, phi)
         np.multiply(z, z, out=out)
         np.multiply(out, -0.5, out=out)
         np.exp(out, out=out)
@@ -251,8 +261,8 @@ class GELU(Activation):
         np.multiply(out, 1 / math.sqrt(2 * math.pi), out=out)
         np.add(out, phi, out=out)
 
-    def _cumulative(self, z: Array, out: Array) -> None:
-        """Φ(z) = (1 + erf(z / √2)) / 2."""
+    def _compute_cdf(self, z: Array, out: Array) -> None:
+        """Write Φ(z) = (1 + erf(z / √2)) / 2 into `out`."""
         x, work = self._scratch("x", z), self._scratch("work", z)
         np.multiply(z, math.sqrt(0.5), out=x)
         erf(x, out, work)
@@ -286,8 +296,8 @@ class Swish(Activation):
 
     name = "swish"
     initializer = "he_normal"
-    steepest = 1.1  # at z = 2.4
-    from_output = False
+    max_slope = 1.1  # at z = 2.4
+    has_output_derivative = False
 
     def value(self, z: Array, out: Array) -> None:
         s = self._scratch("sigmoid", z)
@@ -303,8 +313,8 @@ class Swish(Activation):
 
 
 def sigmoid(z: Array, out: Array) -> None:
-    """Write 1 / (1 + e^−z) into `out`, which may be z; never overflows."""
-    # Below −limit, e^−z would overflow; σ is smaller than the smallest normal number there.
+    """Write σ(z) = 1 / (1 + e^−z) into `out`, which may be z; never overflows."""
+    # For z < −limit, e^−z would overflow; σ(z) is below the smallest normal number there.
     limit = math.floor(math.log(np.finfo(z.dtype).max))
     np.maximum(z, -limit, out=out)
     np.negative(out, out=out)
@@ -314,11 +324,11 @@ def sigmoid(z: Array, out: Array) -> None:
 
 
 def softplus(z: Array, out: Array, work: Array) -> None:
-    """Write ln(1 + e^z) = max(z, 0) + ln(1 + e^−|z|) into `out`; `work` is scratch, none is z."""
+    """Write ln(1 + e^z) = max(z, 0) + ln(1 + e^−|z|) into `out`; `work` is scratch."""
     np.copysign(1, z.real, out=work.real)
     if np.iscomplexobj(work):
         work.imag.fill(0)
-    np.multiply(z, work, out=work)  # |z|, analytic on either side
+    np.multiply(z, work, out=work)  # |z|, differentiable on both sides of 0
     np.negative(work, out=work)
     np.exp(work, out=work)
     np.log1p(work, out=work)
@@ -326,19 +336,7 @@ def softplus(z: Array, out: Array, work: Array) -> None:
     np.add(out, work, out=out)
 
 
-# In the order of their age.
+# From the oldest to the newest.
 ACTIVATIONS: dict[str, type[Activation]] = {
-    a.name: a
-    for a in (
-        Identity,
-        Sigmoid,
-        Tanh,
-        Softplus,
-        ReLU,
-        LeakyReLU,
-        ELU,
-        GELU,
-        SELU,
-        Swish,
-    )
+    a.name: a for a in (Identity, Sigmoid, Tanh, Softplus, ReLU, LeakyReLU, ELU, GELU, SELU, Swish)
 }

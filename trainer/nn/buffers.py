@@ -1,4 +1,4 @@
-"""Buffers: arrays made once and used again, so that a training step allocates nothing."""
+"""Scratch arrays that are allocated once and reused, so that a training step allocates nothing."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Buffers:
-    """Arrays by name, each as large as the largest batch so far; smaller batches get a view.
+    """Named scratch arrays, each as large as the largest batch so far; smaller batches get a view.
 
     Attributes:
-        room: the arrays of the last batch, in whatever order their owner wants them at hand.
+        workspace: Arrays of the last batch, in an order that the owner chooses; empty at first. It
+            saves the owner several lookups per batch.
     """
 
     def __init__(self) -> None:
-        self.room: tuple[NDArray[Any], ...] = ()
+        self.workspace: tuple[NDArray[Any], ...] = ()
         self._arrays: dict[object, NDArray[Any]] = {}
         self._views: dict[tuple[object, tuple[int, ...]], NDArray[Any]] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array of this shape and dtype, its content whatever was there before."""
+        """Return an array of this shape and dtype, with arbitrary content."""
         view = self._views.get((name, shape))
         if view is None or view.dtype != dtype:
-            view = self._make(name, shape, dtype)
+            view = self._allocate(name, shape, dtype)
         return view
 
     def full(self, value: float, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array of this shape and dtype that holds `value` throughout; not to be written to."""
+        """Return an array of this shape and dtype filled with `value`, to be read only."""
         view = self._views.get((value, shape))
         if view is None or view.dtype != dtype:
-            view = self._make(value, shape, dtype)
+            view = self._allocate(value, shape, dtype)
             view.fill(value)
         return view
 
     def __reduce__(self) -> tuple[type[Buffers], tuple[()]]:
-        return Buffers, ()  # a copy makes its own
+        return Buffers, ()  # A copy starts empty and allocates its own arrays.
 
-    def _make(self, name: object, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    def _allocate(self, name: object, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         array = self._arrays.get(name)
         if (
             array is None

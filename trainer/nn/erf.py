@@ -1,4 +1,4 @@
-"""The error function, for GELU; NumPy has none.
+"""The error function erf, which GELU needs and NumPy lacks.
 
 erf x = sign(x) (1 − e^−x² w(|x|)), where w is the scaled complementary error function. On x ≥ 0 it
 is 2 p(Z) / (L + x)² + π^−½ / (L + x) with Z = (L − x) / (L + x) and a polynomial p, whose
@@ -18,7 +18,7 @@ TERMS = {np.dtype(np.float32): 20, np.dtype(np.float64): 36, np.dtype(np.complex
 
 
 def _coefficients(terms: int) -> tuple[float, list[float]]:
-    """L and the coefficients of p, highest power first."""
+    """Return L and the coefficients of the polynomial p, highest power first."""
     points = 4 * terms
     scale = float(np.sqrt(terms / np.sqrt(2)))
     k = np.arange(-points + 1, points)
@@ -32,14 +32,15 @@ _TABLE = {dtype: _coefficients(terms) for dtype, terms in TERMS.items()}
 
 
 def erf(x: Array, out: Array, work: Array) -> None:
-    """Write erf x into `out`; `work` is scratch of its shape. None of the three may overlap.
+    """Write erf x into `out`.
 
-    Accurate to the last digits of the dtype, absolutely. For complex x with small imaginary parts,
-    as the complex step needs them, it is the analytic function.
+    `work` is a scratch array. The three arrays have one shape and must not overlap. The absolute
+    error is a few rounding units of the dtype. Complex x with a small imaginary part is accepted
+    too, as the complex-step derivative needs it.
     """
     scale, coefficients = _TABLE[x.dtype]
-    _signs(x, work)
-    np.multiply(x, work, out=work)  # |x|, analytic on either side
+    _write_signs(x, work)
+    np.multiply(x, work, out=work)  # |x|, differentiable on both sides of 0
     np.add(work, scale, out=out)
     np.subtract(scale, work, out=work)
     np.divide(work, out, out=work)  # Z
@@ -60,10 +61,11 @@ def erf(x: Array, out: Array, work: Array) -> None:
     np.exp(work, out=work)
     np.multiply(polynomial, work, out=out)
     np.subtract(1, out, out=out)
-    _signs(x, work)
+    _write_signs(x, work)
     np.multiply(out, work, out=out)
 
 
-def _signs(x: Array, out: Array) -> None:
+def _write_signs(x: Array, out: Array) -> None:
+    """Write the sign of each x, 1 or −1, into `out`."""
     out.fill(0)
     np.copysign(1, x.real, out=out.real)

@@ -1,6 +1,6 @@
-"""Gradient check: backpropagation against a derivative that knows nothing of the chain rule.
+"""The gradient check: compares backpropagated gradients with finite differences of the loss.
 
-A wrong gradient still trains, only worse; this is how one finds out.
+A network with a wrong gradient still trains, only worse, so that nothing else shows the error.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ STEPS: dict[Method, float] = {"central": 1e-5, "complex": 1e-30}
 
 @dataclass(frozen=True)
 class GradientError:
-    """How far one parameter array's gradient is from its numeric derivative.
+    """The error of the gradient of one parameter array.
 
     Attributes:
-        layer: position of the layer, from 0.
-        parameter: its name, `W` or `b` for one.
-        relative: the largest |a − n| / (|a| + |n|) over the array, where |a| + |n| counts as at
-            least a thousandth of the array's largest, and |a − n| as 0 where the method cannot
-            resolve it, as where a bias is followed by batch normalisation and has no gradient.
+        layer: Position of the layer, from 0.
+        parameter: Name of the array, for example `W` or `b`.
+        relative: The largest |a − n| / (|a| + |n|) over the array, with the analytic derivative a
+            and the numeric derivative n. |a| + |n| counts as at least a thousandth of its largest
+            value in the array. |a − n| counts as 0 below the rounding error of the method: a bias
+            before batch normalisation, for example, has no gradient at all.
     """
 
     layer: int
@@ -48,32 +49,34 @@ def check_gradients(
     weights: NDArray[Any] | None = None,
     penalty: Penalty | None = None,
     method: Method = "central",
-    most: int | None = None,
+    max_entries: int | None = None,
 ) -> list[GradientError]:
-    """Compare the entries of the gradient with a numeric derivative of the training loss.
+    """Compare the gradient of the training loss with its numeric derivative, entry by entry.
 
-    Correct code gives relative errors of 1e-7 or less with centred differences,
-    (L(θ+h) − L(θ−h)) / 2h, and 1e-12 or less with the complex step, Im L(θ+ih) / h, which subtracts
-    nothing and so loses nothing (Squire and Trapp 1998,
-    https://doi.org/10.1137/S003614459631241X). Where a ReLU's input is within h of its kink the
-    centred differences disagree, and the error says so. The complex step stays on one side, but
-    where the input is 0 exactly that is not the side of backpropagation: move biases off 0.
+    Correct code gives relative errors of 1e-7 or less with central differences,
+    (L(θ+h) − L(θ−h)) / 2h, and of 1e-12 or less with the complex step, Im L(θ+ih) / h, which has no
+    subtraction and therefore no cancellation (Squire and Trapp 1998,
+    https://doi.org/10.1137/S003614459631241X). Near the kink of a ReLU, closer than h, central
+    differences report an error although the gradient is right. The complex step does not, unless
+    the input is exactly 0, where it takes another side than backpropagation: set biases to nonzero
+    values before the check.
 
     Args:
-        network: a float64 network; nothing of it changes but its gradients.
-        x: `(n, n_inputs)`, n ≥ 1.
-        targets: one per row, in the form `loss` asks for.
-        loss: applied to the logits.
-        weights: of the rows, `(n,)`.
-        penalty: on the weights.
-        method: `central` or `complex`.
-        most: entries to check of each array, evenly spaced; by default all.
+        network: Float64 network; the check changes its `gradients` and nothing else.
+        x: Inputs, float64 `(n, n_inputs)`, n ≥ 1.
+        targets: Targets of the rows, in the form that `loss` expects.
+        loss: Loss of the logits.
+        weights: Weights of the rows, float64 `(n,)` [default: 1 each].
+        penalty: Penalty on the weight matrices [default: none].
+        method: Numeric derivative, `central` or `complex` [default: central].
+        max_entries: Number of evenly spaced entries of each array to check [default: all].
 
     Returns:
-        One entry for each parameter array, in the order of the layers.
+        The error of each parameter array, in the order of the layers.
 
     Raises:
-        ValueError: the network is not float64: differences of float32 losses are rounding.
+        ValueError: If the network is not float64: differences of float32 losses are mostly
+            rounding.
     """
     if network.dtype != np.float64:
         raise ValueError(
@@ -82,35 +85,35 @@ def check_gradients(
     analytic = network.astype(np.float64)
     value = analytic.loss_and_gradients(x, targets, loss, weights, penalty)
     network.gradients[...] = analytic.gradients
-    chosen = _chosen(network, most)
-    places = np.concatenate(chosen)
+    indices = _select_entries(network, max_entries)
+    places = np.concatenate(indices)
     numeric = _derivatives(
         network, places, x, targets, copy.deepcopy(loss), weights, penalty, method
     )
-    # What rounding leaves of a derivative that is 0: of L / h, or of the largest derivative.
+    # Rounding error of a derivative that is 0: relative to L / h, or to the largest derivative.
     scale = abs(value) / STEPS[method] if method == "central" else np.abs(numeric).max()
     noise = 20 * np.finfo(np.float64).eps * scale
     names = [(i, p.name) for i, layer in enumerate(network.layers) for p in layer.parameters()]
     own = network.gradients[places]
-    ends = np.cumsum([len(part) for part in chosen])[:-1]
+    ends = np.cumsum([len(part) for part in indices])[:-1]
     return [
-        GradientError(position, name, _relative(a, n, noise))
+        GradientError(position, name, _relative_error(a, n, noise))
         for (position, name), a, n in zip(
             names, np.split(own, ends), np.split(numeric, ends), strict=True
         )
     ]
 
 
-def _chosen(network: Network, most: int | None) -> list[NDArray[np.int64]]:
-    """Of each parameter array the places, in the flat vector, of the entries to check."""
-    chosen, start = [], 0
+def _select_entries(network: Network, max_entries: int | None) -> list[NDArray[np.int64]]:
+    """Return, for each parameter array, the flat indices of the entries to check, int64."""
+    indices, start = [], 0
     for layer in network.layers:
         for parameter in layer.parameters():
             size = parameter.value.size
-            count = size if most is None else min(most, size)
-            chosen.append(start + np.linspace(0, size - 1, count).astype(np.int64))
+            count = size if max_entries is None else min(max_entries, size)
+            indices.append(start + np.linspace(0, size - 1, count).astype(np.int64))
             start += size
-    return chosen
+    return indices
 
 
 def _derivatives(
@@ -123,8 +126,9 @@ def _derivatives(
     penalty: Penalty | None,
     method: Method,
 ) -> Array:
+    """Return the numeric derivative of the training loss by each entry in `places`, float64."""
     h = STEPS[method]
-    # Each evaluation starts from the same random streams, so that dropout silences the same units.
+    # Each evaluation starts from the same random state, so that dropout drops the same units.
     probe = network.astype(np.complex128 if method == "complex" else np.float64)
     streams = [g.bit_generator.state for g in probe.generators()]
     rows = x.astype(probe.dtype)
@@ -134,22 +138,23 @@ def _derivatives(
             generator.bit_generator.state = stream
         return probe.training_loss(rows, targets, loss, weights, penalty)
 
-    found = np.empty(len(places))
+    derivatives = np.empty(len(places))
     for nth, i in enumerate(places):
         theta = network.parameters[i]
         if method == "complex":
             probe.parameters[i] = theta + 1j * h
-            found[nth] = evaluate().imag / h
+            derivatives[nth] = evaluate().imag / h
         else:
             probe.parameters[i] = theta + h
             above = evaluate()
             probe.parameters[i] = theta - h
-            found[nth] = (above - evaluate()) / (2 * h)
+            derivatives[nth] = (above - evaluate()) / (2 * h)
         probe.parameters[i] = theta
-    return found
+    return derivatives
 
 
-def _relative(analytic: Array, numeric: Array, noise: float) -> float:
+def _relative_error(analytic: Array, numeric: Array, noise: float) -> float:
+    """Return `GradientError.relative`; differences up to `noise` count as 0."""
     difference = np.abs(analytic - numeric)
     difference[difference <= noise] = 0
     size = np.abs(analytic) + np.abs(numeric)

@@ -1,31 +1,36 @@
-"""Initializers: the first values of a weight matrix, scaled so that signals keep their variance.
+"""Initializers: the initial values of a weight matrix, scaled to preserve the variance of signals.
 
-A layer has shape `(fan_in, fan_out)`. Biases start at zero. Weights must not: equal weights get
-equal gradients, so the units of a layer would stay copies of each other for ever.
+Weights W have the shape `(fan_in, fan_out)`. Biases start at zero. Weights must not: units with
+equal weights get equal gradients and would remain equal for ever.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 
 class Initializer(ABC):
-    """Fills a weight matrix in place."""
+    """A distribution of initial weights, called by its name in options."""
 
     name: str
 
     @abstractmethod
     def fill(self, W: Array, rng: np.random.Generator, *, slope: float = 0.0) -> None:
-        """Overwrite W, `(fan_in, fan_out)`, with draws from `rng`.
+        """Overwrite W, float `(fan_in, fan_out)`, with draws from `rng`.
 
-        `slope` is the activation's for z < 0, which halves or not what reaches the next layer; only
-        He's initializers look at it.
+        Args:
+            W: Weight matrix, written in place.
+            rng: Random generator.
+            slope: Slope α of the activation for z < 0 (0 for ReLU, `alpha` for leaky ReLU). Only
+                He's initializers use it [default: 0].
         """
 
     def __repr__(self) -> str:
@@ -33,7 +38,7 @@ class Initializer(ABC):
 
 
 class Zeros(Initializer):
-    """All 0: no symmetry is broken, so it is for showing that, and for layers without learning."""
+    """All weights 0. Units of a hidden layer then stay equal; use it for demonstrations only."""
 
     name = "zeros"
 
@@ -42,7 +47,7 @@ class Zeros(Initializer):
 
 
 class LeCunNormal(Initializer):
-    """Normal of variance 1 / fan_in, which keeps the variance of signals for functions of slope 1.
+    """Normal, variance 1 / fan_in, which preserves the variance of signals if f has slope 1.
 
     LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf, equation 16.
     """
@@ -54,9 +59,9 @@ class LeCunNormal(Initializer):
 
 
 class GlorotUniform(Initializer):
-    """Uniform in ±√(6 / (fan_in + fan_out)), of variance 2 / (fan_in + fan_out).
+    """Uniform in ±√(6 / (fan_in + fan_out)), variance 2 / (fan_in + fan_out).
 
-    Keeps the variance of signals and of gradients for functions of slope 1 at 0 (tanh, identity).
+    Preserves the variance of signals and of gradients if f has slope 1 at 0 (tanh, identity).
     Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html, equation 16.
     """
 
@@ -69,7 +74,7 @@ class GlorotUniform(Initializer):
 
 
 class GlorotNormal(Initializer):
-    """Normal of Glorot's variance, 2 / (fan_in + fan_out)."""
+    """Normal, with Glorot's variance 2 / (fan_in + fan_out)."""
 
     name = "glorot_normal"
 
@@ -79,9 +84,10 @@ class GlorotNormal(Initializer):
 
 
 class HeNormal(Initializer):
-    """Normal of variance 2 / ((1 + α²) fan_in): the ReLU family passes on (1 + α²) / 2 of it.
+    """Normal, variance 2 / ((1 + α²) fan_in), for ReLU (α = 0) and leaky ReLU (slope α for z < 0).
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852, equations 10 and 15, with the slope α.
+    The factor compensates the (1 + α²) / 2 of the variance that the activation passes on.
+    He et al. 2015, https://arxiv.org/abs/1502.01852, equations 10 and 15.
     """
 
     name = "he_normal"
@@ -91,7 +97,7 @@ class HeNormal(Initializer):
 
 
 class HeUniform(Initializer):
-    """Uniform of He's variance: in ±√(6 / ((1 + α²) fan_in))."""
+    """Uniform in ±√(6 / ((1 + α²) fan_in)), with He's variance (see `HeNormal`)."""
 
     name = "he_uniform"
 
@@ -101,10 +107,11 @@ class HeUniform(Initializer):
 
 
 class Orthogonal(Initializer):
-    """Orthonormal rows or columns, whichever are fewer, uniform among all such matrices.
+    """Orthonormal rows or columns, whichever are fewer, uniformly distributed.
 
-    Saxe et al. 2014, https://arxiv.org/abs/1312.6120. From the QR decomposition of a normal matrix,
-    with the signs that make it unique (Mezzadri 2007, https://arxiv.org/abs/math-ph/0609050).
+    Saxe et al. 2014, https://arxiv.org/abs/1312.6120. Computed by the QR decomposition of a normal
+    matrix, with the signs that make it unique (Mezzadri 2007,
+    https://arxiv.org/abs/math-ph/0609050).
     """
 
     name = "orthogonal"
@@ -128,3 +135,22 @@ INITIALIZERS: dict[str, Initializer] = {
         Orthogonal(),
     )
 }
+
+
+def find_by_name(kind: str, table: Mapping[str, T], name: str) -> T:
+    """Return the entry of `table` that is called `name`.
+
+    Args:
+        kind: Kind of the entries, for the error message, for example "activation".
+        table: Entries by name, for example `INITIALIZERS`.
+        name: Name of the entry.
+
+    Raises:
+        ValueError: If there is no such entry; the message lists the names that exist.
+    """
+    try:
+        return table[name]
+    except KeyError:
+        article = "an" if kind[0] in "aeio" else "a"
+        names = ", ".join(sorted(table))
+        raise ValueError(f"expected the name of {article} {kind} ({names}); got {name!r}") from None

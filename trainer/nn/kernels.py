@@ -1,8 +1,9 @@
-"""Compiled kernels: what NumPy does in ten passes over a long vector, in one.
+"""Optimizer updates compiled by Numba: one pass over a long vector instead of about ten in NumPy.
 
-Optional: with Numba installed (the extra `fast`) the long updates of `optimizers` use them; without
-it NumPy computes the same, and the tests hold the two equal. The first use loads Numba and
-compiles, for about a second, into a cache that later runs read.
+Optional: `optimizers` uses them for long vectors if Numba is installed (the extra `fast`).
+    Otherwise
+NumPy computes the same update; tests compare the two. The first use loads Numba and compiles, which
+takes about a second; later runs read the compiled code from a cache on disk.
 """
 
 from __future__ import annotations
@@ -13,30 +14,30 @@ from functools import cache
 from typing import Any
 
 AVAILABLE = importlib.util.find_spec("numba") is not None
-SHORTEST = 50_000  # elements; below, a run is over before Numba has loaded
+MIN_SIZE = 50_000  # parameters; smaller networks finish training before Numba has loaded
 
 
 @cache
-def adam() -> Any:
-    """The update of `optimizers.Adam`, compiled.
+def compile_adam() -> Any:
+    """Return the compiled update of `optimizers.Adam`.
 
-    Called with the vectors p, g, m, v and the numbers kept, beta1, beta2, scale, epsilon:
-    m ← β₁ m + g, v ← β₂ v + g², p ← kept · p − scale · m / (√v + ε).
+    Its arguments are the vectors p, g, m, v `(n,)` and the numbers d, beta1, beta2, scale, epsilon:
+    m ← β₁ m + g, v ← β₂ v + g², p ← d p − scale · m / (√v + ε). It writes p, m and v in place.
     """
-    import numba  # noqa: PLC0415 - it takes half a second, and most runs do not need it
+    import numba  # noqa: PLC0415 - the import takes half a second, and most runs do not need it
 
-    def update(p, g, m, v, kept, beta1, beta2, scale, epsilon):  # type: ignore[no-untyped-def]
+    def update(p, g, m, v, d, beta1, beta2, scale, epsilon):  # type: ignore[no-untyped-def]
         for i in range(p.size):
             a = beta1 * m[i] + g[i]
             b = beta2 * v[i] + g[i] * g[i]
             m[i] = a
             v[i] = b
-            p[i] = kept * p[i] - scale * a / (math.sqrt(b) + epsilon)
+            p[i] = d * p[i] - scale * a / (math.sqrt(b) + epsilon)
 
-    # Without a branch for division by zero the loop is vectorised. One thread: a second one would
-    # fight with those of BLAS, which wait busily for the next product.
+    # The error model of NumPy has no branch for division by zero, so that the loop is vectorised.
+    # It runs in one thread: more would compete with those of BLAS, which wait in a busy loop.
     options: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(update)
-    except RuntimeError:  # no place to keep the cache
+    except RuntimeError:  # no writable folder for the cache
         return numba.njit(**options)(update)

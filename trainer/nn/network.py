@@ -1,7 +1,7 @@
-"""The network: a chain of layers, all of whose parameters lie in one vector.
+"""The network: a chain of layers whose parameters lie in one contiguous vector.
 
-Each W and b is a view into `parameters`, each gradient a view into `gradients`. So an optimizer
-step is a few operations on whole vectors, and a checkpoint is one array.
+Each W and b is a view into `parameters`, each gradient a view into `gradients`. An optimizer step
+therefore is a few operations on whole vectors, and a checkpoint is one array.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from trainer.nn.regularizers import Penalty
 
 Array = NDArray[Any]
 
-SLICE = 8192  # rows that pass at a time when there is nothing to learn from them
-CELLS = 2**25  # inputs that do, of very wide rows
+SLICE_ROWS = 8192  # rows of one forward pass outside training
+MAX_SLICE_VALUES = 2**25  # inputs (rows × columns) of one such pass, for very wide rows
 
 
 class Network:
-    """A multilayer perceptron. Not safe to share between threads: layers keep their last batch.
+    """A multilayer perceptron. Not thread-safe: its layers hold buffers of their last batch.
 
     Args:
-        n_inputs: number of features of a row, at least 1.
-        layers: the layers in order; the last one's outputs are the logits.
-        rng: where the first weights are drawn from.
-        dtype: float32 to train, float64 to check gradients.
+        n_inputs: Number of features of a row, at least 1.
+        layers: Layers in order; the outputs of the last one are the logits.
+        rng: Random generator of the initial weights and of dropout.
+        dtype: Float32 for training, float64 for gradient checks [default: float32].
 
     Attributes:
-        parameters: every weight and bias, `(n_parameters,)`; written to by optimizers.
-        gradients: the gradient of the last `loss_and_gradients`, same shape.
+        parameters: All weights and biases, `(n_parameters,)`; optimizers write into it.
+        gradients: Gradient of the last `loss_and_gradients` by `parameters`, same shape.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Network:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, in order."""
+        """Layers in order."""
         return self.chain.layers
 
     @property
@@ -69,7 +69,7 @@ class Network:
         return self.parameters.size
 
     def weights(self) -> list[tuple[Array, Array]]:
-        """Each weight matrix with its gradient, in order; biases are none."""
+        """Return each weight matrix with its gradient, in order; biases are not included."""
         return [
             (p.value, p.gradient)
             for layer in self.layers
@@ -78,16 +78,19 @@ class Network:
         ]
 
     def logits(self, x: Array) -> Array:
-        """The forward pass: `(n, n_inputs)` to a new `(n, n_outputs)`; n may be 0.
+        """Run the forward pass on x `(n, n_inputs)`; n may be 0.
 
-        BLAS adds up in an order that depends on n, so a row's last digits may too.
+        The last digits of a row may depend on n, because BLAS chooses the order of summation by n.
+
+        Returns:
+            A new array `(n, n_outputs)` of the dtype of the network.
 
         Raises:
-            ValueError: x has another shape or dtype.
+            ValueError: If x has another shape or dtype.
         """
-        self._require_rows(x)
+        self._check_rows(x)
         out = np.empty((len(x), self.n_outputs), self.dtype)
-        size = min(SLICE, max(1, CELLS // self.n_inputs))
+        size = min(SLICE_ROWS, max(1, MAX_SLICE_VALUES // self.n_inputs))
         for start in range(0, len(x), size):
             part = x[start : start + size]
             out[start : start + size] = self.chain.forward(part, training=False)
@@ -101,7 +104,7 @@ class Network:
         weights: NDArray[Any] | None = None,
         penalty: Penalty | None = None,
     ) -> float:
-        """What `loss_and_gradients` returns, without the gradients."""
+        """Return the value of `loss_and_gradients` without computing gradients."""
         logits = self.chain.forward(x, training=True)
         value = loss.value(logits, targets, weights)
         return value if penalty is None else value + penalty.value(self.weights())
@@ -114,20 +117,20 @@ class Network:
         weights: NDArray[Any] | None = None,
         penalty: Penalty | None = None,
     ) -> float:
-        """Forward, then the chain rule backwards; fills `gradients` and returns the mean loss.
+        """Run a forward and a backward pass: fill `gradients` and return the mean loss.
 
         Args:
-            x: `(n, n_inputs)`, n ≥ 1.
-            targets: one per row, in the form `loss` asks for, which `loss.check_targets` checks;
-                here, step by step, nothing does.
-            loss: applied to the logits.
-            weights: of the rows, `(n,)`; all alike if left out.
-            penalty: on the weights, added to the loss.
+            x: Inputs, `(n, n_inputs)` of the dtype of the network, n ≥ 1.
+            targets: Targets of the rows, in the form that `loss` expects. Call `loss.check_targets`
+                once before training; nothing is checked here at each step.
+            loss: Loss of the logits.
+            weights: Weights of the rows, `(n,)` [default: 1 each].
+            penalty: Penalty on the weight matrices, added to the loss [default: none].
 
         Raises:
-            ValueError: x has another shape or dtype.
+            ValueError: If x has another shape or dtype.
         """
-        self._require_rows(x)
+        self._check_rows(x)
         logits = self.chain.forward(x, training=True)
         if self._flow is None or self._flow.shape != logits.shape:
             self._flow = np.empty_like(logits)
@@ -140,34 +143,37 @@ class Network:
     _flow: Array | None = None  # ∂L/∂logits
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Copies of everything that training changes, by name."""
-        return {name: array.copy() for name, array in self._trained().items()}
+        """Return copies of all arrays that training changes, by name."""
+        return {name: array.copy() for name, array in self._named_arrays().items()}
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `snapshot` gave.
+        """Set all arrays to those of a `snapshot`.
 
         Raises:
-            ValueError: it is of another network.
+            ValueError: If the snapshot is of a network with other layers.
         """
-        own = self._trained()
-        faces = {name: (a.shape, a.dtype) for name, a in snapshot.items()}
-        if faces != {name: (a.shape, a.dtype) for name, a in own.items()}:
+        own = self._named_arrays()
+        layouts = {name: (a.shape, a.dtype) for name, a in snapshot.items()}
+        if layouts != {name: (a.shape, a.dtype) for name, a in own.items()}:
             raise ValueError(
-                f"expected a snapshot of a network like {self!r}; got one of {sorted(faces)}"
+                f"expected a snapshot of a network like {self!r}; got one with other arrays: "
+                f"{sorted(layouts)}; restore it into a network with the same layers"
             )
         for name, array in own.items():
             array[...] = snapshot[name]
 
     def generators(self) -> list[np.random.Generator]:
-        """Sources of the randomness that training draws on, of dropout for one."""
+        """Return the random generators that training draws from, such as those of dropout."""
         return [g for layer in self.layers for g in layer.generators()]
 
     def astype(self, dtype: DTypeLike) -> Network:
-        """A copy in another dtype, with buffers and random streams of its own."""
+        """Return a copy in another dtype, with its own buffers and random generators."""
         streams = copy.deepcopy(self.generators())
-        rng = np.random.default_rng(0)  # what it draws is overwritten
+        rng = np.random.default_rng(0)  # The weights that it draws are overwritten below.
         other = Network(self.n_inputs, copy.deepcopy(self.layers), rng=rng, dtype=dtype)
-        for mine, theirs in zip(self._trained().values(), other._trained().values(), strict=True):
+        for mine, theirs in zip(
+            self._named_arrays().values(), other._named_arrays().values(), strict=True
+        ):
             theirs[...] = mine
         for stream, generator in zip(streams, other.generators(), strict=True):
             generator.bit_generator.state = stream.bit_generator.state
@@ -190,7 +196,7 @@ class Network:
             generator.bit_generator.state = stream
 
     def summary(self) -> str:
-        """A table of the layers with their shapes and parameter counts."""
+        """Return a text table of the layers with their shapes and parameter counts."""
         rows = [("layer", "shape", "parameters")]
         rows += [
             (repr(layer), f"{layer.n_in} → {layer.n_out}", f"{layer.size(layer.n_in):,}")
@@ -203,7 +209,8 @@ class Network:
     def __repr__(self) -> str:
         return f"Network({self.n_inputs}, {self.layers!r})"
 
-    def _trained(self) -> dict[str, NDArray[Any]]:
+    def _named_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays that training changes, by name; not copies."""
         states = {
             f"{i}.{name}": array
             for i, layer in enumerate(self.layers)
@@ -211,7 +218,8 @@ class Network:
         }
         return {"parameters": self.parameters, **states}
 
-    def _require_rows(self, x: Array) -> None:
+    def _check_rows(self, x: Array) -> None:
+        """Raise ValueError unless x has the shape and dtype of the inputs."""
         if x.ndim != 2 or x.shape[1] != self.n_inputs:
             raise ValueError(f"expected rows of shape (n, {self.n_inputs}); got {x.shape}")
         if x.dtype != self.dtype:

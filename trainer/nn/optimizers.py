@@ -1,8 +1,10 @@
-"""Optimizers, in order of increasing complexity.
+"""Optimizers: the update rules of SGD, momentum, Nesterov, RMSprop, Adam, AdamW and Nadam.
 
-Each updates a flat parameter vector θ in place from a flat gradient g of the same shape. Long
-vectors are updated block by block, so that the passes of one update find the block in the cache. A
-step allocates nothing but the state at the first.
+They stand in one module, ordered by complexity, because each rule is read as a change to the one
+before it. Each updates the flat parameter vector θ `(n_parameters,)` in place from a flat gradient
+g of the same shape and dtype. Long vectors are updated block by block, so that all passes of one
+update find the block in the processor's cache. Only the first step allocates memory: the
+optimizer's state.
 """
 
 from __future__ import annotations
@@ -21,24 +23,25 @@ from trainer.nn import kernels
 Array = NDArray[Any]
 Coefficients = tuple[float, ...]
 
-BLOCK = 2**16  # elements
+BLOCK = 2**16  # parameters
 
 
 class Optimizer(ABC):
-    """Moves parameters against their gradient.
+    """An update rule with its state.
 
     Args:
-        learning_rate: η, the size of a step, positive; schedules change it between steps.
+        learning_rate: η, the factor of a step, above 0; schedules change it between steps.
 
     Attributes:
-        steps: how many have been made.
-        slots: names of the vectors it keeps beside θ, each of θ's shape.
-        scratches: how many vectors of scratch an update needs.
+        name: Name of the optimizer in options.
+        steps: Number of steps since the last reset.
+        slots: Names of the state vectors, each of the shape of θ.
+        n_scratch: Number of scratch vectors that an update needs.
     """
 
     name: str
     slots: tuple[str, ...] = ()
-    scratches = 1
+    n_scratch = 1
 
     def __init__(self, learning_rate: float) -> None:
         if not learning_rate > 0:
@@ -47,63 +50,76 @@ class Optimizer(ABC):
         self.steps = 0
         self._vectors: list[Array] = []
         self._blocks: list[tuple[Array, ...]] = []
-        self._of: weakref.ref[Array] | None = None  # the parameters that it is used for
+        self._parameters_ref: weakref.ref[Array] | None = (
+            None  # parameters that the state belongs to
+        )
 
     def reset(self) -> None:
-        """Forget all steps that were made; the learning rate stays."""
-        self.steps, self._vectors, self._blocks, self._of = 0, [], [], None
+        """Discard the state and the number of steps; the learning rate stays."""
+        self.steps, self._vectors, self._blocks, self._parameters_ref = 0, [], [], None
 
     def start(self, parameters: Array) -> None:
-        """Make ready for these parameters: what was kept of others is forgotten."""
-        if self._of is not None and self._of() is not parameters:
+        """Prepare for a run on `parameters`; discard the state of another vector."""
+        if self._parameters_ref is not None and self._parameters_ref() is not parameters:
             self.reset()
-        self._of = weakref.ref(parameters)
+        self._parameters_ref = weakref.ref(parameters)
 
     def step(self, parameters: Array, gradients: Array) -> None:
-        """Update `parameters` in place; both `(n_parameters,)` and of one dtype."""
+        """Update `parameters` in place; both arrays are `(n_parameters,)` and of one dtype."""
         self.steps += 1
-        numbers = self._coefficients(self.steps)
+        coefficients = self._coefficients(self.steps)
         for block in self._split(parameters, gradients):
-            self._update(numbers, *block)
+            self._update(coefficients, *block)
 
     @abstractmethod
     def _coefficients(self, t: int) -> Coefficients:
-        """The numbers of step t, counted from 1."""
+        """Return the coefficients of step t, counted from 1."""
 
     @abstractmethod
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        """Update a block: θ, its gradient, its slots, and its scratch."""
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        """Update one block of θ.
+
+        Args:
+            coefficients: Numbers that `_coefficients` returned for this step.
+            p: Block of θ, written in place.
+            g: Block of the gradient, read only.
+            vectors: Blocks of the state vectors (`slots`), then of the scratch vectors.
+        """
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All it remembers, by name, for a checkpoint; the vectors are its own, not copies."""
-        found: dict[str, NDArray[Any]] = {"steps": np.array(self.steps)}
-        found["learning_rate"] = np.array(self.learning_rate)
-        return found | dict(zip(self.slots, self._vectors, strict=False))
+        """Return the state by name, for a checkpoint; the vectors are not copies."""
+        scalars: dict[str, NDArray[Any]] = {"steps": np.array(self.steps)}
+        scalars["learning_rate"] = np.array(self.learning_rate)
+        return scalars | dict(zip(self.slots, self._vectors, strict=False))
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `state` gave.
+        """Continue from a `state`.
 
         Raises:
-            ValueError: it is of another optimizer.
+            ValueError: If it is the state of an optimizer with other slots.
         """
-        known = {"steps", "learning_rate"}
-        if set(state) not in (known, known | set(self.slots)):
-            raise ValueError(f"expected the state of {self!r}; got {', '.join(sorted(state))}")
+        scalars = {"steps", "learning_rate"}
+        if set(state) not in (scalars, scalars | set(self.slots)):
+            raise ValueError(
+                f"expected the state of {self!r}; got one with {', '.join(sorted(state))}; "
+                f"restore it into the same kind of optimizer"
+            )
         self.steps = int(state["steps"])
         self.learning_rate = float(state["learning_rate"])
         self._vectors = [state[slot].copy() for slot in self.slots if slot in state]
         self._blocks = []
 
     def _split(self, parameters: Array, gradients: Array) -> list[tuple[Array, ...]]:
+        """Return the blocks of all vectors; made anew only if the two arrays are other ones."""
         first = self._blocks[0] if self._blocks else None
         if first is None or first[0].base is not parameters or first[1].base is not gradients:
             if not self._vectors:
                 self._vectors = [np.zeros_like(parameters) for _ in self.slots]
-            scratch = np.empty((self.scratches, min(BLOCK, parameters.size)), parameters.dtype)
+            scratch = np.empty((self.n_scratch, min(BLOCK, parameters.size)), parameters.dtype)
             self._blocks = []
             for start in range(0, parameters.size, BLOCK):
-                whole = (parameters, gradients, *self._vectors)
-                views = [vector[start : start + BLOCK] for vector in whole]
+                vectors = (parameters, gradients, *self._vectors)
+                views = [vector[start : start + BLOCK] for vector in vectors]
                 self._blocks.append((*views, *scratch[:, : views[0].size]))
         return self._blocks
 
@@ -115,7 +131,13 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """θ ← θ − η g. Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586."""
+    """θ ← θ − η g.
+
+    Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586.
+
+    Args:
+        learning_rate: η, above 0 [default: 0.01].
+    """
 
     name = "sgd"
 
@@ -125,20 +147,20 @@ class SGD(Optimizer):
     def _coefficients(self, t: int) -> Coefficients:
         return (self.learning_rate,)
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
         (work,) = vectors
-        np.multiply(g, numbers[0], out=work)
+        np.multiply(g, coefficients[0], out=work)
         np.subtract(p, work, out=p)
 
 
 class Momentum(Optimizer):
-    """v ← μ v + g, θ ← θ − η v: a ball with inertia.
+    """v ← μ v + g, θ ← θ − η v.
 
-    Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5; with η outside of v, as PyTorch.
+    Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5; η is not part of v, as in PyTorch.
 
     Args:
-        learning_rate: η.
-        momentum: μ, in [0, 1).
+        learning_rate: η, above 0 [default: 0.01].
+        momentum: μ, in [0, 1) [default: 0.9].
     """
 
     name = "momentum"
@@ -146,13 +168,13 @@ class Momentum(Optimizer):
 
     def __init__(self, learning_rate: float = 0.01, *, momentum: float = 0.9) -> None:
         super().__init__(learning_rate)
-        self.momentum = _share("momentum", momentum)
+        self.momentum = _check_share("momentum", momentum)
 
     def _coefficients(self, t: int) -> Coefficients:
         return self.learning_rate, self.momentum
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        (rate, momentum), (velocity, work) = numbers, vectors
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        (rate, momentum), (velocity, work) = coefficients, vectors
         np.multiply(velocity, momentum, out=velocity)
         np.add(velocity, g, out=velocity)
         np.multiply(velocity, rate, out=work)
@@ -160,16 +182,16 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """v ← μ v + g, θ ← θ − η (g + μ v): the gradient is taken where the inertia leads.
+    """v ← μ v + g, θ ← θ − η (g + μ v): momentum with the gradient at the look-ahead point.
 
-    Nesterov 1983; in this form Sutskever et al. 2013,
-    https://proceedings.mlr.press/v28/sutskever13.html, with θ at their look-ahead point.
+    Nesterov 1983; the form of Sutskever et al. 2013,
+    https://proceedings.mlr.press/v28/sutskever13.html, where θ is their look-ahead point.
     """
 
     name = "nesterov"
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        (rate, momentum), (velocity, work) = numbers, vectors
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        (rate, momentum), (velocity, work) = coefficients, vectors
         np.multiply(velocity, momentum, out=velocity)
         np.add(velocity, g, out=velocity)
         np.multiply(velocity, momentum, out=work)
@@ -179,15 +201,15 @@ class Nesterov(Momentum):
 
 
 class RMSprop(Optimizer):
-    """v ← ρ v + (1 − ρ) g², θ ← θ − η g / (√v + ε): each parameter has a step of its own.
+    """v ← ρ v + (1 − ρ) g², θ ← θ − η g / (√v + ε): a step size for each parameter.
 
     Tieleman and Hinton 2012,
     https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf, slide 29.
 
     Args:
-        learning_rate: η.
-        decay: ρ, in [0, 1).
-        epsilon: ε, positive.
+        learning_rate: η, above 0 [default: 0.001].
+        decay: ρ, in [0, 1) [default: 0.9].
+        epsilon: ε, above 0 [default: 1e-8].
     """
 
     name = "rmsprop"
@@ -197,13 +219,13 @@ class RMSprop(Optimizer):
         self, learning_rate: float = 0.001, *, decay: float = 0.9, epsilon: float = 1e-8
     ) -> None:
         super().__init__(learning_rate)
-        self.decay, self.epsilon = _share("decay", decay), epsilon
+        self.decay, self.epsilon = _check_share("decay", decay), epsilon
 
     def _coefficients(self, t: int) -> Coefficients:
         return self.learning_rate, self.decay, self.epsilon
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        (rate, decay, epsilon), (square, work) = numbers, vectors
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        (rate, decay, epsilon), (square, work) = coefficients, vectors
         np.multiply(square, decay, out=square)
         np.multiply(g, g, out=work)
         np.multiply(work, 1 - decay, out=work)
@@ -216,17 +238,18 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Steps scaled by running estimates m of the gradient's mean and v of its square.
+    """Steps scaled by moving averages m of the gradient and v of its square.
 
     θ ← θ − η m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
-    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1. The vectors kept are
-    m / (1 − β₁) and v / (1 − β₂), which saves two passes; the difference is in the numbers.
+    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1. The state holds
+    m / (1 − β₁) and v / (1 − β₂), which saves two passes over the vectors; the coefficients of each
+    step make up for the two factors.
 
     Args:
-        learning_rate: η.
-        beta1: share of m kept from step to step, in [0, 1).
-        beta2: share of v kept from step to step, in [0, 1).
-        epsilon: ε, added to √v̂, positive.
+        learning_rate: η, above 0 [default: 0.001].
+        beta1: β₁, the decay of m per step, in [0, 1) [default: 0.9].
+        beta2: β₂, the decay of v per step, in [0, 1) [default: 0.999].
+        epsilon: ε, added to √v̂, above 0 [default: 1e-8].
     """
 
     name = "adam"
@@ -241,33 +264,33 @@ class Adam(Optimizer):
         epsilon: float = 1e-8,
     ) -> None:
         super().__init__(learning_rate)
-        self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
+        self.beta1, self.beta2 = _check_share("beta1", beta1), _check_share("beta2", beta2)
         self.epsilon = epsilon
 
     def step(self, parameters: Array, gradients: Array) -> None:
-        compiled = kernels.AVAILABLE and parameters.size >= kernels.SHORTEST
+        compiled = kernels.AVAILABLE and parameters.size >= kernels.MIN_SIZE
         if not compiled or parameters.dtype.kind != "f":
             super().step(parameters, gradients)
             return
         self.steps += 1
         if not self._vectors:
             self._vectors = [np.zeros_like(parameters) for _ in self.slots]
-        # As the vectors' type: with wider numbers the loop would be computed in float64.
-        numbers = map(parameters.dtype.type, self._coefficients(self.steps))
-        kernels.adam()(parameters, gradients, *self._vectors, *numbers)
+        # Of the dtype of the vectors: float64 coefficients would make the loop compute in float64.
+        coefficients = map(parameters.dtype.type, self._coefficients(self.steps))
+        kernels.compile_adam()(parameters, gradients, *self._vectors, *coefficients)
 
     def _coefficients(self, t: int) -> Coefficients:
-        # Both bias corrections, and what the vectors are short of, taken out of the vectors.
+        # Both bias corrections and the factors 1 − β₁ and 1 − β₂ that the state vectors omit.
         root = math.sqrt((1 - self.beta2) / (1 - self.beta2**t))
         scale = self.learning_rate * (1 - self.beta1) / (1 - self.beta1**t) / root
-        return self._kept(), self.beta1, self.beta2, scale, self.epsilon / root
+        return self._decay_factor(), self.beta1, self.beta2, scale, self.epsilon / root
 
-    def _kept(self) -> float:
-        """Share of θ that decay leaves."""
+    def _decay_factor(self) -> float:
+        """Return the factor of θ before the step; weight decay makes it smaller than 1."""
         return 1.0
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        (kept, beta1, beta2, scale, epsilon), (m, v, work) = numbers, vectors
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        (decay_factor, beta1, beta2, scale, epsilon), (m, v, work) = coefficients, vectors
         np.multiply(m, beta1, out=m)
         np.add(m, g, out=m)
         np.multiply(v, beta2, out=v)
@@ -277,54 +300,54 @@ class Adam(Optimizer):
         np.add(work, epsilon, out=work)
         np.divide(m, work, out=work)
         np.multiply(work, scale, out=work)
-        if kept != 1:
-            np.multiply(p, kept, out=p)
+        if decay_factor != 1:
+            np.multiply(p, decay_factor, out=p)
         np.subtract(p, work, out=p)
 
 
 class AdamW(Adam):
-    """Adam with decay apart from the gradient: θ ← (1 − η λ) θ, then Adam's step.
+    """Adam with decoupled weight decay: θ ← (1 − η λ) θ, then the step of Adam.
 
     Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2; λ is multiplied by
-    the learning rate, and biases decay too, as PyTorch.
+    the learning rate, and biases decay too, as in PyTorch.
 
     Args:
-        learning_rate: η.
-        weight_decay: λ, at least 0.
-        others: beta1, beta2 and epsilon, as of Adam.
+        learning_rate: η, above 0 [default: 0.001].
+        weight_decay: λ, at least 0 [default: 0.01].
+        options: `beta1`, `beta2` and `epsilon` of `Adam`.
     """
 
     name = "adamw"
 
     def __init__(
-        self, learning_rate: float = 0.001, *, weight_decay: float = 0.01, **others: float
+        self, learning_rate: float = 0.001, *, weight_decay: float = 0.01, **options: float
     ) -> None:
-        super().__init__(learning_rate, **others)
+        super().__init__(learning_rate, **options)
         if weight_decay < 0:
             raise ValueError(f"expected a weight decay of at least 0; got {weight_decay}")
         self.weight_decay = weight_decay
 
-    def _kept(self) -> float:
+    def _decay_factor(self) -> float:
         return 1 - self.learning_rate * self.weight_decay
 
 
 class Nadam(Optimizer):
     """Adam with Nesterov's look-ahead.
 
-    Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, algorithm 8, with its schedule
-    μₜ = β₁ (1 − 0.96^(ψt) / 2).
+    Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, algorithm 8, with its momentum
+    schedule μₜ = β₁ (1 − 0.96^(ψt) / 2).
 
     Args:
-        learning_rate: η.
-        beta1: β₁, in [0, 1).
-        beta2: share of v kept from step to step, in [0, 1).
-        epsilon: added to √v̂, positive.
-        momentum_decay: ψ.
+        learning_rate: η, above 0 [default: 0.002].
+        beta1: β₁, the decay of m per step, in [0, 1) [default: 0.9].
+        beta2: β₂, the decay of v per step, in [0, 1) [default: 0.999].
+        epsilon: ε, added to √v̂, above 0 [default: 1e-8].
+        momentum_decay: ψ, the speed of the momentum schedule [default: 0.004].
     """
 
     name = "nadam"
     slots = ("mean", "square")
-    scratches = 2
+    n_scratch = 2
 
     def __init__(
         self,
@@ -336,27 +359,28 @@ class Nadam(Optimizer):
         momentum_decay: float = 0.004,
     ) -> None:
         super().__init__(learning_rate)
-        self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
+        self.beta1, self.beta2 = _check_share("beta1", beta1), _check_share("beta2", beta2)
         self.epsilon, self.momentum_decay = epsilon, momentum_decay
 
     def _mu(self, t: int) -> float:
+        """Return the momentum μₜ of step t."""
         return self.beta1 * (1 - 0.5 * math.pow(0.96, t * self.momentum_decay))
 
     def _coefficients(self, t: int) -> Coefficients:
-        # The product of all μ so far is told from t alone, so that a checkpoint need not hold it.
+        # The product μ₁ … μₜ depends on t alone, so that a checkpoint need not hold it.
         if self._product_at != t - 1:
             self._product = math.prod(map(self._mu, range(1, t)))
-        mu, following = self._mu(t), self._mu(t + 1)
+        mu, next_mu = self._mu(t), self._mu(t + 1)
         self._product, self._product_at = self._product * mu, t
-        of_gradient = self.learning_rate * (1 - mu) / (1 - self._product)
-        of_mean = self.learning_rate * following / (1 - self._product * following)
+        gradient_rate = self.learning_rate * (1 - mu) / (1 - self._product)
+        mean_rate = self.learning_rate * next_mu / (1 - self._product * next_mu)
         root = math.sqrt(1 - self.beta2**t)
-        return self.beta1, self.beta2, of_gradient * root, of_mean * root, self.epsilon * root
+        return self.beta1, self.beta2, gradient_rate * root, mean_rate * root, self.epsilon * root
 
     _product, _product_at = 1.0, 0
 
-    def _update(self, numbers: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        beta1, beta2, of_gradient, of_mean, epsilon = numbers
+    def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
+        beta1, beta2, gradient_rate, mean_rate, epsilon = coefficients
         m, v, work, sum_ = vectors
         np.multiply(m, beta1, out=m)
         np.multiply(g, 1 - beta1, out=work)
@@ -365,8 +389,8 @@ class Nadam(Optimizer):
         np.multiply(g, g, out=work)
         np.multiply(work, 1 - beta2, out=work)
         np.add(v, work, out=v)
-        np.multiply(g, of_gradient, out=sum_)
-        np.multiply(m, of_mean, out=work)
+        np.multiply(g, gradient_rate, out=sum_)
+        np.multiply(m, mean_rate, out=work)
         np.add(sum_, work, out=sum_)
         np.sqrt(v, out=work)
         np.add(work, epsilon, out=work)
@@ -379,7 +403,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def _share(name: str, value: float) -> float:
+def _check_share(name: str, value: float) -> float:
+    """Return `value` if it is in [0, 1); else raise ValueError."""
     if not 0 <= value < 1:
         raise ValueError(f"expected {name} in [0, 1); got {value}")
     return value

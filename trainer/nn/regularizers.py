@@ -1,4 +1,7 @@
-"""Regularizers: what keeps weights small. Each looks at weight matrices only, never at biases."""
+"""Regularizers: L1 and L2 penalties, max-norm, weight averaging and gradient clipping.
+
+Penalties and max-norm apply to weight matrices, never to biases.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from numpy.typing import NDArray
 from trainer.nn.buffers import Buffers
 
 Array = NDArray[Any]
-Weights = Sequence[tuple[Array, Array]]  # each matrix with its gradient
+Weights = Sequence[tuple[Array, Array]]  # weight matrices with their gradients, one shape each
 
 
 class Penalty:
     """l1 Σ|w| + l2/2 Σw², added to the loss.
 
     Args:
-        l1: pulls every weight by the same force, many to exactly 0 but for the last steps.
-        l2: pulls each in proportion to its size (ridge); for decay apart from the gradient, which
-            adaptive optimizers would rescale, see `AdamW`.
+        l1: Factor of the L1 norm, at least 0 (lasso): it moves many weights near 0 [default: 0].
+        l2: Factor of half the squared L2 norm, at least 0 (ridge). Adaptive optimizers rescale this
+            gradient; for decoupled weight decay see `AdamW` [default: 0].
     """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
@@ -30,11 +33,11 @@ class Penalty:
         self._buffers = Buffers()
 
     def value(self, weights: Weights) -> float:
-        """The penalty of these weights."""
-        return sum(self._of(i, W) for i, (W, _) in enumerate(weights))
+        """Return the penalty of these weights."""
+        return sum(self._matrix_penalty(i, W) for i, (W, _) in enumerate(weights))
 
     def value_and_gradient(self, weights: Weights) -> float:
-        """The penalty; adds its gradient to those of the weights. |w|' at 0 is taken as 0."""
+        """Return the penalty and add its gradient to those of the weights, with |w|' = 0 at 0."""
         for i, (W, dW) in enumerate(weights):
             work = self._buffers.get(f"work {i}", W.shape, W.dtype)
             if self.l2:
@@ -46,14 +49,15 @@ class Penalty:
                 np.add(dW, work, out=dW)
         return self.value(weights)
 
-    def _of(self, i: int, W: Array) -> float:
+    def _matrix_penalty(self, i: int, W: Array) -> float:
+        """Return the penalty of the i-th weight matrix."""
         flat, value = W.reshape(-1), 0.0
         if self.l2:
             value += self.l2 / 2 * np.dot(flat, flat).item()
         if self.l1:
-            side = self._buffers.get(f"side {i}", flat.shape, flat.real.dtype)
-            np.sign(flat.real, out=side)
-            value += self.l1 * np.dot(flat, side).item()
+            signs = self._buffers.get(f"signs {i}", flat.shape, flat.real.dtype)
+            np.sign(flat.real, out=signs)
+            value += self.l1 * np.dot(flat, signs).item()
         return value
 
     def __repr__(self) -> str:
@@ -61,13 +65,13 @@ class Penalty:
 
 
 class MaxNorm:
-    """Bounds the norm of the weights into each unit: longer columns are cut back after a step.
+    """A bound on the L2 norm of the weights into each unit, applied after every optimizer step.
 
     Srebro and Shraibman 2005; with dropout in Srivastava et al. 2014, section 5.1
-    (https://jmlr.org/papers/v15/srivastava14a.html), which take 3 to 4 for the bound.
+    (https://jmlr.org/papers/v15/srivastava14a.html), who use bounds of 3 to 4.
 
     Args:
-        limit: the largest norm of a column of W, positive.
+        limit: The largest norm of a column of W, above 0.
     """
 
     def __init__(self, limit: float) -> None:
@@ -77,7 +81,7 @@ class MaxNorm:
         self._buffers = Buffers()
 
     def apply(self, weights: Weights) -> None:
-        """Cut the weights back, in place."""
+        """Scale longer columns down to the limit, in place."""
         get = self._buffers.get
         for i, (W, _) in enumerate(weights):
             square = get(f"square {i}", W.shape, W.dtype)
@@ -94,13 +98,17 @@ class MaxNorm:
 
 
 class WeightAverage:
-    """An exponential moving average of all parameters, often better than the last of them.
+    """An exponential moving average of all parameters, often better than the last parameters.
 
-    Polyak and Juditsky 1992, https://doi.org/10.1137/0330046; the decay ramps up from
-    (1 + t) / (10 + t), so that the random first weights are soon forgotten.
+    Polyak and Juditsky 1992, https://doi.org/10.1137/0330046. The decay of step t is at most
+    (1 + t) / (10 + t), so that the random initial weights soon lose their influence.
 
     Args:
-        decay: share of the average kept from step to step, in [0, 1).
+        decay: Factor of the previous average in each step, in [0, 1).
+
+    Attributes:
+        steps: Number of steps in the average.
+        average: The average, `(n_parameters,)`; None before the first step.
     """
 
     def __init__(self, decay: float) -> None:
@@ -111,21 +119,21 @@ class WeightAverage:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all steps."""
+        """Discard the average."""
         self.steps = 0
         self.average: Array | None = None
 
     def start(self, parameters: Array) -> None:
-        """Make ready for a run from these parameters: begin anew unless they are the average.
+        """Prepare for a run that starts from `parameters`.
 
-        They are where the last run ended with it; loaded weights, the best ones or those of another
-        network are not.
+        The average is continued if `parameters` equals it, as at the end of a run. It is discarded
+        for other parameters: loaded weights, restored best weights, those of another network.
         """
         if self.average is None or not np.array_equal(self.average, parameters):
             self.reset()
 
-    def follow(self, parameters: Array) -> None:
-        """Take the parameters of one more step into the average."""
+    def update(self, parameters: Array) -> None:
+        """Add the parameters of one more step to the average."""
         if self.average is None:
             self.average = parameters.copy()
         self.steps += 1
@@ -140,12 +148,12 @@ class WeightAverage:
 
 
 def clip_value(gradients: Array, limit: float) -> None:
-    """Cut each entry of the gradient off at ±limit, in place."""
+    """Clip each entry of the gradient to [−limit, limit], in place."""
     np.clip(gradients, -limit, limit, out=gradients)
 
 
 def clip_norm(gradients: Array, limit: float) -> float:
-    """Shorten the whole gradient to the norm `limit` if it is longer; returns what it was.
+    """Scale the gradient down to the norm `limit` if it is longer, in place; return its old norm.
 
     Pascanu et al. 2013, https://arxiv.org/abs/1211.5063, algorithm 1.
     """

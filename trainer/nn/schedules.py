@@ -1,7 +1,7 @@
-"""Schedules: the learning rate as training goes on, in order of increasing complexity.
+"""Learning-rate schedules, in order of increasing complexity.
 
-A schedule is a factor on the optimizer's own learning rate. All but the last are functions of the
-progress alone; that one follows the loss.
+A schedule returns a factor of the optimizer's learning rate. All of them depend on the progress of
+training alone, except `ReduceOnPlateau`, which depends on the loss.
 """
 
 from __future__ import annotations
@@ -11,16 +11,25 @@ from abc import ABC, abstractmethod
 
 
 class Schedule(ABC):
-    """Says how large a step is, as a share of the full one."""
+    """A factor of the learning rate that changes during training.
+
+    Attributes:
+        name: Name of the schedule in options.
+    """
 
     name: str
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
-        """The share at `step` of `steps`, counted from 0."""
+        """Return the factor of one step.
+
+        Args:
+            step: Number of the step, from 0.
+            steps: Number of steps of the whole run, at least 1.
+        """
 
     def reset(self) -> None:
-        """Forget an earlier run."""
+        """Discard the state of an earlier run."""
         return
 
     def __repr__(self) -> str:
@@ -28,7 +37,7 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """Always 1."""
+    """The factor 1 at every step."""
 
     name = "constant"
 
@@ -37,11 +46,11 @@ class Constant(Schedule):
 
 
 class Step(Schedule):
-    """Falls by `gamma` after each of `parts` equal parts of the run.
+    """A piecewise constant factor, multiplied by `gamma` after each of `parts` equal parts.
 
     Args:
-        parts: number of levels, at least 1.
-        gamma: ratio of one level to the one before, in (0, 1].
+        parts: Number of constant parts of the run, at least 1 [default: 3].
+        gamma: Ratio of each level to the one before, in (0, 1] [default: 0.1].
     """
 
     name = "step"
@@ -49,7 +58,7 @@ class Step(Schedule):
     def __init__(self, parts: int = 3, gamma: float = 0.1) -> None:
         if parts < 1:
             raise ValueError(f"expected at least 1 part; got {parts}")
-        self.parts, self.gamma = parts, _fraction("gamma", gamma)
+        self.parts, self.gamma = parts, _check_fraction("gamma", gamma)
 
     def factor(self, step: int, steps: int) -> float:
         return self.gamma ** min(step * self.parts // steps, self.parts - 1)
@@ -59,12 +68,12 @@ class Step(Schedule):
 
 
 class InverseScaling(Schedule):
-    """Falls as 1 / t^power with the number t of the step, from 1: ever more slowly.
+    """1 / t^power with the number t of the step, from 1.
 
     Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586, for powers in (1/2, 1].
 
     Args:
-        power: positive.
+        power: Exponent, above 0 [default: 0.5].
     """
 
     name = "inverse"
@@ -82,16 +91,16 @@ class InverseScaling(Schedule):
 
 
 class Exponential(Schedule):
-    """Falls by the same ratio from step to step, to `final` at the end.
+    """Exponential decay from 1 to `final`.
 
     Args:
-        final: the last factor, in (0, 1].
+        final: Factor of the last step, in (0, 1] [default: 0.01].
     """
 
     name = "exponential"
 
     def __init__(self, final: float = 0.01) -> None:
-        self.final = _fraction("final", final)
+        self.final = _check_fraction("final", final)
 
     def factor(self, step: int, steps: int) -> float:
         return float(self.final ** (step / max(steps - 1, 1)))
@@ -101,14 +110,14 @@ class Exponential(Schedule):
 
 
 class Cosine(Schedule):
-    """Rises from 0 in a straight line for `warmup` of the run, then falls as half a cosine wave.
+    """Linear warm-up from 0, then cosine decay to `final`.
 
     Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, equation 5, one period; warm-up as
     Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
 
     Args:
-        warmup: share of the run, in [0, 1).
-        final: the last factor, in [0, 1].
+        warmup: Share of the run that is warm-up, in [0, 1) [default: 0.05].
+        final: Factor of the last step, in [0, 1] [default: 0].
     """
 
     name = "cosine"
@@ -132,14 +141,14 @@ class Cosine(Schedule):
 
 
 class OneCycle(Schedule):
-    """Rises from 1/`start` to 1 and falls to 1/(`start` · `end`), both as half cosine waves.
+    """A rise from 1/`start` to 1 and a fall to 1/(`start` · `end`), each half a cosine wave.
 
-    Smith and Topin 2019, https://arxiv.org/abs/1708.07120; in half waves, as the libraries do it.
+    Smith and Topin 2019, https://arxiv.org/abs/1708.07120; cosine waves as in PyTorch.
 
     Args:
-        rise: share of the run spent rising, in (0, 1).
-        start: how many times smaller the first step is than the largest, at least 1.
-        end: how many times smaller the last is than the first, at least 1.
+        rise: Share of the run in which the factor rises, in (0, 1) [default: 0.3].
+        start: Ratio of the largest factor to the first one, at least 1 [default: 25].
+        end: Ratio of the first factor to the last one, at least 1 [default: 10,000].
     """
 
     name = "one_cycle"
@@ -152,26 +161,30 @@ class OneCycle(Schedule):
         self.rise, self.start, self.end = rise, start, end
 
     def factor(self, step: int, steps: int) -> float:
-        top = self.rise * steps - 1
+        peak = self.rise * steps - 1
         last = max(steps - 1, 1)
-        if step <= top:
-            return _wave(1 / self.start, 1, step / top if top > 0 else 1)
-        return _wave(1, 1 / (self.start * self.end), (step - top) / max(last - top, 1e-9))
+        if step <= peak:
+            return _interpolate_cosine(1 / self.start, 1, step / peak if peak > 0 else 1)
+        return _interpolate_cosine(
+            1, 1 / (self.start * self.end), (step - peak) / max(last - peak, 1e-9)
+        )
 
     def __repr__(self) -> str:
         return f"OneCycle({self.rise}, {self.start}, {self.end})"
 
 
 class ReduceOnPlateau(Schedule):
-    """Falls by `gamma` whenever the loss has not improved for `patience` epochs.
+    """A factor that is multiplied by `gamma` after `patience` epochs without a better loss.
 
     Args:
-        patience: epochs, at least 1.
-        gamma: ratio of one level to the one before, in (0, 1).
-        threshold: share by which the loss must fall to count as better, at least 0.
+        patience: Number of epochs without improvement, at least 1 [default: 5].
+        gamma: Ratio of each level to the one before, in (0, 1) [default: 0.5].
+        threshold: Relative decrease of the loss that counts as better, at least 0 [default: 1e-4].
 
     Attributes:
-        level: the factor now.
+        level: The current factor.
+        best: The lowest loss so far; infinite before the first epoch.
+        n_bad_epochs: Number of epochs since the loss was last better.
     """
 
     name = "plateau"
@@ -179,25 +192,25 @@ class ReduceOnPlateau(Schedule):
     def __init__(self, patience: int = 5, gamma: float = 0.5, threshold: float = 1e-4) -> None:
         if patience < 1:
             raise ValueError(f"expected a patience of at least 1 epoch; got {patience}")
-        self.patience, self.gamma = patience, _fraction("gamma", gamma)
+        self.patience, self.gamma = patience, _check_fraction("gamma", gamma)
         self.threshold = threshold
         self.reset()
 
     def reset(self) -> None:
-        """As `Schedule.reset`."""
-        self.level, self.best, self.waited = 1.0, math.inf, 0
+        """Discard the losses of an earlier run and start from the factor 1."""
+        self.level, self.best, self.n_bad_epochs = 1.0, math.inf, 0
 
     def factor(self, step: int, steps: int) -> float:
         return self.level
 
     def observe(self, loss: float) -> None:
-        """Take note of an epoch's loss, of validation rows if there are any."""
+        """Update the factor by the loss of an epoch: of the validation rows, if there are any."""
         if math.isinf(self.best) or loss < self.best - self.threshold * abs(self.best):
-            self.best, self.waited = loss, 0
+            self.best, self.n_bad_epochs = loss, 0
             return
-        self.waited += 1
-        if self.waited >= self.patience:
-            self.level, self.waited = self.level * self.gamma, 0
+        self.n_bad_epochs += 1
+        if self.n_bad_epochs >= self.patience:
+            self.level, self.n_bad_epochs = self.level * self.gamma, 0
 
     def __repr__(self) -> str:
         return f"ReduceOnPlateau({self.patience}, {self.gamma})"
@@ -209,11 +222,13 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 
 
-def _wave(first: float, last: float, share: float) -> float:
+def _interpolate_cosine(first: float, last: float, share: float) -> float:
+    """Return the value at `share` of half a cosine wave from `first` to `last`."""
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _fraction(name: str, value: float) -> float:
+def _check_fraction(name: str, value: float) -> float:
+    """Return `value` if it is in (0, 1]; else raise ValueError."""
     if not 0 < value <= 1:
         raise ValueError(f"expected {name} in (0, 1]; got {value}")
     return value

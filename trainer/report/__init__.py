@@ -1,4 +1,4 @@
-"""The report: one page that says how good a bundle is, where it errs, and how it came about."""
+"""The report: one HTML page with the quality, the errors and the training of a bundle's model."""
 
 from trainer.report.inputs import ReportInputs
 from trainer.report.page import render

@@ -1,4 +1,7 @@
-"""Blocks: what a section is made of. They hold plain text; the template escapes all of it."""
+"""The blocks of a report section: paragraphs, figures, tables, fact lists and metric tiles.
+
+They contain plain text; the template escapes all of it.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from typing import Literal
 
 from markupsafe import Markup
 
-Tone = Literal["plain", "good", "bad", "quiet"]
+Tone = Literal["plain", "good", "bad", "muted"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell that stands out.
+    """A table cell with a background colour.
 
     Attributes:
-        text: what it says.
-        shade: how strongly it is tinted, from 0 to 1.
-        tone: of the tint: `good` where rows should lie, `bad` where they should not.
+        text: Text of the cell.
+        shade: Intensity of the colour, from 0 to 1.
+        tone: Colour: `good` is green, `bad` is red, `plain` is none.
     """
 
     text: str
@@ -28,11 +31,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A sentence or more.
+    """A paragraph of text.
 
     Attributes:
-        text: what it says.
-        tone: good news, bad news, or an aside.
+        text: One or more sentences.
+        tone: Style: `good` or `bad` news, a `muted` remark, or `plain`.
     """
 
     text: str
@@ -41,11 +44,11 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, of which every word is escaped already.
+    """A plot with its caption.
 
     Attributes:
-        svg: as `plots.svg` makes it.
-        caption: what to see in it.
+        svg: SVG element, with all text escaped (see `plots.Canvas.svg`).
+        caption: Explanation of what the plot shows.
     """
 
     svg: Markup
@@ -53,23 +56,23 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Drawings beside each other where there is room."""
+class FigureRow:
+    """Figures next to each other, as far as the width of the page allows."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class TableBlock:
-    """Rows under a head.
+    """A table with a header row.
 
     Attributes:
-        head: a name per column.
-        rows: a cell per column.
-        caption: what to see in it.
-        words: places of the columns that hold words; the others hold numbers, which align right.
-        folded: of a long one, what to click on to see it.
-        narrow: as narrow as its content, where many cells are short.
+        head: Column names.
+        rows: Cells of each row, one per column.
+        caption: Explanation below the table.
+        words: Indices of the columns with words, aligned left; columns of numbers align right.
+        folded: Label of the link that unfolds the table; empty for a table that is always shown.
+        narrow: Whether the table is as narrow as its content instead of as wide as the page.
     """
 
     head: Sequence[str]
@@ -81,50 +84,50 @@ class TableBlock:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Names and what there is to say of each."""
+class FactList:
+    """Names with their values, under an optional title."""
 
     items: Sequence[tuple[str, str]]
     title: str = ""
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Figures to be read from across the room: name, figure, remark."""
+class MetricTiles:
+    """The main metrics in large type: name, value, remark."""
 
     items: Sequence[tuple[str, str, str]]
 
 
-Block = Paragraph | Figures | TableBlock | Facts | Tiles
+Block = Paragraph | FigureRow | TableBlock | FactList | MetricTiles
 
 
-# By the anchors of the sections.
+# Titles of the sections by their anchors.
 TITLES = {
-    "verdict": "Verdict",
+    "summary": "Summary",
     "data": "Data",
-    "learning": "Learning",
-    "confusion": "Which classes it confuses",
-    "curves": "At other thresholds",
-    "calibration": "Whether its probabilities can be taken at their word",
-    "values": "Predicted against true",
-    "importance": "What it goes by",
-    "cases": "Hardest cases",
-    "slices": "Where it is worst",
-    "health": "The health of its layers",
-    "parity": "Whether the graph answers as the network does",
+    "training": "Training",
+    "confusion": "Confusion matrix",
+    "curves": "ROC and precision-recall curves",
+    "calibration": "Calibration",
+    "residuals": "Predictions and residuals",
+    "importance": "Feature importance",
+    "errors": "Worst errors",
+    "slices": "Metrics by subgroup",
+    "layers": "Layer diagnostics",
+    "parity": "Parity of ONNX and NumPy",
     "variants": "Variants",
     "compression": "Compression",
-    "origin": "How it was made",
+    "provenance": "Provenance",
 }
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        key: its anchor, out of `TITLES`.
-        blocks: in order.
+        key: Anchor of the section, a key of `TITLES`.
+        blocks: Blocks in order.
     """
 
     key: str
@@ -132,5 +135,5 @@ class Section:
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """Heading of the section."""
         return TITLES[self.key]

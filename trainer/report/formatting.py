@@ -1,4 +1,4 @@
-"""Wording: numbers, metrics and columns as people read them."""
+"""Formats numbers, metric names and cells for the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.records import MISSING, Column
 from trainer.evaluate.metrics import POSITIVE_CLASS_METRICS
 
-METRICS = {
+METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "precision": "precision, macro",
@@ -25,7 +25,7 @@ METRICS = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
-    "classwise_calibration_error": "calibration error, class by class",
+    "classwise_calibration_error": "classwise calibration error",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "r2": "R²",
@@ -34,9 +34,9 @@ METRICS = {
     "pinball_10": "pinball loss, 10 %",
     "pinball_90": "pinball loss, 90 %",
 }
-BASELINES = {
-    "majority": "the commonest class alone",
-    "mean": "the mean alone",
+BASELINE_NAMES = {
+    "majority": "majority class",
+    "mean": "mean prediction",
     "logistic_regression": "logistic regression",
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
@@ -53,32 +53,38 @@ LOWER_IS_BETTER = frozenset(
         "pinball_90",
     )
 )
-LONGEST = 60  # letters of a text in a table
+MAX_TEXT_LENGTH = 60  # characters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
 
-def metric_name(key: str, positive: int | str | None = None) -> str:
-    """As people call it.
+def format_metric(key: str, positive: int | str | None = None) -> str:
+    """Return the display name of a metric.
 
     Args:
-        key: Name of the metric.
-        positive: The positive class, which metrics of one class alone then name; None to leave it.
+        key: Name of the metric in the manifest.
+        positive: Positive class, which the name of a metric of one class then contains; None if it
+            is not known.
     """
-    name = METRICS.get(key, key.replace("_", " "))
+    name = METRIC_NAMES.get(key, key.replace("_", " "))
     if positive is None and key.startswith("positive_"):
         return f"{name} of the positive class"
     if positive is None or key not in POSITIVE_CLASS_METRICS:
         return name
-    return f"{name} of “{short(str(positive), 16)}”"
+    return f"{name} of “{shorten(str(positive), 16)}”"
 
 
-def baseline_name(key: str) -> str:
-    """As people call it."""
-    return BASELINES.get(key, key.replace("_", " "))
+def format_baseline(key: str) -> str:
+    """Return the display name of a baseline."""
+    return BASELINE_NAMES.get(key, key.replace("_", " "))
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """So many significant digits, a true minus sign, no exponent where none is needed."""
+def capitalize(text: str) -> str:
+    """Return the text with a capital first letter; the other letters stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def format_number(value: float | None, digits: int = 4) -> str:
+    """Return a number with `digits` significant digits; without an exponent in [1e-4, 1e7)."""
     if value is None or not math.isfinite(value):
         return "–"
     if value and not 1e-4 <= abs(value) < 1e7:
@@ -90,94 +96,95 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
-def precise(value: float) -> str:
-    """All digits of a number whose last ones matter."""
+def format_exact(value: float) -> str:
+    """Return a number with up to 15 significant digits, for columns of type `precise`."""
     return f"{value:,.15g}".replace("-", MINUS)
 
 
-def decimal(value: float | None) -> str:
-    """With four decimals, so that figures under each other can be compared."""
+def format_decimal(value: float | None) -> str:
+    """Return a number with four decimals, so that the numbers of a column can be compared."""
     if value is None or not math.isfinite(value):
         return "–"
-    # What rounds to 0 has no sign.
-    text = number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
+    # Adding 0.0 turns −0.0 into 0.0, so that what rounds to 0 has no sign.
+    text = format_number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
     return text.replace("-", MINUS)
 
 
-def percent(share: float) -> str:
-    """Of a hundred, with a decimal."""
+def format_percent(share: float) -> str:
+    """Return a share, 0.125, as a percentage with one decimal, `12.5 %`."""
     return f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
 
 
-def count(n: int, what: str = "") -> str:
-    """With its noun in the right number: `1 row`, `2,000 rows`."""
-    if not what:
+def format_count(n: int, noun: str = "") -> str:
+    """Return a number with its noun in singular or plural: `1 row`, `2,000 rows`."""
+    if not noun:
         return f"{n:,}"
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def listed(words: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+def join_words(words: list[str]) -> str:
+    """Return words as an enumeration: `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def short(text: str, most: int = LONGEST) -> str:
-    """Its beginning, if it is too long for a table."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def shorten(text: str, max_length: int = MAX_TEXT_LENGTH) -> str:
+    """Return the text, cut to `max_length` characters with an ellipsis if it is longer."""
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
-    """Return texts short enough for a table, and still different from each other if they were.
+def shorten_all(texts: Sequence[str], max_length: int = MAX_TEXT_LENGTH) -> list[str]:
+    """Shorten texts so that different texts stay different.
 
-    Those that begin alike keep their ends, too; those that end alike as well get their number.
+    Texts with the same beginning are cut in the middle instead; if they are still equal, their
+    position is appended: `a long name (#3)`.
     """
-    half = (most - 1) // 2
+    half = (max_length - 1) // 2
 
-    def both_ends(text: str, _place: int) -> str:
+    def cut_middle(text: str, _position: int) -> str:
         return f"{text[:half]}…{text[-half:]}"
 
-    def numbered(text: str, place: int) -> str:
-        return f"{short(text, most - len(str(place)) - 4)} (#{place})"
+    def append_position(text: str, position: int) -> str:
+        return f"{shorten(text, max_length - len(str(position)) - 4)} (#{position})"
 
-    found = [short(text, most) for text in texts]
-    for shorten in (both_ends, numbered):
-        counts = Counter(found)
-        found = [
-            shorten(text, place) if counts[shown] > 1 and len(text) > most else shown
-            for place, (text, shown) in enumerate(zip(texts, found, strict=True), start=1)
+    results = [shorten(text, max_length) for text in texts]
+    for method in (cut_middle, append_position):
+        counts = Counter(results)
+        results = [
+            method(text, position) if counts[result] > 1 and len(text) > max_length else result
+            for position, (text, result) in enumerate(zip(texts, results, strict=True), start=1)
         ]
-    return found
+    return results
 
 
-def size(n: int) -> str:
-    """Bytes in the unit that fits."""
+def format_size(n: int) -> str:
+    """Return a number of bytes in B, kB or MB."""
     return f"{n:,} B" if n < 10_000 else f"{n / 1000:,.0f} kB" if n < 1e7 else f"{n / 1e6:,.1f} MB"
 
 
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as a date, with the time where it is not midnight."""
+def format_time(seconds: float) -> str:
+    """Return seconds since 1970-01-01 UTC as a date, with the time unless it is midnight."""
     try:
-        found = datetime.fromtimestamp(float(seconds), UTC)
+        time = datetime.fromtimestamp(float(seconds), UTC)
     except (OverflowError, OSError, ValueError):  # beyond the year 9999
-        return number(seconds)
-    return f"{found:%Y-%m-%d}" if seconds % 86400 == 0 else f"{found:%Y-%m-%d %H:%M:%S}"
+        return format_number(seconds)
+    return f"{time:%Y-%m-%d}" if seconds % 86400 == 0 else f"{time:%Y-%m-%d %H:%M:%S}"
 
 
-def value(column: Column, values: NDArray[np.generic], row: int) -> str:
-    """What a column holds in a row, a gap included.
+def format_cell(column: Column, values: NDArray[np.generic], row: int) -> str:
+    """Return the value of a column in one row as text; `missing` for a gap.
 
     Args:
-        column: of any kind.
-        values: as of `Records.column`.
-        row: its place in `values`.
+        column: Column of any type.
+        values: Values of the column in all rows, `(n,)`, from `Records.column`.
+        row: Index of the row.
     """
-    held = values[row].item()
+    value = values[row].item()
     if column.kind == "category":
-        return "missing" if held == MISSING else short(column.words[int(held)])
-    if math.isnan(held):
+        return "missing" if value == MISSING else shorten(column.words[int(value)])
+    if math.isnan(value):
         return "missing"
     if column.kind == "boolean":
-        return "true" if held else "false"
+        return "true" if value else "false"
     if column.kind == "precise":
-        return precise(held)
-    return moment(held) if column.kind == "date" else number(held)
+        return format_exact(value)
+    return format_time(value) if column.kind == "date" else format_number(value)

@@ -1,4 +1,4 @@
-"""Evidence: what a page may speak of: a bundle and, where it was kept, the run it came from."""
+"""The inputs of a report: the bundle, its self-tests, its training run and its test rows."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from trainer.data.records import Records
 from trainer.data.tables import Task
 from trainer.runs import RunError, RunFolder, find_run
 
-REFERENCE = "fp32"  # the variant whose answers are looked at
+REFERENCE_VARIANT = "fp32"  # the variant that answers the test rows
 
 
 @dataclass(frozen=True)
 class EvaluatedRows:
-    """Rows the model has never seen, their truth, and what its graph answers to them.
+    """Test rows with their true values and the answers of the graph.
 
     Attributes:
-        session: the graph, in the runtime that serves it.
-        task: what is answered.
-        records: the rows.
-        truth: of the classes' type `(n,)`, or float64 `(n, n_targets)`.
-        answers: named as the graph's outputs.
-        classes: sorted as in the manifest; None for regression.
-        targets: names of what is predicted.
-        positive: place of the positive class among two classes.
+        session: Session with the graph, in the runtime that serves it.
+        task: Type of the target: `binary`, `multiclass` or `regression`.
+        records: Columns of the n rows.
+        truth: True classes, int64 or str `(n,)`, or true values, float64 `(n, n_targets)`.
+        answers: Answers by the names of the graph's outputs: `label` `(n,)` and `probabilities`
+            float32 `(n, n_classes)`, or `value` float32 `(n, n_targets)`.
+        classes: Classes in the order of the manifest, `(n_classes,)`; None for regression.
+        targets: Names of the target columns.
+        positive_index: Index of the positive class of a binary classifier.
     """
 
     session: GraphSession
@@ -40,17 +41,17 @@ class EvaluatedRows:
     answers: Arrays
     classes: NDArray[Any] | None
     targets: tuple[str, ...]
-    positive: int = 1
+    positive_index: int = 1
 
     def __len__(self) -> int:
         return len(self.truth)
 
     @property
-    def known(self) -> NDArray[Any]:
-        """The classes, of a classifier.
+    def class_labels(self) -> NDArray[Any]:
+        """The classes of a classifier, `(n_classes,)`.
 
         Raises:
-            TypeError: it is none.
+            TypeError: If the model is a regression.
         """
         if self.classes is None:
             raise TypeError("expected the answers of a classifier; got values")
@@ -58,87 +59,87 @@ class EvaluatedRows:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Of the classes, `(n, n_classes)`, each row of sum 1."""
+        """Probabilities of the classes, float64 `(n, n_classes)`, scaled to row sums of 1."""
         p = self.answers["probabilities"].astype(np.float64)
-        found: NDArray[np.float64] = p / p.sum(axis=1, keepdims=True)
-        return found
+        probabilities: NDArray[np.float64] = p / p.sum(axis=1, keepdims=True)
+        return probabilities
 
     @property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether the label is the truth, `(n,)`."""
-        found: NDArray[np.bool_] = self.answers["label"] == self.truth
-        return found
+    def is_correct(self) -> NDArray[np.bool_]:
+        """Whether the label equals the true class, bool `(n,)`."""
+        is_correct: NDArray[np.bool_] = self.answers["label"] == self.truth
+        return is_correct
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Predicted less true, float64 `(n, n_targets)`."""
-        found: NDArray[np.float64] = self.answers["value"].astype(np.float64) - self.truth
-        return found
+        """Predicted minus true values, float64 `(n, n_targets)`."""
+        errors: NDArray[np.float64] = self.answers["value"].astype(np.float64) - self.truth
+        return errors
 
-    def take(self, rows: NDArray[np.int64]) -> EvaluatedRows:
-        """Those rows alone."""
-        answers = {name: array[rows] for name, array in self.answers.items()}
+    def take(self, indices: NDArray[np.int64]) -> EvaluatedRows:
+        """Return the rows with these indices, int64 `(m,)`."""
+        answers = {name: array[indices] for name, array in self.answers.items()}
         return EvaluatedRows(
             self.session,
             self.task,
-            self.records.take(rows),
-            self.truth[rows],
+            self.records.take(indices),
+            self.truth[indices],
             answers,
             self.classes,
             self.targets,
-            self.positive,
+            self.positive_index,
         )
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What there is to look at.
+    """Everything that a report is made from.
 
     Attributes:
-        bundle: the version the page is about.
-        proofs: of each variant, what its self-test says on this machine.
-        run: what was kept of its training, be it an earlier version's that led to the same graph;
-            None if nothing was, or that of another bundle.
-        judged: the rows of the run with the graph's answers; None without a run.
-        absent: why there is no run; empty if there is one.
+        bundle: The version of the model that the report is about.
+        self_tests: Self-test results of all variants on this machine.
+        run: Archived training run of the bundle, or the run of an earlier version with the same
+            graph; None if there is neither.
+        test_rows: Test rows of the run with the answers of the graph; None without a run.
+        run_error: Reason why there is no run; empty if there is one.
     """
 
     bundle: Bundle
-    proofs: tuple[SelfTestResult, ...]
+    self_tests: tuple[SelfTestResult, ...]
     run: RunFolder | None
-    judged: EvaluatedRows | None
-    absent: str = ""
+    test_rows: EvaluatedRows | None
+    run_error: str = ""
 
     @property
     def manifest(self) -> Manifest:
-        """The bundle's."""
+        """The manifest of the bundle."""
         return self.bundle.manifest
 
     @classmethod
     def gather(cls, bundle: Bundle, runs: Path) -> ReportInputs:
-        """Prove the bundle here, look for its run, and ask the graph.
+        """Run the self-tests, find the run of the bundle and answer its test rows.
 
         Args:
-            bundle: of any version.
-            runs: where runs are kept.
+            bundle: A version of a model.
+            runs: Folder of the archived runs.
 
         Raises:
-            BundleError: a file of the bundle is missing or was altered.
-            GraphError: the graph does not load or does not answer.
+            BundleError: If a file of the bundle is missing or was changed.
+            GraphError: If the graph cannot be loaded or run.
         """
         manifest = bundle.manifest
-        proofs = tuple(run_self_test(bundle, variant) for variant in manifest.variants)
+        self_tests = tuple(run_self_test(bundle, variant) for variant in manifest.variants)
         try:
             run = find_run(runs, manifest)
         except RunError as error:
-            return cls(bundle, proofs, None, None, str(error))
-        session = GraphSession(bundle.read_graph(REFERENCE))
-        return cls(bundle, proofs, run, _judged(run, manifest, session))
+            return cls(bundle, self_tests, None, None, str(error))
+        session = GraphSession(bundle.read_graph(REFERENCE_VARIANT))
+        return cls(bundle, self_tests, run, _evaluate_test_rows(run, manifest, session))
 
 
-def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> EvaluatedRows:
+def _evaluate_test_rows(run: RunFolder, manifest: Manifest, session: GraphSession) -> EvaluatedRows:
+    """Return the test rows of a run with the answers of the graph."""
     positive = manifest.positive_class
-    place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
     return EvaluatedRows(
         session,
         manifest.task,
@@ -147,5 +148,5 @@ def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> Evalua
         session.run(run.records.inputs()),
         None if manifest.classes is None else np.asarray(manifest.classes),
         tuple(manifest.data.target),
-        place,
+        1 if positive is None else [*(manifest.classes or ())].index(positive),
     )

@@ -1,4 +1,4 @@
-"""The page: its sections in one HTML file, which asks no network and runs no script."""
+"""Renders the sections of a report as one HTML file, without scripts and network requests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainer.report import blocks
+from trainer.report.blocks import Block, FactList, FigureRow, MetricTiles, Paragraph, TableBlock
 from trainer.report.inputs import ReportInputs
-from trainer.report.sections import sections
+from trainer.report.sections import build_sections
+
+# The macro of the template for each kind of block.
+_MACROS: dict[type[Block], str] = {
+    Paragraph: "paragraph",
+    FigureRow: "figure_row",
+    TableBlock: "table",
+    FactList: "facts",
+    MetricTiles: "tiles",
+}
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("trainer.report"),
@@ -20,26 +29,21 @@ _ENVIRONMENT = Environment(
 )
 
 
-def render(evidence: ReportInputs) -> str:
-    """The page of a bundle.
+def render(inputs: ReportInputs) -> str:
+    """Return the report of a bundle.
 
     Args:
-        evidence: as `Evidence.gather` finds it.
+        inputs: Bundle, run and test rows that the report is about.
 
     Returns:
-        A whole HTML document, styled for light, dark and paper.
+        A complete HTML document, with styles for light and dark screens and for printing.
     """
-    # Ours, and its quotes and angle brackets must stay as they are.
+    # The style sheet is our own file; its quotes and angle brackets must not be escaped.
     style = Markup(files("trainer.report").joinpath("templates/page.css").read_text("utf-8"))  # noqa: S704
     return _ENVIRONMENT.get_template("page.html").render(
-        evidence=evidence,
-        manifest=evidence.manifest,
-        sections=sections(evidence),
-        kind=_kind,
+        inputs=inputs,
+        manifest=inputs.manifest,
+        sections=build_sections(inputs),
+        get_macro_name=lambda block: _MACROS[type(block)],
         style=style,
     )
-
-
-def _kind(block: blocks.Block) -> str:
-    """Which macro shows it."""
-    return type(block).__name__.lower()

@@ -1,7 +1,8 @@
-"""Plots: drawings as SVG inside the page, in the page's own colours and letters.
+"""Plots as inline SVG in the colours and the font of the page.
 
-Matplotlib draws in the colours below; each becomes a variable of the page's style, so that a
-drawing follows it into the dark and onto paper. Words stay words, escaped; nothing is linked to.
+Matplotlib draws with the colours below. Each is then replaced by a CSS variable of the page, so
+that a plot follows the light, dark or print style. Text stays text and is escaped; nothing is
+linked.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
-ACCENT, SECOND = "#2563a8", "#c8691c"
+ACCENT, SECONDARY = "#2563a8", "#c8691c"
 VARIABLES = {
     PAPER: "paper",
     INK: "ink",
     MUTED: "muted",
     RULE: "rule",
     ACCENT: "accent",
-    SECOND: "second",
+    SECONDARY: "secondary",
 }
-# Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
-MANY = (
+# Distinguishable with colour blindness, on white and on black (after Okabe and Ito 2008, Tol 2021).
+PALETTE = (
     ACCENT,
-    SECOND,
+    SECONDARY,
     "#009e73",
     "#b65a94",
     "#8a8a00",
@@ -44,13 +45,13 @@ MANY = (
     "#d4483b",
     "#5f8a8b",
 )
-WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
-WIDE = 6.0  # of one that stands alone
-# Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
-# be read, if need be by moving the drawing.
-REM, SMALLEST = 6.4, 3.7
-LETTER, LINE, POINT = 5.0, 13.0, 4.0  # points wide and high, of a letter and half a mark
-DENSE = 2000  # points; more are drawn as an image
+WIDTH, HEIGHT = 4.6, 3.2  # inches, default size of a plot
+WIDE_WIDTH = 6.0  # inches, of a plot that stands alone in its row
+# Width of the SVG on the page, in rem per inch of the plot. With a maximum, text has the same size
+# in all plots; with a minimum, it stays readable on small screens, where the plot then scrolls.
+MAX_REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
+LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.0, 13.0, 4.0  # typographic points
+MAX_VECTOR_POINTS = 2000  # data points; more are drawn as an image, which keeps the page small
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
@@ -66,26 +67,32 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.5,
     "legend.edgecolor": "none",
     "legend.facecolor": PAPER,
-    "legend.framealpha": 0.85,  # curves may pass behind it
+    "legend.framealpha": 0.85,  # curves behind the legend stay visible
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
-    "svg.fonttype": "none",  # letters of the page
-    "svg.hashsalt": "forwardpass",  # the same page for the same evidence
+    "svg.fonttype": "none",  # text in the font of the page instead of glyph outlines
+    "svg.hashsalt": "forwardpass",  # equal inputs give an equal page
     "text.color": INK,
-    "text.parse_math": False,  # a name with dollar signs is a name
+    "text.parse_math": False,  # names may contain dollar signs
     "xtick.color": MUTED,
     "xtick.labelsize": 8.5,
     "ytick.color": MUTED,
     "ytick.labelsize": 8.5,
 }
 
-Box = tuple[float, float, float, float]  # left, lower, right, upper
+Box = tuple[float, float, float, float]  # left, bottom, right, top, in points
 
-_SPACE = re.compile(r"\{[^}]*\}")
+_NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
 class Canvas:
-    """A drawing under way: its axes and, once it is done, its SVG."""
+    """A plot: its axes and, after the `with` block of `open_canvas`, its SVG.
+
+    Attributes:
+        figure: Figure of matplotlib.
+        axes: Axes from top to bottom.
+        svg: SVG element as HTML; empty inside the `with` block.
+    """
 
     def __init__(self, figure: Figure, axes: list[Axes]) -> None:
         self.figure = figure
@@ -93,19 +100,20 @@ class Canvas:
         self.svg = Markup("")
 
     @property
-    def only(self) -> Axes:
-        """The axes of a drawing that has one."""
+    def main_axes(self) -> Axes:
+        """The top axes."""
         return self.axes[0]
 
 
 @contextmanager
-def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> Iterator[Canvas]:
-    """Draw inside the block; afterwards its `svg` is there.
+def open_canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> Iterator[Canvas]:
+    """Open a plot to draw on; when the `with` block ends, its `svg` is set.
 
     Args:
-        width: in inches.
-        height: in inches.
-        rows: axes, one above the other, with one horizontal scale; the first is the highest.
+        width: Width in inches.
+        height: Height in inches.
+        rows: Number of axes below each other with a common x scale; the first is three times as
+            high as the others.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -115,105 +123,132 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         yield drawing
         file = io.StringIO()
         with warnings.catch_warnings():
-            # It measures by its own letters; those shown are the reader's, who may have more.
+            # Matplotlib's font is only used to measure text; the reader's font may have the glyph.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(file, format="svg", transparent=True, dpi=120, metadata={"Date": None})
-        drawing.svg = _inline(file.getvalue(), width)
+        drawing.svg = _make_inline_svg(file.getvalue(), width)
 
 
-def logarithmic(axes: Axes, *, across: bool = False) -> None:
-    """Powers upwards, or across, the ticks written as numbers: formulas are not set here."""
-    scaled = axes.xaxis if across else axes.yaxis
-    (axes.set_xscale if across else axes.set_yscale)("log")
-    scaled.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    scaled.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    scaled.set_minor_formatter(NullFormatter())
+def set_log_scale(axes: Axes, *, is_x: bool = False) -> None:
+    """Set a logarithmic scale with plain numbers as tick labels.
+
+    Args:
+        axes: Axes to change.
+        is_x: Whether to change the x scale instead of the y scale.
+    """
+    axis = axes.xaxis if is_x else axes.yaxis
+    (axes.set_xscale if is_x else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def counted(axes: Axes) -> None:
-    """Whole numbers upwards: of rows there are no halves."""
+def use_integer_ticks(axes: Axes) -> None:
+    """Use integer ticks on the y axis, for numbers of rows."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
-def grid(axes: Axes) -> None:
-    """Lines behind the data to read values by."""
+def show_grid(axes: Axes) -> None:
+    """Show grid lines behind the data."""
     axes.grid(visible=True)
     axes.set_axisbelow(True)
 
 
-def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Names above or below their points, so far off that none covers another.
+def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names above or below their points, at distances at which they do not overlap.
 
     Args:
-        axes: with their scales and limits.
-        points: of each the name and its place, in the units of the data.
+        axes: Axes whose scales and limits are already set.
+        points: Name, x and y of each point, in data coordinates.
     """
     axes.autoscale_view()
-    scale = 72 / axes.figure.dpi  # points of a letter to a pixel
-    taken = [
-        (x - POINT, y - POINT, x + POINT, y + POINT)
+    scale = 72 / axes.figure.dpi  # typographic points per pixel
+    boxes = [
+        (x - MARKER_RADIUS, y - MARKER_RADIUS, x + MARKER_RADIUS, y + MARKER_RADIUS)
         for x, y in (axes.transData.transform(p[1:]) * scale for p in points)
     ]
     for name, x, y in sorted(points, key=lambda point: point[1]):
-        middle, height = axes.transData.transform((x, y)) * scale
-        half = LETTER * len(name) / 2
+        center, height = axes.transData.transform((x, y)) * scale
+        half = LETTER_WIDTH * len(name) / 2
         for step in range(2 * len(points)):
-            away = (step // 2 + 1) * LINE * (1 if step % 2 == 0 else -1)
-            box = (middle - half, height + away - LINE / 2, middle + half, height + away + LINE / 2)
-            if not any(_overlap(box, other) for other in taken):
+            offset = (step // 2 + 1) * LINE_HEIGHT * (1 if step % 2 == 0 else -1)
+            box = (
+                center - half,
+                height + offset - LINE_HEIGHT / 2,
+                center + half,
+                height + offset + LINE_HEIGHT / 2,
+            )
+            if not any(_has_overlap(box, other) for other in boxes):
                 break
-        taken.append(box)
+        boxes.append(box)
         axes.annotate(
             name,
             (x, y),
-            (0, away),
+            (0, offset),
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=8.5,
             color=INK,
             zorder=4,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": POINT},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.6,
+                "shrinkB": MARKER_RADIUS,
+            },
         )
 
 
-def _overlap(a: Box, b: Box) -> bool:
+def _has_overlap(a: Box, b: Box) -> bool:
+    """Return whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _inline(text: str, width: float) -> Markup:
-    """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
-    root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
+def _make_inline_svg(text: str, width: float) -> Markup:
+    """Return an SVG file as an element for HTML: without URLs, and with ids unique on the page.
+
+    Args:
+        text: Content of the SVG file.
+        width: Width of the plot, in inches.
+    """
+    root = ET.fromstring(text)  # noqa: S314 - written by matplotlib just now
     prefix = f"d{zlib.crc32(text.encode()):08x}-"
     for parent in list(root.iter()):
         for child in list(parent):
-            if _bare(child.tag) == "metadata":
+            if _strip_namespace(child.tag) == "metadata":
                 parent.remove(child)
     for element in root.iter():
-        element.tag = _bare(element.tag)
+        element.tag = _strip_namespace(element.tag)
         element.attrib = {
-            _bare(name): _attribute(_bare(name), held, prefix)
-            for name, held in element.attrib.items()
+            _strip_namespace(name): _rewrite_attribute(_strip_namespace(name), value, prefix)
+            for name, value in element.attrib.items()
         }
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("aria-hidden", "true")
-    root.set("style", f"min-width: {width * SMALLEST:.1f}rem; max-width: {width * REM:.1f}rem")
-    # Safe: the serialiser escapes text and attributes.
+    root.set(
+        "style",
+        f"min-width: {width * MIN_REM_PER_INCH:.1f}rem; "
+        f"max-width: {width * MAX_REM_PER_INCH:.1f}rem",
+    )
+    # Safe, because the serialiser escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 
 
-def _bare(name: str) -> str:
-    return _SPACE.sub("", name)
+def _strip_namespace(name: str) -> str:
+    """Return the name of a tag or attribute without its XML namespace."""
+    return _NAMESPACE.sub("", name)
 
 
-def _attribute(name: str, held: str, prefix: str) -> str:
+def _rewrite_attribute(name: str, value: str, prefix: str) -> str:
+    """Return the value of an attribute with prefixed ids and CSS variables for colours."""
     if name == "id":
-        return prefix + held
-    if name == "href" and held.startswith("#"):
-        return f"#{prefix}{held[1:]}"
+        return prefix + value
+    if name == "href" and value.startswith("#"):
+        return f"#{prefix}{value[1:]}"
     if name in ("clip-path", "style", "fill", "stroke"):
-        held = held.replace("url(#", f"url(#{prefix}")
+        value = value.replace("url(#", f"url(#{prefix}")
         for colour, variable in VARIABLES.items():
-            held = held.replace(colour, f"var(--{variable})")
-    return held
+            value = value.replace(colour, f"var(--{variable})")
+    return value

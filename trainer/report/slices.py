@@ -1,4 +1,4 @@
-"""Slices: parts of the test rows that a column sets apart, and how the model does on each."""
+"""The error of the model in subgroups of the test rows, one subgroup per value of a column."""
 
 from __future__ import annotations
 
@@ -12,73 +12,76 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
-from trainer.report.formatting import moment, number, precise, short
+from trainer.report.formatting import format_exact, format_number, format_time, shorten
 from trainer.report.inputs import EvaluatedRows
 
-FEWEST_ROWS = 50  # fewer tell little
-Z = 1.959964  # of the normal distribution, beyond which 2.5 % lie
+MIN_ROWS = 50  # rows of a subgroup; the intervals of smaller ones are too wide to be useful
+Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows with something in common.
+    """A subgroup of the rows and its score.
 
     Attributes:
-        column: by which they were set apart.
-        held: what it holds in them.
-        rows: how many they are.
-        figure: accuracy of classes; mean absolute error of values.
-        low: lower end of its 95 % interval.
-        high: upper end of it.
+        column: Name of the column that defines the subgroup.
+        value: Value or range of the column in the subgroup, as text.
+        rows: Number of rows.
+        score: Accuracy of a classifier; mean absolute error of a regression.
+        low: Lower end of the 95 % interval of the score.
+        high: Upper end of the 95 % interval of the score.
     """
 
     column: str
-    held: str
+    value: str
     rows: int
-    figure: float
+    score: float
     low: float
     high: float
 
 
-def find_slices(judged: EvaluatedRows) -> list[Slice]:
-    """Every value of a category, and every quarter of a number or date; the worst first.
+def find_slices(test_rows: EvaluatedRows) -> list[Slice]:
+    """Return the subgroups by category and by quarter of a number or date, worst first.
 
-    Those of fewer than `FEWEST_ROWS` rows are left out, as are those of all rows.
+    Subgroups with fewer than `MIN_ROWS` rows or with all rows are left out.
     """
-    scores = row_scores(judged)
-    found = []
-    for column in judged.records.columns:
-        for held, mask in _parts(column, judged.records.column(column.name)):
-            if FEWEST_ROWS <= np.count_nonzero(mask) < len(mask):
-                figure, low, high = interval(judged, scores[mask])
-                found.append(Slice(column.name, held, int(mask.sum()), figure, low, high))
-    sign = 1 if judged.classes is not None else -1
-    return sorted(found, key=lambda part: sign * part.figure)
+    scores = compute_row_scores(test_rows)
+    slices = []
+    for column in test_rows.records.columns:
+        for value, mask in _split_column(column, test_rows.records.column(column.name)):
+            if MIN_ROWS <= np.count_nonzero(mask) < len(mask):
+                score, low, high = compute_interval(test_rows, scores[mask])
+                slices.append(Slice(column.name, value, int(mask.sum()), score, low, high))
+    sign = 1 if test_rows.classes is not None else -1
+    return sorted(slices, key=lambda part: sign * part.score)
 
 
-def row_scores(judged: EvaluatedRows) -> NDArray[np.float64]:
-    """What is averaged over a slice: of classes 1 where right, of values the absolute error.
+def compute_row_scores(test_rows: EvaluatedRows) -> NDArray[np.float64]:
+    """Return the score of each row, float64 `(n,)`, whose mean is the score of a subgroup.
 
-    Of several targets the mean of their errors, each in standard deviations of its truth.
+    For a classifier it is 1 if the answer is correct, else 0; for a regression the absolute error.
+    Errors of several targets are divided by the standard deviation of the target and averaged.
     """
-    if judged.classes is not None:
-        return judged.right.astype(np.float64)
-    errors = np.abs(judged.errors)
+    if test_rows.classes is not None:
+        return test_rows.is_correct.astype(np.float64)
+    errors = np.abs(test_rows.errors)
     if errors.shape[1] > 1:
-        spread = judged.truth.std(axis=0)
-        errors = errors / np.where(spread > 0, spread, 1)
-    found: NDArray[np.float64] = errors.mean(axis=1)
-    return found
+        deviation = test_rows.truth.std(axis=0)
+        errors = errors / np.where(deviation > 0, deviation, 1)
+    scores: NDArray[np.float64] = errors.mean(axis=1)
+    return scores
 
 
-def interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The mean and its 95 % interval.
+def compute_interval(
+    test_rows: EvaluatedRows, scores: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return the mean of scores `(n,)` and the ends of its 95 % interval.
 
-    Of shares by Wilson 1927, which holds for shares of 0 and 1 too; of errors by the normal
-    approximation.
+    The interval of an accuracy is Wilson's (1927), which also holds for 0 and 1; that of an error
+    is the normal approximation.
     """
     n, mean = len(scores), float(scores.mean())
-    if judged.classes is None:
+    if test_rows.classes is None:
         half = Z * float(scores.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
         return mean, max(0.0, mean - half), mean + half
     middle = (mean + Z**2 / (2 * n)) / (1 + Z**2 / n)
@@ -86,30 +89,35 @@ def interval(judged: EvaluatedRows, scores: NDArray[np.float64]) -> tuple[float,
     return mean, max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _split_column(
+    column: Column, values: NDArray[np.generic]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the name and the mask, bool `(n,)`, of each subgroup by the values of a column."""
     if column.kind == "category":
         for code, word in enumerate(column.words):
-            yield short(word), values == code
+            yield shorten(word), values == code
         yield "missing", values == MISSING
         return
     gaps = np.isnan(values)
     yield "missing", gaps
-    there = values[~gaps]
+    present = values[~gaps]
     if column.kind == "boolean":
         yield "false", values == 0
         yield "true", values == 1
-    elif len(there):
-        edges = np.unique(np.quantile(there.astype(np.float64), np.linspace(0, 1, 5)))
+    elif len(present):
+        edges = np.unique(np.quantile(present.astype(np.float64), np.linspace(0, 1, 5)))
         quarter = np.searchsorted(edges[1:-1], values.astype(np.float64), side="left")
-        show = _shown(column, edges)
-        for place, (low, high) in enumerate(pairwise(edges)):
-            yield f"{show(low)} to {show(high)}", (quarter == place) & ~gaps
+        format_edge = _choose_format(column, edges)
+        for index, (low, high) in enumerate(pairwise(edges)):
+            yield f"{format_edge(low)} to {format_edge(high)}", (quarter == index) & ~gaps
 
 
-def _shown(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
-    """How the ends of a quarter are written: of dates far apart, the days alone."""
+def _choose_format(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
+    """Return the format of the ends of a quarter; dates that are far apart have no time."""
     if column.kind == "precise":
-        return precise
+        return format_exact
     if column.kind != "date":
-        return number
-    return (lambda s: moment(s - s % DAY)) if edges[-1] - edges[0] > 100 * DAY else moment
+        return format_number
+    if edges[-1] - edges[0] > 100 * DAY:
+        return lambda seconds: format_time(seconds - seconds % DAY)
+    return format_time

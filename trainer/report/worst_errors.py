@@ -1,4 +1,4 @@
-"""Hardest: the rows on which the model is most surely wrong."""
+"""The worst errors: wrong classes of the highest probability, or the largest errors of values."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.report.formatting import number, percent, short, value
+from trainer.report.formatting import format_cell, format_number, format_percent, shorten
 from trainer.report.inputs import EvaluatedRows
-from trainer.report.slices import row_scores
+from trainer.report.slices import compute_row_scores
 
-MOST = 10
+MAX_ERRORS = 10
 
 
 @dataclass(frozen=True)
-class Case:
-    """One row.
+class WorstError:
+    """A row with a wrong answer, as text.
 
     Attributes:
-        truth: in words.
-        answer: likewise.
-        remark: how sure, or how far off.
-        row: its place among the rows looked at.
+        truth: True class or values.
+        answer: Class or values of the answer.
+        remark: Probability of the wrong class, or size of the error.
+        row: Index of the row in the test rows.
     """
 
     truth: str
@@ -30,38 +30,40 @@ class Case:
     row: int
 
 
-def find_worst_errors(judged: EvaluatedRows) -> list[Case]:
-    """At most `MOST` cases, the worst first.
+def find_worst_errors(test_rows: EvaluatedRows) -> list[WorstError]:
+    """Return at most `MAX_ERRORS` errors, worst first.
 
-    Of classes those answered wrongly, by how probable the wrong answer was said to be; of values
-    those with the largest errors, of several targets in standard deviations of each.
+    Wrong classes are sorted by their probability; values by their absolute error, of several
+    targets in standard deviations of each (see `compute_row_scores`).
     """
-    if judged.classes is None:
-        scores = row_scores(judged)
-        rows = np.argsort(-scores, kind="stable")[:MOST]
-        return [_value_case(judged, int(row), float(scores[row])) for row in rows]
-    places = np.searchsorted(judged.classes, judged.answers["label"])
-    sure = judged.probabilities[np.arange(len(judged)), places]
-    wrong = np.flatnonzero(~judged.right)
-    rows = wrong[np.argsort(-sure[wrong], kind="stable")[:MOST]]
+    if test_rows.classes is None:
+        scores = compute_row_scores(test_rows)
+        indices = np.argsort(-scores, kind="stable")[:MAX_ERRORS]
+        return [_make_value_error(test_rows, int(row), float(scores[row])) for row in indices]
+    label = test_rows.answers["label"]
+    class_indices = np.searchsorted(test_rows.classes, label)
+    probability = test_rows.probabilities[np.arange(len(test_rows)), class_indices]
+    wrong = np.flatnonzero(~test_rows.is_correct)
+    indices = wrong[np.argsort(-probability[wrong], kind="stable")[:MAX_ERRORS]]
     return [
-        Case(
-            short(str(judged.truth[row])),
-            short(str(judged.answers["label"][row])),
-            percent(float(sure[row])),
+        WorstError(
+            shorten(str(test_rows.truth[row])),
+            shorten(str(label[row])),
+            format_percent(float(probability[row])),
             int(row),
         )
-        for row in rows
+        for row in indices
     ]
 
 
-def _value_case(judged: EvaluatedRows, row: int, score: float) -> Case:
-    truth = ", ".join(number(v) for v in judged.truth[row].tolist())
-    answer = ", ".join(number(v) for v in judged.answers["value"][row].tolist())
-    return Case(truth, answer, number(score, 3), row)
+def _make_value_error(test_rows: EvaluatedRows, row: int, score: float) -> WorstError:
+    """Return the error of one row of a regression."""
+    truth = ", ".join(format_number(v) for v in test_rows.truth[row].tolist())
+    answer = ", ".join(format_number(v) for v in test_rows.answers["value"][row].tolist())
+    return WorstError(truth, answer, format_number(score, 3), row)
 
 
-def format_row(judged: EvaluatedRows, row: int, columns: list[str]) -> list[str]:
-    """What some columns hold in a row, in words."""
-    by_name = {column.name: column for column in judged.records.columns}
-    return [value(by_name[name], judged.records.column(name), row) for name in columns]
+def format_row(test_rows: EvaluatedRows, row: int, columns: list[str]) -> list[str]:
+    """Return the values of some columns in one row, as text."""
+    by_name = {column.name: column for column in test_rows.records.columns}
+    return [format_cell(by_name[name], test_rows.records.column(name), row) for name in columns]

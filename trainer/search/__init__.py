@@ -1,20 +1,21 @@
-"""The search: which choices make the best model, by cross-validation, without the test rows.
+"""The search for the best options of a training, by cross-validation without the test rows.
 
-`run` is imported where a search is run: scikit-learn takes a second.
+`trainer.search.run` is imported only where a search is run, since importing scikit-learn takes a
+second.
 """
 
-from trainer.search.candidates import Candidate, RefusedError
-from trainer.search.grid import ENGINES, Engine, Grid, read_grid
-from trainer.search.journal import Entry, Journal, JournalError
+from trainer.search.candidates import Candidate, InvalidSearchError
+from trainer.search.grid_file import ENGINES, Engine, Grid, read_grid
+from trainer.search.journal import Journal, JournalEntry, JournalError
 
 __all__ = [
     "ENGINES",
     "Candidate",
     "Engine",
-    "Entry",
     "Grid",
+    "InvalidSearchError",
     "Journal",
+    "JournalEntry",
     "JournalError",
-    "RefusedError",
     "read_grid",
 ]

@@ -1,4 +1,4 @@
-"""Candidates: choices that are tried, and what came of them."""
+"""Candidates: combinations of option values that a search tries, and their scores."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from trainer.data.tables import DataError, Task
 from trainer.option_errors import list_option_errors
 
 
-class RefusedError(ValueError):
-    """The search was asked for wrongly; the message says where and what to do. Nothing was run."""
+class InvalidSearchError(ValueError):
+    """A search that cannot be run as it was asked for, so that nothing was run.
+
+    The message says where the mistake is and what to do.
+    """
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One combination of values, and its scores.
+    """One combination of option values, and its scores.
 
     Attributes:
-        parameters: of it, by key of `Config`.
-        scores: one a fold, of the metric searched by; NaN where training diverged.
-        mean: of the scores.
-        deviation: the standard deviation of the scores, divided by their number.
-        epochs: it was last trained for, where they were shared out by halving; else None.
-        metrics: Mean over the folds of every metric that all of them have, by name.
+        parameters: Values of the options that are searched, by the option's name.
+        scores: The metric of the search on each fold; NaN if the training diverged.
+        mean: Mean of the scores.
+        deviation: Standard deviation of the scores, as the root of their mean squared deviation.
+        epochs: Largest number of epochs that it was trained for, if the method is halving; else
+            None.
+        metrics: Mean over the folds of every metric that is defined on all of them, by name.
     """
 
     parameters: dict[str, Any]
@@ -38,51 +42,58 @@ class Candidate:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def format_choice(parameters: Mapping[str, Any]) -> str:
-    """Parameters in a line: `hidden=64,32 learning_rate=0.01`."""
-    return " ".join(f"{name}={_value(value)}" for name, value in parameters.items())
+def format_parameters(parameters: Mapping[str, Any]) -> str:
+    """Return parameters in one line, such as `hidden=64,32 learning_rate=0.01`."""
+    return " ".join(f"{name}={_format_value(value)}" for name, value in parameters.items())
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ",".join(map(_value, value))
+        return ",".join(map(_format_value, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
-    """The configuration with these parameters in place of its own.
+def apply_parameters(config: Config, parameters: Mapping[str, Any]) -> Config:
+    """Return the options with the values of a candidate.
+
+    Args:
+        config: Every option.
+        parameters: Values of a candidate, which replace those of `config`.
 
     Raises:
-        RefusedError: it does not take them.
+        InvalidSearchError: If an option does not accept its value.
     """
     try:
         return Config.model_validate(config.model_dump() | dict(parameters))
     except ValidationError as error:
-        found = list_option_errors(error, Config, str)
-        raise RefusedError(f"candidate {format_choice(parameters)}: {found}") from error
+        problems = list_option_errors(error, Config, str)
+        raise InvalidSearchError(
+            f"candidate {format_parameters(parameters)}: {problems}"
+        ) from error
 
 
-def require_fitting(
+def require_matching_task(
     config: Config,
     parameters: Mapping[str, Any],
     task: Task,
     classes: list[int] | list[str] | None = None,
 ) -> None:
-    """Refuse parameters that are of another task.
+    """Refuse a candidate with options of another task.
 
     Args:
-        config: Every choice, where the candidate has none of its own.
-        parameters: The candidate's own choices.
-        task: Kind of the target.
-        classes: Both classes of a binary task; None to leave it open which is positive.
+        config: Every option.
+        parameters: Values of the candidate, which replace those of `config`.
+        task: Task of the table.
+        classes: Both classes of a binary task; None if the positive class is not checked.
 
     Raises:
-        DataError: naming the candidate.
+        DataError: If an option is of another task, or no class is the positive one. The message
+            names the candidate.
     """
     try:
-        tried = chosen(config, parameters)
-        tried.loss_for(task)
+        candidate_config = apply_parameters(config, parameters)
+        candidate_config.build_loss(task)
         if task == "binary" and classes is not None:
-            tried.positive_among(classes)
+            candidate_config.find_positive_index(classes)
     except DataError as error:
-        raise DataError(f"candidate {format_choice(parameters)}: {error}") from error
+        raise DataError(f"candidate {format_parameters(parameters)}: {error}") from error

@@ -1,4 +1,4 @@
-"""The estimator: a configuration as scikit-learn's searchers take it."""
+"""The estimator of a candidate, which scikit-learn's searchers fit and score."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainer.data.tables import DataError, Table
 from trainer.evaluate import Evaluation
 from trainer.model import Model
 from trainer.pipeline import spawn_generators, train_on_split
-from trainer.search.candidates import chosen, format_choice
-from trainer.search.grid import SEARCHED
-from trainer.search.journal import Entry, Fit, Journal, digest_of_choices, digest_of_rows
-from trainer.search.scoring import sign
+from trainer.search.candidates import apply_parameters, format_parameters
+from trainer.search.grid_file import SEARCHABLE_OPTIONS
+from trainer.search.journal import FitKey, Journal, JournalEntry, hash_config, hash_rows
+from trainer.search.scoring import get_sign
 from trainer.training.loop import TrainingDivergedError
 
 NO_ROWS = np.empty(0, np.int64)
@@ -28,14 +28,14 @@ NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What all candidates of a search share.
+    """The values that all candidates of a search share.
 
     Attributes:
-        table: the data, loaded once.
-        fingerprint: of the table.
-        config: every choice, where a candidate has none of its own.
-        metric: what is best by.
-        journal: of the fits that are finished.
+        table: The data, which are loaded once.
+        fingerprint: Fingerprint of the table.
+        config: Every option. A candidate replaces some of them.
+        metric: Name of the metric that candidates are compared by.
+        journal: Journal of the finished fits.
     """
 
     table: Table
@@ -45,120 +45,136 @@ class SearchContext:
     journal: Journal
 
 
-class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
-    """A configuration that is fitted on some rows of a table and scored on others.
+class CandidateEstimator(BaseEstimator):  # type: ignore[misc]
+    """A model with the options of a candidate, as an estimator of scikit-learn.
 
-    `X` is row numbers, int64 `(n, 1)`, and `y` is not asked for: the table knows the target. Some
-    of the rows it is fitted on are held out to stop early by, as many as the configuration says.
+    The rows that it gets are row numbers of the table, `X`, int64 `(n, 1)`; the targets come from
+    the table. As in every training, some of the rows that it is fitted to are held out for early
+    stopping.
 
     Args:
-        bench: what it shares with others.
-        **parameters: keys of `Config` that it has of its own.
+        context: The values that all candidates share.
+        **parameters: Options of the candidate, which replace those of the context.
 
     Attributes:
-        config: every choice.
-        model_: what was learned; None if the journal already knows what came of it, or training
+        config: Every option of the candidate.
+        model_: The trained model; None if the journal has the fit already, or the training
             diverged.
     """
 
     model_: Model | None
     _failure: str | None
 
-    def __init__(self, bench: SearchContext, **parameters: Any) -> None:
-        self.bench = bench
+    def __init__(self, context: SearchContext, **parameters: Any) -> None:
+        self.context = context
         self.parameters: dict[str, Any] = {}
-        self.config = bench.config
+        self.config = context.config
         self.set_params(**parameters)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Every choice that can be searched."""
-        return {name: getattr(self.config, name) for name in SEARCHED}
+        """Return every option that can be searched."""
+        return {name: getattr(self.config, name) for name in SEARCHABLE_OPTIONS}
 
     def set_params(self, **parameters: Any) -> Self:
-        """Choose otherwise.
+        """Replace options of the candidate.
 
         Raises:
-            RefusedError: `Config` does not take them.
+            InvalidSearchError: If an option does not accept its value.
         """
         self.parameters = {**self.parameters, **parameters}
-        self.config = chosen(self.bench.config, self.parameters)
+        self.config = apply_parameters(self.context.config, self.parameters)
         return self
 
-    def __sklearn_clone__(self) -> ConfiguredModel:
-        """Another of the same parameters that has learned nothing; the bench is not copied."""
-        return ConfiguredModel(self.bench, **self.parameters)
+    def __sklearn_clone__(self) -> CandidateEstimator:
+        """Return an unfitted estimator of the same parameters, with the same context."""
+        return CandidateEstimator(self.context, **self.parameters)
 
     def fit(self, X: NDArray[np.int64], y: Any = None) -> Self:
-        """Learn from those rows, unless the journal knows what came of it.
+        """Train the model, unless the journal has the fit already.
+
+        Args:
+            X: Row numbers, int64 `(n, 1)`.
+            y: Unused.
 
         Raises:
-            DataError: naming the candidate.
+            DataError: If the rows cannot be trained on. The message names the candidate.
         """
         rows = X[:, 0]
-        self._fit = Fit(
-            self.bench.fingerprint, digest_of_choices(self.config), digest_of_rows(rows)
-        )
-        self._rows, self.model_, self._pending = rows, None, True
-        if not self.bench.journal.knows(self._fit):
-            self._learn()
+        self._fit_key = FitKey(self.context.fingerprint, hash_config(self.config), hash_rows(rows))
+        self._rows, self.model_, self._is_pending = rows, None, True
+        if not self.context.journal.has_fit(self._fit_key):
+            self._train()
         return self
 
     def score(self, X: NDArray[np.int64], y: Any = None) -> float:
-        """The metric on those rows, the higher the better: of losses and errors the negative.
+        """Return the metric on some rows, negative if a lower value is better.
+
+        Args:
+            X: Row numbers, int64 `(n, 1)`.
+            y: Unused.
 
         Returns:
-            NaN where training diverged.
+            The metric; NaN if the training diverged.
 
         Raises:
-            DataError: the metric is not defined on these rows.
+            DataError: If the metric is not defined on these rows.
         """
         rows = X[:, 0]
-        metric = self.bench.metric
-        entry = self.bench.journal.find(self._fit, digest_of_rows(rows))
+        metric = self.context.metric
+        entry = self.context.journal.find(self._fit_key, hash_rows(rows))
         if entry is None or not (entry.failure or metric in entry.scores):
-            entry = self._measure(rows)  # a line of an earlier version has fewer metrics
+            # An entry of an earlier version of the trainer can lack the metric.
+            entry = self._evaluate(rows)
         if entry.failure is not None:
             return math.nan
         if metric not in entry.scores:
             raise DataError(
-                f"{self.bench.table.source}: expected rows of every class in each fold, or more "
-                f"rows, for {metric}; got {len(rows)} rows it is not defined on; ask for fewer "
-                f"folds, or choose another metric"
+                f"{self.context.table.source}: expected rows of every class in each fold, or more "
+                f"rows, for {metric}; got {len(rows)} rows on which it is not defined; ask for "
+                f"fewer folds, or choose another metric"
             )
-        return sign(metric) * entry.scores[metric]
+        return get_sign(metric) * entry.scores[metric]
 
-    def _learn(self) -> None:
-        config, table = self.config, self.bench.table
-        started = time.perf_counter()
-        self._pending, self._failure = False, None
-        learning, _ = spawn_generators(config.seed)
+    def _train(self) -> None:
+        config, table = self.config, self.context.table
+        start = time.perf_counter()
+        self._is_pending, self._failure = False, None
+        training_rng, _ = spawn_generators(config.seed)
         try:
-            known, held = hold_out(table, self._rows, share=config.validation, seed=config.seed)
-            parts = Split(train=known, validation=held, test=NO_ROWS)
-            self.model_ = train_on_split(table, parts, config, learning).model
+            training, held_out = hold_out(
+                table, self._rows, share=config.validation, seed=config.seed
+            )
+            split = Split(train=training, validation=held_out, test=NO_ROWS)
+            self.model_ = train_on_split(table, split, config, training_rng).model
         except TrainingDivergedError as error:
             self._failure = str(error)
         except DataError as error:
-            raise DataError(f"candidate {format_choice(self.parameters)}: {error}") from error
-        self._seconds = time.perf_counter() - started
+            raise DataError(f"candidate {format_parameters(self.parameters)}: {error}") from error
+        self._training_seconds = time.perf_counter() - start
 
-    def _measure(self, rows: NDArray[np.int64]) -> Entry:
-        if self._pending:  # other rows were scored by this fit, but not these
-            self._learn()
-        started = time.perf_counter()
+    def _evaluate(self, rows: NDArray[np.int64]) -> JournalEntry:
+        """Compute every metric on some rows, add them to the journal, and return the entry."""
+        if self._is_pending:  # The journal has scores of the fit, but on other rows.
+            self._train()
+        start = time.perf_counter()
         scores: dict[str, float] = {}
         if self.model_ is not None:
             try:
-                scores = Evaluation.of(self.model_, self.bench.table, rows).metrics()
-            except DataError as error:  # an answer overflows: this candidate is none, others may be
+                scores = Evaluation.from_model(
+                    self.model_, self.context.table, rows
+                ).compute_metrics()
+            except DataError as error:
+                # An answer overflows. Only this candidate fails, not the search.
                 self._failure = str(error)
-        entry = Entry(
-            **self._fit._asdict(),
-            scored=digest_of_rows(rows),
+        entry = JournalEntry(
+            table=self._fit_key.table,
+            choices=self._fit_key.config,
+            learned=self._fit_key.training_rows,
+            scored=hash_rows(rows),
             parameters=self.parameters,
             scores={name: value for name, value in scores.items() if math.isfinite(value)},
-            seconds=round(self._seconds + time.perf_counter() - started, 3),
+            seconds=round(self._training_seconds + time.perf_counter() - start, 3),
             failure=self._failure,
         )
-        self.bench.journal.add(entry)
+        self.context.journal.add(entry)
         return entry

@@ -1,4 +1,4 @@
-"""The run of a search: scikit-learn's searchers over the rows that no model is judged on."""
+"""The run of a search: scikit-learn's searchers on all rows but the test rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it is what it does
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - the import enables it
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -22,27 +22,36 @@ from sklearn.model_selection import (
 
 from serving.bundle import suggest_name
 from trainer.config import Config
+from trainer.data.tables import Task
 from trainer.pipeline import OnDataLoaded, load_and_split
-from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
-from trainer.search.estimator import ConfiguredModel, SearchContext
-from trainer.search.folds import Folds, Pair
-from trainer.search.grid import Grid
-from trainer.search.journal import Fit, Journal, digest_of_choices, digest_of_rows
-from trainer.search.scoring import default_metric, metrics_of, sign
+from trainer.search.candidates import (
+    Candidate,
+    InvalidSearchError,
+    apply_parameters,
+    require_matching_task,
+)
+from trainer.search.estimator import CandidateEstimator, SearchContext
+from trainer.search.folds import FoldIndices, Folds
+from trainer.search.grid_file import Grid
+from trainer.search.journal import FitKey, Journal, hash_config, hash_rows
+from trainer.search.scoring import get_default_metric, get_sign, list_metrics
 from trainer.training.loop import TrainingDivergedError
+
+DEFAULT_HALVING_FACTOR = 3
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search led to.
+    """The result of a search.
 
     Attributes:
-        metric: what was best by.
-        candidates: the best first; of a halving, who lasted longer is better.
-        config: the winner's, with every choice.
-        nested: the metric on each outer fold, of the winner of a search on the other folds; None
-            where it was not asked for.
-        positive: Positive class of a binary task, which roc_auc and pr_auc are of; else None.
+        metric: Name of the metric that the candidates were compared by.
+        candidates: All candidates, the best one first. With the method halving, a candidate that
+            stayed for more rounds is better.
+        config: Every option of the best candidate.
+        nested: The metric on each outer fold, of the best candidate of a search on the other folds;
+            None if the search was not nested.
+        positive: Positive class of a binary task, which roc_auc and pr_auc refer to; else None.
     """
 
     metric: str
@@ -53,7 +62,7 @@ class SearchResult:
 
     @property
     def winner(self) -> Candidate:
-        """The best."""
+        """The best candidate."""
         return self.candidates[0]
 
 
@@ -68,138 +77,179 @@ def search(
 ) -> SearchResult:
     """Score every candidate by cross-validation on the training and validation rows.
 
-    The test rows of `config` are not looked at: the winner can be judged on them.
+    The test rows of `config` are not used, so that the best candidate can be tested on them.
 
     Args:
-        config: every choice, where a candidate has none of its own.
-        grid: the candidates.
-        folds: of the cross-validation, and of the outer one of a nested search.
-        journal: finished fits, which are not run again.
-        nested: also score the search itself, on rows that it has not seen.
-        announce: told what is to be learned before it is.
+        config: Every option. A candidate replaces some of them.
+        grid: The values that are tried.
+        folds: Number of folds of the cross-validation and of the outer one of a nested search.
+        journal: Journal of the finished fits, which are not run again.
+        nested: Whether to score the search itself, on rows that it has not used. Default False.
+        announce: Function that is called with the table and its split before the first training;
+            None for none.
 
     Raises:
-        DataError: the data cannot be trained on, or a candidate is of another task.
-        RefusedError: a candidate cannot be, or the metric is of another task; nothing was run.
-        TrainingDivergedError: of every candidate, in some fold.
+        DataError: If the data cannot be trained on, or a candidate has options of another task.
+        InvalidSearchError: If an option does not accept a value, or the metric is of another task.
+            Nothing was run.
+        TrainingDivergedError: If the training of every candidate diverged in some fold.
     """
-    tried = grid.candidates(config.seed)
-    for parameters in tried:
-        chosen(config, parameters)
-    table, parts = load_and_split(config)
+    candidate_parameters = grid.list_candidates(config.seed)
+    for parameters in candidate_parameters:
+        apply_parameters(config, parameters)
+    table, split = load_and_split(config)
     if announce is not None:
-        announce(table, parts)
+        announce(table, split)
     classes = np.unique(table.target).tolist() if table.task == "binary" else None
-    for parameters in tried:
-        require_fitting(config, parameters, table.task, classes)
-    metric = grid.plan.metric or default_metric(table.task)
-    if metric not in metrics_of(table.task):
-        raise RefusedError(
-            f"[search], metric: expected one of {', '.join(metrics_of(table.task))} for a "
-            f"{table.task} task; got {metric!r}{suggest_name(metric, metrics_of(table.task))}"
-        )
-    bench = SearchContext(table, table.fingerprint(), config, metric, journal)
-    # In order, so that a fold is the same whatever share of the rows validates.
-    rows = np.sort(np.concatenate([parts.train, parts.validation]))[:, None]
+    for parameters in candidate_parameters:
+        require_matching_task(config, parameters, table.task, classes)
+    metric = _choose_metric(grid, table.task)
+    context = SearchContext(table, table.fingerprint(), config, metric, journal)
+    # Sorted, so that the folds do not depend on which of the rows are validation rows.
+    rows = np.sort(np.concatenate([split.train, split.validation]))[:, None]
     splitter = Folds(table, folds, config.seed)
-    searcher = _searcher(bench, grid, splitter, refit=False)
-    with _quiet():
+    candidates = _score_candidates(context, grid, splitter, rows)
+    nested_scores = _score_nested(context, grid, splitter, rows) if nested else None
+    best_config = apply_parameters(config, candidates[0].parameters)
+    positive = None if classes is None else classes[best_config.find_positive_index(classes)]
+    return SearchResult(metric, candidates, best_config, nested_scores, positive)
+
+
+def _choose_metric(grid: Grid, task: Task) -> str:
+    """Return the metric of the grid, or else the main metric of the task.
+
+    Raises:
+        InvalidSearchError: If the metric is of another task.
+    """
+    metric = grid.plan.metric or get_default_metric(task)
+    if metric not in list_metrics(task):
+        raise InvalidSearchError(
+            f"[search], metric: expected one of {', '.join(list_metrics(task))} for a "
+            f"{task} task; got {metric!r}{suggest_name(metric, list_metrics(task))}"
+        )
+    return metric
+
+
+def _score_candidates(
+    context: SearchContext, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
+) -> tuple[Candidate, ...]:
+    """Return all candidates with their scores and metrics, the best one first.
+
+    Raises:
+        TrainingDivergedError: If the training of every candidate diverged in some fold.
+    """
+    searcher = _create_searcher(context, grid, splitter, refit=False)
+    with _ignore_missing_scores():
         searcher.fit(rows)
-    candidates = _candidates(searcher.cv_results_, folds, sign(metric))
+    candidates = _rank_candidates(searcher.cv_results_, splitter.count, get_sign(context.metric))
     if math.isnan(candidates[0].mean):
         raise TrainingDivergedError(
             "expected a candidate whose training ends in every fold; got none; lower the learning "
             "rates, or clip gradients"
         )
-    pairs = list(splitter.split(rows))
-    candidates = tuple(
-        replace(candidate, metrics=_means(bench, candidate, rows, pairs))
+    fold_indices = list(splitter.split(rows))
+    return tuple(
+        replace(candidate, metrics=_average_metrics(context, candidate, rows, fold_indices))
         for candidate in candidates
     )
-    outer = _nested(bench, grid, splitter, rows) if nested else None
-    winner = chosen(config, candidates[0].parameters)
-    positive = None if classes is None else classes[winner.positive_among(classes)]
-    return SearchResult(metric, candidates, winner, outer, positive)
 
 
-def _means(
-    bench: SearchContext, candidate: Candidate, rows: NDArray[np.int64], pairs: Sequence[Pair]
+def _average_metrics(
+    context: SearchContext,
+    candidate: Candidate,
+    rows: NDArray[np.int64],
+    fold_indices: Sequence[FoldIndices],
 ) -> dict[str, float]:
-    """The mean of each metric over the folds, of which the journal knows all by now."""
-    own = candidate.parameters
+    """Return the mean over the folds of each metric that is defined on all of them.
+
+    The journal has all fits of the search by now.
+    """
+    parameters = candidate.parameters
     if candidate.epochs is not None:
-        own = own | {"epochs": candidate.epochs}
-    choices = digest_of_choices(chosen(bench.config, own))
-    found = [
-        bench.journal.scores(
-            Fit(bench.fingerprint, choices, digest_of_rows(rows[known, 0])),
-            digest_of_rows(rows[scored, 0]),
+        parameters = parameters | {"epochs": candidate.epochs}
+    config_hash = hash_config(apply_parameters(context.config, parameters))
+    fold_scores = [
+        context.journal.get_scores(
+            FitKey(context.fingerprint, config_hash, hash_rows(rows[training, 0])),
+            hash_rows(rows[scored, 0]),
         )
-        for known, scored in pairs
+        for training, scored in fold_indices
     ]
-    shared = [name for name in found[0] if all(name in scores for scores in found)]
-    return {name: float(np.mean([scores[name] for scores in found])) for name in shared}
+    names = [name for name in fold_scores[0] if all(name in scores for scores in fold_scores)]
+    return {name: float(np.mean([scores[name] for scores in fold_scores])) for name in names}
 
 
-def _searcher(bench: SearchContext, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
-    estimator, seed, plan = ConfiguredModel(bench), bench.config.seed, grid.plan
+def _create_searcher(context: SearchContext, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
+    """Return scikit-learn's searcher for the method of the grid."""
+    estimator, seed, plan = CandidateEstimator(context), context.config.seed, grid.plan
     options: dict[str, Any] = {"cv": splitter, "refit": refit, "error_score": "raise"}
     values = dict(grid.values)
     if plan.method == "grid":
         return GridSearchCV(estimator, values, **options)
     if plan.method == "random":
         return RandomizedSearchCV(
-            estimator, values, n_iter=grid.trials, random_state=seed, **options
+            estimator, values, n_iter=grid.n_trials, random_state=seed, **options
         )
     return HalvingGridSearchCV(
         estimator,
         values,
-        factor=plan.factor or 3,
+        factor=plan.factor or DEFAULT_HALVING_FACTOR,
         resource="epochs",
-        max_resources=bench.config.epochs,
+        max_resources=context.config.epochs,
         random_state=seed,
         **options,
     )
 
 
-def _nested(
-    bench: SearchContext, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
+def _score_nested(
+    context: SearchContext, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
 ) -> tuple[float, ...]:
-    searcher = _searcher(bench, grid, splitter, refit=True)
-    with _quiet():
+    """Return the metric on each outer fold, of the best candidate of a search on the others."""
+    searcher = _create_searcher(context, grid, splitter, refit=True)
+    with _ignore_missing_scores():
         scores = cross_val_score(searcher, rows, cv=splitter, error_score="raise")
-    return tuple((sign(bench.metric) * scores).tolist())
+    return tuple((get_sign(context.metric) * scores).tolist())
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """A candidate that diverged has no score: it is said in the outcome."""
+def _ignore_missing_scores() -> Iterator[None]:
+    """Suppress scikit-learn's warning about NaN scores, which the result shows anyway."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
         yield
 
 
-def _candidates(found: Mapping[str, Any], folds: int, sign: int) -> tuple[Candidate, ...]:
-    """The candidates of scikit-learn's `cv_results_`, the best first, each as it ended."""
-    halving = "iter" in found
-    last: dict[str, tuple[int, Candidate]] = {}
-    for place, parameters in enumerate(found["params"]):
-        own = {name: value for name, value in parameters.items() if not halving or name != "epochs"}
-        scores = [float(sign * found[f"split{fold}_test_score"][place]) for fold in range(folds)]
-        last[json.dumps(own)] = (
-            int(found["iter"][place]) if halving else 0,
+def _rank_candidates(results: Mapping[str, Any], folds: int, sign: int) -> tuple[Candidate, ...]:
+    """Return the candidates of a searcher, the best one first, each with its last scores.
+
+    Args:
+        results: The attribute `cv_results_` of the searcher.
+        folds: Number of folds.
+        sign: Factor that makes a higher value better.
+    """
+    is_halving = "iter" in results
+    last_rounds: dict[str, tuple[int, Candidate]] = {}
+    for index, all_parameters in enumerate(results["params"]):
+        parameters = {
+            name: value
+            for name, value in all_parameters.items()
+            if not is_halving or name != "epochs"
+        }
+        scores = [float(sign * results[f"split{fold}_test_score"][index]) for fold in range(folds)]
+        last_rounds[json.dumps(parameters)] = (
+            int(results["iter"][index]) if is_halving else 0,
             Candidate(
-                own,
+                parameters,
                 tuple(scores),
-                mean=float(sign * found["mean_test_score"][place]),
-                deviation=float(found["std_test_score"][place]),
-                epochs=int(found["n_resources"][place]) if halving else None,
+                mean=float(sign * results["mean_test_score"][index]),
+                deviation=float(results["std_test_score"][index]),
+                epochs=int(results["n_resources"][index]) if is_halving else None,
             ),
         )
 
-    def rank(entry: tuple[int, Candidate]) -> tuple[int, float]:
-        lasted, candidate = entry
-        diverged = math.isnan(candidate.mean)
-        return -lasted, math.inf if diverged else -sign * candidate.mean
+    def get_rank(entry: tuple[int, Candidate]) -> tuple[int, float]:
+        last_round, candidate = entry
+        is_diverged = math.isnan(candidate.mean)
+        return -last_round, math.inf if is_diverged else -sign * candidate.mean
 
-    return tuple(candidate for _, candidate in sorted(last.values(), key=rank))
+    return tuple(candidate for _, candidate in sorted(last_rounds.values(), key=get_rank))

@@ -1,13 +1,13 @@
-"""Scoring: which metrics a search can go by, and which way is up."""
+"""The metrics that a search can use, and whether a higher or a lower value is better."""
 
 from __future__ import annotations
 
 from trainer.data.tables import Task
 from trainer.evaluate import get_main_metric
-from trainer.evaluate.metric_names import LABELS_OF_POSITIVE
+from trainer.evaluate.metric_names import POSITIVE_LABEL_METRICS
 
-# Of `trainer.evaluate.compute_metrics`.
-OF_CLASSES = (
+# The metrics that `trainer.evaluate.compute_metrics` returns for each task.
+CLASSIFICATION_METRICS = (
     "accuracy",
     "balanced_accuracy",
     "precision",
@@ -20,9 +20,9 @@ OF_CLASSES = (
     "roc_auc",
     "pr_auc",
 )
-# Of the positive class of two alone.
-OF_TWO_CLASSES = (*OF_CLASSES, *LABELS_OF_POSITIVE)
-OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
+# A binary task also has the metrics of its positive class.
+BINARY_METRICS = (*CLASSIFICATION_METRICS, *POSITIVE_LABEL_METRICS)
+REGRESSION_METRICS = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
 LOWER_IS_BETTER = frozenset(
     {
         "log_loss",
@@ -37,18 +37,18 @@ LOWER_IS_BETTER = frozenset(
 )
 
 
-def metrics_of(task: Task) -> tuple[str, ...]:
-    """The metrics that models of the task have."""
+def list_metrics(task: Task) -> tuple[str, ...]:
+    """Return the names of the metrics of a task."""
     if task == "regression":
-        return OF_VALUES
-    return OF_TWO_CLASSES if task == "binary" else OF_CLASSES
+        return REGRESSION_METRICS
+    return BINARY_METRICS if task == "binary" else CLASSIFICATION_METRICS
 
 
-def default_metric(task: Task) -> str:
-    """The leading metric of the task."""
-    return get_main_metric(task, dict.fromkeys(metrics_of(task), 0.0))
+def get_default_metric(task: Task) -> str:
+    """Return the main metric of a task, which a search uses if its file names none."""
+    return get_main_metric(task, dict.fromkeys(list_metrics(task), 0.0))
 
 
-def sign(metric: str) -> int:
-    """1, or −1 for a metric that is better the lower it is."""
+def get_sign(metric: str) -> int:
+    """Return the factor that makes a higher value better: −1 for losses and errors, else 1."""
     return -1 if metric in LOWER_IS_BETTER else 1

@@ -1,1 +1,1 @@
-"""Studies: classic experiments that show what a hidden layer and a learning rate are worth."""
+"""Experiments that show the effects of a hidden layer and of the learning rate."""

@@ -1,1 +1,1 @@
-"""Fitting: the training loop and what watches it."""
+"""Training: the loop, batches of rows, the update rule, callbacks, checkpoints, diagnostics."""

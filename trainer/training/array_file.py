@@ -1,4 +1,4 @@
-"""Arrays in a file: written whole or not at all, read without pickles."""
+"""Files of named arrays: .npz files that are written atomically and hold no pickles."""
 
 from __future__ import annotations
 
@@ -20,40 +20,48 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class DamagedFileError(ValueError):
-    """The file is not one of arrays, or no longer whole."""
+    """A file that is no .npz file of plain arrays, or is incomplete or corrupt."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an .npz file: built beside `path`, synced, renamed.
+    """Write arrays to an .npz file.
+
+    The content is written to a temporary file in the same folder, synced to disk, and renamed, so
+    that `path` always holds either the old content or the new one.
+
+    Args:
+        path: Path of the file.
+        arrays: Arrays by name, of any shape and any dtype but object.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: If the file cannot be written.
     """
-    building = path.with_name(f".{path.name}.building")
+    temporary = path.with_name(f".{path.name}.building")
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     try:
-        with add_path_to_errors(path), building.open("wb") as file:
+        with add_path_to_errors(path), temporary.open("wb") as file:
             file.write(content.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        building.rename(path)
+        temporary.rename(path)
     except BaseException:
-        building.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def read_arrays(path: Path) -> Arrays:
-    """What `write_arrays` was given.
+    """Return the arrays of a file that `write_arrays` has written, by name.
 
     Raises:
-        DamagedFileError: it is no file of arrays, or one of Python objects.
-        OSError: it cannot be opened.
+        DamagedFileError: If the file is damaged, or contains Python objects.
+        OSError: If the file cannot be opened.
     """
     content = path.read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
+    # NumPy and zipfile raise any of these for a damaged file, depending on which bytes are damaged.
     except (
         OSError,
         AttributeError,

@@ -1,4 +1,4 @@
-"""Batches: the rows of a run, a few at a time, in an order that is new in each epoch."""
+"""Training rows, and sources that yield them in batches, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from numpy.typing import DTypeLike, NDArray
 from trainer.nn import Loss
 from trainer.nn.buffers import Buffers
 
+# Features, targets, and the weights of the rows or None; see `TrainingRows`.
 Batch = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
+
+# A callable that returns the batches of one epoch in an order of its own. It is called once for
+# each epoch.
+BatchIterable = Callable[[], Iterable[Batch]]
+
+# Number of values that `require_finite` tests at once, which bounds the memory of its mask.
+VALUES_PER_SLICE = 2**20
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows in the form the network takes; arrays in memory or mapped from a file.
+    """Rows as the network takes them. The arrays are in memory, or mapped from a file.
 
     Attributes:
-        features: of the network's dtype, `(n, n_inputs)`, n ≥ 1.
-        targets: one per row, in the form the loss asks for.
-        weights: of the rows, `(n,)`, none below 0; all alike if left out.
+        features: Features, `(n, n_inputs)` with n ≥ 1, of the network's dtype.
+        targets: Targets as the loss requires them, `(n,)` or `(n, k)`.
+        weights: Weight of each row, `(n,)`, at least 0; None if all rows have weight 1.
     """
 
     features: NDArray[Any]
@@ -34,16 +42,23 @@ class TrainingRows:
         return len(self.features)
 
     def __getitem__(self, part: slice) -> TrainingRows:
-        """Neighbouring rows, as views."""
+        """Return a slice of the rows, as views."""
         weights = None if self.weights is None else self.weights[part]
         return TrainingRows(self.features[part], self.targets[part], weights)
 
     def check(self, loss: Loss, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
-        """Refuse what the network cannot learn from, by name.
+        """Check that a network can be trained on the rows.
+
+        Args:
+            loss: Loss that is minimised.
+            n_inputs: Number of inputs of the network.
+            n_outputs: Number of outputs of the network.
+            dtype: Dtype of the network.
 
         Raises:
-            ValueError: rows are missing, of another shape or dtype, not finite, or their targets
-                or weights do not fit.
+            ValueError: If there are no rows, an array has the wrong shape or dtype or holds NaN or
+                infinity, the loss does not accept the targets, or a weight is negative or all are
+                0.
         """
         if self.features.ndim != 2 or self.features.shape[1] != n_inputs or not len(self):
             raise ValueError(
@@ -58,30 +73,34 @@ class TrainingRows:
         require_finite("features", self.features)
         loss.check_targets(self.targets, n_outputs)
         if self.weights is not None:
-            if self.weights.shape != (len(self),):
-                raise ValueError(
-                    f"expected one weight per row, of shape ({len(self)},); got "
-                    f"{self.weights.shape}"
-                )
-            require_finite("weights", self.weights)
-            if (self.weights < 0).any() or not (self.weights > 0).any():
-                raise ValueError(
-                    "expected weights of at least 0, not all of them 0; "
-                    f"got {self.weights.min()} to {self.weights.max()}"
-                )
+            self._check_weights(self.weights)
 
-
-# A source that is read anew in each epoch, in an order of its own.
-BatchIterable = Callable[[], Iterable[Batch]]
+    def _check_weights(self, weights: NDArray[Any]) -> None:
+        if weights.shape != (len(self),):
+            raise ValueError(
+                f"expected one weight per row, of shape ({len(self)},); got {weights.shape}"
+            )
+        require_finite("weights", weights)
+        if (weights < 0).any() or not (weights > 0).any():
+            raise ValueError(
+                "expected weights of at least 0, not all of them 0; "
+                f"got {weights.min()} to {weights.max()}"
+            )
 
 
 def require_finite(name: str, array: NDArray[Any]) -> None:
-    """Refuse NaN and infinity, in slices, so that a mapped file need not fit into memory.
+    """Raise an error if an array holds NaN or infinity.
+
+    The array is tested slice by slice, so that a mapped file does not have to fit into memory.
+
+    Args:
+        name: Name of the array for the error message.
+        array: Array of numbers, `(n, …)`.
 
     Raises:
-        ValueError: naming the first row that has one.
+        ValueError: If a value is NaN or infinite; the message gives the first such row.
     """
-    step = max(1, 2**20 // max(1, int(np.prod(array.shape[1:]))))
+    step = max(1, VALUES_PER_SLICE // max(1, int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), step):
         finite = np.isfinite(array[start : start + step])
         if not finite.all():
@@ -90,49 +109,60 @@ def require_finite(name: str, array: NDArray[Any]) -> None:
 
 
 class BatchSource(ABC):
-    """Batches that can be asked for epoch after epoch, always as many.
+    """A source of the batches of any number of epochs, with the same number in each.
 
     Attributes:
-        n_rows: rows of an epoch.
-        size: rows per batch; some may be smaller.
+        n_rows: Number of rows per epoch.
+        batch_size: Number of rows per batch; a few batches may be smaller, or larger by one row.
     """
 
     n_rows: int
-    size: int
+    batch_size: int
 
     @abstractmethod
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Return the number of batches per epoch."""
 
     @abstractmethod
-    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number `skip` on, valid until the next is asked for."""
+    def iterate_epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        The arrays of a batch are valid until the next batch is requested, which may reuse them.
+
+        Args:
+            rng: Generator that decides the order of the rows.
+            skip: Number of batches to leave out at the start [default: 0]. The others are the same
+                as without it, so that an interrupted epoch can be resumed.
+        """
 
 
 class ShuffledBatches(BatchSource):
-    """Batches of rows, gathered into the same buffers again and again.
+    """Batches of rows that are in memory or mapped from a file.
+
+    Each batch is gathered into the same buffers, so that an epoch allocates no memory.
 
     Args:
-        rows: where they come from.
-        size: rows per batch; the last may be smaller, and is joined to the one before it if it
-            were a single row.
-        shuffle: draw a new order for each epoch.
+        rows: Rows to train on.
+        batch_size: Number of rows per batch. The last batch may be smaller; if it had only one row,
+            that row is added to the batch before it.
+        shuffle: Whether each epoch has a new order; if not, all have that of `rows`
+            [default: True].
     """
 
-    def __init__(self, rows: TrainingRows, size: int, *, shuffle: bool = True) -> None:
-        self.rows, self.size, self.shuffle = rows, size, shuffle
+    def __init__(self, rows: TrainingRows, batch_size: int, *, shuffle: bool = True) -> None:
+        self.rows, self.batch_size, self.shuffle = rows, batch_size, shuffle
         self.n_rows = n = len(rows)
-        starts = list(range(0, n, size))
+        starts = list(range(0, n, batch_size))
         if len(starts) > 1 and n - starts[-1] == 1:
-            starts.pop()  # a batch of one row has no variance, which batch normalisation divides by
+            starts.pop()  # batch normalisation divides by the variance, which is 0 for one row
         self.bounds = list(zip(starts, [*starts[1:], n], strict=True))
         self._buffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.bounds)
 
-    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
-        """As `Source` says."""
+    def iterate_epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch; see `BatchSource.iterate_epoch`."""
         order = rng.permutation(len(self.rows)) if self.shuffle else None
         features, targets, weights = self.rows.features, self.rows.targets, self.rows.weights
         for start, stop in self.bounds[skip:]:
@@ -140,15 +170,15 @@ class ShuffledBatches(BatchSource):
                 w = None if weights is None else weights[start:stop]
                 yield features[start:stop], targets[start:stop], w
                 continue
-            chosen = order[start:stop]
+            indices = order[start:stop]
             yield (
-                self._take("features", features, chosen),
-                self._take("targets", targets, chosen),
-                None if weights is None else self._take("weights", weights, chosen),
+                self._gather("features", features, indices),
+                self._gather("targets", targets, indices),
+                None if weights is None else self._gather("weights", weights, indices),
             )
 
-    def _take(self, name: str, source: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
-        out = self._buffers.get(name, (len(chosen), *source.shape[1:]), source.dtype)
-        # The order holds valid numbers only; the mode `raise` would gather into a new array first.
-        source.take(chosen, axis=0, out=out, mode="clip")
+    def _gather(self, name: str, source: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
+        out = self._buffers.get(name, (len(indices), *source.shape[1:]), source.dtype)
+        # All indices are valid. The default mode, "raise", would gather into a new array first.
+        source.take(indices, axis=0, out=out, mode="clip")
         return out

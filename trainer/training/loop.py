@@ -1,4 +1,4 @@
-"""The training loop: epochs of shuffled mini-batches, one update each."""
+"""The training loop: epochs of shuffled mini-batches, with one update per batch."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from trainer.training.update import UpdateRule
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss or a weight is no longer a finite number; nothing of the run may be kept."""
+    """The loss or a weight became NaN or infinite, so the result of the run must not be used."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training rows led to.
+    """The results of one epoch.
 
     Attributes:
-        number: from 1.
-        train_loss: mean over the epoch's batches, each before its step.
-        validation_loss: after the epoch's last step; None without validation rows.
-        learning_rate: of the epoch's last step.
-        metrics: what callbacks have measured besides, by name.
+        number: Number of the epoch, from 1.
+        train_loss: Mean loss of the training rows, each batch measured before its update.
+        validation_loss: Loss of the validation rows after the last update of the epoch; None
+            without validation rows.
+        learning_rate: Learning rate of the last update of the epoch.
+        metrics: Further values that callbacks have measured, by name.
     """
 
     number: int
@@ -48,67 +49,80 @@ class Epoch:
 
 
 class Callback:
-    """Called at the turns of a run; the defaults do nothing.
+    """Base class of callbacks: methods that a run calls while it trains. They do nothing here.
 
-    None is needed against NaN: a run whose loss or weights are not finite ends by itself.
+    No callback has to test for NaN: a run whose loss or weights are not finite ends with a
+    `TrainingDivergedError`.
     """
 
     def reset(self) -> None:
-        """Forget what an earlier run left, as if just made."""
+        """Drop all state of an earlier run, so that the object is like a new one."""
 
     def on_start(self, run: TrainingRun) -> None:
-        """Before the first epoch: begin anew, unless the run goes on from a checkpoint.
+        """Handle the start of a run, before its first epoch.
 
-        One that comes after this brings back what it must; one that came before has made the steps
-        of the run more than none.
+        By default the callback is reset, unless the run has been restored from a checkpoint: then
+        it has made steps before. If the checkpoint comes later in the list of callbacks, it
+        restores the state of this one after this call.
         """
         if run.steps == 0:
             self.reset()
 
     def on_step(self, run: TrainingRun) -> None:
-        """After each step; `run.batch` and `run.batch_loss` are of it."""
+        """Handle the end of a step, to which `run.batch` and `run.batch_loss` belong."""
 
     def on_epoch(self, run: TrainingRun) -> None:
-        """After each epoch; `run.history[-1]` is its result."""
+        """Handle the end of an epoch, whose results are `run.history[-1]`."""
 
     def on_end(self, run: TrainingRun) -> None:
-        """After the last epoch, however the run ended, an error included."""
+        """Handle the end of a run, which is also called after an error."""
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All it remembers, by name, for a checkpoint."""
+        """Return the state of the callback as arrays by name, for a checkpoint."""
         return {}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `state` gave."""
+        """Restore the state that `state` returned."""
 
 
 class TrainingRun:
-    """A training run: where it stands, and what it needs to go on.
+    """The training of a network, with all of its state.
 
     Args:
-        network: trained in place.
-        loss: what is minimised.
-        update: how a step is made of a batch.
-        rows: what is learned from: rows, a source of batches in an order of its own, or a callable
-            that gives the batches of each epoch.
-        epochs: passes over the rows, at least 1.
-        batch_size: rows per step, at least 1; of a callable it is not asked.
-        rng: decides the order of the rows.
-        validation: rows whose loss is measured after each epoch and never learned from.
-        callbacks: called in this order.
-        shuffle: draw a new order for each epoch.
-        steps_per_epoch: of a callable, if the schedule of the update follows the progress.
-        first_step: steps that earlier runs have made, from which the schedule goes on.
+        network: Network, which is trained in place.
+        loss: Loss that is minimised.
+        update: Rule by which a batch changes the network.
+        rows: Training rows, a source of batches, or a callable that returns the batches of an
+            epoch.
+        epochs: Number of epochs, at least 1.
+        batch_size: Number of rows per batch, at least 1; ignored unless `rows` are `TrainingRows`.
+        rng: Generator that decides the order of the rows.
+        validation: Rows whose loss is measured after each epoch, and on which the network is not
+            trained; None for none.
+        callbacks: Callbacks, called in this order.
+        shuffle: Whether each epoch has a new order of rows; ignored unless `rows` are
+            `TrainingRows` [default: True].
+        steps_per_epoch: Number of batches per epoch of a callable, needed if the schedule depends
+            on the progress of the run.
+        first_step: Number of steps that earlier runs have made, from which the schedule continues
+            [default: 0].
 
     Raises:
-        ValueError: the rows, or the last activation, do not fit the loss; or a number is too small.
+        ValueError: If the loss does not accept the rows or the activation of the last layer, or a
+            number is too small.
 
     Attributes:
-        history: one entry per finished epoch.
-        steps: made so far.
-        stop: set it to end the run after the current epoch.
-        batch: the last one learned from.
-        batch_loss: its loss before the step.
+        source: Source of the batches.
+        history: Results of each finished epoch.
+        steps: Number of steps made so far.
+        stop: Whether the run ends after the current epoch. Callbacks set it to True.
+        batch: Batch of the last step; None before the first.
+        batch_loss: Loss of that batch before the update.
+        epoch_batches: Number of batches that the current epoch has used so far.
+        epoch_rows: Number of rows in those batches.
+        epoch_loss_sum: Sum over those batches of the loss, times the number of rows.
+        order_rng_state: State of `rng` before it drew the order of the current epoch; None between
+            epochs.
     """
 
     def __init__(
@@ -127,8 +141,8 @@ class TrainingRun:
         steps_per_epoch: int | None = None,
         first_step: int = 0,
     ) -> None:
-        sizes: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
-        for name, value in sizes.items():
+        numbers: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+        for name, value in numbers.items():
             if not isinstance(value, Integral):
                 raise ValueError(f"expected {name}, a whole number; got {value!r}")
             if value < 1:
@@ -154,40 +168,41 @@ class TrainingRun:
             update.schedule, Constant | ReduceOnPlateau
         ):
             raise ValueError(
-                f"expected steps_per_epoch, for {update.schedule!r} to follow the progress by; got "
-                f"a stream of unknown length"
+                f"expected steps_per_epoch, since {update.schedule!r} depends on the progress of "
+                f"the run; got a stream of unknown length; pass steps_per_epoch"
             )
         self.history: list[Epoch] = []
         self.steps, self.first_step = 0, first_step
         self.stop = False
         self.batch: Batch | None = None
         self.batch_loss = np.nan
-        # Of the epoch under way: batches done, rows seen, Σ of loss × rows, and the state of `rng`
-        # before its order was drawn.
-        self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
-        self.order_state: dict[str, Any] | None = None
+        self.epoch_batches, self.epoch_rows, self.epoch_loss_sum = 0, 0, 0.0
+        self.order_rng_state: dict[str, Any] | None = None
 
     def run(self) -> list[Epoch]:
-        """Train from where the run stands to its end.
+        """Train until the last epoch, or until a callback stops the run.
+
+        A run that a callback has restored from a checkpoint continues from there.
 
         Returns:
-            One entry per epoch run.
+            Results of each epoch.
 
         Raises:
-            TrainingDivergedError: the loss or a weight became infinite or NaN.
+            TrainingDivergedError: If the loss or a weight became infinite or NaN.
         """
         if self.steps == 0:
-            self.update.start(self.network, goes_on=self.first_step > 0)
+            self.update.start(self.network, keep_schedule=self.first_step > 0)
         for callback in self.callbacks:
             callback.on_start(self)
         try:
             while len(self.history) < self.epochs and not self.stop:
-                with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
-                    self._epoch()
+                # An overflow needs no warning, since the loss is tested after each step.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    self._run_epoch()
                 for callback in self.callbacks:
                     callback.on_epoch(self)
         finally:
-            average = self.update.averaged
+            average = self.update.averaged_parameters
             if average is not None:
                 self.network.parameters[...] = average
             self.update.finish()
@@ -196,84 +211,96 @@ class TrainingRun:
         return self.history
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The network as it would be if the run ended here: of its average, if it has one."""
-        with self.as_ended():
+        """Return a snapshot of the network as it would be if the run ended now.
+
+        If the update rule averages the parameters, it contains their average.
+        """
+        with self.use_final_weights():
             return self.network.snapshot()
 
     @contextmanager
-    def as_ended(self) -> Iterator[None]:
-        """For as long as the block lasts, the network is as if the run ended here."""
-        average = self.update.averaged
+    def use_final_weights(self) -> Iterator[None]:
+        """Give the network the weights that it would have if the run ended now.
+
+        These are their moving average, if the update rule has one. After the block the network has
+        its current weights again.
+        """
+        average = self.update.averaged_parameters
         if average is None:
             yield
             return
-        now = self.network.parameters.copy()
+        current = self.network.parameters.copy()
         self.network.parameters[...] = average
         try:
             yield
         finally:
-            self.network.parameters[...] = now
+            self.network.parameters[...] = current
 
     @property
     def source_size(self) -> tuple[int, int] | None:
-        """Rows and rows per step; None of a stream."""
+        """Number of rows and rows per batch; None if the batches come from a callable."""
         source = self.source
-        return (source.n_rows, source.size) if isinstance(source, BatchSource) else None
+        return (source.n_rows, source.batch_size) if isinstance(source, BatchSource) else None
 
-    def steps_planned(self) -> int:
-        """Steps of the whole run; 0 of a stream whose length no one has said."""
+    def count_planned_steps(self) -> int:
+        """Return the number of steps of all epochs; 0 for a stream of unknown length."""
         return self.steps_per_epoch * self.epochs
 
-    def _epoch(self) -> None:
-        number, planned = len(self.history) + 1, self.steps_planned()
-        for batch in self._batches():
-            features, targets, weights = batch
-            if not isinstance(self.source, BatchSource):
-                TrainingRows(*batch).check(
-                    self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
-                )
-            self.batch_loss = self.update.step(
-                self.network,
-                self.loss,
-                features,
-                targets,
-                weights,
-                number=self.first_step + self.steps,
-                of=self.first_step + max(planned, self.steps + 1),
-            )
-            if not math.isfinite(self.batch_loss):
-                self._diverged("training loss", self.batch_loss)
-            self.batch = batch
-            self.steps += 1
-            self.batches_done += 1
-            self.rows_seen += len(features)
-            self.total += self.batch_loss * len(features)
+    def _run_epoch(self) -> None:
+        for batch in self._iterate_batches():
+            self._run_step(batch)
             for callback in self.callbacks:
                 callback.on_step(self)
-        if not self.rows_seen:
-            raise ValueError("expected batches to learn from; got a stream without any")
-        train_loss = self.total / self.rows_seen
+        if not self.epoch_rows:
+            raise ValueError(
+                "expected batches to train on; got a stream without any; pass a callable that "
+                "returns a new iterable in each epoch"
+            )
+        train_loss = self.epoch_loss_sum / self.epoch_rows
         validation_loss = None if self.validation is None else self._validate(self.validation)
         if validation_loss is not None and not math.isfinite(validation_loss):
-            self._diverged("validation loss", validation_loss)
+            self._raise_diverged("validation loss", validation_loss)
         self._require_finite_weights()
         rate = self.update.optimizer.learning_rate
         self.update.observe(train_loss if validation_loss is None else validation_loss)
-        self.history.append(Epoch(number, train_loss, validation_loss, rate))
-        self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
-        self.order_state = None
+        self.history.append(Epoch(len(self.history) + 1, train_loss, validation_loss, rate))
+        self.epoch_batches, self.epoch_rows, self.epoch_loss_sum = 0, 0, 0.0
+        self.order_rng_state = None
 
-    def _batches(self) -> Iterable[Batch]:
+    def _run_step(self, batch: Batch) -> None:
+        features, targets, weights = batch
         if not isinstance(self.source, BatchSource):
-            return itertools.islice(self.source(), self.batches_done, None)
-        if self.order_state is None:
-            self.order_state = dict(self.rng.bit_generator.state)
-        else:  # resumed within an epoch, whose order is drawn again
-            self.rng.bit_generator.state = self.order_state
-        return self.source.epoch(self.rng, skip=self.batches_done)
+            TrainingRows(*batch).check(
+                self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
+            )
+        self.batch_loss = self.update.step(
+            self.network,
+            self.loss,
+            features,
+            targets,
+            weights,
+            step_index=self.first_step + self.steps,
+            n_steps=self.first_step + max(self.count_planned_steps(), self.steps + 1),
+        )
+        if not math.isfinite(self.batch_loss):
+            self._raise_diverged("training loss", self.batch_loss)
+        self.batch = batch
+        self.steps += 1
+        self.epoch_batches += 1
+        self.epoch_rows += len(features)
+        self.epoch_loss_sum += self.batch_loss * len(features)
+
+    def _iterate_batches(self) -> Iterable[Batch]:
+        if not isinstance(self.source, BatchSource):
+            return itertools.islice(self.source(), self.epoch_batches, None)
+        if self.order_rng_state is None:
+            self.order_rng_state = dict(self.rng.bit_generator.state)
+        else:  # the run was resumed within an epoch, whose order is drawn again
+            self.rng.bit_generator.state = self.order_rng_state
+        return self.source.iterate_epoch(self.rng, skip=self.epoch_batches)
 
     def _validate(self, rows: TrainingRows) -> float:
-        with self.as_ended():
+        with self.use_final_weights():
             return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
 
     def _require_finite_weights(self) -> None:
@@ -283,13 +310,13 @@ class TrainingRun:
             for parameter in layer.parameters():
                 bad = parameter.value[~np.isfinite(parameter.value)]
                 if bad.size:
-                    self._diverged(
+                    self._raise_diverged(
                         f"{parameter.name} of layer {position}, {layer!r}", float(bad[0])
                     )
 
-    def _diverged(self, what: str, value: float) -> NoReturn:
+    def _raise_diverged(self, name: str, value: float) -> NoReturn:
         raise TrainingDivergedError(
-            f"expected a finite {what}; got {value} in epoch {len(self.history) + 1}, after "
+            f"expected a finite {name}; got {value} in epoch {len(self.history) + 1}, after "
             f"{self.steps} steps with {self.update.optimizer!r}; lower the learning rate, or "
             f"clip gradients"
         )

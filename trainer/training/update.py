@@ -1,4 +1,4 @@
-"""The update: everything that happens to a network between one batch and the next."""
+"""The update rule: how one batch changes the parameters of a network."""
 
 from __future__ import annotations
 
@@ -22,18 +22,31 @@ from trainer.nn import (
     clip_value,
 )
 
+# A schedule's factor may be 0, but the learning rate of an optimizer must be above 0.
+MIN_LEARNING_RATE = 1e-30
+
 
 class UpdateRule:
-    """Gradients, clipping, the optimizer's step, the bounds on the weights, their average.
+    """Gradients, clipping, the optimizer's step, the bound on the weights, and their average.
 
     Args:
-        optimizer: how a step is made of a gradient; its learning rate is the full one.
-        schedule: its share of the full learning rate, step by step.
-        penalty: on the weights, added to the loss.
-        clip_norm: the longest a gradient may be; longer ones are shortened.
-        clip_value: the largest an entry of the gradient may be; applied first.
-        max_norm: bound on the weights into each unit.
-        average: follows the parameters, and replaces them where the run ends.
+        optimizer: Optimizer with the full learning rate.
+        schedule: Schedule that gives the factor of the full learning rate at each step
+            [default: constant].
+        penalty: Penalty on the weights that is added to the loss; None for none.
+        clip_norm: Largest Euclidean norm of the gradient; a longer gradient is scaled down to it.
+            None for no limit.
+        clip_value: Largest magnitude of an entry of the gradient, applied before `clip_norm`. None
+            for no limit.
+        max_norm: Bound on the norm of the weights into each unit; None for none.
+        average: Moving average of the parameters, which replaces them at the end of the run; None
+            for none.
+
+    Raises:
+        ValueError: If a limit is not above 0, or an argument has the wrong type.
+
+    Attributes:
+        full_rate: Learning rate of the optimizer before the schedule scales it.
     """
 
     def __init__(
@@ -63,23 +76,27 @@ class UpdateRule:
         self.penalty, self.max_norm, self.average = penalty, max_norm, average
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.full_rate = optimizer.learning_rate
-        self._constant = isinstance(self.schedule, Constant)
+        self._has_constant_rate = isinstance(self.schedule, Constant)
 
-    def start(self, network: Network, *, goes_on: bool = False) -> None:
-        """Begin a new run: at the full rate, and with nothing that was learned by another network.
+    def start(self, network: Network, *, keep_schedule: bool = False) -> None:
+        """Prepare for a run: set the full learning rate and drop the state of another network.
 
-        What the optimizer keeps of the same network's last run, it goes on with; so does the
-        schedule if the run `goes_on` from the last one.
+        If the last run trained the same network, the optimizer keeps its state, such as moments.
+
+        Args:
+            network: Network that the run trains.
+            keep_schedule: Whether the schedule continues from the last run and does not start
+                again [default: False].
         """
         self.optimizer.start(network.parameters)
         self.optimizer.learning_rate = self.full_rate
-        if not goes_on:
+        if not keep_schedule:
             self.schedule.reset()
         if self.average is not None:
             self.average.start(network.parameters)
 
     def finish(self) -> None:
-        """End a run: the optimizer has its full rate again, whoever it is given to next."""
+        """End a run: give the optimizer its full learning rate back, for the next use of it."""
         self.optimizer.learning_rate = self.full_rate
 
     def step(
@@ -90,59 +107,62 @@ class UpdateRule:
         targets: NDArray[Any],
         weights: NDArray[Any] | None,
         *,
-        number: int,
-        of: int,
+        step_index: int,
+        n_steps: int,
     ) -> float:
-        """Learn from one batch; returns its loss before the step.
+        """Update the network by one batch and return the loss of the batch before the update.
 
         Args:
-            network: changed in place.
-            loss: what is minimised.
-            features: `(n, n_inputs)`.
-            targets: one per row.
-            weights: of the rows, or None.
-            number: of the step in the whole run, from 0, for the schedule.
-            of: number of steps of the whole run.
+            network: Network, changed in place.
+            loss: Loss that is minimised.
+            features: Features, `(n, n_inputs)`, of the network's dtype.
+            targets: Targets as the loss requires them, `(n,)` or `(n, k)`.
+            weights: Weight of each row, `(n,)`; None if all rows have weight 1.
+            step_index: Index of the step in the run, from 0, for the schedule.
+            n_steps: Number of steps of the run, for the schedule.
         """
         value = network.loss_and_gradients(features, targets, loss, weights, self.penalty)
         if self.clip_value is not None:
             clip_value(network.gradients, self.clip_value)
         if self.clip_norm is not None:
             clip_norm(network.gradients, self.clip_norm)
-        if not self._constant:
-            factor = self.schedule.factor(number, of)
-            # A schedule may touch 0, an optimizer's rate may not.
-            self.optimizer.learning_rate = max(self.full_rate * factor, 1e-30)
+        if not self._has_constant_rate:
+            factor = self.schedule.factor(step_index, n_steps)
+            self.optimizer.learning_rate = max(self.full_rate * factor, MIN_LEARNING_RATE)
         self.optimizer.step(network.parameters, network.gradients)
         if self.max_norm is not None:
             self.max_norm.apply(network.weights())
         if self.average is not None:
-            self.average.follow(network.parameters)
+            self.average.update(network.parameters)
         return value
 
     @property
-    def averaged(self) -> NDArray[Any] | None:
-        """The average of the parameters, once there is one."""
+    def averaged_parameters(self) -> NDArray[Any] | None:
+        """Moving average of the parameters, `(n_parameters,)`; None before the first, or if off."""
         return None if self.average is None else self.average.average
 
     def observe(self, loss: float) -> None:
-        """Tell a schedule that follows the loss what an epoch led to."""
+        """Pass the loss of an epoch to a schedule that depends on it.
+
+        Args:
+            loss: Validation loss of the epoch, or its training loss without validation rows.
+        """
         if isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.observe(loss)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All it remembers, by name, for a checkpoint."""
-        found = {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        """Return the state of optimizer, schedule and average for a checkpoint, by name."""
+        state = {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         if isinstance(self.schedule, ReduceOnPlateau):
             s = self.schedule
-            found["schedule.plateau"] = np.array([s.level, s.best, s.waited])
+            state["schedule.plateau"] = np.array([s.level, s.best, s.n_bad_epochs])
         if self.average is not None and self.average.average is not None:
-            found["average.steps"] = np.array(self.average.steps)
-            found["average.value"] = self.average.average
-        return found
+            state["average.steps"] = np.array(self.average.steps)
+            state["average.value"] = self.average.average
+        return state
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `state` gave."""
+        """Restore the state that `state` returned."""
         self.optimizer.restore(
             {
                 k.removeprefix("optimizer."): v
@@ -153,19 +173,19 @@ class UpdateRule:
         if isinstance(self.schedule, ReduceOnPlateau):
             level, best, waited = state["schedule.plateau"].tolist()
             self.schedule.level, self.schedule.best = level, best
-            self.schedule.waited = int(waited)
+            self.schedule.n_bad_epochs = int(waited)
         if self.average is not None and "average.value" in state:
             self.average.steps = int(state["average.steps"])
             self.average.average = state["average.value"].copy()
 
     def __repr__(self) -> str:
-        parts = {
-            "schedule": None if self._constant else self.schedule,
+        options = {
+            "schedule": None if self._has_constant_rate else self.schedule,
             "penalty": self.penalty,
             "clip_norm": self.clip_norm,
             "clip_value": self.clip_value,
             "max_norm": self.max_norm,
             "average": self.average,
         }
-        rest = "".join(f", {k}={v!r}" for k, v in parts.items() if v is not None)
-        return f"Update({self.optimizer!r}{rest})"
+        text = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+        return f"UpdateRule({self.optimizer!r}{text})"

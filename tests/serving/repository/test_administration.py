@@ -15,6 +15,7 @@ from serving.errors import (
 )
 from serving.repository import requested_rollout
 from serving.repository.overrides import SavedState, StateFile
+from serving.repository.shared_state import SharedState
 from tests import repositories
 from tests.bundle_versions import add_version, damage
 
@@ -80,6 +81,27 @@ def test_roll_back_repeated_reaches_lowest_version(models):
     with pytest.raises(NoEarlierVersionError, match=r"before 1, which is live; got 1, 2, 3; put"):
         repository.roll_back("digits")
     assert (get_live_version(repository), read_state(models)["pinned"]) == (1, {"digits": 1})
+
+
+def test_roll_back_other_worker_serves_a_newer_version_is_relative_to_it(models):
+    """The client has seen version 4, by one worker; another that lags behind is asked next."""
+    shared_state = SharedState()
+    repository = load_repository(models, shared_state=shared_state)
+    lagging = load_repository(models, shared_state=shared_state)
+    add_version(models, 4)
+    repository.reconcile_once()
+    assert (get_live_version(repository), get_live_version(lagging)) == (4, 3)
+    done = lagging.roll_back("digits")
+    assert done == {"name": "digits", "version": 3, "before": 4, "versions": [3]}
+
+
+def test_unload_other_worker_serves_a_newer_version_reports_it_as_before(models):
+    shared_state = SharedState()
+    repository = load_repository(models, shared_state=shared_state)
+    lagging = load_repository(models, shared_state=shared_state)
+    add_version(models, 4)
+    repository.reconcile_once()
+    assert lagging.unload_model("digits")["before"] == 4
 
 
 def test_roll_back_damaged_version_is_skipped(models):

@@ -1,4 +1,4 @@
-"""The text and the JSON of `trainer check`, of measurements that were not taken."""
+"""`trainer check`: the text and the JSON of measurements that each test makes up."""
 
 import json
 import math
@@ -11,12 +11,15 @@ from trainer.cli import main
 from trainer.training.diagnostics import FAULTS, Measurement
 
 BOUNDS = {name: fault.bounds for name, fault in FAULTS.items()}
-SICK = {
-    name: (fault.low / 10 if fault.low else 10 * (fault.high or 1))
+FAULTY = {
+    name: (fault.lower_bound / 10 if fault.lower_bound else 10 * (fault.upper_bound or 1))
     for name, fault in FAULTS.items()
 }
-WELL = {name: (fault.low if fault.low else fault.high) for name, fault in FAULTS.items()}
-LONG = "layer 1, Dense(8, 'relu') after a branch of " + 200 * "x"
+HEALTHY = {
+    name: (fault.lower_bound if fault.lower_bound else fault.upper_bound)
+    for name, fault in FAULTS.items()
+}
+LONG_LAYER_NAME = "layer 1, Dense(8, 'relu') after a branch of " + 200 * "x"
 
 
 @pytest.fixture
@@ -29,55 +32,57 @@ def check(monkeypatch):
     return run
 
 
-def rows(text):
-    """The lines of the table, each split where columns part."""
+def split_rows(text):
+    """Return the name and the rest of each row of the table."""
     table = text.split("\n\n")[0]
     return [line.split(maxsplit=1) for line in table.splitlines()]
 
 
-def test_check_without_a_fault_says_so(check):
-    done = check(*(Measurement(name, value) for name, value in WELL.items()))
+def test_check_no_fault_prints_ok_in_each_row(check):
+    done = check(*(Measurement(name, value) for name, value in HEALTHY.items()))
     assert done.exit_code == 0, done.output
     table, last = done.stdout.split("\n\n")
-    assert last == "no fault in 16 measures\n"
-    assert [name for name, _ in rows(done.stdout)] == list(FAULTS)
+    assert last == "no fault in 16 measurements\n"
+    assert [name for name, _ in split_rows(done.stdout)] == list(FAULTS)
     assert all(line.endswith(" ok") for line in table.splitlines())
 
 
-def test_check_each_fault_at_once_has_a_row_and_a_remedy(check):
-    done = check(*(Measurement(name, value) for name, value in SICK.items()))
+def test_check_all_faults_prints_a_row_and_a_remedy_for_each(check):
+    done = check(*(Measurement(name, value) for name, value in FAULTY.items()))
     assert done.exit_code == 1
-    _, *told, last = done.stdout.split("\n\n")
-    assert last == "16 faults in 16 measures\n"
-    assert [text.split(":")[0] for text in told] == list(FAULTS)
-    for text, (name, fault) in zip(told, FAULTS.items(), strict=True):
+    _, *paragraphs, last = done.stdout.split("\n\n")
+    assert last == "16 faults in 16 measurements\n"
+    assert [text.split(":")[0] for text in paragraphs] == list(FAULTS)
+    for text, (name, fault) in zip(paragraphs, FAULTS.items(), strict=True):
         assert text.rstrip().endswith(f"expected {BOUNDS[name]} ({fault.source}); {fault.remedy}")
-    places = {line.index("FAULT") for line in done.stdout.split("\n\n")[0].splitlines()}
-    assert len(places) == 1  # the verdicts stand below each other
+    positions = {line.index("FAULT") for line in done.stdout.split("\n\n")[0].splitlines()}
+    assert len(positions) == 1  # the verdicts are aligned
 
 
-def test_check_long_name_of_a_layer_is_whole_and_last_in_its_line(check):
-    done = check(Measurement("dead_relu", 0.9, where=LONG), Measurement("saturation", 0.1))
+def test_check_long_layer_name_is_printed_in_full_at_the_end_of_its_row(check):
+    done = check(
+        Measurement("dead_relu", 0.9, where=LONG_LAYER_NAME), Measurement("saturation", 0.1)
+    )
     lines = done.stdout.splitlines()
     assert lines[0].split()[0] == "saturation"
-    assert lines[1].endswith(f"FAULT  {LONG}")
-    assert done.stdout.count(LONG) == 2
-    assert done.stdout.endswith("\n1 fault in 2 measures\n")
+    assert lines[1].endswith(f"FAULT  {LONG_LAYER_NAME}")
+    assert done.stdout.count(LONG_LAYER_NAME) == 2
+    assert done.stdout.endswith("\n1 fault in 2 measurements\n")
 
 
-def test_check_shows_the_worst_layer_of_a_fault(check):
+def test_check_several_layers_prints_the_worst(check):
     done = check(*(Measurement("dead_relu", v, where=f"layer {v}") for v in (0.1, 0.7, 0.5)))
     assert next(line for line in done.stdout.splitlines() if "layer" in line).endswith("layer 0.7")
-    assert "1 fault in 1 measure\n" in done.stdout
+    assert "1 fault in 1 measurement\n" in done.stdout
 
 
-@pytest.mark.parametrize(("value", "shown"), [(math.nan, "nan"), (math.inf, "inf")])
-def test_check_what_is_no_number_is_a_fault_in_text_and_null_in_json(check, value, shown):
-    well, sick = Measurement("exploding_loss", 1.0), Measurement("exploding_loss", value)
-    done = check(well, sick, well)
+@pytest.mark.parametrize(("value", "text"), [(math.nan, "nan"), (math.inf, "inf")])
+def test_check_value_that_is_not_finite_is_a_fault_in_text_and_null_in_json(check, value, text):
+    healthy, faulty = Measurement("exploding_loss", 1.0), Measurement("exploding_loss", value)
+    done = check(healthy, faulty, healthy)
     assert done.exit_code == 1
-    assert done.stdout.split()[:2] == ["exploding_loss", shown]
+    assert done.stdout.split()[:2] == ["exploding_loss", text]
     assert "FAULT" in done.stdout
-    (told,) = json.loads(check(well, sick, options=["--json"]).stdout)["measurements"]
-    assert told["value"] is None
-    assert told["healthy"] is False
+    (measurement,) = json.loads(check(healthy, faulty, options=["--json"]).stdout)["measurements"]
+    assert measurement["value"] is None
+    assert measurement["healthy"] is False

@@ -1,4 +1,4 @@
-"""Every option, key of a file and column that is said wrongly is named as it was written."""
+"""Errors of options, keys of files and columns name them as the user wrote them."""
 
 import re
 
@@ -10,38 +10,39 @@ from trainer.cli import main
 from trainer.compress.compression_config import CompressionConfig
 from trainer.config import Config
 from trainer.option_errors import list_option_errors, to_option_name
-from trainer.search.grid import SearchPlan
+from trainer.search.grid_file import SearchPlan
 
-MODELS = {Config: {"data": "wine"}, CompressionConfig: {}, SearchPlan: {}}
-WRONG = ("big", "f2", "-1", "0", "1e99", "8,x", "nan", "", "a/b", "\x00")
+REQUIRED_OPTIONS = {Config: {"data": "wine"}, CompressionConfig: {}, SearchPlan: {}}
+INVALID_VALUES = ("big", "f2", "-1", "0", "1e99", "8,x", "nan", "", "a/b", "\x00")
 TABLE = "Age,job,income\n" + "".join(f"{20 + i % 40},{'ab'[i % 2]},{i % 7}\n" for i in range(60))
 
 
-def refusals(model):
-    """Each choice with what it says to each wrong value."""
+def list_errors(model):
+    """Yield each option that refuses one of the values, the value, and the error."""
     for name in model.model_fields:
-        for value in WRONG:
+        for value in INVALID_VALUES:
             try:
-                model.model_validate(MODELS[model] | {name: value})
+                model.model_validate(REQUIRED_OPTIONS[model] | {name: value})
             except ValidationError as error:
                 yield name, value, list_option_errors(error, model)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_what_an_option_refuses_is_said_of_it_as_it_is_typed(model):
-    refused = {}
-    for name, value, message in refusals(model):
-        refused[name] = message
+@pytest.mark.parametrize("model", REQUIRED_OPTIONS)
+def test_option_invalid_value_error_names_option_and_value(model):
+    errors = {}
+    for name, value, message in list_errors(model):
+        errors[name] = message
         assert message.startswith(f"{to_option_name(name)}: expected "), message
         assert message.count("; got ") == 1, message
-        assert repr(value) in message or all(repr(v) not in message for v in WRONG if v), message
+        is_quoted = repr(value) in message
+        assert is_quoted or all(repr(v) not in message for v in INVALID_VALUES if v), message
         for jargon in ("unable to parse", "Input should", "Value error", "validation error", "^["):
             assert jargon not in message, message
-    for name in model.model_fields.keys() - refused.keys():
+    for name in model.model_fields.keys() - errors.keys():
         schema = model.model_json_schema()["properties"][name]
-        kinds = [k.get("type") for k in schema.get("anyOf", [schema])]
-        # Names of columns, folders and the like, which only the data can refuse.
-        assert set(kinds) <= {"string", "array", "null"}, name
+        types = [each.get("type") for each in schema.get("anyOf", [schema])]
+        # Only the data can refuse names of columns, folders and the like.
+        assert set(types) <= {"string", "array", "null"}, name
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,9 @@ def test_what_an_option_refuses_is_said_of_it_as_it_is_typed(model):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["", "json"])
-def test_a_command_says_so_whatever_it_prints(arguments, message, more):
-    done = CliRunner().invoke(main, ["fit", "wine", *arguments, *more])
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["", "json"])
+def test_fit_invalid_option_exits_with_2_and_one_error(arguments, message, flags):
+    done = CliRunner().invoke(main, ["fit", "wine", *arguments, *flags])
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr
     assert done.stderr.count("; got ") == 1
@@ -80,14 +81,14 @@ def test_a_command_says_so_whatever_it_prints(arguments, message, more):
         ("hidden = ['big']", "run.toml: hidden: expected integers such as 64,32; got 'big'"),
     ],
 )
-def test_a_key_of_a_file_is_named_as_it_stands_there(content, message, tmp_path):
+def test_config_file_invalid_key_error_names_file_and_key(content, message, tmp_path):
     (tmp_path / "run.toml").write_text(content)
-    done = CliRunner().invoke(main, ["fit", "wine", "--config", str(tmp_path / "run.toml")])
+    command = ["fit", "wine", "--config", str(tmp_path / "run.toml")]
+    done = CliRunner().invoke(main, command)
     assert done.exit_code == 2
     assert re.search(message, done.stderr), done.stderr
-    typed = ["fit", "wine", "--config", str(tmp_path / "run.toml"), "--hidden", "x"]
-    if "hidden" in content:  # what is typed wins, and is what is named
-        assert "--hidden: expected" in CliRunner().invoke(main, typed).stderr
+    if "hidden" in content:  # the option of the command line takes precedence, and is named
+        assert "--hidden: expected" in CliRunner().invoke(main, [*command, "--hidden", "x"]).stderr
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,7 @@ def test_a_key_of_a_file_is_named_as_it_stands_there(content, message, tmp_path)
     ],
     ids=str,
 )
-def test_a_column_that_is_not_there_is_said_with_what_may_have_been_meant(
-    arguments, message, tmp_path
-):
+def test_fit_unknown_column_error_suggests_a_similar_one(arguments, message, tmp_path):
     (tmp_path / "t.csv").write_text(TABLE)
     done = CliRunner().invoke(main, ["fit", str(tmp_path / "t.csv"), *arguments])
     assert done.exit_code == 1
@@ -124,27 +123,10 @@ def test_a_column_that_is_not_there_is_said_with_what_may_have_been_meant(
         ("hidden = ['big']", "candidate hidden=big: hidden: expected integers such as 64,32"),
     ],
 )
-def test_keys_of_a_grid_are_named_with_what_may_have_been_meant(grid, message, tmp_path):
+def test_search_invalid_key_of_grid_error_suggests_a_similar_one(grid, message, tmp_path):
     (tmp_path / "g.toml").write_text(grid)
-    done = CliRunner().invoke(
-        main,
-        [
-            "search",
-            "wine",
-            "--grid",
-            str(tmp_path / "g.toml"),
-            "--models",
-            str(tmp_path),
-            "--journal",
-            str(tmp_path / "j.jsonl"),
-        ],
-    )
+    places = ["--models", str(tmp_path), "--journal", str(tmp_path / "j.jsonl")]
+    command = ["search", "wine", "--grid", str(tmp_path / "g.toml"), *places]
+    done = CliRunner().invoke(main, command)
     assert done.exit_code == 2
     assert message in done.stderr
-
-
-def test_the_help_of_search_has_the_keys_of_its_table():
-    text = " ".join(CliRunner().invoke(main, ["search", "--help"]).stdout.split())
-    keys = text[text.index("Keys of [search]:") :]
-    for name in SearchPlan.model_fields:
-        assert f"{name} (" in keys

@@ -1,4 +1,4 @@
-"""`trainer score --evaluate`: the answers to a file beside the target in it."""
+"""`trainer score --evaluate`: metrics of the answers to a file that has the target."""
 
 import csv
 import json
@@ -12,25 +12,25 @@ from trainer.cli import main
 from trainer.config import Config
 from trainer.pipeline import fit
 
-pytestmark = pytest.mark.slow  # a model of its own
+pytestmark = pytest.mark.slow  # trains models
 
 
-def write(path, rows, head):
+def write_csv(path, rows, header):
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
+        csv.writer(file).writerows([header, *rows])
 
 
-def records(path):
+def read_csv(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
 def rare(tmp_path_factory):
-    """A folder with rare.csv, of 5 % ones that nothing tells, and a model that answers zeros."""
+    """A folder with rare.csv, 5 % of whose rows have the class 1, and a model that predicts 0."""
     folder = tmp_path_factory.mktemp("rare")
     rng = np.random.default_rng(0)
-    write(
+    write_csv(
         folder / "rare.csv",
         [[f"{x:.3f}", int(i % 20 == 0)] for i, x in enumerate(rng.normal(size=400))],
         ["x", "y"],
@@ -53,62 +53,62 @@ def rare(tmp_path_factory):
 @pytest.fixture
 def score(rare, tmp_path):
     def run(name, file, *options):
-        out = tmp_path / "out.csv"
-        arguments = ["score", rare / "models" / name, file, "-o", out, "--evaluate", *options]
-        return CliRunner().invoke(main, [str(a) for a in arguments]), out
+        output = tmp_path / "out.csv"
+        arguments = ["score", rare / "models" / name, file, "-o", output, "--evaluate", *options]
+        return CliRunner().invoke(main, [str(a) for a in arguments]), output
 
     return run
 
 
-def test_score_evaluate_prints_the_positive_classs_figures_and_a_warning(rare, score):
+def test_score_evaluate_rare_class_prints_its_metrics_and_a_warning(rare, score):
     done, _ = score("rare", rare / "rare.csv")
     assert done.exit_code == 0, done.output
-    told = " ".join(done.stdout.split())
-    assert "400 rows scored into" in told
-    assert "recall of 1 0.0000" in told
-    assert "macro recall 0.5000" in told
-    assert "0 95.0%, 1 5.0% of these rows" in told
-    assert "always answering 0 scores accuracy 0.9500; this model 0.9500" in told
-    assert "class_never_answered: none of 400 rows is answered 1" in told
+    text = " ".join(done.stdout.split())
+    assert "400 rows scored, written to" in text
+    assert "recall of 1 0.0000" in text
+    assert "macro recall 0.5000" in text
+    assert "0 95.0%, 1 5.0% of these rows" in text
+    assert "always predicting 0: accuracy 0.9500; this model: accuracy 0.9500" in text
+    assert "class_never_answered: none of 400 rows is predicted as 1" in text
 
 
-def test_score_evaluate_json_has_the_metrics_of_the_file_it_wrote(rare, score):
-    done, out = score("rare", rare / "rare.csv", "--json")
-    told = json.loads(done.stdout)
-    found = told["evaluation"]
-    answered = records(out)
-    truth = [int(row["y"]) for row in records(rare / "rare.csv")]
-    label = [int(row["prediction"]) for row in answered]
-    assert found["metrics"]["accuracy"] == metrics.accuracy_score(truth, label)
-    area = metrics.roc_auc_score(truth, [float(row["probability_1"]) for row in answered])
-    assert found["metrics"]["roc_auc"] == pytest.approx(area, abs=1e-6)
-    assert (told["rows"], found["judged"], found["positive"]) == (400, 400, 1)
-    assert found["never_answered"] == [1]
-    assert found["class_shares"] == [0.95, 0.05]
+def test_score_evaluate_json_has_the_metrics_of_the_output(rare, score):
+    done, output = score("rare", rare / "rare.csv", "--json")
+    report = json.loads(done.stdout)
+    evaluation = report["evaluation"]
+    answers = read_csv(output)
+    truth = [int(row["y"]) for row in read_csv(rare / "rare.csv")]
+    label = [int(row["prediction"]) for row in answers]
+    assert evaluation["metrics"]["accuracy"] == metrics.accuracy_score(truth, label)
+    area = metrics.roc_auc_score(truth, [float(row["probability_1"]) for row in answers])
+    assert evaluation["metrics"]["roc_auc"] == pytest.approx(area, abs=1e-6)
+    assert (report["rows"], evaluation["judged"], evaluation["positive"]) == (400, 400, 1)
+    assert evaluation["never_answered"] == [1]
+    assert evaluation["class_shares"] == [0.95, 0.05]
 
 
-def test_score_evaluate_values_gives_their_metrics(rare, score):
-    done, out = score("values", rare / "rare.csv", "--json")
-    found = json.loads(done.stdout)["evaluation"]
-    value = [float(row["prediction"]) for row in records(out)]
-    truth = [float(row["y"]) for row in records(rare / "rare.csv")]
-    assert found["metrics"]["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
-    assert found["classes"] is found["positive"] is None
+def test_score_evaluate_regression_json_has_its_metrics(rare, score):
+    done, output = score("values", rare / "rare.csv", "--json")
+    evaluation = json.loads(done.stdout)["evaluation"]
+    value = [float(row["prediction"]) for row in read_csv(output)]
+    truth = [float(row["y"]) for row in read_csv(rare / "rare.csv")]
+    assert evaluation["metrics"]["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
+    assert evaluation["classes"] is evaluation["positive"] is None
     done, _ = score("values", rare / "rare.csv")
     assert "r2 " in done.stdout
 
 
-def test_score_evaluate_without_the_target_is_refused_and_writes_nothing(rare, score, tmp_path):
-    write(tmp_path / "new.csv", [["0.5"]], ["x"])
-    done, out = score("rare", tmp_path / "new.csv")
+def test_score_evaluate_file_without_target_is_refused(rare, score, tmp_path):
+    write_csv(tmp_path / "new.csv", [["0.5"]], ["x"])
+    done, output = score("rare", tmp_path / "new.csv")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: expected the target 'y' among the columns")
-    assert not out.exists()
+    assert not output.exists()
 
 
-def test_score_without_evaluate_asks_for_no_target(rare, tmp_path):
-    write(tmp_path / "new.csv", [["0.5"]], ["x"])
+def test_score_file_without_target_is_scored(rare, tmp_path):
+    write_csv(tmp_path / "new.csv", [["0.5"]], ["x"])
     arguments = ["score", rare / "models" / "rare", tmp_path / "new.csv", "-o", tmp_path / "o.csv"]
     done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    told = json.loads(done.stdout)
-    assert told == {"rows": 1, "output": str(tmp_path / "o.csv"), "variant": "fp32"}
+    report = json.loads(done.stdout)
+    assert report == {"rows": 1, "output": str(tmp_path / "o.csv"), "variant": "fp32"}

@@ -1,10 +1,10 @@
-"""Trained bundles of every kind, to be reopened and compressed: do not write to them."""
+"""Trained bundles of every kind, to load and to compress. Tests must not write to them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,17 @@ import pytest
 from sklearn import config_context
 
 from serving.bundle import Bundle
+from tests.trainer.compress.networks import TrainedDigits
 from trainer.compress.load_trained import TrainedModel, load_trained
+from trainer.compress.to_dense import to_dense
 from trainer.config import Config
+from trainer.data.sources import load_table
+from trainer.model import Model
 from trainer.pipeline import TrainingResult, fit
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import TrainingRun
 
-RACES = "serving.runtime.latency_profile.MAX_TIMED_RUNS"  # how fast a graph is, no test here asks
+MAX_TIMED_RUNS = "serving.runtime.latency_profile.MAX_TIMED_RUNS"
 KINDS: dict[str, dict[str, Any]] = {
     "digits": {"data": "digits", "hidden": (32, 16), "scaling": "range", "learning_rate": 0.005},
     "iris": {"data": "iris", "hidden": (16,), "learning_rate": 0.01},
@@ -35,23 +41,27 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Made:
-    """A bundle with the model that it is of."""
+class TrainedBundle:
+    """A bundle with the result of the training that wrote it."""
 
     bundle: Bundle
-    trained: TrainingResult
+    training: TrainingResult
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_time_is_lost():
-    # Of hundreds of metrics scikit-learn takes longer to check the arguments than for the rest.
+def _fast_evaluation():
+    """Time graphs with one run and skip the parameter checks of scikit-learn.
+
+    No test here depends on the latencies. For hundreds of metrics, scikit-learn's checks take
+    longer than the rest.
+    """
     with pytest.MonkeyPatch.context() as patch, config_context(skip_parameter_validation=True):
-        patch.setattr(RACES, 1)
+        patch.setattr(MAX_TIMED_RUNS, 1)
         yield
 
 
 def write_mixed(path: Path, n: int = 400) -> Path:
-    """A table of numbers, a category with few texts, one with many that is embedded, and a date."""
+    """Write a table with numbers, a small category, an embedded category and a date."""
     rng = np.random.default_rng(3)
     effects = rng.normal(size=12)
     lines = ["age,trade,since,hours,town,rich"]
@@ -67,46 +77,75 @@ def write_mixed(path: Path, n: int = 400) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Callable[..., Made]:
-    """Trains a model of a kind, once."""
-    folder, known = tmp_path_factory.mktemp("compressed"), dict[str, Made]()
+def train_bundle(tmp_path_factory) -> Callable[[str], TrainedBundle]:
+    """Return a function that trains a bundle of a kind, once per session."""
+    folder, bundles = tmp_path_factory.mktemp("compressed"), dict[str, TrainedBundle]()
 
-    def get(kind: str) -> Made:
-        if kind not in known:
-            choices = dict(KINDS[kind])
-            if choices["data"] == "mixed":
-                choices["data"] = str(write_mixed(folder / "wages.csv"))
+    def train(kind: str) -> TrainedBundle:
+        if kind not in bundles:
+            options = dict(KINDS[kind])
+            if options["data"] == "mixed":
+                options["data"] = str(write_mixed(folder / "wages.csv"))
             config = Config(
-                name=kind, models=folder / kind, epochs=15, skip_baselines=True, **choices
+                name=kind, models=folder / kind, epochs=15, skip_baselines=True, **options
             )
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(RACES, 1)
-                known[kind] = Made(*fit(config))
-        return known[kind]
+                patch.setattr(MAX_TIMED_RUNS, 1)
+                bundles[kind] = TrainedBundle(*fit(config))
+        return bundles[kind]
 
-    return get
+    return train
 
 
 @pytest.fixture(scope="session")
-def reopened(made) -> Callable[[str], TrainedModel]:
-    """Reopens a bundle of a kind, once."""
-    known: dict[str, TrainedModel] = {}
+def load_model(train_bundle) -> Callable[[str], TrainedModel]:
+    """Return a function that loads the model of a kind, once per session."""
+    models: dict[str, TrainedModel] = {}
 
-    def get(kind: str) -> TrainedModel:
-        if kind not in known:
-            known[kind] = load_trained(made(kind).bundle)
-        return known[kind]
+    def load(kind: str) -> TrainedModel:
+        if kind not in models:
+            models[kind] = load_trained(train_bundle(kind).bundle)
+        return models[kind]
 
-    return get
+    return load
 
 
 @pytest.fixture
-def copied(made, tmp_path) -> Callable[[str], Bundle]:
-    """Copies a bundle of a kind into a repository of its own, to write to."""
+def copy_bundle(train_bundle, tmp_path) -> Callable[[str], Bundle]:
+    """Return a function that copies a bundle of a kind into a repository that can be written to."""
 
-    def get(kind: str) -> Bundle:
-        place = tmp_path / "models" / kind / "1"
-        shutil.copytree(made(kind).bundle.path, place)
-        return Bundle.open(place)
+    def copy(kind: str) -> Bundle:
+        folder = tmp_path / "models" / kind / "1"
+        shutil.copytree(train_bundle(kind).bundle.path, folder)
+        return Bundle.open(folder)
 
-    return get
+    return copy
+
+
+@pytest.fixture(scope="session")
+def trained_digits() -> TrainedDigits:
+    """A network that was trained on 1,200 of the digits."""
+    rng = np.random.default_rng(0)
+    table = load_table("digits")
+    config = Config(data="digits", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
+    all_rows = np.arange(len(table))
+    model = Model.build(
+        table,
+        all_rows,
+        layers=config.build_layers,
+        loss=config.build_loss(table.task),
+        rng=rng,
+        encoding=config.get_encoding(),
+    )
+    rows = model.encode_rows(table, all_rows)
+    training_rows = TrainingRows(rows.features[:1200], rows.targets[:1200])
+    TrainingRun(
+        model.network,
+        model.loss,
+        config.build_update_rule(),
+        training_rows,
+        epochs=15,
+        batch_size=64,
+        rng=rng,
+    ).run()
+    return TrainedDigits(table, replace(model, network=to_dense(model.network)), rows)

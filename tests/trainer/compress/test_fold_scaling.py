@@ -13,21 +13,21 @@ from trainer.compress.to_dense import build_dense_network
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import CategoricalCrossEntropy, Dense, Identity, ReLU
 
-PIXELS = 20
+N_PIXELS = 20
 
 
-def a_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=False):
-    """Of pixels from `low` to 16, or of other columns."""
+def make_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=False):
+    """Return a model of pixels from `low` to 16, or of other columns, and its rows."""
     n = 300
-    numbers = rng.uniform(low, 16, (n, PIXELS)).astype(np.float32)
+    numbers = rng.uniform(low, 16, (n, N_PIXELS)).astype(np.float32)
     numbers[0, :2] = low, 16
     if gaps:
         numbers[5:50, 3] = np.nan
-    columns = columns or tuple(Column(f"p{place}") for place in range(PIXELS))
+    columns = columns or tuple(Column(f"p{i}") for i in range(N_PIXELS))
     dates = np.empty((n, 0))
     if any(column.kind == "date" for column in columns):
         dates = np.linspace(0, 1e9, n)[:, None]
@@ -42,7 +42,7 @@ def a_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=Fal
     table = make_table(
         source="t", records=records, target=rng.choice(["a", "b", "c"], n), target_names=("y",)
     )
-    model = Model.untrained(
+    model = Model.build(
         table,
         np.arange(n),
         layers=lambda k: [Dense(16, "relu"), Dense(k)],
@@ -54,67 +54,66 @@ def a_model(rng, *, low=0.0, scaling="range", columns=None, codes=None, gaps=Fal
     return model, records
 
 
-def operators(model):
+def list_operators(model):
     return {node.op_type for node in onnx.load_from_string(build_graph(model)).graph.node}
 
 
-def looking_at(network, columns):
+def select_columns(network, columns):
     first, second = network.layers
     return build_dense_network(
-        PIXELS,
+        N_PIXELS,
         None,
         columns,
         [(first.W[columns], first.b, ReLU()), (second.W, second.b, Identity())],
     )
 
 
-def in_bytes(model, records):
-    bits = 7 if has_int8_overflow() else 8  # what ONNX Runtime answers rightly here
-    rounds = insert_quantization(model.network, [bits, bits])
-    calibrate(rounds, model.encoder.transform(records), "min-max")
-    return replace(model, network=quantize_weights(rounds))
+def quantize_model(model, records):
+    bits = 7 if has_int8_overflow() else 8  # ONNX Runtime computes these correctly here.
+    quantized = insert_quantization(model.network, [bits, bits])
+    calibrate(quantized, model.encoder.transform(records), "min-max")
+    return replace(model, network=quantize_weights(quantized))
 
 
-@pytest.mark.parametrize("columns", [None, np.array([1, 4, 5, 19])], ids=["all", "some"])
-def test_one_scale_without_an_offset_goes_into_the_weights(columns, rng):
-    model, records = a_model(rng)
+@pytest.mark.parametrize("columns", [None, np.array([1, 4, 5, 19])], ids=["all", "selection"])
+def test_fold_scaling_one_scale_without_offset_changes_the_weights(columns, rng):
+    model, records = make_model(rng)
     if columns is not None:
-        model = replace(model, network=looking_at(model.network, columns))
-    assert {"Sub", "Div"} <= operators(model)
+        model = replace(model, network=select_columns(model.network, columns))
+    assert {"Sub", "Div"} <= list_operators(model)
     before = model.network.parameters.copy()
-    found = fold_scaling(model)
-    assert not {"Sub", "Div"} & operators(found)
-    np.testing.assert_allclose(found.logits(records), model.logits(records), rtol=1e-5, atol=1e-5)
+    folded = fold_scaling(model)
+    assert not {"Sub", "Div"} & list_operators(folded)
+    np.testing.assert_allclose(folded.logits(records), model.logits(records), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(model.network.parameters, before)
-    got = GraphSession(build_graph(found)).run(records.inputs())
+    got = GraphSession(build_graph(folded)).run(records.inputs())
     np.testing.assert_allclose(
         got["probabilities"], model.answers(records)["probabilities"], atol=1e-6
     )
     assert (got["label"] == model.answers(records)["label"]).all()
 
 
-@pytest.mark.parametrize("columns", [None, np.array([1, 4, 5, 19])], ids=["all", "some"])
-def test_of_whole_numbers_it_goes_into_the_step_of_the_bytes(columns, rng):
-    model, records = a_model(rng)
+@pytest.mark.parametrize("columns", [None, np.array([1, 4, 5, 19])], ids=["all", "selection"])
+def test_fold_scaling_integer_network_changes_the_input_scale(columns, rng):
+    model, records = make_model(rng)
     if columns is not None:
-        model = replace(model, network=looking_at(model.network, columns))
-    model = in_bytes(model, records)
-    found = fold_scaling(model)
-    assert not {"Sub", "Div"} & operators(found)
-    for ours, theirs in zip(
-        found.network.layers[-2:], model.network.layers[-2:], strict=True
-    ):  # what is whole stays so
-        np.testing.assert_array_equal(ours.W, theirs.W)
-        np.testing.assert_array_equal(ours.b, theirs.b)
-    delta = np.abs(found.logits(records) - model.logits(records)).max(axis=1)
+        model = replace(model, network=select_columns(model.network, columns))
+    model = quantize_model(model, records)
+    folded = fold_scaling(model)
+    assert not {"Sub", "Div"} & list_operators(folded)
+    # The integers do not change.
+    for after, before in zip(folded.network.layers[-2:], model.network.layers[-2:], strict=True):
+        np.testing.assert_array_equal(after.W, before.W)
+        np.testing.assert_array_equal(after.b, before.b)
+    delta = np.abs(folded.logits(records) - model.logits(records)).max(axis=1)
     assert np.median(delta) < 1e-5
-    assert np.mean(delta > 1e-4) < 0.05  # what lies between two bytes may become the other
-    got = GraphSession(build_graph(found)).run(records.inputs())["probabilities"]
-    np.testing.assert_allclose(got, found.answers(records)["probabilities"], atol=1e-6)
+    assert np.mean(delta > 1e-4) < 0.05  # A value between two integers may round either way.
+    got = GraphSession(build_graph(folded)).run(records.inputs())["probabilities"]
+    np.testing.assert_allclose(got, folded.answers(records)["probabilities"], atol=1e-6)
 
 
-def test_columns_of_different_scales_keep_them_though_none_has_an_offset(rng):
-    model, _ = a_model(rng)
+def test_fold_scaling_different_scales_are_kept(rng):
+    model, _ = make_model(rng)
     numbers, scaler = model.encoder.numbers, model.encoder.numbers.scaler
     scale = scaler.scale.copy()
     scale[3] *= 2
@@ -123,26 +122,26 @@ def test_columns_of_different_scales_keep_them_though_none_has_an_offset(rng):
     assert fold_scaling(model) is model
 
 
-def test_gaps_that_are_flagged_keep_their_scaling(rng):
-    model, _ = a_model(rng, gaps=True)
+def test_fold_scaling_missing_value_flags_keep_the_scaling(rng):
+    model, _ = make_model(rng, gaps=True)
     assert fold_scaling(model) is model
 
 
-NUMBERS = tuple(Column(f"p{place}") for place in range(PIXELS))
+NUMBER_COLUMNS = tuple(Column(f"p{i}") for i in range(N_PIXELS))
 
 
 @pytest.mark.parametrize(
-    "choices",
+    "options",
     [
         {"scaling": "standard"},
         {"scaling": "minmax"},
         {"scaling": "robust"},
         {"scaling": "quantile"},
         {"low": 0.5},
-        {"columns": (*NUMBERS, Column("c", "category", ("x", "y"))), "codes": 2},
-        {"columns": (*NUMBERS, Column("d", "date"))},
+        {"columns": (*NUMBER_COLUMNS, Column("c", "category", ("x", "y"))), "codes": 2},
+        {"columns": (*NUMBER_COLUMNS, Column("d", "date"))},
     ],
 )
-def test_other_scalings_and_columns_stay_as_they_are(choices, rng):
-    model, _ = a_model(rng, **choices)
+def test_fold_scaling_other_scalings_and_columns_are_kept(options, rng):
+    model, _ = make_model(rng, **options)
     assert fold_scaling(model) is model

@@ -10,10 +10,16 @@ from onnx.reference import ReferenceEvaluator
 
 from trainer.compress.calibrate import calibrate
 from trainer.compress.distill import DistillationLoss, distill
-from trainer.compress.qat import CUTS, FLOAT, QuantizedDense, insert_quantization, quantize_weights
+from trainer.compress.qat import (
+    CLIP_RATIOS,
+    FLOAT_BITS,
+    QuantizedDense,
+    insert_quantization,
+    quantize_weights,
+)
 from trainer.compress.quantize import quantize_network
 from trainer.compress.to_dense import to_dense
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import (
     BatchNorm,
@@ -25,7 +31,7 @@ from trainer.nn import (
     Network,
 )
 
-BENDS = {
+FUNCTIONS = {
     "identity": lambda z: z,
     "relu": lambda z: max(z, 0.0),
     "tanh": math.tanh,
@@ -33,8 +39,8 @@ BENDS = {
 }
 
 
-def a_network(rng, *, activation="relu", widths=(6, 8, 3)):
-    """One whose every number is drawn, its weights with far tails."""
+def make_network(rng, *, activation="relu", widths=(6, 8, 3)):
+    """Return a network of random weights and biases with heavy tails."""
     n_inputs, *hidden, last = widths
     layers = [*(Dense(units, activation) for units in hidden), Dense(last)]
     network = Network(n_inputs, layers, rng=rng)
@@ -42,70 +48,73 @@ def a_network(rng, *, activation="relu", widths=(6, 8, 3)):
     return network
 
 
-def rows(rng, n=50, width=6):
+def draw_rows(rng, n=50, width=6):
     return rng.normal(size=(n, width)).astype(np.float32)
 
 
 def set_ranges(network, x, share=1.0):
-    """Each layer's range is that share of what comes in."""
+    """Set each input range to a share of the range of the inputs."""
     for layer in network.layers:
         if isinstance(layer, QuantizedDense):
-            layer.range[...] = share * x.min(), share * x.max()
+            layer.input_range[...] = share * x.min(), share * x.max()
         x = layer.forward(x, training=False).copy()
 
 
-def slow_rounding(layer):
-    """Inputs and weights of a layer, rounded number by number in Python's floats."""
-    low, high = (float(end) for end in layer.range)
+def round_slowly(layer):
+    """Return the rounding of a layer's inputs, as a function, and its rounded weights.
+
+    Both are computed number by number in Python's floats.
+    """
+    low, high = (float(end) for end in layer.input_range)
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / 255))
     zero = min(max(round(-low / scale), 0), 255)
-    most = 2 ** (layer.bits - 1) - 1
+    max_integer = 2 ** (layer.bits - 1) - 1
 
-    def of_input(x):
+    def round_input(x):
         return (min(max(round(x / scale) + zero, 0), 255) - zero) * scale
 
     W = np.empty(layer.W.shape)
-    for j, cut in enumerate(layer.cuts):
+    for j, ratio in enumerate(layer.clip_ratios):
         column = [float(w) for w in layer.W[:, j]]
-        step = max(abs(w) for w in column) * float(cut) / most
-        W[:, j] = [min(max(round(w / step), -most), most) * step for w in column]
-    return np.vectorize(of_input), W
+        step = max(abs(w) for w in column) * float(ratio) / max_integer
+        W[:, j] = [min(max(round(w / step), -max_integer), max_integer) * step for w in column]
+    return np.vectorize(round_input), W
 
 
-@pytest.mark.parametrize("activation", BENDS)
+@pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
-def test_it_answers_as_a_slow_rounding_in_python_does(bits, activation, rng):
-    network = insert_quantization(a_network(rng, activation=activation), [bits, 8])
-    x = rows(rng)
-    set_ranges(network, x, 0.7)  # so that some inputs are cut off
+def test_quantized_dense_equals_slow_rounding_in_python(bits, activation, rng):
+    network = insert_quantization(make_network(rng, activation=activation), [bits, 8])
+    x = draw_rows(rng)
+    set_ranges(network, x, 0.7)  # Some inputs are clipped.
     values = x.astype(np.float64)
     for layer in network.layers:
-        of_input, W = slow_rounding(layer)
-        values = of_input(values) @ W + layer.b
-        values = np.vectorize(BENDS[layer.activation.name])(values)
-    got = network.logits(x)
-    # A value between two bytes may go either way, in floats; none here does.
-    np.testing.assert_allclose(got, values, atol=2e-5 * np.abs(values).max())
+        round_input, W = round_slowly(layer)
+        values = round_input(values) @ W + layer.b
+        values = np.vectorize(FUNCTIONS[layer.activation.name])(values)
+    logits = network.logits(x)
+    # A value between two integers could round either way. There is none here.
+    np.testing.assert_allclose(logits, values, atol=2e-5 * np.abs(values).max())
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
-def test_rounding_is_that_of_the_standard(bits, rng):
-    network = insert_quantization(a_network(rng, widths=(6, 3)), [bits])
-    x, (layer,) = rows(rng), network.layers
-    layer.range[...] = -1.3, 0.9
-    source, most = layer.source, 2 ** (bits - 1) - 1
+def test_quantized_dense_equals_the_onnx_reference(bits, rng):
+    network = insert_quantization(make_network(rng, widths=(6, 3)), [bits])
+    x, (layer,) = draw_rows(rng), network.layers
+    layer.input_range[...] = -1.3, 0.9
+    source, max_integer = layer.input_quantization, 2 ** (bits - 1) - 1
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "o"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "o"], ["rounded"]),
-        helper.make_node("DequantizeLinear", ["whole", "t", "zeros"], ["real"], axis=1),
-        helper.make_node("Gemm", ["rounded", "real", "b"], ["z"]),
+        helper.make_node("DequantizeLinear", ["integers", "t", "zeros"], ["weights"], axis=1),
+        helper.make_node("Gemm", ["rounded", "weights", "b"], ["z"]),
     ]
     constants = {
         "s": np.float32(source.scale),
         "o": np.uint8(source.zero_point),
-        "t": layer.scales(),
-        "whole": layer.whole_weights(),
+        "t": layer.compute_scales(),
+        "integers": layer.compute_integer_weights(),
         "zeros": np.zeros(3, np.int8),
         "b": layer.b,
     }
@@ -116,17 +125,18 @@ def test_rounding_is_that_of_the_standard(bits, rng):
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, [None, 3])],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
-    opset = [helper.make_opsetid("", 21)]  # the first whose reference onnx has
+    # The oldest opset with a reference implementation in onnx.
+    opset = [helper.make_opsetid("", 21)]
     (z,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=opset)).run(None, {"x": x})
     np.testing.assert_allclose(network.logits(x), z, atol=1e-5)
-    assert np.abs(layer.whole_weights()).max() == most
+    assert np.abs(layer.compute_integer_weights()).max() == max_integer
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("bits", [4, 8, FLOAT])
-def test_gradients_are_those_of_a_network_without_rounding_at_that_point(bits, activation, rng):
-    # Whatever rounding added is a constant; what was cut off does not move at all.
-    network = a_network(rng, activation=activation, widths=(20, 8, 3))
+@pytest.mark.parametrize("bits", [4, 8, FLOAT_BITS])
+def test_quantized_dense_gradient_is_the_straight_through_estimate(bits, activation, rng):
+    # In the finite differences, the rounding errors are constants, and so are clipped values.
+    network = make_network(rng, activation=activation, widths=(20, 8, 3))
     network = insert_quantization(network, [min(bits, 8), bits]).astype(np.float64)
     x, targets = rng.normal(size=(40, 20)), rng.normal(size=(40, 3))
     set_ranges(network, x, 0.6)
@@ -134,196 +144,214 @@ def test_gradients_are_those_of_a_network_without_rounding_at_that_point(bits, a
     first, second = network.layers
     constants = []
     for layer, values in ((first, x), (second, first._a.copy())):
-        low, high = layer.range
-        inside = (values >= min(low, 0)) & (values <= max(high, 0))
-        rounded = layer.source.numbers_of(layer.source.bytes_of(values))
-        W = layer.W if layer.bits == FLOAT else layer.whole_weights() * layer.scales()
-        most = 2 ** (layer.bits - 1) - 1
-        free = (np.abs(layer.W) <= layer.scales() * (most + 0.5)) | (layer.bits == FLOAT)
-        constants.append((inside, rounded, rounded - values, free, W.copy(), W - layer.W))
-    assert all((~inside).any() for inside, *_ in constants)
+        low, high = layer.input_range
+        in_range = (values >= min(low, 0)) & (values <= max(high, 0))
+        rounded = layer.input_quantization.dequantize(layer.input_quantization.quantize(values))
+        W = (
+            layer.W
+            if layer.bits == FLOAT_BITS
+            else layer.compute_integer_weights() * layer.compute_scales()
+        )
+        max_integer = 2 ** (layer.bits - 1) - 1
+        unclipped = (np.abs(layer.W) <= layer.compute_scales() * (max_integer + 0.5)) | (
+            layer.bits == FLOAT_BITS
+        )
+        constants.append((in_range, rounded, rounded - values, unclipped, W.copy(), W - layer.W))
+    assert all((~in_range).any() for in_range, *_ in constants)
     assert (~constants[0][3]).any() == (bits == 4)
 
-    def loss(parameters):
+    def compute_loss(parameters):
         other, values = network.astype(np.float64), x
         other.parameters[...] = parameters
-        for layer, (inside, rounded, moved, free, W, W_moved) in zip(
+        for layer, (in_range, rounded, x_error, unclipped, W, W_error) in zip(
             other.layers, constants, strict=True
         ):
-            values = np.where(inside, values + moved, rounded)
-            values = values @ np.where(free, layer.W + W_moved, W) + layer.b
+            values = np.where(in_range, values + x_error, rounded)
+            values = values @ np.where(unclipped, layer.W + W_error, W) + layer.b
             if layer.activation.name == "tanh":
                 values = np.tanh(values)
             elif layer.activation.name == "relu":
                 values = np.maximum(values, 0)
         return np.mean((values - targets) ** 2)
 
-    h, at = 1e-6, network.parameters.copy()
-    wanted = [(loss(at + h * e) - loss(at - h * e)) / (2 * h) for e in np.eye(network.n_parameters)]
-    np.testing.assert_allclose(network.gradients, wanted, atol=1e-7 * np.abs(wanted).max() + 1e-8)
+    h, parameters = 1e-6, network.parameters.copy()
+    expected = [
+        (compute_loss(parameters + h * e) - compute_loss(parameters - h * e)) / (2 * h)
+        for e in np.eye(network.n_parameters)
+    ]
+    atol = 1e-7 * np.abs(expected).max() + 1e-8
+    np.testing.assert_allclose(network.gradients, expected, atol=atol)
 
 
-def test_what_is_cut_off_has_no_slope_and_what_has_a_byte_has_one(rng):
-    network = insert_quantization(a_network(rng, widths=(1, 2)), [8])
+def test_quantized_dense_clipped_inputs_have_no_gradient(rng):
+    network = insert_quantization(make_network(rng, widths=(1, 2)), [8])
     (layer,) = network.layers
-    for low, high, x, there in [
+    for low, high, x, has_gradient in [
         (-1, 1, [-1.5, -0.9, 0, 0.9, 1.5], [0, 1, 1, 1, 0]),
-        (2, 5, [-1, 0.5, 3, 6], [0, 1, 1, 0]),  # the bytes begin at 0
+        (2, 5, [-1, 0.5, 3, 6], [0, 1, 1, 0]),  # The range is extended to 0.
         (-5, -2, [-6, -3, -0.5, 1], [0, 1, 1, 0]),
     ]:
-        layer.range[...] = low, high
+        layer.input_range[...] = low, high
         layer.forward(np.array(x, np.float32)[:, None], training=False)
-        found = layer.backward(np.ones((len(x), 2), np.float32), to_inputs=True)
-        assert (found[:, 0] != 0).astype(int).tolist() == there
+        result = layer.backward(np.ones((len(x), 2), np.float32), to_inputs=True)
+        assert (result[:, 0] != 0).astype(int).tolist() == has_gradient
 
 
-def test_ranges_follow_the_batches(rng):
+def test_quantized_dense_input_range_is_a_moving_average_in_training(rng):
     layer = QuantizedDense(3, "relu")
     network = Network(4, [layer], rng=rng)
-    batches = [rows(rng, width=4) * size for size in (1, 5, 0.1)]
+    batches = [draw_rows(rng, width=4) * size for size in (1, 5, 0.1)]
     low, high = batches[0].min(), batches[0].max()
     for batch in batches:
         low, high = 0.99 * low + 0.01 * batch.min(), 0.99 * high + 0.01 * batch.max()
         network.training_loss(batch, batch[:, :3], MeanSquaredError())
-        np.testing.assert_allclose(layer.range, [low, high], rtol=1e-6)
-    before = layer.range.copy()
-    network.logits(batches[1])  # to answer is not to learn
-    np.testing.assert_array_equal(layer.range, before)
+        np.testing.assert_allclose(layer.input_range, [low, high], rtol=1e-6)
+    before = layer.input_range.copy()
+    network.logits(batches[1])
+    np.testing.assert_array_equal(layer.input_range, before)
 
 
-def test_cuts_are_where_the_squared_error_is_least(rng):
-    network = insert_quantization(a_network(rng, widths=(40, 12, 3)), [4, 8])
+def test_clip_ratios_have_the_smallest_squared_error(rng):
+    network = insert_quantization(make_network(rng, widths=(40, 12, 3)), [4, 8])
     first, second = network.layers
     for unit in range(12):
         w = first.W[:, unit].astype(np.float64)
         errors = []
-        for cut in CUTS:
-            step = np.abs(w).max() * cut / 7
+        for ratio in CLIP_RATIOS:
+            step = np.abs(w).max() * ratio / 7
             errors.append(np.sum((np.rint(w / step).clip(-7, 7) * step - w) ** 2))
-        assert first.cuts[unit] == pytest.approx(CUTS[int(np.argmin(errors))])
-    assert (first.cuts < 1).any()
-    np.testing.assert_array_equal(second.cuts, 1)
+        assert first.clip_ratios[unit] == pytest.approx(CLIP_RATIOS[int(np.argmin(errors))])
+    assert (first.clip_ratios < 1).any()
+    np.testing.assert_array_equal(second.clip_ratios, 1)
 
 
-def test_cuts_are_looked_for_again_as_weights_learn(rng):
-    network = insert_quantization(a_network(rng, widths=(40, 12)), [4])
+def test_clip_ratios_are_fitted_again_in_training(rng):
+    network = insert_quantization(make_network(rng, widths=(40, 12)), [4])
     (layer,) = network.layers
-    layer.cuts[...] = 0.5
-    x = rows(rng, width=40)
+    layer.clip_ratios[...] = 0.5
+    x = draw_rows(rng, width=40)
     network.training_loss(x, np.zeros((50, 12), np.float32), MeanSquaredError())
-    again = layer.cuts.copy()
-    layer.find_cuts()
-    np.testing.assert_array_equal(layer.cuts, again)
-    assert (again != 0.5).any()
+    fitted = layer.clip_ratios.copy()
+    layer.fit_clip_ratios()
+    np.testing.assert_array_equal(layer.clip_ratios, fitted)
+    assert (fitted != 0.5).any()
 
 
-def test_a_unit_without_weights_and_a_layer_without_inputs_are_answered(rng):
-    network = insert_quantization(a_network(rng), [4, 8])
+def test_quantized_dense_zero_weights_and_zero_inputs_give_finite_answers(rng):
+    network = insert_quantization(make_network(rng), [4, 8])
     network.layers[0].W[:, 2] = 0
     x = np.zeros((5, 6), np.float32)
     set_ranges(network, x)
-    for made in (network, quantize_weights(network)):
-        assert np.isfinite(made.logits(x)).all()
-    assert not network.layers[0].whole_weights()[:, 2].any()
+    for other in (network, quantize_weights(network)):
+        assert np.isfinite(other.logits(x)).all()
+    assert not network.layers[0].compute_integer_weights()[:, 2].any()
 
 
 @pytest.mark.parametrize("bits", [4, 7, 8])
-def test_one_layer_in_whole_numbers_is_the_same_but_for_its_biases_rounding(bits, rng):
-    network = insert_quantization(a_network(rng, widths=(6, 5)), [bits])
-    x, (layer,) = rows(rng, 300), network.layers
+def test_quantize_weights_one_layer_differs_by_the_rounding_of_the_bias(bits, rng):
+    network = insert_quantization(make_network(rng, widths=(6, 5)), [bits])
+    x, (layer,) = draw_rows(rng, 300), network.layers
     set_ranges(network, x, 0.8)
-    (whole,) = quantize_weights(network).layers
-    assert isinstance(whole, IntegerDense)
-    delta = np.abs(quantize_weights(network).logits(x) - network.logits(x))
-    step = float(layer.source.scale) * layer.scales()
-    assert (delta <= 0.5 * step + 1e-5).all()
-    np.testing.assert_array_equal(whole.scales, layer.scales())
-    assert whole.source == layer.source
-    np.testing.assert_array_equal(whole.W, layer.whole_weights())
+    (integer_layer,) = quantize_weights(network).layers
+    assert isinstance(integer_layer, IntegerDense)
+    difference = np.abs(quantize_weights(network).logits(x) - network.logits(x))
+    step = float(layer.input_quantization.scale) * layer.compute_scales()
+    assert (difference <= 0.5 * step + 1e-5).all()
+    np.testing.assert_array_equal(integer_layer.scales, layer.compute_scales())
+    assert integer_layer.source == layer.input_quantization
+    np.testing.assert_array_equal(integer_layer.W, layer.compute_integer_weights())
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "swish"])
-@pytest.mark.parametrize("last", [8, FLOAT])
-def test_layers_in_whole_numbers_are_the_same_within_a_byte(last, activation, rng):
-    network = insert_quantization(a_network(rng, activation=activation), [8, last])
-    x, (_, second) = rows(rng, 300), network.layers
+@pytest.mark.parametrize("last", [8, FLOAT_BITS])
+def test_quantize_weights_several_layers_differ_by_one_step(last, activation, rng):
+    network = insert_quantization(make_network(rng, activation=activation), [8, last])
+    x, (_, second) = draw_rows(rng, 300), network.layers
     set_ranges(network, x)
-    whole = quantize_weights(network)
-    assert [type(layer) for layer in whole.layers] == [
+    integer_network = quantize_weights(network)
+    assert [type(layer) for layer in integer_network.layers] == [
         IntegerDense,
-        Dense if last == FLOAT else IntegerDense,
+        Dense if last == FLOAT_BITS else IntegerDense,
     ]
-    assert whole.layers[0].target == second.source
-    delta = np.abs(whole.logits(x) - network.logits(x))
-    W = second.W if last == FLOAT else second.whole_weights() * second.scales()
-    byte = float(second.source.scale)
-    assert (delta <= byte * np.abs(W).sum(axis=0) + byte * second.scales() / 2 + 1e-5).all()
-    assert np.mean(delta) < 0.1 * np.mean(np.abs(network.logits(x)))
+    assert integer_network.layers[0].target == second.input_quantization
+    difference = np.abs(integer_network.logits(x) - network.logits(x))
+    W = (
+        second.W
+        if last == FLOAT_BITS
+        else second.compute_integer_weights() * second.compute_scales()
+    )
+    step = float(second.input_quantization.scale)
+    assert (
+        difference <= step * np.abs(W).sum(axis=0) + step * second.compute_scales() / 2 + 1e-5
+    ).all()
+    assert np.mean(difference) < 0.1 * np.mean(np.abs(network.logits(x)))
 
 
 @pytest.mark.parametrize(
     "bits, activations",
     [
-        ([FLOAT, 8], ["identity"]),
-        ([FLOAT, FLOAT, 8], ["identity", "identity"]),
-        ([8, FLOAT, FLOAT], ["relu", "identity"]),
-        ([8, FLOAT, 8, FLOAT], ["relu", "identity", "tanh"]),
+        ([FLOAT_BITS, 8], ["identity"]),
+        ([FLOAT_BITS, FLOAT_BITS, 8], ["identity", "identity"]),
+        ([8, FLOAT_BITS, FLOAT_BITS], ["relu", "identity"]),
+        ([8, FLOAT_BITS, 8, FLOAT_BITS], ["relu", "identity", "tanh"]),
     ],
 )
-def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, activations, rng):
+def test_quantize_weights_float_layers_have_the_rounding_of_their_training(bits, activations, rng):
     layers = [*(Dense(7, activation) for activation in activations), Dense(3)]
     network = Network(6, layers, rng=rng)
     network.parameters[...] = rng.normal(0, 0.5, network.n_parameters)
-    rounds, x = insert_quantization(network, bits), rows(rng, 200)
-    calibrate(rounds, x, "min-max")
-    whole = quantize_weights(rounds)
-    delta = np.abs(whole.logits(x) - rounds.logits(x))
-    assert np.median(delta) < 2e-3 * np.abs(rounds.logits(x)).max()
-    assert [isinstance(layer, IntegerDense) for layer in whole.layers] == [b != FLOAT for b in bits]
-    # A layer in floats between bytes ONNX Runtime would put in bytes itself.
-    for layer, after in pairwise(whole.layers):
+    quantized, x = insert_quantization(network, bits), draw_rows(rng, 200)
+    calibrate(quantized, x, "min-max")
+    integer_network = quantize_weights(quantized)
+    difference = np.abs(integer_network.logits(x) - quantized.logits(x))
+    assert np.median(difference) < 2e-3 * np.abs(quantized.logits(x)).max()
+    assert [isinstance(layer, IntegerDense) for layer in integer_network.layers] == [
+        b != FLOAT_BITS for b in bits
+    ]
+    # ONNX Runtime would quantize a float layer between two integer layers by itself.
+    for layer, after in pairwise(integer_network.layers):
         if isinstance(layer, IntegerDense) and isinstance(after, Dense):
-            assert (layer.target is None) == (after is not whole.layers[-1])
+            assert (layer.target is None) == (after is not integer_network.layers[-1])
 
 
-def test_what_is_not_dense_stays(rng):
+def test_quantize_weights_other_layers_stay(rng):
     network = Network(
         4,
         [Embedding([5], [2]), FeatureSelect(np.array([0, 2, 4])), Dense(3, "relu"), Dense(2)],
         rng=rng,
     )
     network.parameters[...] = rng.normal(size=network.n_parameters)
-    rounds = insert_quantization(network, [8, 8])
-    x = np.column_stack([rows(rng, 60, 3), rng.integers(0, 5, 60)]).astype(np.float32)
-    calibrate(rounds, x, "min-max")
-    whole = quantize_weights(rounds)
-    np.testing.assert_array_equal(whole.layers[0].tables[0], network.layers[0].tables[0])
-    np.testing.assert_array_equal(whole.layers[1].columns, [0, 2, 4])
-    for made in (rounds, whole):
-        assert np.abs(made.logits(x) - network.logits(x)).max() < 0.1
+    quantized = insert_quantization(network, [8, 8])
+    x = np.column_stack([draw_rows(rng, 60, 3), rng.integers(0, 5, 60)]).astype(np.float32)
+    calibrate(quantized, x, "min-max")
+    integer_network = quantize_weights(quantized)
+    np.testing.assert_array_equal(integer_network.layers[0].tables[0], network.layers[0].tables[0])
+    np.testing.assert_array_equal(integer_network.layers[1].columns, [0, 2, 4])
+    for other in (quantized, integer_network):
+        assert np.abs(other.logits(x) - network.logits(x)).max() < 0.1
 
 
-def test_batch_normalisation_is_part_of_the_weights_before_they_are_rounded(rng):
+def test_quantize_weights_batch_norm_is_folded_before_the_rounding(rng):
     network = Network(6, [Dense(8), BatchNorm("relu"), Dense(3)], rng=rng)
     for layer in network.layers:
         for array in layer.state().values():
             array[...] = rng.uniform(0.5, 2, size=array.shape)
-    rounds, x = insert_quantization(to_dense(network), [8, 8]), rows(rng, 200)
-    calibrate(rounds, x, "min-max")
+    quantized, x = insert_quantization(to_dense(network), [8, 8]), draw_rows(rng, 200)
+    calibrate(quantized, x, "min-max")
     largest = np.abs(network.logits(x)).max()
-    assert np.abs(quantize_weights(rounds).logits(x) - network.logits(x)).max() < 0.03 * largest
+    assert np.abs(quantize_weights(quantized).logits(x) - network.logits(x)).max() < 0.03 * largest
 
 
-def test_copies_and_snapshots_keep_ranges_and_cuts(rng):
-    network = insert_quantization(a_network(rng), [4, 8])
-    x = rows(rng)
+def test_quantized_dense_copies_and_snapshots_have_ranges_and_clip_ratios(rng):
+    network = insert_quantization(make_network(rng), [4, 8])
+    x = draw_rows(rng)
     set_ranges(network, x, 0.9)
     expected, before = network.logits(x), network.snapshot()
     copies = [network.astype(np.float32), copy.deepcopy(network)]
-    fresh = insert_quantization(a_network(np.random.default_rng(9)), [4, 8])
+    fresh = insert_quantization(make_network(np.random.default_rng(9)), [4, 8])
     fresh.restore(before)
     network.training_loss(100 * x, np.zeros((50, 3), np.float32), MeanSquaredError())
-    network.layers[0].cuts[...] = 0.4
+    network.layers[0].clip_ratios[...] = 0.4
     assert (network.logits(x) != expected).any()
     for other in (*copies, fresh):
         np.testing.assert_array_equal(other.logits(x), expected)
@@ -332,10 +360,10 @@ def test_copies_and_snapshots_keep_ranges_and_cuts(rng):
 
 
 @pytest.fixture(scope="module")
-def few_bits(reopened):
-    """Digits in 4 bits: the network that rounds, before and after it learned with its rounding."""
-    opened = reopened("digits")
-    model, rows = opened.model, opened.model.rows(opened.table, opened.parts.train)
+def int4_networks(load_model):
+    """Return a quantized network of the digits with 4 bits, before and after QAT."""
+    trained = load_model("digits")
+    model, rows = trained.model, trained.model.encode_rows(trained.table, trained.split.train)
     before = quantize_network(
         model.network,
         rows.features,
@@ -353,57 +381,59 @@ def few_bits(reopened):
         epochs=8,
         batch_size=64,
         learning_rate=0.003,
-        whole=0,
+        n_categories=0,
         rng=np.random.default_rng(0),
     )
     return before, after
 
 
-def test_who_learns_with_4_bits_answers_better_with_4_bits(few_bits, reopened):
-    opened = reopened("digits")
-    held_out = opened.model.rows(opened.table, opened.parts.test)
-    teacher = opened.model.network.logits(held_out.features)
-    off, right = [], []
-    for network in few_bits:
+def test_qat_4_bits_improves_the_answers(int4_networks, load_model):
+    trained = load_model("digits")
+    held_out = trained.model.encode_rows(trained.table, trained.split.test)
+    teacher = trained.model.network.logits(held_out.features)
+    losses, agreements = [], []
+    for network in int4_networks:
         logits = quantize_weights(network).logits(held_out.features)
-        off.append(DistillationLoss("softmax").value(logits, teacher))
-        right.append(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
-    assert off[1] < 0.6 * off[0]
-    assert right[1] > right[0]
+        losses.append(DistillationLoss("softmax").value(logits, teacher))
+        agreements.append(np.mean(logits.argmax(axis=1) == teacher.argmax(axis=1)))
+    assert losses[1] < 0.6 * losses[0]
+    assert agreements[1] > agreements[0]
 
 
-def test_the_file_has_the_very_scales_that_were_learned_with(few_bits, reopened):
-    network = few_bits[1]
-    made = Model(**{**vars(reopened("digits").model), "network": quantize_weights(network)})
-    graph = onnx.load_from_string(build_graph(made)).graph
+def test_qat_exported_graph_has_the_scales_of_the_training(int4_networks, load_model):
+    network = int4_networks[1]
+    model = Model(**{**vars(load_model("digits").model), "network": quantize_weights(network)})
+    graph = onnx.load_from_string(build_graph(model)).graph
     constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
     gemms = [node for node in graph.node if node.op_type == "Gemm"]
-    whole = [layer for layer in network.layers if layer.bits != FLOAT]
-    assert len(whole) >= 2
-    for gemm, layer in zip(gemms, whole, strict=False):
-        x, W, b = (makers[name] for name in gemm.input)
+    layers = [layer for layer in network.layers if layer.bits != FLOAT_BITS]
+    assert len(layers) >= 2
+    for gemm, layer in zip(gemms, layers, strict=False):
+        x, W, b = (producers[name] for name in gemm.input)
         assert x.op_type == W.op_type == b.op_type == "DequantizeLinear"
-        assert constants[x.input[1]] == layer.source.scale
-        assert constants[x.input[2]] == layer.source.zero_point
-        np.testing.assert_array_equal(constants[W.input[1]], layer.scales())
-        step = layer.source.scale * layer.scales()
+        assert constants[x.input[1]] == layer.input_quantization.scale
+        assert constants[x.input[2]] == layer.input_quantization.zero_point
+        np.testing.assert_array_equal(constants[W.input[1]], layer.compute_scales())
+        step = layer.input_quantization.scale * layer.compute_scales()
         np.testing.assert_array_equal(constants[b.input[1]], step)
-        real = constants[b.input[0]] * step.astype(np.float64)
-        assert (np.abs(real - layer.b) <= 0.5001 * step).all()
-        if W.input[0] in constants:  # else its halves lie in bytes
-            np.testing.assert_array_equal(constants[W.input[0]], layer.whole_weights())
-    low, high = network.layers[0].range
-    assert network.layers[0].source.scale == np.float32((max(high, 0) - min(low, 0)) / 255)
+        bias = constants[b.input[0]] * step.astype(np.float64)
+        assert (np.abs(bias - layer.b) <= 0.5001 * step).all()
+        if W.input[0] in constants:  # Packed INT4 weights are stored under another name.
+            np.testing.assert_array_equal(constants[W.input[0]], layer.compute_integer_weights())
+    low, high = network.layers[0].input_range
+    assert network.layers[0].input_quantization.scale == np.float32(
+        (max(high, 0) - min(low, 0)) / 255
+    )
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-5, 1e-12, 0.0])
-def test_a_bias_is_kept_however_small_the_weights_are(size, rng):
+def test_quantize_weights_tiny_weights_keep_the_bias(size, rng):
     network = Network(3, [Dense(2)], rng=rng)
     network.layers[0].W[...] = size * np.array([[1, -1], [0.5, 0.25], [0, 1]])
     network.layers[0].b[...] = [5, -7]
-    rounds = insert_quantization(network, [8])
+    quantized = insert_quantization(network, [8])
     x = rng.normal(size=(50, 3)).astype(np.float32)
-    calibrate(rounds, x, "min-max")
-    found, wanted = quantize_weights(rounds).logits(x), network.logits(x)
-    np.testing.assert_allclose(found, wanted, atol=0.05 * size + 1e-6)
+    calibrate(quantized, x, "min-max")
+    result, expected = quantize_weights(quantized).logits(x), network.logits(x)
+    np.testing.assert_allclose(result, expected, atol=0.05 * size + 1e-6)

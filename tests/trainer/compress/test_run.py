@@ -20,7 +20,8 @@ from trainer.export.parity import ParityError
 from trainer.pipeline import fit
 
 QUICK = {"epochs": 3, "batch_size": 64}
-GOALS = {  # what all of these kinds keep every variant with
+# Limits within which every variant of each kind is accepted.
+OPTIONS = {
     "digits": {"max_drop": 0.15, "prune": 0.5, "sparse": 0.5},
     "tumours": {"max_drop": 0.2, "prune": 0.5},
     "progress": {"max_drop": 0.6, "prune": 0.5},
@@ -28,77 +29,83 @@ GOALS = {  # what all of these kinds keep every variant with
 }
 
 
-def done(bundle, **choices):
-    """A compression, and the trials it told of."""
-    told = []
-    return compress(bundle, CompressionConfig(**(QUICK | choices)), tell=told.append), told
+def run_compression(bundle, **options):
+    """Return the result of a compression and the trials that it reported."""
+    reported = []
+    config = CompressionConfig(**(QUICK | options))
+    return compress(bundle, config, on_trial=reported.append), reported
 
 
 @pytest.fixture(scope="module")
-def compressed(made, tmp_path_factory):
-    """Compresses a model of a kind, once; its dense bundle, what came of it, and the trials."""
-    known = {}
+def compress_kind(train_bundle, tmp_path_factory):
+    """Return a function that compresses a model of a kind, once.
 
-    def get(kind):
-        if kind not in known:
-            place = tmp_path_factory.mktemp("m") / "models" / kind / "1"
-            place.parent.mkdir(parents=True)
-            place.symlink_to(made(kind).bundle.path)
-            dense = Bundle.open(place)
-            known[kind] = (dense, *done(dense, **GOALS[kind]))
-        return known[kind]
+    It returns the bundle that was compressed, the result and the reported trials.
+    """
+    results = {}
 
-    return get
+    def get_result(kind):
+        if kind not in results:
+            path = tmp_path_factory.mktemp("m") / "models" / kind / "1"
+            path.parent.mkdir(parents=True)
+            path.symlink_to(train_bundle(kind).bundle.path)
+            bundle = Bundle.open(path)
+            results[kind] = (bundle, *run_compression(bundle, **OPTIONS[kind]))
+        return results[kind]
+
+    return get_result
 
 
-def numbers_of(content):
+def read_constants(content):
     graph = onnx.load_from_string(content).graph
     return {c.name: numpy_helper.to_array(c) for c in graph.initializer}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", GOALS)
-def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed):
-    dense, found, told = compressed(kind)
-    bundle, tried = found.bundle, found.compression.tried
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_compress_new_version_has_the_original_and_the_kept_variants(kind, compress_kind):
+    original, result, reported = compress_kind(kind)
+    bundle, tried = result.bundle, result.compression.tried
     assert bundle.path.name == "2"
-    assert bundle.read_graph("fp32") == dense.read_graph("fp32")
+    assert bundle.read_graph("fp32") == original.read_graph("fp32")
     kept = [candidate for candidate in tried if candidate.kept]
     assert len(kept) >= 2
     assert list(bundle.manifest.variants) == [candidate.name for candidate in kept]
     for candidate in kept:
-        assert candidate.drop <= found.compression.max_drop
+        assert candidate.drop <= result.compression.max_drop
         variant = bundle.manifest.variants[candidate.name]
         assert (variant.bits, variant.size_bytes) == (candidate.bits, candidate.size_bytes)
-        contents = [t.content for t in told if t.name == candidate.name]
+        contents = [trial.content for trial in reported if trial.name == candidate.name]
         assert bundle.read_graph(candidate.name) in contents
     files = {path.name for path in bundle.path.iterdir()}
     assert files == {"bundle.json", *bundle.checksums}
 
 
-@pytest.mark.parametrize("kind", GOALS)
-def test_every_variant_proves_itself_and_is_told_of_as_it_answers(kind, compressed, reopened):
-    _, found, _ = compressed(kind)
-    table, parts = reopened(kind).table, reopened(kind).parts
-    selftest = found.bundle.read_selftest()
-    assert set(selftest.expected) == set(found.bundle.manifest.variants)
-    records, truth = table.records.take(parts.test), table.target[parts.test]
-    for name, variant in found.bundle.manifest.variants.items():
-        assert run_self_test(found.bundle, name).passed
-        answers = GraphSession(found.bundle.read_graph(name)).run(records.inputs())
-        model = reopened(kind).model
-        judged = Evaluation(model.task, truth, answers, model.classes).metrics()
-        assert variant.metrics == pytest.approx(judged, abs=1e-4)
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_compress_every_variant_passes_its_self_test_and_has_its_metrics(
+    kind, compress_kind, load_model
+):
+    _, result, _ = compress_kind(kind)
+    trained = load_model(kind)
+    model, test_rows = trained.model, trained.split.test
+    selftest = result.bundle.read_selftest()
+    assert set(selftest.expected) == set(result.bundle.manifest.variants)
+    records, truth = trained.table.records.take(test_rows), trained.table.target[test_rows]
+    for name, variant in result.bundle.manifest.variants.items():
+        assert run_self_test(result.bundle, name).passed
+        answers = GraphSession(result.bundle.read_graph(name)).run(records.inputs())
+        metrics = Evaluation(model.task, truth, answers, model.classes).compute_metrics()
+        assert variant.metrics == pytest.approx(metrics, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", GOALS)
-def test_what_it_says_outlasts_being_written(kind, compressed):
-    dense, found, _ = compressed(kind)
-    text = (found.bundle.path / "bundle.json").read_text()
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_compress_manifest_has_the_compression_and_the_original_facts(kind, compress_kind):
+    original, result, _ = compress_kind(kind)
+    text = (result.bundle.path / "bundle.json").read_text()
     manifest = Manifest.model_validate_json(text)
-    assert manifest == found.bundle.manifest
-    assert manifest.compression == found.compression
-    same = {
+    assert manifest == result.bundle.manifest
+    assert manifest.compression == result.compression
+    unchanged = {
         "inputs",
         "classes",
         "positive",
@@ -117,200 +124,205 @@ def test_what_it_says_outlasts_being_written(kind, compressed):
         "aim_unmet",
         "class_shares",
     }
-    before = dense.manifest.model_dump()
-    assert all(manifest.model_dump()[name] == before[name] for name in same)
-    assert manifest.files["reference.json"] == dense.manifest.files["reference.json"]
+    before = original.manifest.model_dump()
+    assert all(manifest.model_dump()[name] == before[name] for name in unchanged)
+    assert manifest.files["reference.json"] == original.manifest.files["reference.json"]
 
 
-@pytest.mark.parametrize("kind", GOALS)
-def test_the_test_rows_confirm_it(kind, compressed, reopened):
-    _, found, _ = compressed(kind)
-    metric, variants = found.compression.metric, found.bundle.manifest.variants
-    for candidate in found.compression.tried[1:]:
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_compress_kept_variants_are_confirmed_on_the_test_rows(kind, compress_kind):
+    _, result, _ = compress_kind(kind)
+    metric, variants = result.compression.metric, result.bundle.manifest.variants
+    for candidate in result.compression.tried[1:]:
         tested = candidate.tested
-        assert (candidate.kept or found.compression.classify(candidate) == "refuted") == bool(
-            tested
-        )
+        is_refuted = result.compression.classify(candidate) == "refuted"
+        assert (candidate.kept or is_refuted) == bool(tested)
         if tested is None:
             continue
         assert tested.interval[0] <= tested.interval[1]
-        assert (tested.interval[0] <= found.compression.max_drop) == candidate.kept
+        assert (tested.interval[0] <= result.compression.max_drop) == candidate.kept
         if candidate.kept:
-            fall = variants["fp32"].metrics[metric] - variants[candidate.name].metrics[metric]
-            assert tested.drop == pytest.approx(fall)
+            drop = variants["fp32"].metrics[metric] - variants[candidate.name].metrics[metric]
+            assert tested.drop == pytest.approx(drop)
 
 
-@pytest.mark.parametrize("kind", GOALS)
-def test_a_server_takes_it_and_lists_its_variants(kind, compressed):
-    _, found, _ = compressed(kind)
-    models = found.bundle.path.parent.parent
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_compress_server_loads_the_version_and_lists_its_variants(kind, compress_kind):
+    _, result, _ = compress_kind(kind)
+    models = result.bundle.path.parent.parent
     repository = load_repository(models)
     assert repository.refusal_reasons == {}
     assert repository.live_models[kind].manifest.version == 2
-    told = create_app(models=models).test_client().get(f"/models/{kind}").get_json()
-    assert set(told["variants"]) == set(found.bundle.manifest.variants)
-    assert all(variant["passed"] for variant in told["variants"].values())
+    metadata = create_app(models=models).test_client().get(f"/models/{kind}").get_json()
+    assert set(metadata["variants"]) == set(result.bundle.manifest.variants)
+    assert all(variant["passed"] for variant in metadata["variants"].values())
 
 
-def in_integers(numbers, x):
-    """Probabilities by nothing but what lies in the file, in Python's whole numbers."""
-    q = (
-        x / numbers["s1_in"]
-        if "offset" not in numbers
-        else ((x - numbers["offset"]) / numbers["scale"] / numbers["s1_in"])
-    )
-    q = np.rint(q).astype(np.int64) + int(numbers["o1_in"])
-    values = q.clip(0, 255) - int(numbers["o1_in"])
+def compute_with_integers(constants, x):
+    """Return the probabilities that the constants of a file give, in Python's integers."""
+    values = x
+    if "offset" in constants:
+        values = (x - constants["offset"]) / constants["scale"]
+    zero_point = int(constants["o1_in"])
+    q = np.rint(values / constants["s1_in"]).astype(np.int64) + zero_point
+    values = q.clip(0, 255) - zero_point
     for layer in (1, 2, 3):
-        W, b = numbers[f"W{layer}"], numbers[f"b{layer}"]
-        if W.dtype == np.float32:  # the last, if that pays
-            z = values * np.float64(numbers["s2"]) @ W + b
+        W, b = constants[f"W{layer}"], constants[f"b{layer}"]
+        if W.dtype == np.float32:  # The last layer can have float32 weights.
+            z = values * np.float64(constants["s2"]) @ W + b
             break
         sums = values.astype(object) @ W.astype(object) + b.astype(object)
-        z = sums.astype(np.float64) * np.float64(numbers[f"st{layer}"])
+        z = sums.astype(np.float64) * np.float64(constants[f"st{layer}"])
         if layer < 3:
-            values = np.rint(z / numbers[f"s{layer}"]).clip(0, 255).astype(np.int64)
+            values = np.rint(z / constants[f"s{layer}"]).clip(0, 255).astype(np.int64)
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
-def test_a_request_to_bytes_is_answered_as_whole_numbers_say(compressed, reopened):
-    _, found, _ = compressed("digits")
-    numbers = numbers_of(found.bundle.read_graph("int8"))
-    opened = reopened("digits")
-    rows = opened.table.records.take(opened.parts.test[:60]).numbers
-    app = create_app(models=found.bundle.path.parent.parent, variant="int8").test_client()
+def test_compress_request_to_int8_has_the_answer_of_integer_arithmetic(compress_kind, load_model):
+    _, result, _ = compress_kind("digits")
+    constants = read_constants(result.bundle.read_graph("int8"))
+    trained = load_model("digits")
+    rows = trained.table.records.take(trained.split.test[:60]).numbers
+    client = create_app(models=result.bundle.path.parent.parent, variant="int8").test_client()
     body = {"instances": rows.tolist()}
-    told = app.post("/predict", json=body).get_json()
-    assert app.get("/models/digits").get_json()["variant"] == "int8"
-    wanted = in_integers(numbers, rows)
-    off = np.abs(np.array(told["probabilities"]) - wanted).max(axis=1)
-    assert np.mean(off < 1e-5) > 0.97  # all but what lies between two bytes
-    assert told["predictions"] == wanted.argmax(axis=1).tolist()
+    answer = client.post("/predict", json=body).get_json()
+    assert client.get("/models/digits").get_json()["variant"] == "int8"
+    expected = compute_with_integers(constants, rows)
+    errors = np.abs(np.array(answer["probabilities"]) - expected).max(axis=1)
+    # A value between two integers may round either way.
+    assert np.mean(errors < 1e-5) > 0.97
+    assert answer["predictions"] == expected.argmax(axis=1).tolist()
 
 
-def test_a_compressed_bundle_can_be_compressed_again(compressed, tmp_path):
-    dense, found, _ = compressed("wages")
-    shutil.copytree(found.bundle.path, tmp_path / "wages" / "2")
-    again, _ = done(Bundle.open(tmp_path / "wages" / "2"), prune="none", max_drop=0.3)
-    assert again.bundle.path == tmp_path / "wages" / "3"
-    assert set(again.bundle.manifest.variants) == {"fp32", "int8"}
-    assert again.bundle.read_graph("fp32") == dense.read_graph("fp32")
-    assert again.compression.tried[0].drop == 0
+def test_compress_compressed_bundle_can_be_compressed_again(compress_kind, tmp_path):
+    original, result, _ = compress_kind("wages")
+    shutil.copytree(result.bundle.path, tmp_path / "wages" / "2")
+    second, _ = run_compression(Bundle.open(tmp_path / "wages" / "2"), prune="none", max_drop=0.3)
+    assert second.bundle.path == tmp_path / "wages" / "3"
+    assert set(second.bundle.manifest.variants) == {"fp32", "int8"}
+    assert second.bundle.read_graph("fp32") == original.read_graph("fp32")
+    assert second.compression.tried[0].drop == 0
 
 
 @pytest.mark.slow
-def test_a_seed_decides_every_file_but_the_manifest(copied):
-    bundle = copied("digits")
+def test_compress_same_seed_writes_the_same_files(copy_bundle):
+    bundle = copy_bundle("digits")
     first, second = (
-        done(bundle, epochs=1, prune=0.5, max_drop=0.9, seed=1)[0].bundle for _ in range(2)
+        run_compression(bundle, epochs=1, prune=0.5, max_drop=0.9, seed=1)[0].bundle
+        for _ in range(2)
     )
     assert first.checksums == second.checksums
     assert len(first.manifest.variants) >= 3
 
 
 @pytest.mark.slow
-def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
-    bundle = copied("digits")
+def test_compress_no_accepted_variant_writes_nothing(copy_bundle, monkeypatch):
+    bundle = copy_bundle("digits")
     monkeypatch.setattr(
-        "trainer.compress.variant_search.VariantSearch.holds", lambda _, t: t.name == "fp32"
+        "trainer.compress.acceptance.is_within_max_drop", lambda trial, _: trial.name == "fp32"
     )
     before = sorted(bundle.path.parent.rglob("*"))
-    found, told = done(bundle, prune=0.9)
-    assert found.bundle is None
+    result, reported = run_compression(bundle, prune=0.9)
+    assert result.bundle is None
     assert sorted(bundle.path.parent.rglob("*")) == before
-    assert [c.name for c in found.compression.tried] == [trial.name for trial in told]
-    assert [c.kept for c in found.compression.tried] == [True] + [False] * (len(told) - 1)
+    tried = result.compression.tried
+    assert [candidate.name for candidate in tried] == [trial.name for trial in reported]
+    assert [candidate.kept for candidate in tried] == [True] + [False] * (len(reported) - 1)
 
 
-@pytest.mark.parametrize("low, kept", [(0.3, False), (0.1, True)])
-def test_what_test_rows_refute_is_left_out(low, kept, copied, monkeypatch):
-    monkeypatch.setattr(Evaluation, "interval_of_drop", lambda *_: (low, 0.4))
-    found, _ = done(copied("digits"), prune="none", max_drop=0.2)
-    assert (found.bundle is not None) == kept
-    candidate = found.compression.tried[1]
-    assert candidate.kept == kept
+@pytest.mark.parametrize("low, is_kept", [(0.3, False), (0.1, True)])
+def test_compress_variant_refuted_by_the_test_rows_is_left_out(
+    low, is_kept, copy_bundle, monkeypatch
+):
+    monkeypatch.setattr(Evaluation, "compute_drop_interval", lambda *_: (low, 0.4))
+    result, _ = run_compression(copy_bundle("digits"), prune="none", max_drop=0.2)
+    assert (result.bundle is not None) == is_kept
+    candidate = result.compression.tried[1]
+    assert candidate.kept == is_kept
     assert candidate.tested.interval == (low, 0.4)
-    assert found.compression.classify(candidate) == ("kept" if kept else "refuted")
+    assert result.compression.classify(candidate) == ("kept" if is_kept else "refuted")
 
 
-def test_of_each_kind_the_test_rows_are_asked_of_one(compressed):
-    _, found, _ = compressed("digits")
-    asked = [c.name for c in found.compression.tried if c.tested is not None]
-    assert len(asked) == len(set(asked))
+def test_compress_one_variant_of_each_name_is_evaluated_on_the_test_rows(compress_kind):
+    _, result, _ = compress_kind("digits")
+    names = [c.name for c in result.compression.tried if c.tested is not None]
+    assert len(names) == len(set(names))
 
 
-def test_what_saves_neither_bytes_nor_weights_is_not_kept(copied):
-    found, _ = done(copied("iris"), prune="none", max_drop=0.5)
-    dense, int8 = found.compression.tried[:2]
-    assert int8.size_bytes > dense.size_bytes  # of a network as small as that
-    assert found.bundle is None
-    assert found.compression.classify(int8) == "holds"
+def test_compress_variant_that_saves_neither_bytes_nor_weights_is_not_kept(copy_bundle):
+    result, _ = run_compression(copy_bundle("iris"), prune="none", max_drop=0.5)
+    original, int8 = result.compression.tried[:2]
+    assert int8.size_bytes > original.size_bytes  # since the network is so small
+    assert result.bundle is None
+    assert result.compression.classify(int8) == "holds"
 
 
 @pytest.mark.slow
-def test_options_show_in_what_is_written(compressed, copied):
-    _, found, _ = compressed("digits")
-    sparse = numbers_of(found.bundle.read_graph("sparse"))
-    zeros = [np.mean(a == 0) for a in sparse.values() if a.ndim == 2]
-    assert np.average(zeros, weights=[64 * 32, 32 * 16, 160]) == pytest.approx(0.5, abs=0.01)
-    reduced, _ = done(copied("digits"), prune="none", reduce_range=True, max_drop=0.5)
+def test_compress_sparse_and_reduce_range_show_in_the_files(compress_kind, copy_bundle):
+    _, result, _ = compress_kind("digits")
+    sparse = read_constants(result.bundle.read_graph("sparse"))
+    zero_shares = [np.mean(array == 0) for array in sparse.values() if array.ndim == 2]
+    zero_share = np.average(zero_shares, weights=[64 * 32, 32 * 16, 160])
+    assert zero_share == pytest.approx(0.5, abs=0.01)
+    reduced, _ = run_compression(
+        copy_bundle("digits"), prune="none", reduce_range=True, max_drop=0.5
+    )
     assert reduced.bundle.manifest.variants["int8"].bits == 7
-    whole = [
-        a for a in numbers_of(reduced.bundle.read_graph("int8")).values() if a.dtype == np.int8
-    ]
-    assert max(int(np.abs(a.astype(int)).max()) for a in whole) <= 63
+    arrays = read_constants(reduced.bundle.read_graph("int8")).values()
+    int8_arrays = [array.astype(int) for array in arrays if array.dtype == np.int8]
+    assert max(int(np.abs(array).max()) for array in int8_arrays) <= 63
 
 
-def test_compress_no_reduce_range_where_8_bits_overflow_refused(copied, monkeypatch):
-    monkeypatch.setattr(run, "overflows_with_8_bits", lambda: True)
-    monkeypatch.setattr(run, "reopen", None)
+def test_compress_no_reduce_range_where_8_bits_overflow_refused(copy_bundle, monkeypatch):
+    monkeypatch.setattr(run, "has_int8_overflow", lambda: True)
+    monkeypatch.setattr(run, "load_trained", None)
     with pytest.raises(CompressionConfigError, match="leave it out"):
-        done(copied("iris"), reduce_range=False)
+        run_compression(copy_bundle("iris"), reduce_range=False)
 
 
-def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monkeypatch):
-    bundle = copied("iris")
-    monkeypatch.setattr(run, "reopen", None)
+def test_compress_folder_that_is_not_writable_is_refused_before_the_work(copy_bundle, monkeypatch):
+    bundle = copy_bundle("iris")
+    monkeypatch.setattr(run, "load_trained", None)
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(PermissionError, match="not writable"):
-        done(bundle)
+        run_compression(bundle)
 
 
 @pytest.mark.slow
-def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeypatch):
-    bundle = copied("digits")
-    right = Bundle.read_selftest
+def test_compress_version_that_fails_its_self_test_is_deleted(copy_bundle, monkeypatch):
+    bundle = copy_bundle("digits")
+    read_selftest = Bundle.read_selftest
 
-    def spoiled(self):
-        found = right(self)
-        if "int8" in found.expected:
-            found.expected["int8"].outputs["probabilities"] += 0.5
-        return found
+    def read_wrong_selftest(self):
+        selftest = read_selftest(self)
+        if "int8" in selftest.expected:
+            selftest.expected["int8"].outputs["probabilities"] += 0.5
+        return selftest
 
-    monkeypatch.setattr(Bundle, "read_selftest", spoiled)
-    with pytest.raises(ParityError, match="expected a bundle that proves itself; .*int8"):
-        done(bundle, prune="none", max_drop=0.5)
+    monkeypatch.setattr(Bundle, "read_selftest", read_wrong_selftest)
+    with pytest.raises(ParityError, match="expected a bundle that passes its self-test; .*int8"):
+        run_compression(bundle, prune="none", max_drop=0.5)
     assert [path.name for path in bundle.path.parent.iterdir()] == ["1"]
 
 
-def test_numbers_are_such_as_json_has_words_for(compressed):
-    for kind in GOALS:
-        told = json.loads(compressed(kind)[1].compression.model_dump_json())
-        for candidate in told["tried"]:
+def test_compress_summary_has_finite_numbers_only(compress_kind):
+    for kind in OPTIONS:
+        summary = json.loads(compress_kind(kind)[1].compression.model_dump_json())
+        for candidate in summary["tried"]:
             assert all(math.isfinite(v) for v in candidate.values() if isinstance(v, float))
 
 
-def test_a_bundle_without_its_dense_graph_is_refused(copied):
-    bundle = copied("iris")
+def test_compress_bundle_without_its_fp32_file_is_refused(copy_bundle):
+    bundle = copy_bundle("iris")
     (bundle.path / "model.onnx").unlink()
     with pytest.raises(BundleError, match="expected a readable model.onnx"):
-        done(bundle)
+        run_compression(bundle)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("data", "choices"),
+    ("data", "options"),
     [
         ("wine", {"hidden": (12, 8, 6), "activation": ("relu", "identity", "gelu")}),
         ("wine", {"hidden": (8,), "batch_norm": True, "dropout": 0.2}),
@@ -321,9 +333,10 @@ def test_a_bundle_without_its_dense_graph_is_refused(copied):
         ("linnerud", {"hidden": (8,), "activation": "tanh"}),
     ],
 )
-def test_whatever_was_trained_can_be_compressed(data, choices, tmp_path):
-    bundle, _ = fit(Config(data=data, models=tmp_path, epochs=5, skip_baselines=True, **choices))
-    found, told = done(bundle, max_drop=0.95, prune=0.5, qat=True, sparse=0.5)
-    assert len(told) == 9
-    assert found.bundle is not None
-    assert all(run_self_test(found.bundle, name).passed for name in found.bundle.manifest.variants)
+def test_compress_any_training_options_are_supported(data, options, tmp_path):
+    bundle, _ = fit(Config(data=data, models=tmp_path, epochs=5, skip_baselines=True, **options))
+    result, reported = run_compression(bundle, max_drop=0.95, prune=0.5, qat=True, sparse=0.5)
+    assert len(reported) == 9
+    assert result.bundle is not None
+    variants = result.bundle.manifest.variants
+    assert all(run_self_test(result.bundle, name).passed for name in variants)

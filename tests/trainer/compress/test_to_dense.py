@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from trainer.compress.to_dense import build_dense_network, dense_layers, to_dense
+from trainer.compress.to_dense import build_dense_network, list_dense_layers, to_dense
 from trainer.nn import (
     BatchNorm,
     Branches,
@@ -19,8 +19,8 @@ from trainer.nn import (
 )
 
 
-def a_network(n_inputs, layers, rng):
-    """One whose every number is drawn, those that training would have moved too."""
+def make_network(n_inputs, layers, rng):
+    """Return a network in which every number is random, running statistics included."""
     network = Network(n_inputs, layers, rng=rng)
     network.parameters[...] = rng.normal(0, 0.5, size=network.n_parameters)
     for layer in network.layers:
@@ -29,13 +29,13 @@ def a_network(n_inputs, layers, rng):
     return network
 
 
-def rows(rng, n=200, numbers=5, categories=0):
+def draw_rows(rng, n=200, numbers=5, categories=0):
     return np.concatenate(
         [rng.normal(size=(n, numbers)), rng.integers(0, 3, size=(n, categories))], axis=1
     ).astype(np.float32)
 
 
-KINDS = {  # layers, kinds of layers that are left
+NETWORKS = {  # layers before, types of layers after
     "dense": (lambda: [Dense(4, "relu"), Dense(2)], [Dense, Dense]),
     "one layer": (lambda: [Dense(2)], [Dense]),
     "dropout": (lambda: [Dropout(0.5), Dense(4, "tanh"), Dropout(0.1), Dense(2)], [Dense, Dense]),
@@ -69,39 +69,39 @@ KINDS = {  # layers, kinds of layers that are left
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_plain_network_answers_alike(kind, rng):
-    make, left = KINDS[kind]
-    layers = make()
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_to_dense_gives_the_same_answers(kind, rng):
+    make_layers, expected_types = NETWORKS[kind]
+    layers = make_layers()
     categories = 2 * isinstance(layers[0], Embedding)
-    network = a_network(5 + categories, layers, rng)
+    network = make_network(5 + categories, layers, rng)
     before = network.snapshot()
-    x = rows(rng, categories=categories)
-    found = to_dense(network)
-    assert [type(layer) for layer in found.layers] == left
-    np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
+    x = draw_rows(rng, categories=categories)
+    dense = to_dense(network)
+    assert [type(layer) for layer in dense.layers] == expected_types
+    np.testing.assert_allclose(dense.logits(x), network.logits(x), atol=1e-5)
     for name, array in network.snapshot().items():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_its_weights_are_its_own(rng):
-    network = a_network(7, KINDS["embedding"][0](), rng)
-    found = to_dense(network)
-    before = found.snapshot()["parameters"]
+def test_to_dense_shares_no_weights_with_its_input(rng):
+    network = make_network(7, NETWORKS["embedding"][0](), rng)
+    dense = to_dense(network)
+    before = dense.snapshot()["parameters"]
     network.parameters[...] = 0
-    np.testing.assert_array_equal(found.parameters, before)
-    assert found.n_parameters == network.n_parameters
-    assert found.layers[1].activation is not network.layers[2].activation
+    np.testing.assert_array_equal(dense.parameters, before)
+    assert dense.n_parameters == network.n_parameters
+    assert dense.layers[1].activation is not network.layers[2].activation
 
 
-def test_plain_twice_is_plain_once(rng):
-    once = to_dense(a_network(5, KINDS["batch norm"][0](), rng))
+def test_to_dense_of_a_dense_network_changes_nothing(rng):
+    once = to_dense(make_network(5, NETWORKS["batch norm"][0](), rng))
     twice = to_dense(once)
     assert repr(twice) == repr(once)
     np.testing.assert_array_equal(twice.parameters, once.parameters)
 
 
-def whole_numbers():
+def make_integer_layer():
     return IntegerDense(
         np.ones((5, 2), np.int8),
         np.zeros(2, np.int32),
@@ -111,34 +111,34 @@ def whole_numbers():
 
 
 @pytest.mark.parametrize(
-    ("layers", "named"),
+    ("layers", "problem"),
     [
         ([Branches((2, [Dense(2, "relu")]), (3, [])), Dense(1)], "got branches"),
-        ([BatchNorm(), Dense(1)], "got a batch normalisation that follows no dense layer"),
-        ([Dense(3, "relu"), BatchNorm(), Dense(1)], "normalisation that follows no dense"),
-        ([whole_numbers()], "got whole numbers"),
-        ([Dense(3), FeatureSelect(np.array([1])), Dense(1)], "got a selection behind another"),
+        ([BatchNorm(), Dense(1)], "got a batch normalization that follows no dense layer"),
+        ([Dense(3, "relu"), BatchNorm(), Dense(1)], "normalization that follows no dense"),
+        ([make_integer_layer()], "got integer layers"),
+        ([Dense(3), FeatureSelect(np.array([1])), Dense(1)], "got a selection after another"),
         (
             [FeatureSelect(np.array([0, 1])), FeatureSelect(np.array([1])), Dense(1)],
-            "got a selection behind another",
+            "got a selection after another",
         ),
         (
             [FeatureSelect(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
-            "got an embedding behind another",
+            "got an embedding after another",
         ),
         ([Dropout(0.5)], "got no dense layer"),
     ],
 )
-def test_what_cannot_be_plain_is_refused_by_name(layers, named, rng):
+def test_to_dense_other_layers_are_refused(layers, problem, rng):
     network = Network(5, copy.deepcopy(layers), rng=rng)
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=problem):
         to_dense(network)
 
 
-def test_a_network_is_assembled_of_weights(rng):
+def test_build_dense_network_copies_the_weights(rng):
     W, b = rng.normal(size=(2, 3)).astype(np.float32), np.ones(3, np.float32)
     network = build_dense_network(4, None, np.array([1, 3]), [(W, b, ReLU())])
-    x = rows(rng, numbers=4)
+    x = draw_rows(rng, numbers=4)
     expected = np.maximum(x[:, [1, 3]] @ W + b, 0)
     np.testing.assert_allclose(network.logits(x), expected, atol=1e-6)
     W[...] = 0
@@ -146,14 +146,14 @@ def test_a_network_is_assembled_of_weights(rng):
 
 
 @pytest.mark.parametrize(("n_in", "n_bias"), [(3, 3), (2, 2), (2, 1)])
-def test_weights_that_do_not_fit_are_refused(n_in, n_bias):
-    parts = [(np.ones((n_in, 3), np.float32), np.ones(n_bias, np.float32), ReLU())]
+def test_build_dense_network_wrong_shapes_are_refused(n_in, n_bias):
+    parameters = [(np.ones((n_in, 3), np.float32), np.ones(n_bias, np.float32), ReLU())]
     with pytest.raises(ValueError, match=r"expected weights \(2, 3\) and biases \(3,\); got"):
-        build_dense_network(4, None, np.array([1, 3]), parts)
+        build_dense_network(4, None, np.array([1, 3]), parameters)
 
 
-def test_only_plain_networks_have_dense_layers_to_prune(rng):
+def test_list_dense_layers_other_layers_are_refused(rng):
     network = Network(5, [Dense(4), BatchNorm(), Dense(2)], rng=rng)
-    with pytest.raises(ValueError, match="expected a plain network; got BatchNorm"):
-        dense_layers(network)
-    assert [layer.units for layer in dense_layers(to_dense(network))] == [4, 2]
+    with pytest.raises(ValueError, match="expected a network of dense layers; got BatchNorm"):
+        list_dense_layers(network)
+    assert [layer.units for layer in list_dense_layers(to_dense(network))] == [4, 2]

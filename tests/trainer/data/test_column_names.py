@@ -54,7 +54,7 @@ def test_names_that_a_comma_parted_are_put_together(names, columns, found):
 def test_every_list_of_columns_takes_quotes_and_lists(field):
     for value in ('"Revenue, USD",id', ["Revenue, USD", "id"]):
         config = Config.model_validate({"data": "t.csv", field: value})
-        assert getattr(config.reading(), field) == ("Revenue, USD", "id")
+        assert getattr(config.get_read_options(), field) == ("Revenue, USD", "id")
 
 
 def test_names_of_a_file_without_a_header_may_end_in_a_comma():

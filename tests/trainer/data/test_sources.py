@@ -184,7 +184,7 @@ def test_all_columns_without_a_value_are_named_at_once(said, message, write):
     path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
     with pytest.raises(DataError, match=message):
         load_table(path, Reading(**said))
-    drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
+    drop = Config(data=path, target="kind", drop='a,"b, c",d').get_read_options()
     assert load_table(path, drop).records.names == ("x",)
 
 
@@ -192,7 +192,7 @@ def test_all_columns_without_a_value_are_named_at_once(said, message, write):
 def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
     rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
     path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
-    reading = Config.model_validate({"data": path, "drop": drop}).reading()
+    reading = Config.model_validate({"data": path, "drop": drop}).get_read_options()
     assert load_table(path, reading).records.names == ("x",)
 
 

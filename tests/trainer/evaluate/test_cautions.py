@@ -3,21 +3,21 @@ import pytest
 from tests.manifests import make_manifest
 from trainer.evaluate.cautions import list_cautions
 
-WHOLE = {"accuracy": 0.9, "roc_auc": 0.7}
+METRICS = {"accuracy": 0.9, "roc_auc": 0.7}
 
 
-def names(found):
-    return [caution.name for caution in found]
+def list_names(cautions):
+    return [caution.name for caution in cautions]
 
 
-def test_cautions_of_a_model_that_answers_every_class_are_none():
-    assert list_cautions(make_manifest(WHOLE, variants={"fp32": []})) == []
-    assert list_cautions(make_manifest(WHOLE, variants={"fp32": None})) == []  # of a bundle before
+def test_cautions_every_class_predicted_are_none():
+    assert list_cautions(make_manifest(METRICS, variants={"fp32": []})) == []
+    assert list_cautions(make_manifest(METRICS, variants={"fp32": None})) == []  # an old bundle
     assert list_cautions(make_manifest({"r2": 0.1}, classes=None)) == []
 
 
 @pytest.mark.parametrize(
-    ("classes", "choices", "remedy"),
+    ("classes", "manifest_options", "remedy"),
     [
         ((0, 1), {}, "train with --class-weight balanced or --aim f1"),
         ((0, 1), {"aim": "cost=1:5"}, "train with --class-weight balanced"),
@@ -26,36 +26,38 @@ def test_cautions_of_a_model_that_answers_every_class_are_none():
         (
             (0, 1, 2),
             {"config": {"class_weight": "balanced"}},
-            "find more rows of what is rare, or merge it with another class",
+            "collect more rows of the rare class, or merge it with another",
         ),
     ],
 )
-def test_cautions_class_never_answered_names_it_and_a_remedy_not_yet_tried(
-    classes, choices, remedy
+def test_cautions_class_never_predicted_suggests_options_not_yet_used(
+    classes, manifest_options, remedy
 ):
-    (found,) = list_cautions(
-        make_manifest(WHOLE, classes=classes, variants={"fp32": [1]}, **choices)
+    (caution,) = list_cautions(
+        make_manifest(METRICS, classes=classes, variants={"fp32": [1]}, **manifest_options)
     )
-    assert found.name == "class_never_answered"
-    assert found.detail.startswith("none of 20 test rows is answered 1, ")
-    assert found.remedy == remedy
+    assert caution.name == "class_never_answered"
+    assert caution.detail.startswith("none of 20 test rows is predicted as 1, ")
+    assert caution.remedy == remedy
 
 
-def test_cautions_of_very_many_classes_names_ten():
-    many = [f"c{i:03}" for i in range(1000)]
+def test_cautions_very_many_classes_names_ten():
+    classes = [f"c{i:03}" for i in range(1000)]
     shares = [0.001] * 1000
-    made = make_manifest(WHOLE, classes=many, class_shares=shares, variants={"fp32": many[1:]})
-    (found,) = list_cautions(made)
-    assert "c010 and 989 more, though" in found.detail
+    manifest = make_manifest(
+        METRICS, classes=classes, class_shares=shares, variants={"fp32": classes[1:]}
+    )
+    (caution,) = list_cautions(manifest)
+    assert "c010 and 989 more, although" in caution.detail
 
 
-def test_cautions_of_a_variant_that_lost_a_class_say_how_to_compress():
-    made = make_manifest(WHOLE, variants={"fp32": [], "int8": [1]})
-    assert list_cautions(made) == []
-    (found,) = list_cautions(made, "int8")
-    assert found.detail.startswith("by int8, none of 20 test rows is answered 1")
-    assert "--max-drop" in found.remedy
+def test_cautions_variant_loses_a_class_suggests_how_to_compress():
+    manifest = make_manifest(METRICS, variants={"fp32": [], "int8": [1]})
+    assert list_cautions(manifest) == []
+    (caution,) = list_cautions(manifest, "int8")
+    assert caution.detail.startswith("by int8, none of 20 test rows is predicted as 1")
+    assert "--max-drop" in caution.remedy
 
 
-def test_cautions_class_without_test_rows_is_said():
-    assert names(list_cautions(make_manifest({"accuracy": 0.9}))) == ["class_not_tested"]
+def test_cautions_class_without_test_rows_is_reported():
+    assert list_names(list_cautions(make_manifest({"accuracy": 0.9}))) == ["class_not_tested"]

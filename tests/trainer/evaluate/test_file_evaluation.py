@@ -1,5 +1,3 @@
-"""Answers and the truth in a file."""
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,141 +9,19 @@ from trainer.evaluate.file_evaluation import FileEvaluator
 from trainer.evaluate.metrics import compute_metrics
 
 
-def batch(target, name="y"):
+def create_batch(target, name="y"):
     array = target if isinstance(target, pa.Array) else pa.array(target)
     return pa.RecordBatch.from_arrays([array], names=[name])
 
 
-def answers(classes, labels, rng=None):
-    """Answers of those labels, and some probabilities."""
+def create_answers(classes, labels, rng=None):
+    """Return answers with these labels and random probabilities."""
     rng = rng or np.random.default_rng(0)
     p = rng.dirichlet(np.ones(len(classes)), len(labels)).astype(np.float32)
     return {"label": np.array(labels, np.array(classes).dtype), "probabilities": p}
 
 
-def truth_of(target, classes=(0, 1)):
-    """Whether each row is read as the second class: the recall of that label, row by row."""
-    known = list(classes)
-    out = []
-    for row in range(len(target)):
-        truth = FileEvaluator(make_manifest({"accuracy": 1}, classes=known))
-        truth.add(batch(target).slice(row, 1), answers(known, [known[1]]))
-        out.append(truth.result().metrics["accuracy"] == 1)
-    return out
-
-
-def test_metrics_are_those_of_measure_whatever_the_batches(rng):
-    truth, label = rng.integers(0, 2, 90), rng.integers(0, 2, 90)
-    answered = answers([0, 1], label, rng)
-    found = FileEvaluator(make_manifest({"accuracy": 1}))
-    for start in (0, 40, 60):
-        rows = slice(start, {0: 40, 40: 60, 60: 90}[start])
-        found.add(batch(truth[rows]), {name: a[rows] for name, a in answered.items()})
-    result = found.result()
-    assert result.metrics == compute_metrics("binary", truth, answered, np.array([0, 1]))
-    assert result.metrics["positive_recall"] == metrics.recall_score(truth, label)
-    assert (result.rows, result.judged) == (90, 90)
-    assert result.shares == pytest.approx([1 - truth.mean(), truth.mean()])
-
-
-def test_metrics_speak_of_the_positive_class_of_the_manifest(rng):
-    truth, label = rng.choice(["bad", "good"], 50), rng.choice(["bad", "good"], 50)
-    made = make_manifest({"accuracy": 1}, classes=("bad", "good"), positive="bad")
-    found = FileEvaluator(made)
-    found.add(batch(truth), answers(["bad", "good"], label))
-    expected = metrics.recall_score(truth, label, pos_label="bad")
-    assert found.result().metrics["positive_recall"] == expected
-
-
-@pytest.mark.parametrize(
-    ("classes", "target"),
-    [
-        ((0, 1), pa.array([0, 1])),
-        ((0, 1), pa.array([0.0, 1.0])),
-        ((0, 1), pa.array([False, True])),
-        ((0, 1), pa.array(["0", "1"])),
-        ((0, 1), pa.array([" 0.0", "1.00 "])),
-        ((0, 1), pa.array(["00", "01"])),
-        ((0, 1), pa.array(["False", "TRUE"])),
-        ((0, 1), pa.array(["0", "1"]).dictionary_encode()),
-        (("False", "True"), pa.array(["false", "true"])),
-        (("false", "true"), pa.array([False, True])),
-        (("false", "true"), pa.array([0, 1])),
-        (("1", "2"), pa.array([1.0, 2.0])),
-        (("1", "2"), pa.array(["1.0", "2.0"])),
-        (("-1", "0"), pa.array([-1.0, -0.0])),
-        (("caf\u00e9", "the"), pa.array(["cafe\u0301", "the "])),
-        (("None", "Some"), pa.array(["None", "Some"])),
-    ],
-    ids=str,
-)
-def test_classes_are_read_however_they_are_spelled(classes, target):
-    assert truth_of(target, classes) == [False, True]
-
-
-@pytest.mark.parametrize("target", [pa.array([1, 2]), pa.array(["1", "x"]), pa.array(["1", "YES"])])
-def test_a_class_the_model_does_not_know_is_named_with_its_row(target):
-    found = FileEvaluator(make_manifest({"accuracy": 1}))
-    found.add(batch([0, 1]), answers([0, 1], [0, 1]))
-    with pytest.raises(
-        DataError,
-        match=r"knows, 0, 1, in the target 'y'; got '(2|x|YES)' \(1\), the first in row 4;",
-    ):
-        found.add(batch(target), answers([0, 1], [0, 1]))
-
-
-@pytest.mark.parametrize(
-    "target", [pa.array([1, None]), pa.array(["1", " "]), pa.array(["1", "NA"])]
-)
-def test_a_gap_in_the_target_is_refused_with_its_row(target):
-    found = FileEvaluator(make_manifest({"accuracy": 1}))
-    with pytest.raises(DataError, match="got 1 gap, the first in row 2; fill"):
-        found.add(batch(target), answers([0, 1], [0, 1]))
-
-
-def test_a_file_without_the_target_is_refused_with_its_columns():
-    found = FileEvaluator(make_manifest({"accuracy": 1}))
-    with pytest.raises(DataError, match="expected the target 'y' among the columns.*got 'x'; add"):
-        found.add(batch([0, 1], "x"), answers([0, 1], [0, 1]))
-
-
-def test_a_file_without_rows_is_refused():
-    with pytest.raises(DataError, match="expected rows"):
-        FileEvaluator(make_manifest({"accuracy": 1})).result()
-
-
-def test_a_class_never_answered_is_listed():
-    found = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
-    found.add(batch(["a", "b", "a"]), answers(["a", "b", "c"], ["a", "c", "c"]))
-    assert found.result().never_answered == ["b"]
-
-
-def test_of_more_rows_than_are_kept_a_fair_sample_is_measured(rng):
-    # Every second row is of class 1 and answered wrongly: every other row of them would mislead.
-    most, n = 500, 20_000
-    truth = np.arange(n) % 2
-    answered = answers([0, 1], np.zeros(n, int), rng)
-    found = FileEvaluator(make_manifest({"accuracy": 1}), most=most)
-    held = 0
-    for start in range(0, n, 250):
-        rows = slice(start, start + 250)
-        found.add(batch(truth[rows]), {name: a[rows] for name, a in answered.items()})
-        held = max(held, sum(len(part[0]) for part in found._kept))
-    result = found.result()
-    assert held <= 2 * most + 250
-    assert (result.rows, result.judged) == (n, most)
-    assert result.metrics["accuracy"] == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(most))
-
-
-def test_of_very_many_classes_fewer_rows_are_kept(monkeypatch):
-    monkeypatch.setattr("trainer.evaluate.file_evaluation.MAX_KEPT_NUMBERS", 30)
-    found = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
-    for _ in range(5):
-        found.add(batch(["a", "b", "c"] * 3), answers(["a", "b", "c"], ["a", "b", "c"] * 3))
-    assert found.result().judged == 10
-
-
-def regression(targets=("y",)):
+def create_regression_manifest(targets=("y",)):
     data = {
         "source": "",
         "fingerprint": "",
@@ -155,33 +31,109 @@ def regression(targets=("y",)):
     return make_manifest({"r2": 1}, classes=None, data=data)
 
 
-@pytest.mark.parametrize("spelled", [list, lambda values: [f" {v!r}" for v in values]])
-def test_values_are_measured_in_their_own_units(spelled, rng):
+def test_file_evaluator_several_batches_equals_compute_metrics(rng):
+    truth, labels = rng.integers(0, 2, 90), rng.integers(0, 2, 90)
+    answers = create_answers([0, 1], labels, rng)
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}))
+    for start, stop in ((0, 40), (40, 60), (60, 90)):
+        rows = slice(start, stop)
+        evaluator.add(create_batch(truth[rows]), {name: a[rows] for name, a in answers.items()})
+    result = evaluator.compute_result()
+    assert result.metrics == compute_metrics("binary", truth, answers, np.array([0, 1]))
+    assert result.metrics["positive_recall"] == metrics.recall_score(truth, labels)
+    assert (result.rows, result.evaluated_rows) == (90, 90)
+    assert result.shares == pytest.approx([1 - truth.mean(), truth.mean()])
+
+
+def test_file_evaluator_uses_positive_class_of_manifest(rng):
+    truth, labels = rng.choice(["bad", "good"], 50), rng.choice(["bad", "good"], 50)
+    manifest = make_manifest({"accuracy": 1}, classes=("bad", "good"), positive="bad")
+    evaluator = FileEvaluator(manifest)
+    evaluator.add(create_batch(truth), create_answers(["bad", "good"], labels))
+    expected = metrics.recall_score(truth, labels, pos_label="bad")
+    assert evaluator.compute_result().metrics["positive_recall"] == expected
+
+
+def test_file_evaluator_unknown_class_in_second_batch_is_named_with_its_row():
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}))
+    evaluator.add(create_batch([0, 1]), create_answers([0, 1], [0, 1]))
+    with pytest.raises(DataError, match=r"target 'y'; got '2' \(1\), the first in row 4;"):
+        evaluator.add(create_batch([1, 2]), create_answers([0, 1], [0, 1]))
+
+
+def test_file_evaluator_file_without_target_is_refused_with_its_columns():
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}))
+    with pytest.raises(DataError, match="expected the target 'y' among the columns.*got 'x'; add"):
+        evaluator.add(create_batch([0, 1], "x"), create_answers([0, 1], [0, 1]))
+
+
+def test_file_evaluator_file_without_rows_is_refused():
+    with pytest.raises(DataError, match="expected rows"):
+        FileEvaluator(make_manifest({"accuracy": 1})).compute_result()
+
+
+def test_file_evaluator_class_never_predicted_is_listed():
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
+    answers = create_answers(["a", "b", "c"], ["a", "c", "c"])
+    evaluator.add(create_batch(["a", "b", "a"]), answers)
+    assert evaluator.compute_result().never_answered == ["b"]
+
+
+def test_file_evaluator_too_many_rows_keeps_a_random_sample(rng):
+    # Every second row is of class 1 and predicted wrongly, so that a sample of every other row
+    # would have an accuracy of 0 or 1.
+    max_rows, n = 500, 20_000
+    truth = np.arange(n) % 2
+    answers = create_answers([0, 1], np.zeros(n, int), rng)
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}), max_rows=max_rows)
+    max_kept = 0
+    for start in range(0, n, 250):
+        rows = slice(start, start + 250)
+        evaluator.add(create_batch(truth[rows]), {name: a[rows] for name, a in answers.items()})
+        max_kept = max(max_kept, sum(len(arrays[0]) for arrays in evaluator._kept))
+    result = evaluator.compute_result()
+    assert max_kept <= 2 * max_rows + 250
+    assert (result.rows, result.evaluated_rows) == (n, max_rows)
+    assert result.metrics["accuracy"] == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(max_rows))
+
+
+def test_file_evaluator_many_classes_keeps_fewer_rows(monkeypatch):
+    monkeypatch.setattr("trainer.evaluate.file_evaluation.MAX_KEPT_PROBABILITIES", 30)
+    evaluator = FileEvaluator(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
+    labels = ["a", "b", "c"] * 3
+    for _ in range(5):
+        evaluator.add(create_batch(labels), create_answers(["a", "b", "c"], labels))
+    assert evaluator.compute_result().evaluated_rows == 10
+
+
+@pytest.mark.parametrize("spell", [list, lambda values: [f" {v!r}" for v in values]])
+def test_file_evaluator_regression_is_in_units_of_the_target(spell, rng):
     truth = rng.normal(size=40) * 1e6 + 1e7
     value = (truth + rng.normal(size=40)).astype(np.float32)
-    found = FileEvaluator(regression())
-    found.add(batch(spelled(truth.tolist())), {"value": value[:, None]})
-    told = found.result().metrics
-    assert told["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
-    assert told["r2"] == pytest.approx(metrics.r2_score(truth, value))
+    evaluator = FileEvaluator(create_regression_manifest())
+    evaluator.add(create_batch(spell(truth.tolist())), {"value": value[:, None]})
+    result = evaluator.compute_result().metrics
+    assert result["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
+    assert result["r2"] == pytest.approx(metrics.r2_score(truth, value))
 
 
-def test_several_targets_are_found_by_their_names(rng):
+def test_file_evaluator_several_targets_are_found_by_name(rng):
     truth = rng.normal(size=(20, 2))
-    found = FileEvaluator(regression(("a", "b")))
+    evaluator = FileEvaluator(create_regression_manifest(("a", "b")))
     rows = pa.RecordBatch.from_arrays([pa.array(truth[:, 1]), pa.array(truth[:, 0])], ["b", "a"])
-    found.add(rows, {"value": truth})
-    assert found.result().metrics["mae"] == 0
+    evaluator.add(rows, {"value": truth})
+    assert evaluator.compute_result().metrics["mae"] == 0
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         (["1", "high"], "got 'high' in row 2"),
         (["1", ""], "got none in row 2"),
         ([1.0, np.inf], "got none in row 2"),
     ],
 )
-def test_values_that_are_none_are_refused_with_their_row(target, said):
-    with pytest.raises(DataError, match=said):
-        FileEvaluator(regression()).add(batch(target), {"value": np.zeros((2, 1))})
+def test_file_evaluator_target_that_is_no_number_is_refused_with_its_row(target, message):
+    evaluator = FileEvaluator(create_regression_manifest())
+    with pytest.raises(DataError, match=message):
+        evaluator.add(create_batch(target), {"value": np.zeros((2, 1))})

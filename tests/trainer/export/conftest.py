@@ -1,4 +1,4 @@
-"""Trained models of every kind, and the graphs made of them."""
+"""Trained models of every kind and their exported graphs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.compress.int8_overflow import has_int8_overflow
 from trainer.config import Config
 from trainer.data.sources import load_table
 from trainer.data.tables import Table
-from trainer.export.graph import build_graph
+from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,
@@ -30,7 +30,8 @@ from trainer.nn import (
 )
 from trainer.training.loop import TrainingRun
 
-KINDS = {  # data, choices
+# Data and options of the training, by kind of model.
+KINDS = {
     "multiclass": ("digits", {"hidden": (32,)}),
     "binary": ("tumours", {"hidden": (16, 8), "activation": "tanh"}),
     "text classes": ("flowers", {"hidden": (8,), "activation": "sigmoid"}),
@@ -54,11 +55,11 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def export(tmp_path_factory):
-    made: dict[str, Exported] = {}
+    exported_models: dict[str, Exported] = {}
 
-    def get(kind: str) -> Exported:
-        if kind not in made:
-            data, choices = KINDS[kind]
+    def export_kind(kind: str) -> Exported:
+        if kind not in exported_models:
+            data, options = KINDS[kind]
             if data == "flowers":
                 iris = load_table("iris")
                 path = tmp_path_factory.mktemp("data") / "flowers.npz"
@@ -74,32 +75,32 @@ def export(tmp_path_factory):
                 data = str(path)
             table = load_table(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
-            config = Config(data=data, learning_rate=0.01, **choices)
-            model = Model.untrained(
+            config = Config(data=data, learning_rate=0.01, **options)
+            model = Model.build(
                 table,
                 rows,
-                layers=config.layers,
-                loss=config.loss_for(table.task),
+                layers=config.build_layers,
+                loss=config.build_loss(table.task),
                 rng=rng,
-                encoding=config.feature_encoding(),
+                encoding=config.get_encoding(),
             )
             TrainingRun(
                 model.network,
                 model.loss,
-                config.update(),
-                model.rows(table, rows),
+                config.build_update_rule(),
+                model.encode_rows(table, rows),
                 epochs=10,
                 batch_size=32,
                 rng=rng,
             ).run()
             graph = build_graph(model)
-            made[kind] = Exported(table, model, graph, GraphSession(graph))
-        return made[kind]
+            exported_models[kind] = Exported(table, model, graph, GraphSession(graph))
+        return exported_models[kind]
 
-    return get
+    return export_kind
 
 
-def _in_bytes(
+def _create_integer_model(
     model,
     records,
     rng,
@@ -111,20 +112,20 @@ def _in_bytes(
     columns=None,
     runs_here=True,
 ) -> Model:
-    """The model with other dense layers, in whole numbers.
+    """Return a model with random integer layers instead of its dense layers.
 
     Args:
-        model: gives all but the layers after any embedding.
-        records: which the ranges of the bytes are taken from.
-        rng: where the weights are drawn from.
-        hidden: units of the hidden layers.
-        activation: of the hidden layers.
-        bits: of a weight.
-        last: `integer`, or `float` for a last layer in float32, or `unrounded` for one that is fed
-            what is no bytes.
-        columns: those of the first layer's inputs that it looks at; all if left out.
-        runs_here: Whether ONNX Runtime runs the model on this processor. Where that answers weights
-            of 8 bits wrongly, they then have 7.
+        model: The model; its preprocessing and embedding are kept.
+        records: Records that the ranges of the quantizations are taken from.
+        rng: Random generator of the weights.
+        hidden: Units of each hidden layer.
+        activation: Activation of the hidden layers.
+        bits: Number of bits of a weight.
+        last: Kind of the last layer: `integer`; `float`, a float32 layer after a quantized output;
+            or `unrounded`, a float32 layer after a float32 output.
+        columns: Inputs that the first layer has weights for; None for all.
+        runs_here: Whether ONNX Runtime runs the model on this processor. If that overflows with
+            weights of 8 bits, they have 7 bits instead.
     """
     if runs_here and bits == 8 and has_int8_overflow():
         bits = 7
@@ -135,18 +136,18 @@ def _in_bytes(
     if columns is not None:
         layers.append(FeatureSelect(columns))
         x = x[:, columns]
-    source = Quantization.over(x.min(), x.max())
-    whole = [(units, activation) for units in hidden]
-    whole += [(model.network.n_outputs, "identity")] * (last == "integer")
-    for place, (units, name) in enumerate(whole, start=1):
+    source = Quantization.from_range(x.min(), x.max())
+    integer_layers = [(units, activation) for units in hidden]
+    integer_layers += [(model.network.n_outputs, "identity")] * (last == "integer")
+    for index, (units, name) in enumerate(integer_layers, start=1):
         W = rng.normal(0, np.sqrt(2 / x.shape[1]), (x.shape[1], units)).astype(np.float32)
         scales = np.abs(W).max(axis=0) / np.float32(largest_weight(bits))
         W = np.rint(W / scales).astype(np.int8)
         b = np.rint(rng.normal(0, 0.1, units) / (source.scale * scales)).astype(np.int32)
         x = (x @ W + b * source.scale) * scales
         ACTIVATIONS[name]().value(x.copy(), out=x)
-        rounds = place < len(whole) or last == "float"
-        target = Quantization.over(x.min(), x.max()) if rounds else None
+        has_target = index < len(integer_layers) or last == "float"
+        target = Quantization.from_range(x.min(), x.max()) if has_target else None
         layers.append(
             IntegerDense(W, b, scales, source=source, target=target, activation=name, bits=bits)
         )
@@ -157,20 +158,20 @@ def _in_bytes(
 
 
 @pytest.fixture(scope="session")
-def in_bytes():
-    """Makes models in whole numbers of others; see `_in_bytes`."""
-    return _in_bytes
+def create_integer_model():
+    """Function that returns a model with integer layers; see `_create_integer_model`."""
+    return _create_integer_model
 
 
 @pytest.fixture
-def optimized(tmp_path):
-    """Gives the graph that ONNX Runtime makes of a graph when it loads it."""
+def optimize(tmp_path):
+    """Function that returns the graph that ONNX Runtime optimizes a graph to when loading it."""
 
-    def get(graph: bytes) -> onnx.ModelProto:
+    def optimize_graph(graph: bytes) -> onnx.ModelProto:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # it warns that the file suits this machine only
+        options.log_severity_level = 3  # hide the warning that the file is for this machine only
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
         onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         return onnx.load(tmp_path / "optimized.onnx")
 
-    return get
+    return optimize_graph

@@ -10,15 +10,16 @@ from trainer.data.preprocess import Encoding, Scaler
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import Column, Records, input_names
 from trainer.data.tables import make_table
-from trainer.export.graph import build_graph
-from trainer.export.parity import check_parity, compute_tolerances
+from trainer.export.onnx_graph import build_graph
+from trainer.export.parity import check_parity
+from trainer.export.tolerances import compute_tolerances
 from trainer.model import Model
 from trainer.nn import BinaryCrossEntropy, Dense
 
 ROWS = 400
 
 
-def records(rng, *, dates=None, name="x"):
+def create_records(rng, *, dates=None, name="x"):
     numbers = np.column_stack([rng.lognormal(3, 2, ROWS), rng.integers(0, 2, ROWS)])
     numbers[rng.random(numbers.shape) < 0.1] = np.nan
     if dates is None:
@@ -35,10 +36,10 @@ def records(rng, *, dates=None, name="x"):
     return Records(columns, numbers.astype(np.float32), dates, codes.astype(np.int32))
 
 
-def model_of(rows, rng, **encoding):
+def create_model(rows, rng, **encoding):
     target = np.where(rng.random(len(rows)) < 0.5, "a", "b")
     table = make_table(source="t", records=rows, target=target, target_names=("y",))
-    return Model.untrained(
+    return Model.build(
         table,
         np.arange(0, len(rows), 2),
         layers=lambda k: [Dense(16, "relu"), Dense(k)],
@@ -50,12 +51,12 @@ def model_of(rows, rng, **encoding):
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile"])
 @pytest.mark.parametrize("one_hot", [8, 100])
-def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
-    rows = records(rng)
-    model = model_of(rows, rng, scaling=scaling, one_hot=one_hot)
-    found = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
-    assert found.max_abs < 1e-6
-    assert found.label_agreement == 1
+def test_preprocessing_mixed_columns_equals_numpy(scaling, one_hot, rng):
+    rows = create_records(rng)
+    model = create_model(rows, rng, scaling=scaling, one_hot=one_hot)
+    parity = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
+    assert parity.max_abs < 1e-6
+    assert parity.label_agreement == 1
 
 
 @pytest.mark.parametrize(
@@ -67,33 +68,33 @@ def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
         ([0, 0], [1, 1], set()),
     ],
 )
-def test_numbers_are_scaled_unless_it_would_change_none(offset, scale, nodes, rng):
+def test_preprocessing_neutral_scaling_is_left_out(offset, scale, nodes, rng):
     rows = Records.of_numbers(["a", "b"], rng.normal(2, 3, size=(ROWS, 2)))
-    model = model_of(rows, rng)
+    model = create_model(rows, rng)
     scaler = Scaler(np.array(offset, np.float32), np.array(scale, np.float32))
     numbers = replace(model.encoder.numbers, scaler=scaler)
     model = replace(model, encoder=replace(model.encoder, numbers=numbers))
     graph = build_graph(model)
-    made = {node.op_type for node in onnx.load_from_string(graph).graph.node}
-    assert made & {"Sub", "Div"} >= nodes
+    used_operators = {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert used_operators & {"Sub", "Div"} >= nodes
     assert any("offset" in i.name for i in onnx.load_from_string(graph).graph.initializer) == bool(
         nodes
     )
-    # By hand, so that the two cannot be wrong alike.
-    dense, last = model.network.layers
+    # Computed by hand, since graph and model could have the same error.
+    dense, last_layer = model.network.layers
     x = (rows.numbers.astype(np.float64) - offset) / scale
-    z = np.maximum(x @ dense.W + dense.b, 0) @ last.W + last.b
-    got = GraphSession(graph).run(rows.inputs())["probabilities"][:, 1]
-    np.testing.assert_allclose(got, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
+    z = np.maximum(x @ dense.W + dense.b, 0) @ last_layer.W + last_layer.b
+    outputs = GraphSession(graph).run(rows.inputs())["probabilities"][:, 1]
+    np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
     assert check_parity(model, GraphSession(graph), rows, rows.take(slice(0))).max_abs < 1e-6
 
 
-def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
-    rows = records(rng)
-    proto = onnx.load_from_string(build_graph(model_of(rows, rng)))
-    faces = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
+def test_create_graph_inputs_mixed_columns_has_one_input_each(rng):
+    rows = create_records(rng)
+    proto = onnx.load_from_string(build_graph(create_model(rows, rng)))
+    input_types = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
     kinds = onnx.TensorProto
-    assert faces == {
+    assert input_types == {
         "few": kinds.STRING,
         "x": kinds.FLOAT,
         "many": kinds.STRING,
@@ -104,8 +105,8 @@ def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
 
 
 @pytest.mark.slow
-def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
-    model = model_of(records(rng), rng)
+def test_calendar_equals_pandas_on_every_day_of_four_centuries(rng):
+    model = create_model(create_records(rng), rng)
     proto = onnx.load_from_string(build_graph(model))
     days = pd.date_range("1850-01-01", "2250-01-01", freq="D")
     hours = days + pd.to_timedelta(np.arange(len(days)) % 24, unit="h")
@@ -117,11 +118,11 @@ def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
         ("when_hour", hours.hour),
     ):
         kind = onnx.TensorProto.FLOAT
-        wanted = onnx.helper.make_tensor_value_info(part, kind, None)
+        output = onnx.helper.make_tensor_value_info(part, kind, None)
         probe = onnx.ModelProto()
         probe.CopyFrom(proto)
         del probe.graph.output[:]
-        probe.graph.output.append(wanted)
+        probe.graph.output.append(output)
         n = len(seconds)
         inputs = {
             "few": np.full((n, 1), ""),
@@ -130,48 +131,55 @@ def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
             "yes": np.zeros((n, 1), np.float32),
             "when": seconds[:, None],
         }
-        got = GraphSession(probe.SerializeToString()).run(inputs)[part]
-        found = got[:, 0] if part == "when_day" else got.argmax(axis=1)
-        np.testing.assert_array_equal(found, expected)
+        outputs = GraphSession(probe.SerializeToString()).run(inputs)[part]
+        numbers = outputs[:, 0] if part == "when_day" else outputs.argmax(axis=1)
+        np.testing.assert_array_equal(numbers, expected)
 
 
-def test_dates_beyond_the_calendar_are_answered_as_its_ends(rng):
-    rows = records(rng)
-    model = model_of(rows, rng)
-    far = records(rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1)))
-    got, expected = GraphSession(build_graph(model)).run(far.inputs()), model.answers(far)
-    delta = np.abs(got["probabilities"] - expected["probabilities"])
-    assert (delta <= compute_tolerances(model, far)["probabilities"]).all()
+def test_preprocessing_dates_outside_calendar_equals_numpy(rng):
+    rows = create_records(rng)
+    model = create_model(rows, rng)
+    extreme_records = create_records(
+        rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1))
+    )
+    outputs, expected = (
+        GraphSession(build_graph(model)).run(extreme_records.inputs()),
+        model.answers(extreme_records),
+    )
+    delta = np.abs(outputs["probabilities"] - expected["probabilities"])
+    assert (delta <= compute_tolerances(model, extreme_records)["probabilities"]).all()
 
 
-def test_a_gap_that_is_filled_in_no_column_is_no_answer_and_never_a_wrong_one(rng):
-    whole = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
-    model = model_of(whole, rng)
-    gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
-    assert np.isnan(GraphSession(build_graph(model)).run(gap.inputs())["probabilities"]).all()
+def test_preprocessing_missing_value_without_fill_gives_nan(rng):
+    records_without_gaps = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
+    model = create_model(records_without_gaps, rng)
+    record_with_gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
+    assert np.isnan(
+        GraphSession(build_graph(model)).run(record_with_gap.inputs())["probabilities"]
+    ).all()
 
 
 @pytest.mark.parametrize("name", ["W1", "encoded", "p", "pair", "few_place", "when_month"])
-def test_a_column_may_have_the_name_of_something_inside(name, rng):
-    rows = records(rng, name=name)
-    model = model_of(rows, rng)
+def test_preprocessing_column_named_like_inner_value_is_supported(name, rng):
+    rows = create_records(rng, name=name)
+    model = create_model(rows, rng)
     check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
 
 
 @pytest.mark.parametrize("name", ["label", "probabilities", "value"])
-def test_a_column_of_the_name_of_an_answer_is_an_input_of_another_name(name, rng):
-    rows = records(rng, name=name)
-    model = model_of(rows, rng)
+def test_create_graph_inputs_column_named_like_output_is_renamed(name, rng):
+    rows = create_records(rng, name=name)
+    model = create_model(rows, rng)
     graph = build_graph(model)
     inputs = [i.name for i in onnx.load_from_string(graph).graph.input]
     assert inputs == ["few", f"{name}_input", "many", "yes", "when"]
     check_parity(model, GraphSession(graph), rows, rows.take(slice(0)))
 
 
-def test_names_of_inputs_are_distinct_whatever_the_columns_are_called():
+def test_input_names_are_distinct():
     names = ["label", "label_input", "label_input_", "value", "features", "probabilities", "x"]
-    found = input_names([Column(name, "category") for name in names])
-    assert found == {
+    names_by_column = input_names([Column(name, "category") for name in names])
+    assert names_by_column == {
         "label": "label_input__",
         "label_input": "label_input",
         "label_input_": "label_input_",

@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from trainer.export.graph import IR_VERSION, OPSET, build_graph
-from trainer.export.nodes import NodeBuilder
-from trainer.export.weight_layout import weights
+from trainer.export.node_builder import NodeBuilder
+from trainer.export.onnx_graph import IR_VERSION, OPSET, build_graph
+from trainer.export.weight_layout import add_weights
 from trainer.nn import Dense, FeatureSelect, Network
 
 DTYPES = [("int8", 4), ("int8", 8), ("float32", 8)]
@@ -25,20 +25,20 @@ UNPACKING = {
 }
 
 
-def drawn(rng, shape, dtype, bits):
+def draw_weights(rng, shape, dtype, bits):
     if dtype == "float32":
         return rng.normal(size=shape).astype(np.float32)
-    most = 2 ** (bits - 1) - 1
-    W = rng.integers(-most, most, shape, endpoint=True).astype(np.int8)
-    W.flat[:2] = -most, most
+    limit = 2 ** (bits - 1) - 1
+    W = rng.integers(-limit, limit, shape, endpoint=True).astype(np.int8)
+    W.flat[:2] = -limit, limit
     return W
 
 
-def laid_out(W, looked_at=None, bits=8):
-    """A graph that answers with the matrix and nothing else, as a file."""
+def build_weight_graph(W, selection=None, bits=8):
+    """Return a graph whose only output is the matrix."""
     graph = NodeBuilder(["answer"])
-    name = weights(graph, "1", W, looked_at, bits=bits)
-    graph.answer("Identity", [name], "answer")
+    name = add_weights(graph, "1", W, selection, bits=bits)
+    graph.add_output_node("Identity", [name], "answer")
     kind = helper.np_dtype_to_tensor_dtype(W.dtype)
     proto = helper.make_model(
         helper.make_graph(
@@ -55,21 +55,21 @@ def laid_out(W, looked_at=None, bits=8):
     return proto
 
 
-def as_the_runtime_takes_it(proto):
+def run_in_onnx_runtime(proto):
     session = onnxruntime.InferenceSession(
         proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(None, {})[0]
 
 
-def looking_at(columns, n_in):
+def create_selection(columns, n_in):
     layer = FeatureSelect(np.asarray(columns))
     Network(n_in, [layer], rng=np.random.default_rng(0))
     return layer
 
 
-def spread(W, columns, n_in):
-    """A row for every input, zeros but for those that are looked at."""
+def add_zero_rows(W, columns, n_in):
+    """Return the matrix with a row of zeros for every unused input."""
     full = np.zeros((n_in, W.shape[1]), W.dtype)
     for row, column in enumerate(columns):
         full[column] = W[row]
@@ -82,11 +82,11 @@ def spread(W, columns, n_in):
     ids=str,
 )
 @pytest.mark.parametrize("dtype, bits", DTYPES)
-def test_a_matrix_is_what_went_in(shape, dtype, bits, rng):
-    W = drawn(rng, shape, dtype, bits) if np.prod(shape) > 1 else np.full(shape, -7, dtype)
-    got = as_the_runtime_takes_it(laid_out(W, bits=bits))
-    assert got.dtype == W.dtype
-    np.testing.assert_array_equal(got, W)
+def test_add_weights_runtime_gets_the_same_matrix(shape, dtype, bits, rng):
+    W = draw_weights(rng, shape, dtype, bits) if np.prod(shape) > 1 else np.full(shape, -7, dtype)
+    output = run_in_onnx_runtime(build_weight_graph(W, bits=bits))
+    assert output.dtype == W.dtype
+    np.testing.assert_array_equal(output, W)
 
 
 @pytest.mark.parametrize(
@@ -105,86 +105,90 @@ def test_a_matrix_is_what_went_in(shape, dtype, bits, rng):
     ],
 )
 @pytest.mark.parametrize("dtype, bits", DTYPES)
-def test_inputs_that_are_not_looked_at_have_rows_of_zeros(n_in, n, units, dtype, bits, rng):
-    W, columns = drawn(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
-    got = as_the_runtime_takes_it(laid_out(W, looking_at(columns, n_in), bits))
-    assert got.dtype == W.dtype
-    np.testing.assert_array_equal(got, spread(W, columns, n_in))
+def test_add_weights_unused_inputs_have_rows_of_zeros(n_in, n, units, dtype, bits, rng):
+    W, columns = draw_weights(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
+    output = run_in_onnx_runtime(build_weight_graph(W, create_selection(columns, n_in), bits))
+    assert output.dtype == W.dtype
+    np.testing.assert_array_equal(output, add_zero_rows(W, columns, n_in))
 
 
 @pytest.mark.parametrize("columns", [[0, 255, 510], [0, 256, 257], [256], [0, 999], [900, 999]])
-def test_columns_may_lie_far_apart(columns, rng):
-    W = drawn(rng, (len(columns), 40), "int8", 4)
-    proto = laid_out(W, looking_at(columns, 1000), 4)
+def test_add_weights_distant_columns_are_restored(columns, rng):
+    W = draw_weights(rng, (len(columns), 40), "int8", 4)
+    proto = build_weight_graph(W, create_selection(columns, 1000), 4)
     assert any(node.op_type == "ScatterND" for node in proto.graph.node)
-    np.testing.assert_array_equal(as_the_runtime_takes_it(proto), spread(W, columns, 1000))
+    np.testing.assert_array_equal(run_in_onnx_runtime(proto), add_zero_rows(W, columns, 1000))
 
 
 @pytest.mark.parametrize("dtype, bits", DTYPES)
-def test_what_is_small_is_stored_plain(dtype, bits, rng):
-    W = drawn(rng, (10, 8), dtype, bits)
-    for looked_at, expected in (
+def test_add_weights_small_matrix_is_not_packed(dtype, bits, rng):
+    W = draw_weights(rng, (10, 8), dtype, bits)
+    for selection, expected in (
         (None, W),
-        (looking_at(range(10), 12), spread(W, range(10), 12)),
+        (create_selection(range(10), 12), add_zero_rows(W, range(10), 12)),
     ):
-        proto = laid_out(W, looked_at, bits)
+        proto = build_weight_graph(W, selection, bits)
         assert [node.op_type for node in proto.graph.node] == ["Identity"]
         (stored,) = proto.graph.initializer
         np.testing.assert_array_equal(numpy_helper.to_array(stored), expected)
 
 
 @pytest.mark.parametrize("shape", [(300, 64), (301, 64), (300, 63)])
-def test_a_large_matrix_of_4_bits_takes_half_its_bytes(shape, rng):
-    proto = laid_out(drawn(rng, shape, "int8", 4), bits=4)
+def test_add_weights_large_4_bit_matrix_takes_half_the_bytes(shape, rng):
+    proto = build_weight_graph(draw_weights(rng, shape, "int8", 4), bits=4)
     assert proto.ByteSize() < np.prod(shape) / 2 + 1000
-    assert laid_out(drawn(rng, shape, "int8", 8), bits=8).ByteSize() > np.prod(shape)
+    assert build_weight_graph(draw_weights(rng, shape, "int8", 8), bits=8).ByteSize() > np.prod(
+        shape
+    )
 
 
 @pytest.mark.parametrize("dtype, bits, size", [("int8", 4, 0.5), ("int8", 8, 1), ("float32", 8, 4)])
-def test_inputs_that_are_not_looked_at_take_next_to_nothing(dtype, bits, size, rng):
-    W, columns = drawn(rng, (100, 64), dtype, bits), np.sort(rng.permutation(784)[:100])
-    proto = laid_out(W, looking_at(columns, 784), bits)
-    assert proto.ByteSize() < 100 * 64 * size + 100 + 1500  # a byte a row says where it belongs
+def test_add_weights_unused_inputs_take_one_byte_per_row(dtype, bits, size, rng):
+    W, columns = draw_weights(rng, (100, 64), dtype, bits), np.sort(rng.permutation(784)[:100])
+    proto = build_weight_graph(W, create_selection(columns, 784), bits)
+    assert proto.ByteSize() < 100 * 64 * size + 100 + 1500  # one byte per row for its index
 
 
 @pytest.mark.parametrize("units", [1, 2, 3, 4, 8, 13, 20, 26, 33, 50])
 @pytest.mark.parametrize("dtype, bits", DTYPES)
-def test_no_file_is_larger_than_one_of_plain_matrices(dtype, bits, units, rng):
-    # Of whatever size, next to where unpacking begins to pay too.
+def test_add_weights_packing_never_enlarges_the_file(dtype, bits, units, rng):
+    # Also for sizes at which packing just begins to save bytes.
     for n, n_in in ((40, 40), (40, 64), (2000, 2600)):
-        W, columns = drawn(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
-        looked_at = None if n == n_in else looking_at(columns, n_in)
-        plain = laid_out(spread(W, columns, n_in) if looked_at else W)
-        assert laid_out(W, looked_at, bits).ByteSize() <= plain.ByteSize()
+        W, columns = draw_weights(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
+        selection = None if n == n_in else create_selection(columns, n_in)
+        unpacked = build_weight_graph(add_zero_rows(W, columns, n_in) if selection else W)
+        assert build_weight_graph(W, selection, bits).ByteSize() <= unpacked.ByteSize()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("some", [True, False])
-def test_it_is_unpacked_once_when_the_graph_is_loaded(some, bits, export, in_bytes, optimized, rng):
+@pytest.mark.parametrize("has_selection", [True, False])
+def test_add_weights_runtime_unpacks_when_loading(
+    has_selection, bits, export, create_integer_model, optimize, rng
+):
     exported = export("multiclass")
-    columns = np.sort(rng.permutation(64)[:40]) if some else None
-    model = in_bytes(
+    columns = np.sort(rng.permutation(64)[:40]) if has_selection else None
+    model = create_integer_model(
         exported.model, exported.table.records, rng, bits=bits, hidden=(80, 40), columns=columns
     )
     graph = build_graph(model)
     before = [node.op_type for node in onnx.load_from_string(graph).graph.node]
     assert ("Mod" in before) == (bits == 4)
-    assert ("ScatterND" in before) == some
-    after = [node.op_type for node in optimized(graph).graph.node]
-    # What is left of them is the scaling of the features.
+    assert ("ScatterND" in before) == has_selection
+    after = [node.op_type for node in optimize(graph).graph.node]
+    # The remaining Sub and Div scale the features.
     assert UNPACKING.intersection(after[2:]) == set()
     assert after[:2] == ["Sub", "Div"]
     assert len(after) == 2 + 1 + 3 + 3  # QuantizeLinear, QGemm, and the head
 
 
-def test_layers_in_floats_look_at_some_inputs_only_too(export, optimized, rng):
+def test_add_weights_float_layer_with_selection_equals_numpy(export, optimize, rng):
     exported = export("multiclass")
     columns = np.sort(rng.permutation(64)[:20])
     network = Network(64, [FeatureSelect(columns), Dense(50, "relu"), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
     graph, records = build_graph(model), exported.table.records
-    after = [node.op_type for node in optimized(graph).graph.node]
+    after = [node.op_type for node in optimize(graph).graph.node]
     assert UNPACKING.intersection(after[2:]) == set()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    got = session.run(["probabilities"], records.inputs())[0]
-    np.testing.assert_allclose(got, model.answers(records)["probabilities"], atol=1e-6)
+    output = session.run(["probabilities"], records.inputs())[0]
+    np.testing.assert_allclose(output, model.answers(records)["probabilities"], atol=1e-6)

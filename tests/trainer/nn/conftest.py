@@ -7,12 +7,12 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torch():
-    """What PyTorch computes (see tests/golden/make.py), its lists as arrays."""
+    """Return results of PyTorch (see tests/golden/make.py), with lists as arrays."""
     path = Path(__file__).parent.parent.parent / "golden" / "torch.json"
-    return _arrays(json.loads(path.read_text()))
+    return _convert_lists(json.loads(path.read_text()))
 
 
-def _arrays(value):
+def _convert_lists(value):
     if isinstance(value, dict):
-        return {key: _arrays(v) for key, v in value.items()}
+        return {key: _convert_lists(v) for key, v in value.items()}
     return np.array(value) if isinstance(value, list) else value

@@ -46,44 +46,44 @@ FUNCTIONS = [*ACTIVATIONS.values(), lambda: LeakyReLU(0.3), lambda: ELU(0.5)]
 LIMITS = {"central": 1e-6, "complex": 1e-11}
 
 
-def problem(layers, loss="categorical_cross_entropy", function=Tanh):
+def make_problem(layers, loss="categorical_cross_entropy", function=Tanh):
     rng = np.random.default_rng(7)
     network = Network(5, LAYERS[layers](function), rng=rng, dtype=np.float64)
     network.parameters += 0.1 * rng.normal(size=network.n_parameters)  # biases off zero
     return network, rng.normal(size=(N, 5)), TARGETS[loss](rng)
 
 
-def worst(errors):
+def find_largest_error(errors):
     return max(e.relative for e in errors)
 
 
 @pytest.mark.parametrize("method", LIMITS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_every_gradient_is_right(layers, loss, method):
+def test_check_gradients_all_layers_losses_activations_agree(layers, loss, method):
     for function in FUNCTIONS:
-        network, x, y = problem(layers, loss, function)
+        network, x, y = make_problem(layers, loss, function)
         errors = check_gradients(network, x, y, LOSSES[loss](), method=method)
-        assert worst(errors) <= LIMITS[method], function().name
+        assert find_largest_error(errors) <= LIMITS[method], function().name
 
 
 @pytest.mark.parametrize("method", LIMITS)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_weights_penalties_and_smoothing_have_right_gradients(layers, method):
+def test_check_gradients_row_weights_penalty_smoothing_agree(layers, method):
     weights = np.random.default_rng(0).random(N)
     for penalty, loss in product(
         (Penalty(l1=0.02), Penalty(l2=0.03), Penalty(0.01, 0.02)),
         (CategoricalCrossEntropy(0.1), BinaryCrossEntropy(0.1)),
     ):
-        network, x, y = problem(layers, loss.name)
+        network, x, y = make_problem(layers, loss.name)
         errors = check_gradients(
             network, x, y, loss, weights=weights, penalty=penalty, method=method
         )
-        assert worst(errors) <= LIMITS[method]
+        assert find_largest_error(errors) <= LIMITS[method]
 
 
-def test_each_parameter_array_has_its_entry():
-    network, x, y = problem("batch norm")
+def test_check_gradients_returns_one_entry_per_array():
+    network, x, y = make_problem("batch norm")
     errors = check_gradients(network, x, y, CategoricalCrossEntropy())
     assert [(e.layer, e.parameter) for e in errors] == [
         (0, "W"),
@@ -96,8 +96,8 @@ def test_each_parameter_array_has_its_entry():
 
 
 @pytest.mark.parametrize("method", LIMITS)
-def test_the_check_leaves_the_network_as_it_was(method):
-    network, x, y = problem("dropout")
+def test_check_gradients_leaves_network_unchanged(method):
+    network, x, y = make_problem("dropout")
     before, streams = network.snapshot(), [g.bit_generator.state for g in network.generators()]
     check_gradients(network, x, y, CategoricalCrossEntropy(), method=method)
     np.testing.assert_equal(network.snapshot(), before)
@@ -105,61 +105,61 @@ def test_the_check_leaves_the_network_as_it_was(method):
 
 
 @pytest.mark.parametrize("method", LIMITS)
-def test_a_wrong_derivative_is_found_in_the_layers_it_reaches(method, monkeypatch):
-    def wrong(self, z, a, out):
+def test_check_gradients_wrong_derivative_is_found_in_affected_layers(method, monkeypatch):
+    def compute_wrong(self, z, a, out):
         np.subtract(1, a, out=out)  # instead of 1 − a²
 
-    monkeypatch.setattr(Tanh, "derivative", wrong)
-    network, x, y = problem("deep")
-    found = {}
+    monkeypatch.setattr(Tanh, "derivative", compute_wrong)
+    network, x, y = make_problem("deep")
+    errors = {}
     for e in check_gradients(network, x, y, CategoricalCrossEntropy(), method=method):
-        found[e.layer] = max(e.relative, found.get(e.layer, 0))
-    assert min(found[0], found[1], found[2]) > 1e-2
-    assert found[3] <= LIMITS[method]  # the output layer does not use it
+        errors[e.layer] = max(e.relative, errors.get(e.layer, 0))
+    assert min(errors[0], errors[1], errors[2]) > 1e-2
+    assert errors[3] <= LIMITS[method]  # the output layer does not use it
 
 
 @pytest.mark.parametrize("method", LIMITS)
-def test_a_gradient_off_by_a_factor_is_found(method, monkeypatch):
-    right = CategoricalCrossEntropy.value_and_gradient
+def test_check_gradients_factor_two_is_found(method, monkeypatch):
+    original = CategoricalCrossEntropy.value_and_gradient
 
-    def doubled(self, logits, targets, out, weights=None):
-        value = right(self, logits, targets, out, weights)
+    def double_gradient(self, logits, targets, out, weights=None):
+        value = original(self, logits, targets, out, weights)
         out *= 2
         return value
 
-    monkeypatch.setattr(CategoricalCrossEntropy, "value_and_gradient", doubled)
-    network, x, y = problem("deep")
+    monkeypatch.setattr(CategoricalCrossEntropy, "value_and_gradient", double_gradient)
+    network, x, y = make_problem("deep")
     for e in check_gradients(network, x, y, CategoricalCrossEntropy(), method=method):
         assert e.relative == pytest.approx(1 / 3, rel=1e-3)
 
 
-def test_a_slope_taken_on_the_wrong_side_is_found(monkeypatch):
-    monkeypatch.setattr(ReLU, "chain", lambda self, gradient, z, a: None)
-    network, x, y = problem("deep", function=ReLU)
-    assert worst(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
+def test_check_gradients_missing_relu_derivative_is_found(monkeypatch):
+    monkeypatch.setattr(ReLU, "backward", lambda self, gradient, z, a: None)
+    network, x, y = make_problem("deep", function=ReLU)
+    assert find_largest_error(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
 
 
-def test_a_penalty_without_its_gradient_is_found(monkeypatch):
+def test_check_gradients_missing_penalty_gradient_is_found(monkeypatch):
     monkeypatch.setattr(Penalty, "value_and_gradient", Penalty.value)
-    network, x, y = problem("deep")
+    network, x, y = make_problem("deep")
     errors = check_gradients(network, x, y, CategoricalCrossEntropy(), penalty=Penalty(l2=0.1))
-    assert worst([e for e in errors if e.parameter == "W"]) > 1e-3
-    assert worst([e for e in errors if e.parameter == "b"]) <= 1e-6
+    assert find_largest_error([e for e in errors if e.parameter == "W"]) > 1e-3
+    assert find_largest_error([e for e in errors if e.parameter == "b"]) <= 1e-6
 
 
-def test_batch_mates_left_out_of_batch_norms_gradient_are_found(monkeypatch):
-    right = BatchNorm.backward
+def test_check_gradients_constant_batch_statistics_are_found(monkeypatch):
+    original = BatchNorm.backward
 
-    def alone(self, gradient, *, to_inputs):
+    def ignore_batch(self, gradient, *, to_inputs):
         self._training = False  # as if μ and σ² were constants
-        return right(self, gradient, to_inputs=to_inputs)
+        return original(self, gradient, to_inputs=to_inputs)
 
-    monkeypatch.setattr(BatchNorm, "backward", alone)
-    network, x, y = problem("batch norm")
-    assert worst(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
+    monkeypatch.setattr(BatchNorm, "backward", ignore_batch)
+    network, x, y = make_problem("batch norm")
+    assert find_largest_error(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
 
 
-def test_float32_is_refused(rng):
+def test_check_gradients_float32_network_raises(rng):
     network = Network(2, [Dense(1)], rng=rng)
     x, y = np.ones((1, 2), np.float32), np.ones((1, 1), np.float32)
     with pytest.raises(ValueError, match="expected a float64 network; got float32"):

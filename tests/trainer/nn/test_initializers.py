@@ -7,7 +7,7 @@ from trainer.nn import ACTIVATIONS, INITIALIZERS, CategoricalCrossEntropy, Dense
 from trainer.nn.optimizers import SGD
 
 FAN_IN, FAN_OUT = 400, 300
-VARIANCES = {  # as published, without a slope and with one of 0.5
+VARIANCES = {  # from the papers, for the slopes 0 and 0.5
     "zeros": (0, 0),
     "lecun_normal": (1 / FAN_IN, 1 / FAN_IN),
     "glorot_uniform": (2 / (FAN_IN + FAN_OUT),) * 2,
@@ -24,40 +24,40 @@ def draw(name, seed=0, slope=0.0, shape=(FAN_IN, FAN_OUT)):
     return W
 
 
-def test_every_initializer_has_a_published_variance():
+def test_initializers_all_have_a_published_variance():
     assert set(VARIANCES) == set(INITIALIZERS)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 @pytest.mark.parametrize("slope", [0.0, 0.5])
-def test_variance_is_the_published_one(name, slope):
+def test_initializer_variance_matches_publication(name, slope):
     W, expected = draw(name, slope=slope), VARIANCES[name][slope > 0]
     assert W.var() == pytest.approx(expected, rel=0.02)
     assert abs(W.mean()) <= 4 * np.sqrt(expected / W.size)
 
 
 @pytest.mark.parametrize("name", ["glorot_uniform", "he_uniform"])
-def test_uniform_ones_are_bounded_by_root_three_deviations(name):
+def test_initializer_uniform_limit_is_root_three_deviations(name):
     W, bound = draw(name), np.sqrt(3 * VARIANCES[name][0])
     assert 0.99 * bound < np.abs(W).max() <= bound
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (30, 40), (20, 20)])
-def test_orthogonal_keeps_lengths(shape):
+def test_orthogonal_has_orthonormal_rows_or_columns(shape):
     W = draw("orthogonal", shape=shape)
     product = W.T @ W if shape[0] >= shape[1] else W @ W.T
     np.testing.assert_allclose(product, np.eye(min(shape)), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(set(INITIALIZERS) - {"zeros"}))
-def test_same_seed_same_weights(name):
+def test_initializer_same_seed_gives_same_weights(name):
     np.testing.assert_array_equal(draw(name, 1), draw(name, 1))
     assert (draw(name, 1) != draw(name, 2)).any()
 
 
-def test_each_activation_starts_by_the_one_that_fits_it():
-    fitting = {name: Dense(3, name).initializer.name for name in ACTIVATIONS}
-    assert fitting == {
+def test_dense_default_initializer_depends_on_activation():
+    names = {name: Dense(3, name).initializer.name for name in ACTIVATIONS}
+    assert names == {
         "identity": "glorot_uniform",
         "sigmoid": "glorot_uniform",
         "tanh": "glorot_uniform",
@@ -73,14 +73,14 @@ def test_each_activation_starts_by_the_one_that_fits_it():
 
 
 @pytest.mark.parametrize("activation", ["relu", LeakyReLU(0.3), LeakyReLU(0.8)], ids=repr)
-def test_he_keeps_the_size_of_signals_through_many_layers(activation, rng):
+def test_he_normal_deep_network_preserves_signal_variance(activation, rng):
     layers = [Dense(256, copy.deepcopy(activation)) for _ in range(20)]
     deep = Network(256, layers, rng=rng, dtype=np.float64)
     x = rng.normal(size=(64, 256))
     assert 0.3 < (deep.logits(x) ** 2).mean() / (x**2).mean() < 3
 
 
-def test_from_zeros_the_units_of_a_layer_stay_copies_of_each_other(rng):
+def test_zeros_units_stay_equal_in_training(rng):
     x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
     for initializer, distinct in (("zeros", 1), (None, 6)):
         hidden = Dense(6, "sigmoid", initializer=initializer)

@@ -33,7 +33,7 @@ ALL = [
 ]
 
 
-def case(loss, rng):
+def make_case(loss, rng):
     logits = rng.normal(size=(N, K))
     targets = {
         "poisson": lambda: rng.poisson(2, (N, K)).astype(float),
@@ -56,24 +56,24 @@ def case(loss, rng):
         (CategoricalCrossEntropy(0.1), "smoothed", "classes"),
     ],
 )
-def test_value_and_gradient_are_pytorchs(loss, key, targets, weighted, torch):
-    given = torch["losses"]
-    expected = given["losses"][f"{key} {'weighted' if weighted else 'plain'}"]
-    weights = given["weights"] if weighted else None
-    gradient = np.empty_like(given["logits"])
-    value = loss.value_and_gradient(given["logits"], given[targets], gradient, weights)
+def test_loss_value_and_gradient_match_pytorch(loss, key, targets, weighted, torch):
+    data = torch["losses"]
+    expected = data["losses"][f"{key} {'weighted' if weighted else 'plain'}"]
+    weights = data["weights"] if weighted else None
+    gradient = np.empty_like(data["logits"])
+    value = loss.value_and_gradient(data["logits"], data[targets], gradient, weights)
     assert value == pytest.approx(expected["value"], rel=1e-12)
     np.testing.assert_allclose(gradient, expected["gradient"], rtol=1e-12, atol=1e-16)
 
 
-def test_mean_squared_error_is_scikit_learns(rng):
-    logits, targets = case(MeanSquaredError(), rng)
+def test_mean_squared_error_matches_scikit_learn(rng):
+    logits, targets = make_case(MeanSquaredError(), rng)
     expected = mean_squared_error(targets, logits)
     assert MeanSquaredError().value(logits, targets) == pytest.approx(expected, rel=1e-14)
 
 
-def test_cross_entropies_are_scikit_learns(rng):
-    logits, targets = case(CategoricalCrossEntropy(), rng)
+def test_cross_entropies_match_scikit_learn(rng):
+    logits, targets = make_case(CategoricalCrossEntropy(), rng)
     expected = log_loss(targets, softmax(logits, axis=1), labels=range(K))
     assert CategoricalCrossEntropy().value(logits, targets) == pytest.approx(expected, rel=1e-12)
     z, y = logits[:, :1], (targets[:, None] > 2).astype(float)
@@ -82,8 +82,8 @@ def test_cross_entropies_are_scikit_learns(rng):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_gradient_is_the_slope_of_the_value(loss, rng):
-    logits, targets = case(loss, rng)
+def test_loss_gradient_matches_finite_difference(loss, rng):
+    logits, targets = make_case(loss, rng)
     weights = rng.random(N)
     gradient = np.empty_like(logits)
     loss.value_and_gradient(logits, targets, gradient, weights)
@@ -97,43 +97,43 @@ def test_gradient_is_the_slope_of_the_value(loss, rng):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_whole_weights_count_rows_as_often(loss, rng):
-    logits, targets = case(loss, rng)
-    times = rng.integers(0, 4, N)
-    repeated = loss.value(np.repeat(logits, times, axis=0), np.repeat(targets, times, axis=0))
-    assert loss.value(logits, targets, times.astype(float)) == pytest.approx(repeated, rel=1e-13)
+def test_loss_integer_weights_equal_repeated_rows(loss, rng):
+    logits, targets = make_case(loss, rng)
+    counts = rng.integers(0, 4, N)
+    repeated = loss.value(np.repeat(logits, counts, axis=0), np.repeat(targets, counts, axis=0))
+    assert loss.value(logits, targets, counts.astype(float)) == pytest.approx(repeated, rel=1e-13)
     assert loss.value(logits, targets, np.full(N, 7.0)) == pytest.approx(
         loss.value(logits, targets), rel=1e-13
     )
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_rows_without_weight_teach_nothing(loss, rng):
-    logits, targets = case(loss, rng)
+def test_loss_zero_weights_give_zero_gradient(loss, rng):
+    logits, targets = make_case(loss, rng)
     gradient = np.full_like(logits, np.nan)
     assert loss.value_and_gradient(logits, targets, gradient, np.zeros(N)) == 0
     assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_a_loss_serves_batches_and_outputs_of_any_size(loss, rng):
-    logits, targets = case(loss, rng)
+def test_loss_batch_size_or_dtype_changes_value_is_right(loss, rng):
+    logits, targets = make_case(loss, rng)
     whole = loss.value(logits, targets)
     loss.value(logits[:3], targets[:3])
     narrow = targets[:, :2] if targets.ndim == 2 else targets % 2
     loss.value(logits[:5, :2].copy(), narrow[:5])
     assert loss.value(logits, targets) == whole
-    single = loss.value(logits.astype(np.float32), targets)
-    assert single == pytest.approx(whole, rel=1e-5)
+    float32_value = loss.value(logits.astype(np.float32), targets)
+    assert float32_value == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("k", [2, 10, 26])
-def test_equally_likely_classes_cost_ln_k(k):
+def test_categorical_cross_entropy_equal_logits_is_ln_k(k):
     value = CategoricalCrossEntropy().value(np.zeros((3, k)), np.array([0, 1, k - 1]))
     assert value == pytest.approx(np.log(k), rel=1e-15)
 
 
-def test_huge_logits_neither_overflow_nor_lose_the_loss():
+def test_cross_entropies_huge_logits_stay_accurate():
     logits = np.array([[1e4, 0.0]])
     categorical = CategoricalCrossEntropy()
     assert categorical.value(logits, np.array([1])) == pytest.approx(1e4)
@@ -143,15 +143,15 @@ def test_huge_logits_neither_overflow_nor_lose_the_loss():
     assert binary.value(np.array([[1e4]]), np.array([[1.0]])) == 0
 
 
-def test_counts_beyond_every_float_are_infinite_without_a_warning():
+def test_poisson_answers_overflow_is_infinite():
     for dtype, largest in ((np.float32, 88.7), (np.float64, 709.7)):
         few, many = Poisson().answers(np.array([[largest, largest + 1]], dtype))[0]
         assert np.isfinite(few)
         assert many == np.inf
 
 
-def test_each_row_is_shifted_by_its_own_maximum():
-    # shifted by the batch's, the second row would vanish
+def test_categorical_cross_entropy_subtracts_maximum_of_each_row():
+    # With the maximum of the batch, the second row would underflow.
     logits = np.array([[1000.0, 1001.0], [-1000.0, -1001.0]])
     expected = softmax(logits, axis=1)
     loss, gradient = CategoricalCrossEntropy(), np.empty_like(logits)
@@ -161,7 +161,7 @@ def test_each_row_is_shifted_by_its_own_maximum():
     np.testing.assert_allclose(gradient, (expected - np.eye(2)[[1, 0]]) / 2, rtol=1e-12)
 
 
-def test_links_make_answers_of_logits(rng):
+def test_loss_answers_apply_link_function(rng):
     logits = rng.normal(size=(4, 3)).astype(np.float32)
     for loss, link in (
         (BinaryCrossEntropy(), expit),
@@ -175,13 +175,13 @@ def test_links_make_answers_of_logits(rng):
         assert loss.answers(logits[:0]).shape == (0, 3)
 
 
-def test_huber_is_squared_within_delta_and_absolute_beyond():
+def test_huber_is_quadratic_then_linear():
     d = np.array([[0.5], [-0.5], [10], [-10]])
     values = [Huber(1.0).value(row[None], np.zeros((1, 1))) for row in d]
     assert values == [0.125, 0.125, 9.5, 9.5]
 
 
-def test_smoothing_asks_for_less_than_certainty():
+def test_label_smoothing_certain_prediction_has_loss():
     logits = np.array([[20.0, 0.0, 0.0]])
     assert CategoricalCrossEntropy(0.1).value(logits, np.array([0])) > 1
     with pytest.raises(ValueError, match=r"label smoothing in \[0, 1\); got 1"):
@@ -189,21 +189,21 @@ def test_smoothing_asks_for_less_than_certainty():
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_the_lowest_loss_is_a_minimum_and_no_logits_are_below(loss, rng):
-    _, targets = case(loss, rng)
+def test_compute_minimum_no_logits_have_smaller_loss(loss, rng):
+    _, targets = make_case(loss, rng)
     ideal = loss.ideal_logits(targets, K)
     gradient = np.empty_like(ideal)
-    assert loss.value_and_gradient(ideal, targets, gradient) == loss.lowest(targets, K)
+    assert loss.value_and_gradient(ideal, targets, gradient) == loss.compute_minimum(targets, K)
     assert np.abs(gradient).max() < 1e-12 or loss.name == "mae"  # whose slope jumps there
-    for away in (1e-3, 0.3, 4.0):
-        other = loss.value(ideal + away * rng.normal(size=ideal.shape), targets)
-        assert other >= loss.lowest(targets, K)
-    certain = getattr(loss, "label_smoothing", 0) == 0 and loss.name != "poisson"
-    assert (loss.lowest(targets, K) < 1e-12) is certain
+    for distance in (1e-3, 0.3, 4.0):
+        other = loss.value(ideal + distance * rng.normal(size=ideal.shape), targets)
+        assert other >= loss.compute_minimum(targets, K)
+    is_certain = getattr(loss, "label_smoothing", 0) == 0 and loss.name != "poisson"
+    assert (loss.compute_minimum(targets, K) < 1e-12) is is_certain
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_logits_fit_every_loss(name):
+def test_check_pairing_identity_is_accepted(name):
     check_pairing(LOSSES[name](), "identity")
 
 
@@ -217,17 +217,17 @@ def test_logits_fit_every_loss(name):
         ("poisson", "relu", "whose exp is applied inside it; got a last layer with relu"),
     ],
 )
-def test_a_wrong_pairing_is_refused_with_the_right_one(loss, activation, right):
+def test_check_pairing_wrong_activation_raises_with_advice(loss, activation, right):
     with pytest.raises(ValueError, match=right):
         check_pairing(LOSSES[loss](), activation)
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"sigmoid"}))
-def test_values_may_come_out_of_other_activations(activation):
+def test_check_pairing_mean_squared_error_other_activations_are_accepted(activation):
     check_pairing(MeanSquaredError(), activation)
 
 
-def test_targets_that_do_not_fit_are_named(rng):
+def test_check_targets_invalid_targets_raises(rng):
     categorical, binary = CategoricalCrossEntropy(), BinaryCrossEntropy()
     for loss, targets, message in (
         (categorical, np.array([0, 3]), "from 0 to 2, one per output; got 0 to 3"),
@@ -244,7 +244,7 @@ def test_targets_that_do_not_fit_are_named(rng):
             loss.check_targets(targets, 3)
 
 
-def test_a_loss_that_has_seen_many_rows_is_small_when_pickled(rng):
+def test_loss_pickle_contains_no_buffers(rng):
     for loss, targets in (
         (CategoricalCrossEntropy(), rng.integers(0, 5, 20_000)),
         (BinaryCrossEntropy(), rng.integers(0, 2, (20_000, 5)).astype(float)),
@@ -254,7 +254,7 @@ def test_a_loss_that_has_seen_many_rows_is_small_when_pickled(rng):
 
 
 @pytest.mark.slow
-def test_batches_of_every_size_leave_no_more_than_the_largest(rng):
+def test_loss_many_batch_sizes_reuse_buffers(rng):
     loss = CategoricalCrossEntropy()
     tracemalloc.start()
     loss.value(rng.normal(size=(2000, 3)), rng.integers(0, 3, 2000))

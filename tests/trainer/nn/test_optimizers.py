@@ -20,8 +20,8 @@ AS_PYTORCH = {
 ALL = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
-def walk(optimizer, theta, curvature, steps=10):
-    """Positions on a bowl of uneven curvature."""
+def run_optimizer(optimizer, theta, curvature, steps=10):
+    """Return the parameters after each step on a quadratic loss with different curvatures."""
     path, gradient = [], np.empty_like(theta)
     for _ in range(steps):
         np.multiply(curvature, theta, out=gradient)
@@ -31,13 +31,13 @@ def walk(optimizer, theta, curvature, steps=10):
 
 
 @ALL
-def test_ten_steps_are_pytorchs(name, torch):
-    given = torch["optimizers"]
-    path = walk(copy.deepcopy(AS_PYTORCH[name]), given["start"].copy(), given["curvature"])
-    np.testing.assert_allclose(path, given["paths"][name], rtol=1e-12, atol=1e-13)
+def test_optimizer_ten_steps_match_pytorch(name, torch):
+    data = torch["optimizers"]
+    path = run_optimizer(copy.deepcopy(AS_PYTORCH[name]), data["start"].copy(), data["curvature"])
+    np.testing.assert_allclose(path, data["paths"][name], rtol=1e-12, atol=1e-13)
 
 
-def test_adam_walks_as_the_paper_says():
+def test_adam_matches_paper():
     g, theta, m, v = 3.0, 1.0, 0.0, 0.0
     adam, ours = Adam(0.1, beta1=0.8, beta2=0.9, epsilon=0.01), np.array([1.0])
     for t in range(1, 11):
@@ -50,13 +50,15 @@ def test_adam_walks_as_the_paper_says():
 
 
 @ALL
-def test_blocks_change_nothing(name, rng, monkeypatch):
+def test_optimizer_blocks_do_not_change_result(name, rng, monkeypatch):
     monkeypatch.setattr(kernels, "AVAILABLE", False)
     n = BLOCK * 2 + 77
     theta, curvature = rng.normal(size=n), rng.uniform(0.1, 3, n)
-    whole = walk(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature, 3)[-1]
+    whole = run_optimizer(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature, 3)[-1]
     parts = [
-        walk(copy.deepcopy(AS_PYTORCH[name]), theta[i : i + 999].copy(), curvature[i : i + 999], 3)
+        run_optimizer(
+            copy.deepcopy(AS_PYTORCH[name]), theta[i : i + 999].copy(), curvature[i : i + 999], 3
+        )
         for i in range(0, n, 999)
     ]
     expected = np.concatenate([part[-1] for part in parts])
@@ -65,31 +67,31 @@ def test_blocks_change_nothing(name, rng, monkeypatch):
 
 @pytest.fixture
 def updates(monkeypatch):
-    """Names of the updates that were made, `compiled` or `plain`, in their order."""
-    made = []
+    """Return the recorded updates in order: `compiled` or `plain`."""
+    calls = []
 
-    def spied(name, update):
-        return lambda *arguments: (made.append(name), update(*arguments))[1]
+    def record_call(name, update):
+        return lambda *arguments: (calls.append(name), update(*arguments))[1]
 
-    compiled = kernels.adam
-    monkeypatch.setattr(kernels, "adam", lambda: spied("compiled", compiled()))
-    monkeypatch.setattr(Adam, "_update", spied("plain", Adam._update))
-    return made
+    compiled = kernels.compile_adam
+    monkeypatch.setattr(kernels, "compile_adam", lambda: record_call("compiled", compiled()))
+    monkeypatch.setattr(Adam, "_update", record_call("plain", Adam._update))
+    return calls
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch, updates):
-    n = kernels.SHORTEST + 13
+def test_adam_compiled_update_matches_numpy(name, dtype, rng, monkeypatch, updates):
+    n = kernels.MIN_SIZE + 13
     assert n <= BLOCK  # one plain update a step
     theta, curvature = rng.normal(size=n).astype(dtype), rng.uniform(0.1, 3, n).astype(dtype)
-    assert kernels.AVAILABLE  # the tests are to be run with the extra `fast`
-    compiled = walk(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
+    assert kernels.AVAILABLE  # the tests need the extra `fast`
+    compiled = run_optimizer(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
     assert updates == ["compiled"] * 10
     updates.clear()
     monkeypatch.setattr(kernels, "AVAILABLE", False)
-    plain = walk(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
+    plain = run_optimizer(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
     assert updates == ["plain"] * 10
     assert compiled.dtype == plain.dtype == dtype
     digits = 1e-5 if dtype == np.float32 else 1e-12
@@ -97,7 +99,7 @@ def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch, updates):
 
 
 class FakeNumba:
-    """Compiles nothing, and has no place for a cache."""
+    """A Numba that compiles nothing and has no writable cache folder."""
 
     @staticmethod
     def njit(*, cache=False, **options):
@@ -108,25 +110,25 @@ class FakeNumba:
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_kernel_walks_as_pytorch_without_a_compiler_or_a_cache(name, torch, monkeypatch):
-    kernel = kernels.adam.__wrapped__  # without what is kept of it
+def test_adam_kernel_without_cache_matches_pytorch(name, torch, monkeypatch):
+    kernel = kernels.compile_adam.__wrapped__  # without the cache of the function
     monkeypatch.setitem(sys.modules, "numba", FakeNumba)
-    monkeypatch.setattr(kernels, "adam", kernel)
-    monkeypatch.setattr(kernels, "SHORTEST", 1)
-    given = torch["optimizers"]
-    monkeypatch.setattr(Adam, "_update", None)  # NumPy's is not called
-    path = walk(copy.deepcopy(AS_PYTORCH[name]), given["start"].copy(), given["curvature"])
-    np.testing.assert_allclose(path, given["paths"][name], rtol=1e-12, atol=1e-13)
+    monkeypatch.setattr(kernels, "compile_adam", kernel)
+    monkeypatch.setattr(kernels, "MIN_SIZE", 1)
+    data = torch["optimizers"]
+    monkeypatch.setattr(Adam, "_update", None)  # must not be called
+    path = run_optimizer(copy.deepcopy(AS_PYTORCH[name]), data["start"].copy(), data["curvature"])
+    np.testing.assert_allclose(path, data["paths"][name], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("more, made", [(-1, "plain"), (0, "compiled")])
-def test_vectors_shorter_than_a_kernel_is_worth_are_numpys(more, made, monkeypatch, updates):
-    monkeypatch.setattr(kernels, "SHORTEST", 8)
-    monkeypatch.setattr(kernels, "adam", lambda: lambda *_: updates.append("compiled"))
+@pytest.mark.parametrize("more, expected", [(-1, "plain"), (0, "compiled")])
+def test_adam_short_vector_or_complex_uses_numpy(more, expected, monkeypatch, updates):
+    monkeypatch.setattr(kernels, "MIN_SIZE", 8)
+    monkeypatch.setattr(kernels, "compile_adam", lambda: lambda *_: updates.append("compiled"))
     theta = np.ones(8 + more)
     Adam(0.1).step(theta, np.ones(8 + more))
-    assert updates == [made]
-    # A gradient check's numbers are complex, which the kernel is not for.
+    assert updates == [expected]
+    # The kernel does not support the complex numbers of a gradient check.
     updates.clear()
     Adam(0.1).step(np.ones(8, complex), np.ones(8, complex))
     assert updates == ["plain"]
@@ -138,21 +140,21 @@ def test_vectors_shorter_than_a_kernel_is_worth_are_numpys(more, made, monkeypat
         (SGD(0.05), Momentum(0.05, momentum=0)),
         (SGD(0.05), Nesterov(0.05, momentum=0)),
         (Adam(0.05), AdamW(0.05, weight_decay=0)),
-        # Dozat's schedule of the momentum is 0 with β₁, and what remains is Adam's.
+        # With β₁ = 0 Dozat's momentum schedule is 0, and the update is that of Adam.
         (Adam(0.05, beta1=0), Nadam(0.05, beta1=0, beta2=0.999)),
-        # Without memory all steps are as long as the rate: g / |g|.
+        # Without decay all steps have the length of the learning rate: g / |g|.
         (RMSprop(0.05, decay=0), Adam(0.05, beta1=0, beta2=0)),
     ],
     ids=repr,
 )
-def test_a_share_of_zero_is_the_simpler_rule(plain, other, rng):
+def test_optimizer_zero_decay_equals_simpler_rule(plain, other, rng):
     theta, curvature = rng.normal(size=9), rng.uniform(0.1, 3, 9)
-    paths = [walk(copy.deepcopy(one), theta.copy(), curvature) for one in (plain, other)]
+    paths = [run_optimizer(copy.deepcopy(one), theta.copy(), curvature) for one in (plain, other)]
     np.testing.assert_allclose(paths[1], paths[0], rtol=1e-9)
 
 
 @ALL
-def test_a_step_goes_downhill_by_about_the_learning_rate(name, rng):
+def test_optimizer_step_descends_by_learning_rate(name, rng):
     theta = rng.normal(size=5)
     gradient = theta.copy()
     before = (theta**2).sum()
@@ -162,17 +164,17 @@ def test_a_step_goes_downhill_by_about_the_learning_rate(name, rng):
 
 
 @ALL
-def test_the_gradient_comes_back_as_it_was(name, rng):
+def test_optimizer_step_leaves_gradient_unchanged(name, rng):
     theta, gradient = rng.normal(size=50), rng.normal(size=50)
-    kept = gradient.copy()
+    copied = gradient.copy()
     optimizer = OPTIMIZERS[name](0.01)
     for _ in range(3):
         optimizer.step(theta, gradient)
-    np.testing.assert_array_equal(gradient, kept)
+    np.testing.assert_array_equal(gradient, copied)
 
 
 @ALL
-def test_float32_stays_float32(name):
+def test_optimizer_float32_stays_float32(name):
     theta = np.ones(3, np.float32)
     OPTIMIZERS[name](0.1).step(theta, np.ones(3, np.float32))
     assert theta.dtype == np.float32
@@ -181,35 +183,35 @@ def test_float32_stays_float32(name):
 
 @ALL
 @pytest.mark.parametrize("before", [0, 1, 7])
-def test_one_restored_goes_on_to_the_last_bit(name, before, rng):
+def test_optimizer_restore_continues_bit_identical(name, before, rng):
     theta, curvature = rng.normal(size=9), rng.uniform(0.1, 3, 9)
     first = copy.deepcopy(AS_PYTORCH[name])
     if before:
-        theta = walk(first, theta, curvature, before)[-1]
+        theta = run_optimizer(first, theta, curvature, before)[-1]
     state = {key: array.copy() for key, array in first.state().items()}
     second = copy.deepcopy(AS_PYTORCH[name])
-    second.learning_rate = 123.0  # the state knows better
+    second.learning_rate = 123.0  # overwritten by the state
     second.restore(state)
-    expected = walk(first, theta.copy(), curvature)
-    np.testing.assert_array_equal(walk(second, theta.copy(), curvature), expected)
+    expected = run_optimizer(first, theta.copy(), curvature)
+    np.testing.assert_array_equal(run_optimizer(second, theta.copy(), curvature), expected)
 
 
-def test_another_ones_state_is_refused():
+def test_optimizer_restore_other_state_raises():
     with pytest.raises(ValueError, match=r"expected the state of SGD\(0.1\); got"):
         SGD(0.1).restore({"steps": np.array(1), "velocity": np.ones(3)})
 
 
 @ALL
-def test_a_copy_walks_alone(name, rng):
+def test_optimizer_copy_is_independent(name, rng):
     theta, curvature = rng.normal(size=9), rng.uniform(0.1, 3, 9)
     first = copy.deepcopy(AS_PYTORCH[name])
-    theta = walk(first, theta, curvature, 2)[-1]
+    theta = run_optimizer(first, theta, curvature, 2)[-1]
     second = copy.deepcopy(first)
-    expected = walk(first, theta.copy(), curvature)
-    np.testing.assert_array_equal(walk(second, theta.copy(), curvature), expected)
+    expected = run_optimizer(first, theta.copy(), curvature)
+    np.testing.assert_array_equal(run_optimizer(second, theta.copy(), curvature), expected)
 
 
-def test_impossible_numbers_are_refused():
+def test_optimizer_invalid_arguments_raises():
     for rate in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="learning rate above 0"):
             SGD(rate)

@@ -14,9 +14,9 @@ from trainer.nn import (
 
 
 @pytest.mark.parametrize("l1, l2", [(0.1, 0.01), (0.1, 0), (0, 0.01), (0, 0)])
-def test_a_penalty_by_hand(l1, l2, rng):
+def test_penalty_value_and_gradient_match_formula(l1, l2, rng):
     network = Network(2, [Dense(2), Dense(1)], rng=rng, dtype=np.float64)
-    network.parameters[...] = [1, -2, 3, -4, 9, 9, 5, 0, 9]  # the nines are biases
+    network.parameters[...] = [1, -2, 3, -4, 9, 9, 5, 0, 9]  # each 9 is a bias
     penalty = Penalty(l1=l1, l2=l2)
     expected = l1 * (1 + 2 + 3 + 4 + 5) + l2 / 2 * (1 + 4 + 9 + 16 + 25)
     assert penalty.value(network.weights()) == pytest.approx(expected)
@@ -26,12 +26,12 @@ def test_a_penalty_by_hand(l1, l2, rng):
     np.testing.assert_allclose(network.gradients, 1 + np.array(slopes))
 
 
-def test_only_weight_matrices_are_penalised(rng):
+def test_penalty_applies_to_weight_matrices_only(rng):
     network = Network(3, [Dense(4), BatchNorm(), Dense(2)], rng=rng)
     assert [W.shape for W, _ in network.weights()] == [(3, 4), (4, 2)]
 
 
-def test_max_norm_cuts_long_columns_and_leaves_short_ones(rng):
+def test_max_norm_scales_long_columns_only(rng):
     network = Network(5, [Dense(3), Dense(2)], rng=rng, dtype=np.float64)
     W = network.layers[0].W
     W[...] = np.array([0.1, 3.0, 2.0])
@@ -42,20 +42,20 @@ def test_max_norm_cuts_long_columns_and_leaves_short_ones(rng):
     np.testing.assert_array_equal(W[:, 0], before[:, 0])
 
 
-def test_an_average_forgets_the_beginning_and_ends_near_the_mean(rng):
+def test_weight_average_forgets_initial_weights(rng):
     average, theta = WeightAverage(0.99), np.full(3, 1e6)
-    average.follow(theta)
+    average.update(theta)
     for _ in range(3000):
         theta[...] = 5 + rng.normal(size=3)
-        average.follow(theta)
+        average.update(theta)
     np.testing.assert_allclose(average.average, 5, atol=0.3)
 
 
-def test_an_average_by_hand():
+def test_weight_average_matches_formula():
     average, theta = WeightAverage(0.5), np.array([1.0])
     for value in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0):
         theta[...] = value
-        average.follow(theta)
+        average.update(theta)
     expected = 1.0
     for t, value in enumerate((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), start=1):
         d = min(0.5, (1 + t) / (10 + t))
@@ -63,7 +63,7 @@ def test_an_average_by_hand():
     assert average.average[0] == pytest.approx(expected)
 
 
-def test_clipping_by_norm_is_pytorchs_and_keeps_the_direction(torch):
+def test_clip_norm_matches_pytorch(torch):
     gradient = np.array([3.0, -4.0])
     assert clip_norm(gradient, 2.0) == 5
     np.testing.assert_allclose(gradient, torch["clipped"], rtol=1e-5)  # it adds 1e-6 to the norm
@@ -72,13 +72,13 @@ def test_clipping_by_norm_is_pytorchs_and_keeps_the_direction(torch):
     np.testing.assert_allclose(gradient, [1.2, -1.6])
 
 
-def test_clipping_by_value_cuts_each_entry():
+def test_clip_value_clips_each_entry():
     gradient = np.array([3.0, -4.0, 0.5])
     clip_value(gradient, 1.0)
     assert gradient.tolist() == [1, -1, 0.5]
 
 
-def test_impossible_numbers_are_refused():
+def test_regularizers_invalid_arguments_raises():
     with pytest.raises(ValueError, match="penalties of at least 0"):
         Penalty(l1=-1)
     with pytest.raises(ValueError, match="got l1 0.0 and l2 -1"):

@@ -13,53 +13,53 @@ from trainer.nn import (
 )
 
 
-def factors(schedule, steps=40):
+def compute_factors(schedule, steps=40):
     return [schedule.factor(step, steps) for step in range(steps)]
 
 
-def test_cosine_and_one_cycle_are_pytorchs(torch):
+def test_cosine_and_one_cycle_match_pytorch(torch):
     expected = torch["schedules"]
-    ours = factors(Cosine(warmup=0, final=0))
+    ours = compute_factors(Cosine(warmup=0, final=0))
     np.testing.assert_allclose(ours, expected["cosine"], atol=1e-12)
-    np.testing.assert_allclose(factors(OneCycle()), expected["one_cycle"], rtol=1e-12)
+    np.testing.assert_allclose(compute_factors(OneCycle()), expected["one_cycle"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 100])
-def test_every_factor_is_between_0_and_1(name, steps):
-    found = factors(SCHEDULES[name](), steps)
-    assert all(0 <= f <= 1 + 1e-12 for f in found)
-    assert np.isfinite(found).all()
+def test_schedule_factors_are_between_0_and_1(name, steps):
+    result = compute_factors(SCHEDULES[name](), steps)
+    assert all(0 <= f <= 1 + 1e-12 for f in result)
+    assert np.isfinite(result).all()
 
 
-def test_constant_and_step_by_hand():
-    assert factors(Constant(), 3) == [1, 1, 1]
-    assert factors(Step(3, 0.1), 6) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert factors(Step(3, 0.1), 7)[-1] == pytest.approx(0.01)
+def test_constant_and_step_match_formula():
+    assert compute_factors(Constant(), 3) == [1, 1, 1]
+    assert compute_factors(Step(3, 0.1), 6) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert compute_factors(Step(3, 0.1), 7)[-1] == pytest.approx(0.01)
 
 
-def test_inverse_scaling_by_hand():
-    assert factors(InverseScaling(0.5), 5) == pytest.approx(
+def test_inverse_scaling_matches_formula():
+    assert compute_factors(InverseScaling(0.5), 5) == pytest.approx(
         [1, 1 / np.sqrt(2), 1 / np.sqrt(3), 0.5, 1 / np.sqrt(5)]
     )
 
 
-def test_exponential_falls_by_one_ratio_to_its_end():
-    found = np.array(factors(Exponential(0.01), 21))
-    np.testing.assert_allclose(found[1:] / found[:-1], 0.01 ** (1 / 20))
-    assert found[0] == 1
-    assert found[-1] == pytest.approx(0.01)
+def test_exponential_has_constant_ratio_and_end():
+    result = np.array(compute_factors(Exponential(0.01), 21))
+    np.testing.assert_allclose(result[1:] / result[:-1], 0.01 ** (1 / 20))
+    assert result[0] == 1
+    assert result[-1] == pytest.approx(0.01)
 
 
-def test_warm_up_rises_in_a_straight_line():
-    found = factors(Cosine(warmup=0.25, final=0.1), 40)
-    np.testing.assert_allclose(np.diff(found[:10]), 1 / 11)
-    assert max(found) == 1
-    assert found.index(max(found)) == 10
-    assert found[-1] == pytest.approx(0.1)
+def test_cosine_warm_up_is_linear():
+    result = compute_factors(Cosine(warmup=0.25, final=0.1), 40)
+    np.testing.assert_allclose(np.diff(result[:10]), 1 / 11)
+    assert max(result) == 1
+    assert result.index(max(result)) == 10
+    assert result[-1] == pytest.approx(0.1)
 
 
-def test_plateau_waits_and_falls():
+def test_reduce_on_plateau_patience_exceeded_reduces():
     schedule = ReduceOnPlateau(patience=2, gamma=0.5, threshold=0)
     levels = []
     for loss in (5, 4, 4, 4, 3, 3.5, 3.5, 2):
@@ -68,14 +68,14 @@ def test_plateau_waits_and_falls():
     assert levels == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_plateau_wants_more_than_a_trifle():
+def test_reduce_on_plateau_small_improvement_does_not_count():
     schedule = ReduceOnPlateau(patience=1, gamma=0.5, threshold=0.01)
     for loss in (100, 99.5):
         schedule.observe(loss)
     assert schedule.level == 0.5
 
 
-def test_impossible_numbers_are_refused():
+def test_schedule_invalid_arguments_raises():
     for make, message in (
         (lambda: Step(0), "at least 1 part"),
         (lambda: Step(2, 0), r"gamma in \(0, 1\]"),

@@ -1,4 +1,4 @@
-"""Bundles with their runs, small ones, and the pages made of them."""
+"""Small trained models with their bundles, runs and reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KINDS = {
 
 
 def write_mixed(path: Path, rows: int = 1200) -> str:
-    """A table of every kind of column, with gaps, and names that must stay names."""
+    """Write a CSV file with columns of all types, gaps, and names that contain HTML."""
     rng = np.random.default_rng(0)
     age, income = rng.normal(size=(2, rows))
     colour = rng.choice(["red", "green", EVIL, "$\\frac$"], rows)
@@ -69,35 +69,38 @@ def write_mixed(path: Path, rows: int = 1200) -> str:
 
 @pytest.fixture(scope="session")
 def evil() -> str:
-    """A name of a category and a part of a class's."""
+    """Return HTML that is the name of a category and part of the name of a class."""
     return EVIL
 
 
 @dataclass
-class Made:
+class Example:
+    """A trained model with everything that a report needs."""
+
     bundle: Bundle
     trained: TrainingResult
     config: Config
     run: Path
-    evidence: ReportInputs
+    inputs: ReportInputs
 
     @cached_property
     def page(self) -> str:
-        return render(self.evidence)
+        return render(self.inputs)
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    found: dict[str, Made] = {}
+def train_example(tmp_path_factory):
+    """Return a function that trains the example of a kind, once per session."""
+    examples: dict[str, Example] = {}
 
-    def make(kind: str) -> Made:
-        if kind not in found:
-            data, choices = KINDS[kind]
+    def train(kind: str) -> Example:
+        if kind not in examples:
+            data, options = KINDS[kind]
             folder = tmp_path_factory.mktemp(kind)
             if data.endswith(".csv"):
                 data = write_mixed(folder / data)
             config = Config(
-                data=data, name=kind, models=folder / "models", runs=folder / "runs", **choices
+                data=data, name=kind, models=folder / "models", runs=folder / "runs", **options
             )
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
@@ -111,26 +114,26 @@ def made(tmp_path_factory):
                 parts=trained.parts,
                 history=trained.history,
             )
-            evidence = ReportInputs.gather(bundle, config.runs)
-            found[kind] = Made(bundle, trained, config, run, evidence)
-        return found[kind]
+            inputs = ReportInputs.gather(bundle, config.runs)
+            examples[kind] = Example(bundle, trained, config, run, inputs)
+        return examples[kind]
 
-    return make
+    return train
 
 
 @pytest.fixture(scope="session")
-def compressed(made, tmp_path_factory):
-    """The second version of a model, of which the first's run was kept."""
-    dense = made("digits")
+def compressed_example(train_example, tmp_path_factory):
+    """Return the compressed second version of a model; only the first version has a run."""
+    dense = train_example("digits")
     models = tmp_path_factory.mktemp("compressed") / "models"
     shutil.copytree(dense.bundle.path.parent, models / "digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
-        done = compress(
+        result = compress(
             Bundle.open(models / "digits" / "1"),
             CompressionConfig(epochs=2, max_drop=0.042, sparse=0.5),
-            tell=lambda _: None,
+            on_trial=lambda _: None,
         )
-    assert done.bundle is not None
-    evidence = ReportInputs.gather(done.bundle, dense.config.runs)
-    return Made(done.bundle, dense.trained, dense.config, dense.run, evidence)
+    assert result.bundle is not None
+    inputs = ReportInputs.gather(result.bundle, dense.config.runs)
+    return Example(result.bundle, dense.trained, dense.config, dense.run, inputs)

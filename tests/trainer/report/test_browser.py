@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is fetched, nothing goes wrong, nothing sticks out."""
+"""Tests of the report in Chromium: no requests, no console messages, no horizontal scrolling."""
 
 import html
 import json
@@ -11,41 +11,45 @@ from tests.chromium import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.browser
 
-QUIET = (*FLAGS, "--enable-logging=stderr")
-# Frames are as wide as they are told to be; of a window the browser has its own opinion.
+BROWSER_FLAGS = (*FLAGS, "--enable-logging=stderr")
+# The width of a frame can be set exactly, that of a window cannot.
 MEASURE = """
-<pre id="found"></pre><script>addEventListener('load', () => {
-  const found = {};
+<pre id="result"></pre><script>addEventListener('load', () => {
+  const result = {};
   for (const frame of document.querySelectorAll('iframe')) {
     const inside = frame.contentDocument, root = inside.documentElement;
-    found[frame.id] = {
+    result[frame.id] = {
       wide: root.clientWidth, needed: root.scrollWidth,
       fetched: frame.contentWindow.performance.getEntriesByType('resource').map(e => e.name),
       sections: inside.querySelectorAll('section').length,
       drawn: [...inside.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect().height),
     };
   }
-  document.getElementById('found').textContent = JSON.stringify(found);
+  document.getElementById('result').textContent = JSON.stringify(result);
 });</script>"""
-WRONG = '<!doctype html><img src="http://nowhere.invalid/x.png"><p style="width:2000px">x</p>'
+BROKEN_PAGE = '<!doctype html><img src="http://nowhere.invalid/x.png"><p style="width:2000px">x</p>'
 
 
-def chromium(folder, *arguments):
-    done = subprocess.run(
-        [CHROMIUM, *QUIET, f"--user-data-dir={folder}/profile", *arguments],
+def run_chromium(folder, *arguments):
+    result = subprocess.run(
+        [CHROMIUM, *BROWSER_FLAGS, f"--user-data-dir={folder}/profile", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, said
+    messages = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    return result.stdout, messages
 
 
-@pytest.mark.parametrize("kind", ["mixed", "digits", "compressed"])
-def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, request, kind, tmp_path):
-    page = (request.getfixturevalue(kind) if kind == "compressed" else made(kind)).page
-    pages = {"w1280": page, "w390": page, "wrong": WRONG}
+@pytest.mark.parametrize("kind", ["mixed", "digits", "compressed_example"])
+def test_page_in_browser_fetches_nothing_and_fits_the_screen(
+    train_example, request, kind, tmp_path
+):
+    page = (
+        request.getfixturevalue(kind) if kind == "compressed_example" else train_example(kind)
+    ).page
+    pages = {"w1280": page, "w390": page, "broken": BROKEN_PAGE}
     frames = [
         f'<iframe id="{name}" style="width:{name[1:] if name[1:].isdigit() else 390}px;height:900px'
         f'" srcdoc="{html.escape(page)}"></iframe>'
@@ -54,14 +58,14 @@ def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, request, 
     (tmp_path / "frames.html").write_text(
         f'<!doctype html><meta charset="utf-8">{"".join(frames)}{MEASURE}', encoding="utf-8"
     )
-    dumped, _ = chromium(tmp_path, "--dump-dom", f"file://{tmp_path}/frames.html")
-    text = re.search(r'<pre id="found">(.*?)</pre>', dumped, re.DOTALL)[1]
-    found = json.loads(html.unescape(text))
-    assert found["wrong"]["fetched"] == ["http://nowhere.invalid/x.png"]  # it would show
-    assert found["wrong"]["needed"] > found["wrong"]["wide"]
+    dumped, _ = run_chromium(tmp_path, "--dump-dom", f"file://{tmp_path}/frames.html")
+    text = re.search(r'<pre id="result">(.*?)</pre>', dumped, re.DOTALL)[1]
+    result = json.loads(html.unescape(text))
+    assert result["broken"]["fetched"] == ["http://nowhere.invalid/x.png"]  # the measurement works
+    assert result["broken"]["needed"] > result["broken"]["wide"]
     for name, width in (("w1280", 1280), ("w390", 390)):
-        frame = found[name]
-        assert width - 20 <= frame["wide"] <= width  # less a bar to scroll by
+        frame = result[name]
+        assert width - 20 <= frame["wide"] <= width  # minus a scroll bar
         assert frame["needed"] <= frame["wide"]
         assert frame["fetched"] == []
         assert frame["sections"] == 14
@@ -69,14 +73,16 @@ def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, request, 
         assert min(frame["drawn"]) > 40
 
 
-def test_it_prints_on_pages_and_the_console_stays_silent(made, tmp_path):
+def test_page_in_browser_prints_without_console_messages(train_example, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text(made("mixed").page, encoding="utf-8")
-    _, said = chromium(tmp_path, f"--print-to-pdf={tmp_path}/page.pdf", f"file://{page}")
-    assert said == []
-    # Even were a script to slip in, it would not run; and it shows that the console is heard.
-    page.write_text(made("mixed").page.replace("</body>", "<script>document.title</script></body>"))
-    _, said = chromium(tmp_path, "--dump-dom", f"file://{page}")
-    assert any("Content Security Policy" in line for line in said)
+    page.write_text(train_example("mixed").page, encoding="utf-8")
+    _, messages = run_chromium(tmp_path, f"--print-to-pdf={tmp_path}/page.pdf", f"file://{page}")
+    assert messages == []
+    # An injected script does not run. Its message also shows that the console is captured.
+    page.write_text(
+        train_example("mixed").page.replace("</body>", "<script>document.title</script></body>")
+    )
+    _, messages = run_chromium(tmp_path, "--dump-dom", f"file://{page}")
+    assert any("Content Security Policy" in line for line in messages)
     pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())
     assert 5 <= len(pages) <= 15

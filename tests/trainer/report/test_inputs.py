@@ -13,60 +13,62 @@ from trainer.report import ReportInputs
 
 
 @pytest.fixture
-def runs(made, tmp_path):
-    """A copy of where the first version's run was kept."""
-    shutil.copytree(made("digits").config.runs, tmp_path / "runs")
+def runs(train_example, tmp_path):
+    """Return a copy of the folder with the run of the first version."""
+    shutil.copytree(train_example("digits").config.runs, tmp_path / "runs")
     return tmp_path / "runs"
 
 
-def rename(runs, number, to, graph=None):
-    """Another version's run; if a graph is named, one that led to that."""
-    place = (runs / "digits" / str(number)).rename(runs / "digits" / str(to))
+def move_run(runs, number, to, graph=None):
+    """Rename a run to another version; set the fingerprint of its graph to `graph` if given."""
+    folder = (runs / "digits" / str(number)).rename(runs / "digits" / str(to))
     if graph:
-        path = place / "environment.json"
+        path = folder / "environment.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"graph": graph}))
 
 
-def test_the_run_of_a_compressed_version_is_that_of_the_version_it_came_from(compressed, runs):
-    evidence = ReportInputs.gather(compressed.bundle, runs)
-    assert compressed.bundle.manifest.version == 2
-    assert evidence.run.path == runs / "digits" / "1"
-    assert evidence.absent == ""
-    assert len(evidence.judged) == len(compressed.trained.parts.test)
-    assert [proof.variant for proof in evidence.proofs] == [*compressed.bundle.manifest.variants]
+def test_gather_compressed_version_finds_run_of_original(compressed_example, runs):
+    inputs = ReportInputs.gather(compressed_example.bundle, runs)
+    assert compressed_example.bundle.manifest.version == 2
+    assert inputs.run.path == runs / "digits" / "1"
+    assert inputs.run_error == ""
+    assert len(inputs.test_rows) == len(compressed_example.trained.parts.test)
+    assert [proof.variant for proof in inputs.self_tests] == [
+        *compressed_example.bundle.manifest.variants
+    ]
 
 
-def test_a_run_of_its_own_is_taken_first(compressed, runs):
+def test_gather_prefers_run_of_own_version(compressed_example, runs):
     shutil.copytree(runs / "digits" / "1", runs / "digits" / "2")
-    assert ReportInputs.gather(compressed.bundle, runs).run.path == runs / "digits" / "2"
+    assert ReportInputs.gather(compressed_example.bundle, runs).run.path == runs / "digits" / "2"
 
 
-def test_what_lies_under_its_number_may_be_of_another(compressed, runs):
+def test_gather_run_of_other_graph_is_skipped(compressed_example, runs):
     shutil.copytree(runs / "digits" / "1", runs / "digits" / "0")
-    rename(runs, 0, 2, graph="of another")
-    assert ReportInputs.gather(compressed.bundle, runs).run.path == runs / "digits" / "1"
+    move_run(runs, 0, 2, graph="of another")
+    assert ReportInputs.gather(compressed_example.bundle, runs).run.path == runs / "digits" / "1"
 
 
-def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
-    rename(runs, 1, 1, graph="of another")
-    evidence = ReportInputs.gather(compressed.bundle, runs)
-    assert evidence.run is None
-    assert f"{runs}/digits/2, which is none" in evidence.absent
+def test_gather_earlier_run_of_other_graph_is_ignored(compressed_example, runs):
+    move_run(runs, 1, 1, graph="of another")
+    inputs = ReportInputs.gather(compressed_example.bundle, runs)
+    assert inputs.run is None
+    assert f"{runs}/digits/2, which does not exist" in inputs.run_error
 
 
-def test_a_later_run_is_none_of_its(compressed, runs):
-    rename(runs, 1, 3)
-    assert ReportInputs.gather(compressed.bundle, runs).run is None
+def test_gather_later_run_is_ignored(compressed_example, runs):
+    move_run(runs, 1, 3)
+    assert ReportInputs.gather(compressed_example.bundle, runs).run is None
 
 
-def compress(*arguments):
+def run_compress(*arguments):
     return CliRunner().invoke(main, ["compress", *map(str, arguments)])
 
 
 @pytest.fixture
-def next_version(made, monkeypatch):
-    """What `compress` writes, without the work: a version of the same graph."""
-    dense = made("digits").bundle
+def next_version(train_example, monkeypatch):
+    """Make `compress` return a second version with the same graph, without compressing."""
+    dense = train_example("digits").bundle
     manifest = dense.manifest.model_copy(update={"version": 2})
     candidate = CompressionCandidate(
         name="fp32",
@@ -81,35 +83,34 @@ def next_version(made, monkeypatch):
         drop=0,
         kept=True,
     )
-    done = CompressionResult(
+    result = CompressionResult(
         replace(dense, manifest=manifest),
         CompressionSummary(metric="accuracy", max_drop=0.1, tried=[candidate]),
         {},
     )
     monkeypatch.setattr(
-        sys.modules["trainer.cli.compress"], "run_compression", lambda *_, **__: done
+        sys.modules["trainer.cli.compress"], "run_compression", lambda *_, **__: result
     )
-    return done.bundle
+    return result.bundle
 
 
-def test_compress_keeps_the_run_for_its_version_where_it_is_told_to(next_version, made, runs):
-    done = compress(made("digits").bundle.path, "--runs", runs, "--json")
-    assert (done.exit_code, done.stderr) == (0, "")
+def test_compress_with_runs_copies_the_run(next_version, train_example, runs):
+    result = run_compress(train_example("digits").bundle.path, "--runs", runs, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
     shutil.rmtree(runs / "digits" / "1")
-    evidence = ReportInputs.gather(next_version, runs)
-    assert evidence.run.path == runs / "digits" / "2"
+    inputs = ReportInputs.gather(next_version, runs)
+    assert inputs.run.path == runs / "digits" / "2"
     assert not list((runs / "digits").glob(".*"))
 
 
-def test_compress_says_that_there_is_no_run_to_keep_if_it_was_asked_to(
-    next_version, made, tmp_path, monkeypatch
-):
+def test_compress_with_missing_runs_warns(next_version, train_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    dense = made("digits").bundle.path
-    done = compress(dense, "--runs", tmp_path / "none")
-    assert done.exit_code == 0
-    assert "warning: " in done.stderr
-    assert str(tmp_path / "none") in done.stderr
-    assert f"a running server of {next_version.path.parent.parent} takes it up" in done.stdout
-    assert compress(dense).stderr == ""
+    dense = train_example("digits").bundle.path
+    result = run_compress(dense, "--runs", tmp_path / "none")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert str(tmp_path / "none") in result.stderr
+    models = next_version.path.parent.parent
+    assert f"a running server of {models} loads it automatically" in result.stdout
+    assert run_compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The page as a reader's browser takes it."""
+"""Tests of the HTML of the report."""
 
 import re
 from html.parser import HTMLParser
@@ -11,15 +11,24 @@ from sklearn import metrics
 from trainer.cli import main
 from trainer.report import ReportInputs, render
 
-COMMON = ["verdict", "data", "learning"]
-ENDING = ["importance", "cases", "slices", "health", "parity", "variants", "compression", "origin"]
-CLASSES = [*COMMON, "confusion", "curves", "calibration", *ENDING]
-VALUES = [*COMMON, "values", *ENDING]
-EMPTY = {"meta", "link", "br", "img", "hr", "input"}
+FIRST = ["summary", "data", "training"]
+LAST = [
+    "importance",
+    "errors",
+    "slices",
+    "layers",
+    "parity",
+    "variants",
+    "compression",
+    "provenance",
+]
+CLASSIFICATION = [*FIRST, "confusion", "curves", "calibration", *LAST]
+REGRESSION = [*FIRST, "residuals", *LAST]
+VOID_ELEMENTS = {"meta", "link", "br", "img", "hr", "input"}
 
 
-class Page(HTMLParser):
-    """Elements, addresses and words of a page; refuses one whose elements do not close."""
+class ParsedPage(HTMLParser):
+    """Parsed elements, URLs, text and tables of a page; asserts that all elements are closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -30,14 +39,14 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in EMPTY:
+        if tag not in VOID_ELEMENTS:
             self.open.append(tag)
-        self.note(tag, dict(attrs))
+        self.record(tag, dict(attrs))
 
     def handle_startendtag(self, tag, attrs):
-        self.note(tag, dict(attrs))
+        self.record(tag, dict(attrs))
 
-    def note(self, tag, attrs):
+    def record(self, tag, attrs):
         self.elements.append((tag, attrs))
         self.addresses += [attrs[n] for n in ("src", "href", "xlink:href", "action") if n in attrs]
         self.addresses += re.findall(r"url\(([^)]*)\)", " ".join(v or "" for v in attrs.values()))
@@ -63,7 +72,7 @@ class Page(HTMLParser):
         if self.open and self.open[-1] in ("th", "td"):
             self.tables[-1][1][-1][-1] += data
 
-    def of(self, section):
+    def get_tables(self, section):
         return [rows for name, rows in self.tables if name == section]
 
 
@@ -71,16 +80,16 @@ class Page(HTMLParser):
 @pytest.mark.parametrize(
     ("kind", "sections"),
     [
-        ("tumours", CLASSES),
-        ("digits", CLASSES),
-        ("mixed", CLASSES),
-        ("diabetes", VALUES),
-        ("physique", VALUES),
+        ("tumours", CLASSIFICATION),
+        ("digits", CLASSIFICATION),
+        ("mixed", CLASSIFICATION),
+        ("diabetes", REGRESSION),
+        ("physique", REGRESSION),
     ],
 )
-def test_every_section_is_there_and_nothing_is_asked_of_the_network(made, kind, sections):
-    text = made(kind).page
-    page = Page(text)
+def test_render_has_all_sections_and_no_external_resources(train_example, kind, sections):
+    text = train_example(kind).page
+    page = ParsedPage(text)
     assert page.sections == sections
     inside = [a for a in page.addresses if a.startswith(("#", "data:image/png;base64,"))]
     assert page.addresses == inside
@@ -95,53 +104,53 @@ def test_every_section_is_there_and_nothing_is_asked_of_the_network(made, kind, 
 
 
 @pytest.mark.slow
-def test_a_compressed_version_has_all_of_it_too(compressed):
-    page = Page(compressed.page)
-    assert page.sections == CLASSES
-    frontier, others, confirmations = page.of("compression")
-    tried = compressed.bundle.manifest.compression.tried
+def test_render_compressed_version_has_all_sections(compressed_example):
+    page = ParsedPage(compressed_example.page)
+    assert page.sections == CLASSIFICATION
+    frontier, others, confirmations = page.get_tables("compression")
+    tried = compressed_example.bundle.manifest.compression.tried
     assert len(frontier) - 1 + len(others) - 1 == len(tried)
     assert {row[0] for row in frontier[1:]} == {c.name for c in tried if c.kept}
     assert {row[0] for row in confirmations[1:]} >= {c.name for c in tried[1:] if c.kept}
     assert {len(row) for row in frontier + others} == {15}
-    assert "This needs the test rows" not in "".join(page.words)
+    assert "This section needs the test rows" not in "".join(page.words)
 
 
-def test_what_the_data_say_is_shown_and_never_run(made, evil):
-    text = made("mixed").page
-    words = "".join(Page(text).words)
+def test_render_html_in_data_is_escaped(train_example, evil):
+    text = train_example("mixed").page
+    words = "".join(ParsedPage(text).words)
     assert evil not in text
     assert evil in words
     assert "a & <b>b</b>" in words
     assert "<b>b</b>" not in text
-    assert "$\\frac$" in words  # no formula
+    assert "$\\frac$" in words  # not set as a formula
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @pytest.mark.parametrize("kind", ["tumours", "digits", "mixed"])
-def test_the_confusion_matrix_is_scikit_learns(made, kind):
-    trained = made(kind).trained
+def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
+    trained = train_example(kind).trained
     rows = trained.parts.test
     label = trained.model.answers(trained.table.records.take(rows))["label"]
     expected = metrics.confusion_matrix(trained.table.target[rows], label)
-    matrix, classes = Page(made(kind).page).of("confusion")
-    found = [[int(cell) for cell in row[1:-1]] for row in matrix[1:]]
-    np.testing.assert_array_equal(found, expected)
+    matrix, classes = ParsedPage(train_example(kind).page).get_tables("confusion")
+    result = [[int(cell) for cell in row[1:-1]] for row in matrix[1:]]
+    np.testing.assert_array_equal(result, expected)
     assert [int(row[-1]) for row in matrix[1:]] == expected.sum(axis=1).tolist()
     report = metrics.classification_report(
         trained.table.target[rows], label, output_dict=True, zero_division=0
     )
     for row in classes[1:]:
         if kind == "mixed" and row[0] not in report:
-            continue  # shortened
+            continue  # the name is cut
         assert float(row[1]) == pytest.approx(report[row[0]]["precision"], abs=5e-5)
         assert float(row[2]) == pytest.approx(report[row[0]]["recall"], abs=5e-5)
 
 
-def test_the_metrics_are_the_manifests(made):
-    manifest = made("tumours").bundle.manifest
-    (table,) = Page(made("tumours").page).of("verdict")
+def test_render_metrics_match_manifest(train_example):
+    manifest = train_example("tumours").bundle.manifest
+    (table,) = ParsedPage(train_example("tumours").page).get_tables("summary")
     assert table[0][:3] == ["metric", "this network", "95 % interval"]
     assert len(table) - 1 == len(manifest.metrics["test"])
     for row, (name, figure) in zip(table[1:], manifest.metrics["test"].items(), strict=True):
@@ -152,58 +161,58 @@ def test_the_metrics_are_the_manifests(made):
             assert float(cell) == pytest.approx(baseline.metrics[name], abs=5e-5)
 
 
-def test_everything_the_bundle_is_known_by_is_there(made):
-    page = Page(made("mixed").page)
+def test_render_contains_provenance_and_columns(train_example):
+    page = ParsedPage(train_example("mixed").page)
     words = "".join(page.words)
-    manifest = made("mixed").bundle.manifest
+    manifest = train_example("mixed").bundle.manifest
     assert manifest.data.fingerprint in words
-    for digest in made("mixed").bundle.checksums.values():
+    for digest in train_example("mixed").bundle.checksums.values():
         assert digest in words
     for name in manifest.training.config:
         assert name in words
-    (columns,) = page.of("data")
+    (columns,) = page.get_tables("data")
     assert [row[:2] for row in columns[1:]] == [[c.name, c.type] for c in manifest.inputs]
-    assert "chosen on the validation rows for f1" in words
-    assert "reproduces its self-test" in words
+    assert "it was chosen on the validation rows for f1" in words
+    assert "passes its self-test on this machine" in words
 
 
-def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
-    for kind, sections in (("mixed", CLASSES), ("diabetes", VALUES)):
-        evidence = ReportInputs.gather(made(kind).bundle, tmp_path)
-        page = Page(render(evidence))
+def test_render_without_run_explains_missing_sections(train_example, tmp_path):
+    for kind, sections in (("mixed", CLASSIFICATION), ("diabetes", REGRESSION)):
+        inputs = ReportInputs.gather(train_example(kind).bundle, tmp_path)
+        page = ParsedPage(render(inputs))
         assert page.sections == sections
         words = "".join(page.words)
-        assert "Only the bundle speaks here." in words
-        assert f"{tmp_path}/{kind}/1, which is none" in words
-        assert words.count("This needs the test rows") == len(sections) - 3 - 5
-        assert len(page.of("verdict")[0]) > 3
+        assert "This report was made from the bundle alone." in words
+        assert f"{tmp_path}/{kind}/1, which does not exist" in words
+        assert words.count("This section needs the test rows") == len(sections) - 3 - 5
+        assert len(page.get_tables("summary")[0]) > 3
 
 
-def test_a_run_of_another_bundle_is_not_taken_for_its_own(made, tmp_path):
+def test_gather_run_of_other_bundle_is_refused(train_example, tmp_path):
     (tmp_path / "tumours").mkdir()
-    (tmp_path / "tumours" / "1").symlink_to(made("digits").run)
-    evidence = ReportInputs.gather(made("tumours").bundle, tmp_path)
-    assert evidence.run is None
-    assert "expected the run that led to the graph" in evidence.absent
+    (tmp_path / "tumours" / "1").symlink_to(train_example("digits").run)
+    inputs = ReportInputs.gather(train_example("tumours").bundle, tmp_path)
+    assert inputs.run is None
+    assert "expected the run that led to the graph" in inputs.run_error
 
 
 @pytest.mark.slow
-def test_the_same_evidence_makes_the_same_page(made):
-    assert render(made("diabetes").evidence) == made("diabetes").page
+def test_render_same_inputs_give_same_page(train_example):
+    assert render(train_example("diabetes").inputs) == train_example("diabetes").page
 
 
 @pytest.mark.slow
-def test_the_command_writes_the_page(made, tmp_path):
+def test_report_command_writes_the_page(train_example, tmp_path):
     def report(*arguments):
         return CliRunner().invoke(main, ["report", *map(str, arguments)])
 
-    folder, page = made("tumours").bundle.path, tmp_path / "page.html"
-    runs = made("tumours").config.runs
-    done = report(folder.parent, "-o", page, "--runs", runs)
-    assert done.exit_code == 0, done.output
-    assert page.read_text() == made("tumours").page
-    assert done.stdout.startswith(f"{page}: ")
-    done = report(folder, "-o", page, "--runs", tmp_path)
-    assert "warning: the page says less than it could: expected the folder" in done.stderr
+    folder, page = train_example("tumours").bundle.path, tmp_path / "page.html"
+    runs = train_example("tumours").config.runs
+    result = report(folder.parent, "-o", page, "--runs", runs)
+    assert result.exit_code == 0, result.output
+    assert page.read_text() == train_example("tumours").page
+    assert result.stdout.startswith(f"{page}: ")
+    result = report(folder, "-o", page, "--runs", tmp_path)
+    assert "warning: the report is incomplete: expected the folder" in result.stderr
     assert report(tmp_path, "-o", page).exit_code == 1
     assert report(folder, "-o", tmp_path / "page.pdf").exit_code == 2

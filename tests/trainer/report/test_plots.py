@@ -4,68 +4,82 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, labelled, logarithmic
+from trainer.report.plots import (
+    ACCENT,
+    MAX_VECTOR_POINTS,
+    MUTED,
+    label_points,
+    open_canvas,
+    set_log_scale,
+)
 
 
-def drawing(text="plain", points=10):
-    with canvas() as made:
-        axes = made.only
-        axes.scatter(np.arange(points), np.arange(points), color=ACCENT, rasterized=points > DENSE)
+def draw_svg(text="plain", points=10):
+    with open_canvas() as canvas:
+        axes = canvas.main_axes
+        axes.scatter(
+            np.arange(points),
+            np.arange(points),
+            color=ACCENT,
+            rasterized=points > MAX_VECTOR_POINTS,
+        )
         axes.axhline(1, color=MUTED)
         axes.set_title(text)
         axes.set_yscale("symlog", linthresh=1)
-    return made.svg
+    return canvas.svg
 
 
-def parsed(svg):
-    return ET.fromstring(svg)  # noqa: S314 - drawn here
+def parse_svg(svg):
+    return ET.fromstring(svg)  # noqa: S314 - written by matplotlib just now
 
 
 @pytest.mark.parametrize(
     "text", ["<script>x</script>", "a & b", '" onload="x', "$\\frac{$", "url(#a) --> ]]>", "日本"]
 )
-def test_words_stay_words(text):
-    root = parsed(drawing(text))
+def test_open_canvas_text_is_escaped(text):
+    root = parse_svg(draw_svg(text))
     assert text in [element.text for element in root.iter("text")]
     assert not list(root.iter("script"))
     assert not any(name.startswith("on") for e in root.iter() for name in e.attrib)
 
 
-def test_a_drawing_takes_the_pages_colours_and_names_no_other_place():
-    svg = drawing()
+def test_open_canvas_uses_css_variables_and_unique_ids():
+    svg = draw_svg()
     assert "var(--accent)" in svg
     assert "var(--muted)" in svg
     assert ACCENT not in svg
     assert "http" not in svg
-    root = parsed(svg)
+    root = parse_svg(svg)
     ids = {e.attrib["id"] for e in root.iter() if "id" in e.attrib}
     links = {e.attrib["href"][1:] for e in root.iter() if e.attrib.get("href", "").startswith("#")}
     assert links <= ids
-    assert svg == drawing()
-    assert not ids & {e.attrib["id"] for e in parsed(drawing("other")).iter() if "id" in e.attrib}
+    assert svg == draw_svg()
+    assert not ids & {
+        e.attrib["id"] for e in parse_svg(draw_svg("other")).iter() if "id" in e.attrib
+    }
 
 
 @pytest.mark.slow
-def test_many_points_are_an_image_and_stay_small():
-    few, many = drawing(points=100), drawing(points=20 * DENSE)
+def test_open_canvas_many_points_become_an_image():
+    few, many = draw_svg(points=100), draw_svg(points=20 * MAX_VECTOR_POINTS)
     assert "data:image/png;base64," not in few
     assert "data:image/png;base64," in many
     assert len(many) < 100_000
 
 
-@pytest.mark.parametrize("across", [False, True])
-def test_ticks_of_a_logarithmic_scale_are_numbers(across):
-    with canvas() as made:
+@pytest.mark.parametrize("is_x", [False, True])
+def test_set_log_scale_ticks_are_plain_numbers(is_x):
+    with open_canvas() as canvas:
         x, y = [1, 2, 3], [0.3, 0.02, 0.5]
-        made.only.plot(*((y, x) if across else (x, y)))
-        logarithmic(made.only, across=across)
-    shown = [element.text for element in parsed(made.svg).iter("text")]
-    assert {"0.02", "0.1", "0.5"} <= set(shown)
-    assert not any("$" in text for text in shown)
+        canvas.main_axes.plot(*((y, x) if is_x else (x, y)))
+        set_log_scale(canvas.main_axes, is_x=is_x)
+    labels = [element.text for element in parse_svg(canvas.svg).iter("text")]
+    assert {"0.02", "0.1", "0.5"} <= set(labels)
+    assert not any("$" in text for text in labels)
 
 
 @pytest.mark.parametrize(
-    "places",
+    "points",
     [
         [(1, 1)] * 6,
         [(1, 1), (1.1, 1), (1.2, 1), (1.3, 1), (50, 1)],
@@ -73,16 +87,16 @@ def test_ticks_of_a_logarithmic_scale_are_numbers(across):
         [(1, 1), (100, 5)],
     ],
 )
-def test_no_name_covers_another(places):
-    names = [f"variant-{place}" for place in range(len(places))]
-    with canvas() as made:
-        axes = made.only
-        axes.plot(*zip(*places, strict=True), "o")
-        logarithmic(axes, across=True)
-        labelled(axes, [(name, *at) for name, at in zip(names, places, strict=True)])
-    shown = [e for e in parsed(made.svg).iter("text") if e.text in names]
-    assert sorted(e.text for e in shown) == names
-    at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in shown]  # their middles
+def test_label_points_labels_do_not_overlap(points):
+    names = [f"variant-{index}" for index in range(len(points))]
+    with open_canvas() as canvas:
+        axes = canvas.main_axes
+        axes.plot(*zip(*points, strict=True), "o")
+        set_log_scale(axes, is_x=True)
+        label_points(axes, [(name, *at) for name, at in zip(names, points, strict=True)])
+    labels = [e for e in parse_svg(canvas.svg).iter("text") if e.text in names]
+    assert sorted(e.text for e in labels) == names
+    at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in labels]  # their centers
     for (x, y), (other_x, other_y) in combinations(at, 2):
-        wide = 0.5 * 8.5 * len(names[0])  # letters are half as wide as high
+        wide = 0.5 * 8.5 * len(names[0])  # letters are about half as wide as high
         assert abs(x - other_x) > wide or abs(y - other_y) > 8.5

@@ -5,12 +5,12 @@ import pytest
 from scipy import stats
 
 from trainer.data.records import Column, Records
-from trainer.report.slices import FEWEST_ROWS, find_slices, interval
+from trainer.report.slices import MIN_ROWS, compute_interval, find_slices
 
 
 @pytest.fixture
-def judged(made, rng):
-    """Rows whose answers are wrong where it is said, of a classifier."""
+def evaluated(train_example, rng):
+    """Return rows of a classifier, with wrong answers mostly in the category b."""
     n = 400
     numbers = np.stack([rng.normal(size=n), rng.random(n) < 0.5], axis=1).astype(np.float32)
     numbers[:60, 0] = np.nan
@@ -28,7 +28,7 @@ def judged(made, rng):
     wrong = np.r_[110:150, 0:6]  # mostly of kind b, some without a size
     label[wrong] = np.where(truth[wrong] == "no", "yes", "no")
     return replace(
-        made("tumours").evidence.judged,
+        train_example("tumours").inputs.test_rows,
         records=Records(columns, numbers, dates, codes),
         truth=truth,
         answers={"label": label},
@@ -36,51 +36,51 @@ def judged(made, rng):
     )
 
 
-def test_slices_are_the_categories_the_quarters_and_the_gaps_worst_first(judged):
-    found = find_slices(judged)
-    by_name = {(s.column, s.held): s for s in found}
+def test_find_slices_returns_categories_quarters_and_gaps(evaluated):
+    result = find_slices(evaluated)
+    by_name = {(s.column, s.value): s for s in result}
     assert by_name["kind", "a"].rows == 100
     assert by_name["kind", "b"].rows == 80
     assert by_name["kind", "missing"].rows == 200
     assert ("kind", "few") not in by_name  # of 20 rows
     assert by_name["size", "missing"].rows == 60
     assert by_name["new", "true"].rows + by_name["new", "false"].rows == 400
-    assert not any(s.column == "day" for s in found)  # the same day throughout
-    quarters = [s.rows for s in found if s.column == "size" and s.held != "missing"]
+    assert not any(s.column == "day" for s in result)  # the same day throughout
+    quarters = [s.rows for s in result if s.column == "size" and s.value != "missing"]
     assert quarters == [85] * 4
-    assert (found[0].column, found[0].held) == ("kind", "b")
-    assert found[0].figure == 0.5
-    assert [s.figure for s in found] == sorted(s.figure for s in found)
-    assert all(s.rows >= FEWEST_ROWS for s in found)
-    right = judged.answers["label"] == judged.truth
-    assert by_name["new", "true"].figure == right[judged.records.numbers[:, 1] == 1].mean()
+    assert (result[0].column, result[0].value) == ("kind", "b")
+    assert result[0].score == 0.5
+    assert [s.score for s in result] == sorted(s.score for s in result)
+    assert all(s.rows >= MIN_ROWS for s in result)
+    n_correct = evaluated.answers["label"] == evaluated.truth
+    assert by_name["new", "true"].score == n_correct[evaluated.records.numbers[:, 1] == 1].mean()
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 50), (50, 50), (47, 60), (1, 2)])
-def test_intervals_of_shares_are_wilsons(judged, right, n):
-    scores = np.r_[np.ones(right), np.zeros(n - right)]
-    expected = stats.binomtest(right, n).proportion_ci(method="wilson")
-    mean, low, high = interval(judged, scores)
-    assert mean == right / n
+@pytest.mark.parametrize(("n_correct", "n"), [(0, 50), (50, 50), (47, 60), (1, 2)])
+def test_compute_interval_accuracy_is_wilson(evaluated, n_correct, n):
+    scores = np.r_[np.ones(n_correct), np.zeros(n - n_correct)]
+    expected = stats.binomtest(n_correct, n).proportion_ci(method="wilson")
+    mean, low, high = compute_interval(evaluated, scores)
+    assert mean == n_correct / n
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_intervals_of_errors_are_normal(made, rng):
+def test_compute_interval_error_is_normal(train_example, rng):
     scores = rng.exponential(size=300)
-    mean, low, high = interval(made("diabetes").evidence.judged, scores)
+    mean, low, high = compute_interval(train_example("diabetes").inputs.test_rows, scores)
     expected = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
     assert (mean, low, high) == pytest.approx((scores.mean(), *expected), rel=1e-6)
 
 
-def test_of_values_the_largest_error_comes_first(made, rng):
+def test_find_slices_regression_largest_error_comes_first(train_example, rng):
     n = 200
     numbers = np.repeat([0.0, 1.0], n // 2)[:, None].astype(np.float32)
     value = np.where(numbers == 1, 5.0, 0.5).astype(np.float32)
-    judged = replace(
-        made("diabetes").evidence.judged,
+    evaluated = replace(
+        train_example("diabetes").inputs.test_rows,
         records=Records((Column("big", "boolean"),), numbers),
         truth=np.zeros((n, 1)),
         answers={"value": value},
     )
-    found = find_slices(judged)
-    assert [(s.held, s.figure) for s in found] == [("true", 5.0), ("false", 0.5)]
+    result = find_slices(evaluated)
+    assert [(s.value, s.score) for s in result] == [("true", 5.0), ("false", 0.5)]

@@ -7,14 +7,16 @@ from trainer.config import Config
 from trainer.data.sources import load_table
 from trainer.search import Grid, Journal
 from trainer.search.estimator import SearchContext
-from trainer.search.grid import SearchPlan
+from trainer.search.grid_file import SearchPlan
 
 
 @pytest.fixture
-def config(tmp_path):
-    def make(data="iris", **choices):
+def make_config(tmp_path):
+    """Return a function that makes the options of a short training."""
+
+    def make(data="iris", **options):
         quick = {"hidden": 8, "epochs": 6, "skip_baselines": True, "models": tmp_path / "models"}
-        return Config(data=data, **quick | choices)
+        return Config(data=data, **quick | options)
 
     return make
 
@@ -25,7 +27,9 @@ def journal(tmp_path):
 
 
 @pytest.fixture
-def grid():
+def make_grid():
+    """Return a function that makes a grid of values and the keys of its plan."""
+
     def make(values, **plan):
         return Grid(SearchPlan(**plan), values)
 
@@ -33,27 +37,29 @@ def grid():
 
 
 @pytest.fixture
-def bench(config, journal):
-    def make(table=None, metric="accuracy", **choices):
+def make_context(make_config, journal):
+    """Return a function that makes the context of a search on a table, or else on iris."""
+
+    def make(table=None, metric="accuracy", **options):
         table = load_table("iris") if table is None else table
-        return SearchContext(table, table.fingerprint(), config(**choices), metric, journal)
+        return SearchContext(table, table.fingerprint(), make_config(**options), metric, journal)
 
     return make
 
 
 @pytest.fixture
 def rows():
-    """Row numbers of iris in some order, `(120, 1)`."""
+    """Row numbers of iris in random order, int64 `(120, 1)`."""
     return np.random.default_rng(3).permutation(150)[:120, None]
 
 
 @pytest.fixture
-def poisoned():
-    """A table with absurd features in some rows."""
+def spoil_rows():
+    """Return a function that sets all features of some rows of a table to a huge number."""
 
-    def make(table, places):
+    def spoil(table, rows):
         numbers = table.records.numbers.copy()
-        numbers[places] = 1e6
+        numbers[rows] = 1e6
         return replace(table, records=replace(table.records, numbers=numbers))
 
-    return make
+    return spoil

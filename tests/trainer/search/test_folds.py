@@ -11,57 +11,58 @@ from trainer.data.tables import DataError
 from trainer.search.folds import Folds
 
 
-def parted(table, rows, count=3, seed=0):
-    pairs = list(Folds(table, count, seed).split(rows))
-    return [(rows[known, 0], rows[scored, 0]) for known, scored in pairs]
+def list_folds(table, rows, count=3, seed=0):
+    """Return the row numbers of the training and scored rows of each fold."""
+    folds = list(Folds(table, count, seed).split(rows))
+    return [(rows[training, 0], rows[scored, 0]) for training, scored in folds]
 
 
 @pytest.mark.parametrize("data", ["iris", "diabetes"])
-def test_each_row_is_scored_once_by_what_was_learned_from_the_others(data, rows):
+def test_folds_each_row_is_scored_once(data, rows):
     table = load_table(data)
-    pairs = parted(table, rows)
-    assert sorted(np.concatenate([scored for _, scored in pairs])) == sorted(rows[:, 0])
-    for known, scored in pairs:
-        assert sorted([*known, *scored]) == sorted(rows[:, 0])
+    folds = list_folds(table, rows)
+    assert sorted(np.concatenate([scored for _, scored in folds])) == sorted(rows[:, 0])
+    for training, scored in folds:
+        assert sorted([*training, *scored]) == sorted(rows[:, 0])
 
 
-def test_classes_have_the_same_share_in_each_fold(rows):
+def test_folds_of_classes_equal_scikit_learn(rows):
     table = load_table("iris")
     expected = StratifiedKFold(3, shuffle=True, random_state=5).split(
         rows, table.target[rows[:, 0]]
     )
-    for (known, scored), theirs in zip(parted(table, rows, seed=5), expected, strict=True):
-        np.testing.assert_array_equal(known, rows[theirs[0], 0])
-        np.testing.assert_array_equal(scored, rows[theirs[1], 0])
+    for (training, scored), indices in zip(list_folds(table, rows, seed=5), expected, strict=True):
+        np.testing.assert_array_equal(training, rows[indices[0], 0])
+        np.testing.assert_array_equal(scored, rows[indices[1], 0])
 
 
-def test_groups_do_not_part(rows):
+def test_folds_groups_are_not_split(rows):
     table = replace(load_table("iris"), groups=np.arange(150) // 4)
-    for known, scored in parted(table, rows):
-        assert len(known)
+    for training, scored in list_folds(table, rows):
+        assert len(training)
         assert len(scored)
-        assert not set(table.groups[known]) & set(table.groups[scored])
+        assert not set(table.groups[training]) & set(table.groups[scored])
 
 
-def test_rows_are_scored_by_what_was_learned_from_earlier_ones(rows):
+def test_folds_of_times_train_on_earlier_rows(rows):
     times = np.random.default_rng(0).integers(0, 40, 150).astype(float)
     table = replace(load_table("iris"), times=times)
-    pairs = parted(table, rows)
-    for known, scored in pairs:
-        assert times[known].max() < times[scored].min()
-    assert all(len(a[0]) < len(b[0]) for a, b in pairwise(pairs))
+    folds = list_folds(table, rows)
+    for training, scored in folds:
+        assert times[training].max() < times[scored].min()
+    assert all(len(a[0]) < len(b[0]) for a, b in pairwise(folds))
 
 
-def test_the_same_seed_gives_the_same_folds(rows):
+def test_folds_same_seed_same_folds(rows):
     table = load_table("iris")
 
-    def scored(seed):
-        return np.concatenate([pair[1] for pair in parted(table, rows, seed=seed)]).tolist()
+    def join_scored(seed):
+        return np.concatenate([fold[1] for fold in list_folds(table, rows, seed=seed)]).tolist()
 
-    assert scored(1) == scored(1) != scored(2)
+    assert join_scored(1) == join_scored(1) != join_scored(2)
 
 
-def test_a_splitter_is_taken_as_it_is():
+def test_folds_are_accepted_by_scikit_learn_without_a_copy():
     folds = Folds(load_table("iris"), 3, 0)
     assert clone(folds) is folds
     assert check_cv(folds) is folds
@@ -77,17 +78,17 @@ def test_a_splitter_is_taken_as_it_is():
         ({"groups": np.arange(150) // 50}, 120, "got none of virginica in one"),
     ],
 )
-def test_folds_that_cannot_be_are_named(change, n, message, rows):
+def test_folds_too_few_rows_are_refused(change, n, message, rows):
     table = replace(load_table("iris"), **change)
     with pytest.raises(DataError, match=message):
-        parted(table, np.sort(rows, axis=0)[:n])
+        list_folds(table, np.sort(rows, axis=0)[:n])
 
 
-def test_a_class_of_fewer_rows_than_folds_is_in_some_of_them(rows):
+def test_folds_rare_class_is_in_some_of_the_folds(rows):
     table = load_table("iris")
     target = table.target.copy()
     setosa = rows[target[rows[:, 0]] == "setosa", 0]
     target[setosa[2:]] = "versicolor"
-    pairs = parted(replace(table, target=target), rows)
-    scored = [np.count_nonzero(target[part] == "setosa") for _, part in pairs]
+    folds = list_folds(replace(table, target=target), rows)
+    scored = [np.count_nonzero(target[part] == "setosa") for _, part in folds]
     assert sorted(scored) == [0, 1, 1]

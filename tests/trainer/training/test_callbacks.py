@@ -18,6 +18,7 @@ from trainer.nn import (
     Network,
 )
 from trainer.training.array_file import read_arrays
+from trainer.training.batches import TrainingRows
 from trainer.training.callbacks import (
     CSVLog,
     EarlyStopping,
@@ -27,12 +28,12 @@ from trainer.training.callbacks import (
     TensorBoard,
 )
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import Callback, Epoch, Rows, TrainingRun
+from trainer.training.loop import Callback, Epoch, TrainingRun
 from trainer.training.update import UpdateRule
 
 
-def a_run(epochs, rng):
-    rows = Rows(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
+def make_run(epochs, rng):
+    rows = TrainingRows(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
     return TrainingRun(
         Network(1, [Dense(1)], rng=rng),
         MeanSquaredError(),
@@ -44,12 +45,12 @@ def a_run(epochs, rng):
     )
 
 
-def replay(callback, losses, rng, state=None):
-    """A run with these validation losses, whose weights are the number of the epoch.
+def replay_losses(callback, losses, rng, state=None):
+    """Return a run with the given validation losses, whose weights are the number of the epoch.
 
-    A state is brought back where a checkpoint does it: once the run has started.
+    A state is restored where a checkpoint does it: after the start of the run.
     """
-    run = a_run(len(losses), rng)
+    run = make_run(len(losses), rng)
     callback.on_start(run)
     if state is not None:
         callback.restore(state)
@@ -63,55 +64,55 @@ def replay(callback, losses, rng, state=None):
     return run
 
 
-def test_early_stopping_keeps_the_best_weights(rng):
+def test_early_stopping_loss_rises_restores_best_weights(rng):
     stopping = EarlyStopping(patience=2)
-    run = replay(stopping, [3, 1, 2, 2, 0], rng)
+    run = replay_losses(stopping, [3, 1, 2, 2, 0], rng)
     assert len(run.history) == 4
     assert stopping.best_epoch == 2
     assert (run.network.parameters == 2).all()
 
 
-def test_an_equal_loss_is_no_better(rng):
+def test_early_stopping_equal_loss_is_no_improvement(rng):
     stopping = EarlyStopping(patience=3)
-    assert len(replay(stopping, [1, 1, 1, 1, 1], rng).history) == 4
+    assert len(replay_losses(stopping, [1, 1, 1, 1, 1], rng).history) == 4
     assert stopping.best_epoch == 1
 
 
-def test_a_run_that_gets_better_to_the_end_is_not_stopped(rng):
-    run = replay(EarlyStopping(patience=1), [5, 4, 3], rng)
+def test_early_stopping_loss_falls_does_not_stop(rng):
+    run = replay_losses(EarlyStopping(patience=1), [5, 4, 3], rng)
     assert not run.stop
     assert (run.network.parameters == 3).all()
 
 
-def test_early_stopping_asks_for_validation_rows(rng):
+def test_early_stopping_no_validation_rows_raises_value_error(rng):
     with pytest.raises(ValueError, match="expected validation rows"):
-        replay(EarlyStopping(1), [None], rng)
+        replay_losses(EarlyStopping(1), [None], rng)
     with pytest.raises(ValueError, match="at least 1 epoch; got 0"):
         EarlyStopping(0)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_progress_bar_speaks_to_terminals_only(terminal, rng):
+def test_progress_bar_writes_to_terminals_only(terminal, rng):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100)
-    replay(ProgressBar(console), [0.5, 0.25], rng)
+    replay_losses(ProgressBar(console), [0.5, 0.25], rng)
     assert ("epoch 2/2" in out.getvalue()) == terminal
     assert ("validation 0.2500" in out.getvalue()) == terminal
     assert terminal or out.getvalue() == ""
 
 
-def test_the_progress_bar_leaves_stdout_to_results(monkeypatch, capsys, rng):
+def test_progress_bar_without_console_writes_to_stderr(monkeypatch, capsys, rng):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    replay(ProgressBar(), [0.5, 0.25], rng)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "validation 0.2500" in told.err
+    replay_losses(ProgressBar(), [0.5, 0.25], rng)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "validation 0.2500" in output.err
 
 
-def test_the_bar_of_a_run_that_stopped_early_is_full(rng):
+def test_progress_bar_run_stopped_early_shows_complete_bar(rng):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    run = a_run(9, rng)
+    run = make_run(9, rng)
     run.stop = True
     bar = ProgressBar(console)
     bar.on_start(run)
@@ -121,16 +122,16 @@ def test_the_bar_of_a_run_that_stopped_early_is_full(rng):
     assert "epoch 1/1" in out.getvalue()
 
 
-def test_parameters_are_copied_when_kept(rng):
-    run = replay(EarlyStopping(5), [1, 2], rng)
+def test_early_stopping_best_weights_are_copies(rng):
+    run = replay_losses(EarlyStopping(5), [1, 2], rng)
     assert (run.network.parameters == 1).all()
     assert np.shares_memory(run.network.parameters, run.network.layers[0].W)
 
 
-def moons_run(callbacks, epochs=3):
-    """A real run, with validation rows and a schedule."""
+def make_moons_run(callbacks, epochs=3):
+    """Return a run with validation rows and a schedule."""
     x, y = make_moons(100, noise=0.2, random_state=0)
-    rows = Rows(x.astype(np.float32), y.astype(np.int64))
+    rows = TrainingRows(x.astype(np.float32), y.astype(np.int64))
     network = Network(2, [Dense(4, "tanh"), Dense(2)], rng=np.random.default_rng(0))
     return TrainingRun(
         network,
@@ -145,18 +146,18 @@ def moons_run(callbacks, epochs=3):
     )
 
 
-def test_the_model_checkpoint_holds_the_best_weights(rng, tmp_path):
+def test_model_checkpoint_saves_best_or_each_epoch(rng, tmp_path):
     path = tmp_path / "best.npz"
-    replay(ModelCheckpoint(path), [3, 1, 2], rng)
+    replay_losses(ModelCheckpoint(path), [3, 1, 2], rng)
     assert (read_arrays(path)["parameters"] == 2).all()
-    replay(ModelCheckpoint(tmp_path / "{epoch}.npz", best_only=False), [3, 1, 2], rng)
+    replay_losses(ModelCheckpoint(tmp_path / "{epoch}.npz", best_only=False), [3, 1, 2], rng)
     for number in (1, 2, 3):
         assert (read_arrays(tmp_path / f"{number}.npz")["parameters"] == number).all()
 
 
-def test_a_model_checkpoint_without_validation_rows_goes_by_the_training_loss(rng, tmp_path):
+def test_model_checkpoint_no_validation_rows_uses_training_loss(rng, tmp_path):
     path = tmp_path / "best.npz"
-    callback, run = ModelCheckpoint(path), a_run(2, rng)
+    callback, run = ModelCheckpoint(path), make_run(2, rng)
     for number, loss in enumerate([1.0, 2.0], start=1):
         run.network.parameters[...] = number
         run.history.append(Epoch(number, loss, None))
@@ -164,20 +165,20 @@ def test_a_model_checkpoint_without_validation_rows_goes_by_the_training_loss(rn
     assert (read_arrays(path)["parameters"] == 1).all()
 
 
-def test_a_resumed_model_checkpoint_remembers_its_best(rng, tmp_path):
+def test_model_checkpoint_restored_state_keeps_best_loss(rng, tmp_path):
     first = ModelCheckpoint(tmp_path / "best.npz")
-    replay(first, [1], rng)
+    replay_losses(first, [1], rng)
     second = ModelCheckpoint(tmp_path / "best.npz")
-    replay(second, [2], rng, first.state())
+    replay_losses(second, [2], rng, first.state())
     assert second.state()["best"] == 1
     before = (tmp_path / "best.npz").stat().st_mtime_ns
-    replay(second, [1], rng, second.state())
+    replay_losses(second, [1], rng, second.state())
     assert (tmp_path / "best.npz").stat().st_mtime_ns == before
 
 
-def test_the_logs_hold_what_each_epoch_led_to(tmp_path):
+def test_logs_contain_results_of_each_epoch(tmp_path):
     table, lines = tmp_path / "run.csv", tmp_path / "run.jsonl"
-    run = moons_run([CSVLog(table), JSONLog(lines)])
+    run = make_moons_run([CSVLog(table), JSONLog(lines)])
     run.run()
     read = pandas.read_csv(table)
     assert list(read.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
@@ -188,15 +189,15 @@ def test_the_logs_hold_what_each_epoch_led_to(tmp_path):
     assert objects[0]["learning_rate"] > objects[1]["learning_rate"] > objects[2]["learning_rate"]
 
 
-def test_a_log_without_validation_rows_leaves_them_out(rng, tmp_path):
-    run = a_run(1, rng)
+def test_logs_no_validation_rows_leave_loss_empty(rng, tmp_path):
+    run = make_run(1, rng)
     run.callbacks = [CSVLog(tmp_path / "run.csv"), JSONLog(tmp_path / "run.jsonl")]
     run.run()
     assert (tmp_path / "run.csv").read_text().splitlines()[1].split(",")[2] == ""
     assert json.loads((tmp_path / "run.jsonl").read_text())["validation_loss"] is None
 
 
-def test_the_log_of_a_resumed_run_is_whole(tmp_path):
+def test_csv_log_resumed_run_contains_all_epochs(tmp_path):
     def callbacks():
         return [CSVLog(tmp_path / "run.csv"), Checkpoint(tmp_path / "run.npz")]
 
@@ -205,25 +206,25 @@ def test_the_log_of_a_resumed_run_is_whole(tmp_path):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        moons_run([*callbacks(), StopAfterOne()]).run()
-    moons_run(callbacks()).run()
+        make_moons_run([*callbacks(), StopAfterOne()]).run()
+    make_moons_run(callbacks()).run()
     assert pandas.read_csv(tmp_path / "run.csv")["epoch"].tolist() == [1, 2, 3]
 
 
-def test_the_log_of_a_second_run_begins_anew(tmp_path):
+def test_csv_log_second_run_overwrites_file(tmp_path):
     log = CSVLog(tmp_path / "run.csv")
     for _ in range(2):
-        moons_run([log], epochs=2).run()
+        make_moons_run([log], epochs=2).run()
     assert pandas.read_csv(tmp_path / "run.csv")["epoch"].tolist() == [1, 2]
 
 
-def test_tensorboard_gets_the_curves(tmp_path):
-    run = moons_run([TensorBoard(tmp_path)])
+def test_tensorboard_writes_curves(tmp_path):
+    run = make_moons_run([TensorBoard(tmp_path)])
     run.run()
     (file,) = tmp_path.iterdir()
     assert file.name.startswith("events.out.tfevents.")
     points = {}
-    for record in records(file.read_bytes()):
+    for record in read_tfrecords(file.read_bytes()):
         event = Event.FromString(record)
         for value in event.summary.value:
             points.setdefault(value.tag, []).append((event.step, value.simple_value))
@@ -233,8 +234,8 @@ def test_tensorboard_gets_the_curves(tmp_path):
         np.testing.assert_allclose(curve, expected, rtol=1e-6)
 
 
-def records(content):
-    """Those of a TFRecord file: length, its sum, the bytes, their sum."""
+def read_tfrecords(content):
+    """Yield the records of a TFRecord file: length, checksum, bytes, checksum."""
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         yield content[12 : 12 + length]

@@ -22,40 +22,40 @@ from trainer.nn import (
     WeightAverage,
 )
 from trainer.training.array_file import read_arrays, write_arrays
+from trainer.training.batches import TrainingRows
 from trainer.training.callbacks import EarlyStopping
-from trainer.training.checkpoint import Checkpoint, CheckpointError, content
-from trainer.training.loop import Callback, Rows, TrainingRun
+from trainer.training.checkpoint import Checkpoint, CheckpointError, collect_state
+from trainer.training.loop import Callback, TrainingRun
 from trainer.training.update import UpdateRule
 
-N, BATCH, EPOCHS = 50, 16, 4
-STEPS = 4 * EPOCHS
+N_ROWS, BATCH_ROWS, EPOCHS = 50, 16, 4
 
 
-def data(seed=0):
+def make_rows(seed=0):
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(N, 3)).astype(np.float32)
-    return Rows(x, (x[:, 0] > 0).astype(np.int64))
+    x = rng.normal(size=(N_ROWS, 3)).astype(np.float32)
+    return TrainingRows(x, (x[:, 0] > 0).astype(np.int64))
 
 
-UPDATES = {
+UPDATE_MAKERS = {
     "nadam, cosine": lambda: UpdateRule(Nadam(0.01), schedule=Cosine()),
     "momentum, plateau": lambda: UpdateRule(Momentum(0.05), schedule=ReduceOnPlateau(1, 0.5)),
     "sgd, average": lambda: UpdateRule(SGD(0.05), average=WeightAverage(0.9)),
 }
 
 
-def a_run(update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, **options):
+def make_run(update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, **options):
     rng = np.random.default_rng(5)
     layers = [Dense(8), BatchNorm("relu"), Dropout(0.3), Dense(2)]
     return TrainingRun(
         Network(3, layers, rng=rng),
         CategoricalCrossEntropy(),
-        UPDATES[update](),
-        rows or data(),
+        UPDATE_MAKERS[update](),
+        rows or make_rows(),
         epochs=epochs,
-        batch_size=BATCH,
+        batch_size=BATCH_ROWS,
         rng=rng,
-        validation=data(1),
+        validation=make_rows(1),
         callbacks=callbacks,
         **options,
     )
@@ -74,63 +74,67 @@ class KillAt(Callback):
             raise KilledError
 
 
-def outcome(run):
+def collect_outcome(run):
     arrays = run.network.snapshot() | run.update.state()
     return arrays, run.history, [g.bit_generator.state for g in run.network.generators()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("update", UPDATE_MAKERS)
 @pytest.mark.parametrize("every", [1, 3])
-def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(update, every, tmp_path):
-    whole = a_run(update, [EarlyStopping(2)])
+def test_checkpoint_run_killed_at_any_step_resumes_to_same_bits(update, every, tmp_path):
+    whole = make_run(update, [EarlyStopping(2)])
     whole.run()
     for step in range(1, whole.steps + 1):
         path = tmp_path / f"{step}.npz"
-        killed = a_run(update, [EarlyStopping(2), Checkpoint(path, every=every), KillAt(step)])
+        killed = make_run(
+            update, [EarlyStopping(2), Checkpoint(path, every_n_steps=every), KillAt(step)]
+        )
         with pytest.raises(KilledError):
             killed.run()
-        resumed = a_run(update, [EarlyStopping(2), Checkpoint(path, every=every)])
+        resumed = make_run(update, [EarlyStopping(2), Checkpoint(path, every_n_steps=every)])
         resumed.run()
-        for got, expected in zip(outcome(resumed), outcome(whole), strict=True):
+        for got, expected in zip(collect_outcome(resumed), collect_outcome(whole), strict=True):
             np.testing.assert_equal(got, expected)
 
 
-def test_a_stream_is_resumed_too(tmp_path):
+def test_checkpoint_stream_resumes_to_same_bits(tmp_path):
     def stream():
-        rows = data()
-        for start in range(0, N, 10):
+        rows = make_rows()
+        for start in range(0, N_ROWS, 10):
             yield rows.features[start : start + 10], rows.targets[start : start + 10], None
 
-    whole = a_run(rows=stream, steps_per_epoch=5)
+    whole = make_run(rows=stream, steps_per_epoch=5)
     whole.run()
     for step in (1, 7, 10):
         path = tmp_path / f"{step}.npz"
         with pytest.raises(KilledError):
-            a_run(
-                rows=stream, callbacks=[Checkpoint(path, every=1), KillAt(step)], steps_per_epoch=5
+            make_run(
+                rows=stream,
+                callbacks=[Checkpoint(path, every_n_steps=1), KillAt(step)],
+                steps_per_epoch=5,
             ).run()
-        resumed = a_run(rows=stream, callbacks=[Checkpoint(path)], steps_per_epoch=5)
+        resumed = make_run(rows=stream, callbacks=[Checkpoint(path)], steps_per_epoch=5)
         resumed.run()
         np.testing.assert_array_equal(resumed.network.parameters, whole.network.parameters)
 
 
-def test_another_runs_checkpoint_is_refused(tmp_path):
+def test_checkpoint_of_other_run_raises_checkpoint_error(tmp_path):
     path = tmp_path / "run.npz"
-    a_run(callbacks=[Checkpoint(path)]).run()
+    make_run(callbacks=[Checkpoint(path)]).run()
     for other in (
-        a_run("sgd, average", [Checkpoint(path)]),
-        a_run(callbacks=[Checkpoint(path, identity="other data")]),
-        a_run(callbacks=[EarlyStopping(3), Checkpoint(path)]),
-        a_run(callbacks=[Checkpoint(path)], epochs=EPOCHS + 1),
+        make_run("sgd, average", [Checkpoint(path)]),
+        make_run(callbacks=[Checkpoint(path, identity="other data")]),
+        make_run(callbacks=[EarlyStopping(3), Checkpoint(path)]),
+        make_run(callbacks=[Checkpoint(path)], epochs=EPOCHS + 1),
     ):
-        with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
+        with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
             other.run()
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
+def test_checkpoint_damaged_file_raises_checkpoint_error(tmp_path):
     path = tmp_path / "run.npz"
-    write_arrays(path, content(a_run(callbacks=[Checkpoint(path)]), ""))
+    write_arrays(path, collect_state(make_run(callbacks=[Checkpoint(path)]), ""))
     saved = path.read_bytes()
     flipped = bytearray(saved)
     flipped[len(saved) // 3] ^= 255
@@ -138,13 +142,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     np.savez(pickled, progress=np.array([{}], dtype=object))
     for damaged in (b"", b"no zip", saved[: len(saved) // 2], bytes(flipped), pickled.getvalue()):
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="damaged file; delete it to begin anew"):
-            a_run(callbacks=[Checkpoint(path)]).run()
+        with pytest.raises(CheckpointError, match="damaged file; delete it to start from scratch"):
+            make_run(callbacks=[Checkpoint(path)]).run()
 
 
-def test_a_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_checkpoint_save_fails_leaves_old_file(tmp_path, monkeypatch):
     path = tmp_path / "run.npz"
-    a_run(callbacks=[Checkpoint(path)]).run()
+    make_run(callbacks=[Checkpoint(path)]).run()
     before = path.read_bytes()
 
     def fail(handle):
@@ -152,32 +156,32 @@ def test_a_save_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space left"):
-        Checkpoint(path).on_epoch(a_run())
+        Checkpoint(path).on_epoch(make_run())
     assert path.read_bytes() == before
 
 
-def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
+def test_checkpoint_short_epochs_saves_after_each_epoch_only(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
-    a_run(callbacks=[Checkpoint(tmp_path / "run.npz")]).run()
+    make_run(callbacks=[Checkpoint(tmp_path / "run.npz")]).run()
     assert saved == [4, 8, 12, 16]  # after each epoch only
     with pytest.raises(ValueError, match="at least 1 step"):
-        Checkpoint(tmp_path / "run.npz", every=0)
+        Checkpoint(tmp_path / "run.npz", every_n_steps=0)
 
 
-def test_saves_are_as_many_steps_apart_as_was_said(tmp_path, monkeypatch):
+def test_checkpoint_every_n_steps_saves_within_epochs(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
-    a_run(callbacks=[Checkpoint(tmp_path / "run.npz", every=3)]).run()
+    make_run(callbacks=[Checkpoint(tmp_path / "run.npz", every_n_steps=3)]).run()
     assert saved == [3, 4, 6, 8, 9, 12, 12, 15, 16]  # and after each epoch of four
 
 
 @pytest.mark.slow
-def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
+def test_fit_killed_and_repeated_exports_same_graph(tmp_path):
     checkpoint = tmp_path / "run.npz"
 
     def fit(name, *more):
-        """The graph, and each state that the disk was in."""
+        """Return the exported graph, and each state that the folder was in."""
         command = [
             "fit",
             "wine",
@@ -197,46 +201,48 @@ def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
         with every_moment(tmp_path) as moments:
             done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
-        assert not checkpoint.exists()  # done with
+        assert not checkpoint.exists()  # it is deleted after the export
         return (tmp_path / name / "1" / "model.onnx").read_bytes(), moments.states
 
-    def saves(states):
+    def list_saves(states):
         return list(
             dict.fromkeys(state[checkpoint.name] for state in states if checkpoint.name in state)
         )
 
     whole, _ = fit("whole")
     _, states = fit("killed", "--checkpoint", str(checkpoint))
-    assert len(saves(states)) == 6
-    # Killed while it kept its state for the third time.
-    second = [s for s in states if s.get(checkpoint.name) == saves(states)[1]][1]
+    assert len(list_saves(states)) == 6
+    # The state of the folder while the checkpoint was saved for the third time.
+    second = [s for s in states if s.get(checkpoint.name) == list_saves(states)[1]][1]
     assert f".{checkpoint.name}.building" in second
     assert "killed/1" not in second
     restore(second, tmp_path)
     graph, states = fit("killed", "--checkpoint", str(checkpoint))
     assert graph == whole
-    assert len(saves(states)) == 1 + 4  # of the third epoch and those after it
+    assert (
+        len(list_saves(states)) == 1 + 4
+    )  # the restored one, and one for each epoch from the third
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_write_arrays_killed_at_any_moment_leaves_the_old_file_or_the_new_one(first, tmp_path):
+def test_write_arrays_killed_at_any_moment_leaves_old_or_new_file(first, tmp_path):
     path, old, new = tmp_path / "a.npz", {"x": np.arange(5)}, {"x": np.arange(3) + 7.5}
     if not first:
         write_arrays(path, old)
     with every_moment(tmp_path) as moments:
         write_arrays(path, new)
     assert moments.calls == {"write", "fsync", "rename"}
-    found = []
+    contents = []
     for state in moments.states:
         restore(state, tmp_path)
-        found.append(read_arrays(path)["x"].tolist() if path.exists() else None)
-        write_arrays(path, old)  # what was left is not in the way
+        contents.append(read_arrays(path)["x"].tolist() if path.exists() else None)
+        write_arrays(path, old)  # a temporary file that is left does no harm
         assert list(tmp_path.iterdir()) == [path]
     before = None if first else [0, 1, 2, 3, 4]
-    assert [x for x, _ in itertools.groupby(found)] == [before, [7.5, 8.5, 9.5]]
+    assert [x for x, _ in itertools.groupby(contents)] == [before, [7.5, 8.5, 9.5]]
 
 
-def test_arrays_are_in_the_file_before_the_disk_is_waited_for(tmp_path, monkeypatch):
+def test_write_arrays_syncs_after_writing_all_bytes(tmp_path, monkeypatch):
     synced = []
     building = tmp_path / ".a.npz.building"
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(building.read_bytes()))

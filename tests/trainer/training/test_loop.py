@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Cosine, Dense, MeanSquaredError, Network
-from trainer.training.loop import Callback, Rows, TrainingDivergedError, TrainingRun
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, TrainingDivergedError, TrainingRun
 from trainer.training.update import UpdateRule
 
 
@@ -12,27 +13,28 @@ def train(*parts, **options):
     return TrainingRun(*parts, **options).run()
 
 
-def rows(rng, n=50):
+def make_rows(rng, n=50):
     x = rng.normal(size=(n, 3)).astype(np.float32)
-    return Rows(x, (x[:, 0] > 0).astype(np.int64))
+    return TrainingRows(x, (x[:, 0] > 0).astype(np.int64))
 
 
-def fitted(seed=0, **options):
-    data = rows(np.random.default_rng(1))
+def train_classifier(seed=0, **options):
+    """Return the network and the history of a run."""
+    rows = make_rows(np.random.default_rng(1))
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
     history = train(
         network,
         CategoricalCrossEntropy(),
         UpdateRule(Adam(0.01)),
-        data,
+        rows,
         rng=np.random.default_rng(seed),
         **{"epochs": 5, "batch_size": 16, **options},
     )
     return network, history
 
 
-class Spy(MeanSquaredError):
-    """Notes which rows each step has seen, by the values of their targets."""
+class RecordingLoss(MeanSquaredError):
+    """A loss that records the targets of each batch."""
 
     def __init__(self):
         super().__init__()
@@ -43,58 +45,59 @@ class Spy(MeanSquaredError):
         return super().value_and_gradient(logits, targets, out, weights)
 
 
-def spied(n=10, batch_size=4, epochs=3):
-    spy = Spy()
+def record_batches(n=10, batch_size=4, epochs=3):
+    """Return the row indices of each batch of each epoch."""
+    loss = RecordingLoss()
     network = Network(1, [Dense(1)], rng=np.random.default_rng(0))
-    data = Rows(np.zeros((n, 1), np.float32), np.arange(n, dtype=np.float32)[:, None])
+    targets = np.arange(n, dtype=np.float32)[:, None]
     train(
         network,
-        spy,
+        loss,
         UpdateRule(SGD(1e-6)),
-        data,
+        TrainingRows(np.zeros((n, 1), np.float32), targets),
         epochs=epochs,
         batch_size=batch_size,
         rng=np.random.default_rng(0),
     )
     per_epoch = -(-n // batch_size)
-    return [spy.batches[i : i + per_epoch] for i in range(0, len(spy.batches), per_epoch)]
+    return [loss.batches[i : i + per_epoch] for i in range(0, len(loss.batches), per_epoch)]
 
 
-def test_every_row_is_seen_once_an_epoch():
-    for epoch in spied():
+def test_training_run_epoch_uses_each_row_once():
+    for epoch in record_batches():
         assert sorted(chain(*epoch)) == list(range(10))
 
 
-def test_the_last_batch_takes_what_is_left():
-    assert [len(batch) for batch in spied()[0]] == [4, 4, 2]
+def test_training_run_last_batch_has_remaining_rows():
+    assert [len(batch) for batch in record_batches()[0]] == [4, 4, 2]
 
 
-def test_batches_have_other_members_each_epoch():
-    first, second, third = (set(map(frozenset, epoch)) for epoch in spied())
+def test_training_run_epochs_have_different_batches():
+    first, second, third = (set(map(frozenset, epoch)) for epoch in record_batches())
     assert first != second != third
 
 
-def test_training_lowers_the_loss():
-    _, history = fitted(epochs=30)
+def test_training_run_several_epochs_lowers_loss():
+    _, history = train_classifier(epochs=30)
     assert history[-1].train_loss < history[0].train_loss / 2
     assert [epoch.number for epoch in history] == list(range(1, 31))
 
 
-def test_the_same_seed_ends_in_the_same_weights():
-    one, same, other = fitted(seed=3)[0], fitted(seed=3)[0], fitted(seed=4)[0]
+def test_training_run_same_seed_ends_with_same_weights():
+    one, same, other = (train_classifier(seed=seed)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.parameters, same.parameters)
     assert (one.parameters != other.parameters).any()
 
 
-def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
-    data = rows(np.random.default_rng(1), n=10)
+def test_training_run_train_loss_is_mean_over_rows():
+    rows = make_rows(np.random.default_rng(1), n=10)
     network = Network(3, [Dense(2)], rng=np.random.default_rng(0))
-    expected = CategoricalCrossEntropy().value(network.logits(data.features), data.targets)
+    expected = CategoricalCrossEntropy().value(network.logits(rows.features), rows.targets)
     (epoch,) = train(
         network,
         CategoricalCrossEntropy(),
         UpdateRule(SGD(1e-12)),
-        data,
+        rows,
         epochs=1,
         batch_size=4,
         rng=np.random.default_rng(0),
@@ -102,20 +105,20 @@ def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
     assert epoch.train_loss == pytest.approx(expected, rel=1e-6)
 
 
-def test_validation_rows_are_measured_and_not_learned():
-    validation = rows(np.random.default_rng(9))
-    with_them, history = fitted(validation=validation)
-    without, bare = fitted()
-    np.testing.assert_array_equal(with_them.parameters, without.parameters)
+def test_training_run_validation_rows_are_measured_but_not_trained_on():
+    validation = make_rows(np.random.default_rng(9))
+    network, history = train_classifier(validation=validation)
+    expected_network, history_without = train_classifier()
+    np.testing.assert_array_equal(network.parameters, expected_network.parameters)
     expected = CategoricalCrossEntropy().value(
-        with_them.logits(validation.features), validation.targets
+        network.logits(validation.features), validation.targets
     )
     assert history[-1].validation_loss == expected
-    assert bare[-1].validation_loss is None
+    assert history_without[-1].validation_loss is None
 
 
-def test_a_diverging_run_is_stopped_by_name(rng):
-    data = Rows(rng.normal(size=(40, 2)).astype(np.float32), rng.normal(size=(40, 1)))
+def test_training_run_infinite_loss_raises_training_diverged_error(rng):
+    rows = TrainingRows(rng.normal(size=(40, 2)).astype(np.float32), rng.normal(size=(40, 1)))
     network = Network(2, [Dense(8, "relu"), Dense(1)], rng=rng)
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -125,48 +128,48 @@ def test_a_diverging_run_is_stopped_by_name(rng):
             network,
             MeanSquaredError(),
             UpdateRule(SGD(1e20)),
-            data,
+            rows,
             epochs=20,
             batch_size=8,
             rng=rng,
         )
 
 
-def test_callbacks_hear_the_start_each_epoch_and_the_end_even_after_an_error():
-    heard = []
+def test_training_run_callback_raises_other_callbacks_still_get_end():
+    calls = []
 
-    class Ear(Callback):
+    class Recorder(Callback):
         def on_start(self, run):
-            heard.append("start")
+            calls.append("start")
 
         def on_epoch(self, run):
-            heard.append(run.history[-1].number)
+            calls.append(run.history[-1].number)
             if run.history[-1].number == 3:
                 raise KeyboardInterrupt
 
         def on_end(self, run):
-            heard.append("end")
+            calls.append("end")
 
     with pytest.raises(KeyboardInterrupt):
-        fitted(callbacks=[Ear()])
-    assert heard == ["start", 1, 2, 3, "end"]
+        train_classifier(callbacks=[Recorder()])
+    assert calls == ["start", 1, 2, 3, "end"]
 
 
-def test_a_callback_can_stop_the_run():
+def test_training_run_callback_sets_stop_ends_after_epoch():
     class Stop(Callback):
         def on_epoch(self, run):
             run.stop = run.history[-1].number == 2
 
-    assert len(fitted(callbacks=[Stop()])[1]) == 2
+    assert len(train_classifier(callbacks=[Stop()])[1]) == 2
 
 
-def test_a_stream_is_read_anew_each_epoch():
-    data, opened = rows(np.random.default_rng(1)), []
+def test_training_run_callable_is_called_in_each_epoch():
+    rows, calls = make_rows(np.random.default_rng(1)), []
 
     def stream():
-        opened.append(True)
+        calls.append(True)
         for start in range(0, 50, 10):
-            yield data.features[start : start + 10], data.targets[start : start + 10], None
+            yield rows.features[start : start + 10], rows.targets[start : start + 10], None
 
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
     run = TrainingRun(
@@ -179,22 +182,22 @@ def test_a_stream_is_read_anew_each_epoch():
         rng=np.random.default_rng(0),
     )
     history = run.run()
-    assert len(opened) == 20
+    assert len(calls) == 20
     assert run.steps == 100
     assert history[-1].train_loss < history[0].train_loss / 2
 
 
-def test_a_stream_without_batches_or_length_is_refused():
+def test_training_run_stream_without_batches_or_length_raises_value_error():
     network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
     options = dict(epochs=1, batch_size=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="got a stream without any"):
         TrainingRun(network, CategoricalCrossEntropy(), UpdateRule(SGD(1)), list, **options).run()
     update = UpdateRule(SGD(1), schedule=Cosine())
-    with pytest.raises(ValueError, match="expected steps_per_epoch, for Cosine"):
+    with pytest.raises(ValueError, match="expected steps_per_epoch, since Cosine"):
         TrainingRun(network, CategoricalCrossEntropy(), update, list, **options)
 
 
-def test_a_faulty_batch_of_a_stream_is_named():
+def test_training_run_stream_yields_nan_raises_value_error():
     x = np.full((4, 3), np.nan, np.float32)
     network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
     batch = x, np.zeros(4, int), None
@@ -211,27 +214,27 @@ def test_a_faulty_batch_of_a_stream_is_named():
         run.run()
 
 
-def test_weights_that_are_no_numbers_any_more_end_the_run_by_name():
-    class Spoil(Callback):
+def test_training_run_nan_weight_raises_training_diverged_error():
+    class SetNan(Callback):
         def on_step(self, run):
             run.network.parameters[0] = np.nan if run.steps == 4 else 0
 
     with pytest.raises(
         TrainingDivergedError, match="expected a finite W of layer 1, Dense.*got nan.*after 4 steps"
     ):
-        fitted(callbacks=[Spoil()])
+        train_classifier(callbacks=[SetNan()])
 
 
-def test_a_loss_that_does_not_fit_the_last_activation_is_refused(rng):
-    data = Rows(rng.normal(size=(40, 2)), (rng.random((40, 1)) > 0.5).astype(float))
+def test_training_run_loss_does_not_fit_last_activation_raises_value_error(rng):
+    rows = TrainingRows(rng.normal(size=(40, 2)), (rng.random((40, 1)) > 0.5).astype(float))
     network = Network(2, [Dense(4, "tanh"), Dense(1, "sigmoid")], rng=rng, dtype=np.float64)
     with pytest.raises(ValueError, match="for classes use binary_cross_entropy and leave the last"):
         train(
-            network, MeanSquaredError(), UpdateRule(SGD(1)), data, epochs=1, batch_size=8, rng=rng
+            network, MeanSquaredError(), UpdateRule(SGD(1)), rows, epochs=1, batch_size=8, rng=rng
         )
 
 
-def test_impossible_numbers_are_refused():
+def test_training_run_epochs_or_batch_size_of_zero_raises_value_error():
     for option in ("epochs", "batch_size"):
         with pytest.raises(ValueError, match=f"expected {option} of at least 1; got 0"):
-            fitted(**{option: 0})
+            train_classifier(**{option: 0})

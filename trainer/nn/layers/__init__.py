@@ -1,4 +1,4 @@
-"""Layers, one a file."""
+"""Layers of a network, one module for each kind."""
 
 from trainer.nn.layers.batch_norm import BatchNorm
 from trainer.nn.layers.branches import Branches

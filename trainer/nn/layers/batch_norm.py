@@ -1,4 +1,4 @@
-"""Batch normalisation: a unit's values are brought to a mean and a deviation that are learned."""
+"""The batch-normalisation layer, with learned scale and shift and an optional activation."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.nn.activations import Activation
-from trainer.nn.layers.dense import make_activation, shown
+from trainer.nn.layers.dense import format_activation, make_activation
 from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
 
 class BatchNorm(Layer):
-    """a = f(γ (x − μ) / √(σ² + ε) + β), with μ and σ² of the batch in training.
+    """a = f(γ (x − μ) / √(σ² + ε) + β), in training with mean μ and variance σ² of the batch.
 
-    For answering it uses running means of both, so that no answer depends on its batch-mates; then
-    it is a scale and a shift, which the export folds into the dense layer beside it.
+    Inference uses running averages of both, so that an answer does not depend on the other rows of
+    its batch. The layer is then a scale and a shift, which the export folds into the dense layer.
     Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167, algorithms 1 and 2.
 
     Args:
-        activation: name of f, or f itself; the layer before is then without one.
-        momentum: share of the running means kept from batch to batch, in [0, 1).
-        epsilon: added to the variance, positive.
+        activation: Name of f, or f itself; the layer before then has none [default: identity].
+        momentum: Decay of the running averages per batch, in [0, 1) [default: 0.9].
+        epsilon: ε, added to the variance, above 0 [default: 1e-5].
 
     Attributes:
-        gamma: γ, `(n_in,)`, 1 at first.
-        beta: β, `(n_in,)`, 0 at first.
-        mean: running mean, `(n_in,)`.
-        variance: running variance, unbiased, `(n_in,)`.
+        gamma: γ, `(n_in,)`, initially 1.
+        beta: β, `(n_in,)`, initially 0.
+        mean: Running mean, `(n_in,)`.
+        variance: Running unbiased variance, `(n_in,)`.
     """
 
     gamma: Array
@@ -87,7 +87,7 @@ class BatchNorm(Layer):
             if n < 2:
                 raise ValueError(
                     "expected batches of at least 2 rows for batch normalisation; got one row; "
-                    "choose a batch size that leaves none alone"
+                    "choose a batch size that leaves no batch of one row"
                 )
             share = self._buffers.full(1 / n, (n,), self.dtype)
             mean, variance = (get(m, (1, self.n_in), self.dtype) for m in ("mean", "variance"))
@@ -96,8 +96,8 @@ class BatchNorm(Layer):
             square = get("square", x.shape, self.dtype)
             np.multiply(normal, normal, out=square)
             np.dot(share, square, out=variance[0])
-            self._follow(self.mean, mean[0], 1)
-            self._follow(self.variance, variance[0], n / (n - 1))
+            self._update_running(self.mean, mean[0], 1)
+            self._update_running(self.variance, variance[0], n / (n - 1))
         else:
             mean, variance = self.mean[None], self.variance[None]
             np.subtract(x, mean, out=normal)
@@ -109,12 +109,13 @@ class BatchNorm(Layer):
         z = get("z", x.shape, self.dtype)
         np.multiply(normal, self.gamma, out=z)
         np.add(z, self.beta, out=z)
-        a = z if self.activation.from_output else get("a", x.shape, self.dtype)
+        a = z if self.activation.has_output_derivative else get("a", x.shape, self.dtype)
         self.activation.value(z, out=a)
         self._normal, self._z, self._a = normal, z, a
         return a
 
-    def _follow(self, running: Array, batch: Array, factor: float) -> None:
+    def _update_running(self, running: Array, batch: Array, factor: float) -> None:
+        """Update a running average, `(n_in,)`, by `factor` times the statistic of a batch."""
         new = self._buffers.get("new", running.shape, running.dtype)
         np.multiply(batch, (1 - self.momentum) * factor, out=new)
         np.multiply(running, self.momentum, out=running)
@@ -123,7 +124,7 @@ class BatchNorm(Layer):
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         x = require_forward(self._x)
         n = len(x)
-        self.activation.chain(gradient, self._z, self._a)
+        self.activation.backward(gradient, self._z, self._a)
         ones = self._buffers.full(1, (n,), self.dtype)
         product = self._buffers.get("square", x.shape, self.dtype)
         np.dot(ones, gradient, out=self.dbeta)
@@ -131,8 +132,9 @@ class BatchNorm(Layer):
         np.dot(ones, product, out=self.dgamma)
         if not to_inputs:
             return None
-        # ∂L/∂x = γ/√(σ² + ε) · (g − mean g − x̂ mean(g x̂)), the means over the batch: since μ and
-        # σ² are of the batch, each row moves all. (Chain rule of the paper's section 3, collected.)
+        # ∂L/∂x = γ/√(σ² + ε) · (g − mean g − x̂ mean(g x̂)) with means over the batch, because in
+        # training μ and σ² depend on every row (the chain rule of the paper's section 3, summed
+        # up).
         if self._training:
             np.multiply(self._normal, self.dgamma, out=product)
             np.add(product, self.dbeta, out=product)
@@ -143,4 +145,4 @@ class BatchNorm(Layer):
         return gradient
 
     def __repr__(self) -> str:
-        return f"BatchNorm({shown(self.activation)})"
+        return f"BatchNorm({format_activation(self.activation)})"

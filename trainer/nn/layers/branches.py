@@ -1,4 +1,4 @@
-"""Branches: several inputs, each with layers of its own, joined by concatenation."""
+"""Parallel branches: groups of inputs, each with its own layers, whose outputs are concatenated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
 
 class Branches(Layer):
-    """Splits a row's inputs among chains of layers and joins their outputs, in order.
+    """A layer that splits its inputs among chains of layers and concatenates their outputs.
 
-    `Branches((64, [Dense(32, "relu")]), (3, []))` gives the first 64 inputs to a dense layer and
-    passes the other three on as they are: 35 outputs.
+    In `Branches((64, [Dense(32, "relu")]), (3, []))` the first 64 inputs go to a dense layer and
+    the other three are passed on unchanged: 35 outputs.
 
     Args:
-        branches: of each, its number of inputs and its layers.
+        branches: Number of inputs and layers of each branch.
     """
 
     settings = ("widths", "chains")
@@ -46,7 +46,7 @@ class Branches(Layer):
 
     def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
         super().bind(n_in, parameters, gradients)
-        # Of each branch, its columns of the input and of the output.
+        # The columns of the input and of the output of each branch.
         self._columns: list[tuple[slice, slice]] = []
         start = read = written = 0
         for width, chain in zip(self.widths, self.chains, strict=True):
@@ -64,20 +64,22 @@ class Branches(Layer):
             chain.initialize(rng)
 
     def parameters(self) -> list[Parameter]:
-        return [p for layer in self.inner() for p in layer.parameters()]
+        return [p for layer in self.list_sublayers() for p in layer.parameters()]
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {
             f"{i}.{name}": array
-            for i, layer in enumerate(self.inner())
+            for i, layer in enumerate(self.list_sublayers())
             for name, array in layer.state().items()
         }
 
     def generators(self) -> list[np.random.Generator]:
-        return [g for layer in self.inner() for g in layer.generators()]
+        return [g for layer in self.list_sublayers() for g in layer.generators()]
 
-    def inner(self) -> list[Layer]:
-        return [i for chain in self.chains for layer in chain.layers for i in layer.inner()]
+    def list_sublayers(self) -> list[Layer]:
+        return [
+            i for chain in self.chains for layer in chain.layers for i in layer.list_sublayers()
+        ]
 
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x
@@ -93,13 +95,13 @@ class Branches(Layer):
             zip(self.chains, self._columns, strict=True)
         ):
             part = gradient[:, outputs]
-            own = self._buffers.get(f"gradient {i}", part.shape, self.dtype)
-            np.copyto(own, part)  # whole rows, which BLAS and the layers are faster with
-            flow = chain.backward(own, to_inputs=to_inputs)
+            contiguous = self._buffers.get(f"gradient {i}", part.shape, self.dtype)
+            np.copyto(contiguous, part)  # BLAS and the layers are faster with a contiguous array
+            flow = chain.backward(contiguous, to_inputs=to_inputs)
             if out is not None and flow is not None:
                 np.copyto(out[:, inputs], flow)
         return out
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"({w}, {c!r})" for w, c in zip(self.widths, self.chains, strict=True))
-        return f"Branches({inside})"
+        branches = ", ".join(f"({w}, {c!r})" for w, c in zip(self.widths, self.chains, strict=True))
+        return f"Branches({branches})"

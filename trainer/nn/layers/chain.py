@@ -1,4 +1,4 @@
-"""A chain of layers, each fed by the one before; a network is one, and so is every branch."""
+"""A chain of layers: each layer's output is the next one's input. Networks and branches use it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from trainer.nn.layers.layer import Array, Layer
 
 
 class Chain:
-    """Layers in order. Without any, it passes on what it is given.
+    """Layers in order. An empty chain returns its input.
 
     Args:
-        layers: from the input to the output.
+        layers: Layers, from the input to the output.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
 
     def widths(self, n_in: int) -> list[int]:
-        """Numbers of values before, between and after the layers.
+        """Return the number of values before, between and after the layers.
 
         Raises:
-            ValueError: a layer cannot be fed what the one before it gives.
+            ValueError: If a layer does not accept the number of outputs of the one before it.
         """
         widths = [n_in]
         for layer in self.layers:
@@ -31,35 +31,35 @@ class Chain:
         return widths
 
     def size(self, n_in: int) -> int:
-        """Number of trained parameters when fed `n_in` inputs."""
+        """Return the number of trained parameters for `n_in` inputs."""
         return sum(
             layer.size(width) for layer, width in zip(self.layers, self.widths(n_in), strict=False)
         )
 
     def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
-        """Give each layer its views, one after the other."""
+        """Bind each layer to its part of the two vectors; see `Layer.bind`."""
         start = 0
         for layer, width in zip(self.layers, self.widths(n_in), strict=False):
-            here = slice(start, start + layer.size(width))
-            layer.bind(width, parameters[here], gradients[here])
-            start = here.stop
+            stop = start + layer.size(width)
+            layer.bind(width, parameters[start:stop], gradients[start:stop])
+            start = stop
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw all parameters anew."""
+        """Set all parameters to initial values drawn from `rng`."""
         for layer in self.layers:
             layer.initialize(rng)
 
     def forward(self, x: Array, *, training: bool) -> Array:
-        """Through all layers: `(n, n_in)` to a view of the last one's buffer, `(n, n_out)`."""
+        """Run x `(n, n_in)` through all layers; return a view of the last buffer, `(n, n_out)`."""
         for layer in self.layers:
             x = layer.forward(x, training=training)
         return x
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
-        """The chain rule through all layers, last to first; arguments as of `Layer.backward`."""
+        """Run the backward pass, from the last layer to the first; see `Layer.backward`."""
         flow: Array | None = gradient
         for i in range(len(self.layers) - 1, -1, -1):
-            if flow is None:  # pragma: no cover - a layer broke its promise
+            if flow is None:  # pragma: no cover - only a layer with a bug returns None here
                 raise RuntimeError(f"expected a gradient from {self.layers[i + 1]!r}; got none")
             flow = self.layers[i].backward(flow, to_inputs=to_inputs or i > 0)
         return flow

@@ -1,28 +1,27 @@
-"""The dense layer: z = x W + b and a = f(z), batch first."""
+"""The dense layer: z = x W + b and a = f(z), with rows as the first axis."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from trainer.nn.activations import ACTIVATIONS, Activation
-from trainer.nn.initializers import INITIALIZERS
+from trainer.nn.initializers import INITIALIZERS, find_by_name
 from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
-from trainer.nn.lookup import lookup
 
 
 class Dense(Layer):
     """A fully connected layer.
 
     Args:
-        units: number of outputs, at least 1.
-        activation: name of f, or f itself, say `LeakyReLU(0.2)`; `identity` leaves z as it is.
-        initializer: name of the initializer of W; by default the one that suits f.
+        units: Number of outputs, at least 1.
+        activation: Name of f, or f itself, for example `LeakyReLU(0.2)` [default: identity].
+        initializer: Name of the initializer of W [default: `activation.initializer`].
 
     Attributes:
-        W: weights, `(n_in, units)`.
-        b: biases, `(units,)`.
-        dW: gradient of the loss with respect to W, same shape.
-        db: gradient of the loss with respect to b, same shape.
+        W: Weights, `(n_in, units)`.
+        b: Biases, `(units,)`.
+        dW: Gradient of the loss by W, same shape.
+        db: Gradient of the loss by b, same shape.
     """
 
     W: Array
@@ -32,7 +31,7 @@ class Dense(Layer):
 
     settings: tuple[str, ...] = ("units", "activation", "initializer")
 
-    _rows: int | None = None  # so many there there is room
+    _rows: int | None = None  # number of rows of the buffers below
     _ones: Array
     _dx: Array | None
 
@@ -49,7 +48,7 @@ class Dense(Layer):
         self.units = units
         self.activation = make_activation(activation)
         name = initializer or self.activation.initializer
-        self.initializer = lookup("initializer", INITIALIZERS, name)
+        self.initializer = find_by_name("initializer", INITIALIZERS, name)
 
     def outputs(self, n_in: int) -> int:
         return self.units
@@ -64,7 +63,7 @@ class Dense(Layer):
         self.dW, self.db = gradients[:split].reshape(n_in, self.units), gradients[split:]
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw W anew and set b to zero."""
+        """Draw W from the initializer and set b to zero."""
         self.initializer.fill(self.W, rng, slope=self.activation.slope)
         self.b.fill(0)
 
@@ -74,24 +73,25 @@ class Dense(Layer):
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x
         if self._rows != len(x):
-            self._make_room(len(x))
+            self._allocate(len(x))
         z, a = self._z, self._a
         np.dot(x, self.W, out=z)
         np.add(z, self.b, out=z)
         self.activation.value(z, out=a)
         return a
 
-    def _make_room(self, n: int) -> None:
+    def _allocate(self, n: int) -> None:
+        """Get buffers for batches of n rows."""
         get, shape = self._buffers.get, (n, self.units)
         self._rows = n
         self._z = self._a = get("z", shape, self.dtype)
-        if not self.activation.from_output:
+        if not self.activation.has_output_derivative:
             self._a = get("a", shape, self.dtype)
         self._ones, self._dx = self._buffers.full(1, (n,), self.dtype), None
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         x = require_forward(self._x)
-        self.activation.chain(gradient, self._z, self._a)
+        self.activation.backward(gradient, self._z, self._a)
         np.dot(x.T, gradient, out=self.dW)
         # A product with ones is two to ten times as fast as a sum over the first axis.
         np.dot(self._ones, gradient, out=self.db)
@@ -103,21 +103,21 @@ class Dense(Layer):
         return self._dx
 
     def __repr__(self) -> str:
-        return f"Dense({self.units}, {shown(self.activation)})"
+        return f"Dense({self.units}, {format_activation(self.activation)})"
 
 
-def shown(activation: Activation) -> str:
-    """An activation as one would write it: its name, or with its numbers if they are not usual."""
-    usual = repr(activation) == repr(ACTIVATIONS[activation.name]())
-    return repr(activation.name) if usual else repr(activation)
+def format_activation(activation: Activation) -> str:
+    """Return the name of an activation in quotes, or its repr if its arguments are not defaults."""
+    is_default = repr(activation) == repr(ACTIVATIONS[activation.name]())
+    return repr(activation.name) if is_default else repr(activation)
 
 
 def make_activation(activation: str | Activation) -> Activation:
-    """An activation of its own, by name or as it is given.
+    """Return a new activation of this name, or `activation` itself if it is an object.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: If there is no activation of that name.
     """
     if isinstance(activation, Activation):
         return activation
-    return lookup("activation", ACTIVATIONS, activation)()
+    return find_by_name("activation", ACTIVATIONS, activation)()

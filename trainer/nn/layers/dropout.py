@@ -1,4 +1,4 @@
-"""Dropout: in training each input is silenced with a certain chance, so that none is relied on."""
+"""The dropout layer, which sets random inputs to 0 in training and scales up the others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from trainer.nn.layers.layer import Array, Layer
 
 
 class Dropout(Layer):
-    """Inverted dropout: what is kept is scaled by 1 / (1 − rate), so that answering needs nothing.
+    """Inverted dropout: in training the remaining inputs are scaled by 1 / (1 − rate).
 
-    Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; inverted as in its
-    section 10.
+    The expected output therefore equals the input, and inference needs no scaling. Srivastava et
+    al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; inverted as in section 10.
 
     Args:
-        rate: the share that is silenced, in [0, 1).
+        rate: Probability that an input is set to 0, in [0, 1).
     """
 
     settings = ("rate", "_rng")
@@ -32,7 +32,7 @@ class Dropout(Layer):
         return n_in
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Take a source of randomness of its own."""
+        """Derive a random generator for the masks from `rng`."""
         (self._rng,) = rng.spawn(1)
 
     def generators(self) -> list[np.random.Generator]:

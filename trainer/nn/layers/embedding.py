@@ -1,4 +1,4 @@
-"""Embeddings: each category of a column gets a few numbers of its own, which are learned."""
+"""The embedding layer, which replaces categories by learned vectors."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from numpy.typing import NDArray
 
 from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
-WIDEST = 50  # units of a default embedding
-DEVIATION = 0.05  # of the first numbers of a category
-# Rows × categories up to which a product with zeros and ones is faster than to sort.
-LARGEST_PRODUCT = 2**17
+MAX_WIDTH = 50  # units of a default embedding
+INITIAL_DEVIATION = 0.05  # standard deviation of the initial vectors
+# Rows × categories up to which a product with a one-hot matrix is faster than sorting.
+MAX_PRODUCT_SIZE = 2**17
 
 
 def embedding_width(size: int) -> int:
-    """Numbers per category, of a column of `size` categories: min(50, ⌈1.6 size^0.56⌉).
+    """Return the default vector length for `size` categories: min(50, ⌈1.6 size^0.56⌉).
 
-    A rule of thumb, found by trial, of fastai, https://docs.fast.ai/tabular.model.html, which
-    rounds to the nearest and stops at 600.
+    The empirical rule of fastai, https://docs.fast.ai/tabular.model.html, which rounds to the
+    nearest integer and has a maximum of 600.
     """
-    return min(WIDEST, math.ceil(1.6 * math.pow(size, 0.56)))
+    return min(MAX_WIDTH, math.ceil(1.6 * math.pow(size, 0.56)))
 
 
 class Embedding(Layer):
-    """Replaces each of a row's last inputs, the number of a category, by the category's vector.
+    """A layer that replaces its last inputs, category indices, by the vectors of the categories.
 
-    The inputs before them pass through as they are. `Embedding([7, 3], [4, 2])` fed 10 inputs
-    passes on 8, then 4 numbers for a category out of 7 and 2 for one out of 3: 14 outputs.
-    Guo and Berkhahn 2016, https://arxiv.org/abs/1604.06737, who show it equal to a dense layer
-    without biases on one-hot columns.
+    The inputs before them are passed on unchanged. `Embedding([7, 3], [4, 2])` with 10 inputs
+    outputs 8 of them, then 4 numbers for a category out of 7 and 2 for one out of 3: 14 outputs.
+    Equal to a dense layer without biases on one-hot columns (Guo and Berkhahn 2016,
+    https://arxiv.org/abs/1604.06737).
 
-    The numbers of categories are whole, 0 ≤ i < size, in the network's dtype; that they are is for
-    the caller to see to. Category 0 is for what was not known in training: its vector starts at 0.
+    Category indices are integers 0 ≤ i < size in the dtype of the network; the caller must make
+    sure that they are. Index 0 stands for categories that were not in the training rows; its vector
+    is initially 0.
 
     Args:
-        sizes: numbers of categories, one for each column, 0 counted in.
-        units: lengths of their vectors, one for each column.
+        sizes: Number of categories of each column, index 0 included.
+        units: Vector length of each column.
 
     Attributes:
-        tables: of each column, its vectors, `(size, units)`.
-        dtables: gradients of the loss with respect to them, same shapes.
+        tables: Vectors of each column, `(size, units)`.
+        dtables: Gradients of the loss by the vectors, same shapes.
+        n_numeric: Number of inputs that are passed on unchanged, once bound.
     """
 
     tables: list[Array]
@@ -62,7 +64,8 @@ class Embedding(Layer):
     def outputs(self, n_in: int) -> int:
         if n_in < len(self.sizes):
             raise ValueError(
-                f"expected at least the {len(self.sizes)} inputs that number categories; got {n_in}"
+                f"expected at least {len(self.sizes)} inputs, one for each column of categories; "
+                f"got {n_in}"
             )
         return n_in - len(self.sizes) + sum(self.units)
 
@@ -71,9 +74,9 @@ class Embedding(Layer):
 
     def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
         super().bind(n_in, parameters, gradients)
-        self.passed = n_in - len(self.sizes)
+        self.n_numeric = n_in - len(self.sizes)
         self.tables, self.dtables, self._columns = [], [], []
-        start, read = 0, self.passed
+        start, read = 0, self.n_numeric
         for size, units in zip(self.sizes, self.units, strict=True):
             stop = start + size * units
             self.tables.append(parameters[start:stop].reshape(size, units))
@@ -82,13 +85,14 @@ class Embedding(Layer):
             start, read = stop, read + units
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw the vectors anew, normal and small; that of category 0 is 0."""
+        """Draw small normal vectors; the vector of category 0 is 0."""
         for table in self.tables:
-            table[...] = rng.normal(0, DEVIATION, size=table.shape)
+            table[...] = rng.normal(0, INITIAL_DEVIATION, size=table.shape)
             table[0] = 0
 
     def parameters(self) -> list[Parameter]:
-        # No weights to penalties and norms: a rare category's vector would only ever shrink.
+        # Penalties and max-norm do not apply: they would shrink the vector of a rare category in
+        # every batch, also in those that do not contain it.
         return [
             Parameter(f"table_{k}", table, dtable, False)
             for k, (table, dtable) in enumerate(zip(self.tables, self.dtables, strict=True))
@@ -98,14 +102,14 @@ class Embedding(Layer):
         self._x, n = x, len(x)
         get = self._buffers.get
         out = get("out", (n, self.n_out), self.dtype)
-        np.copyto(out[:, : self.passed], x[:, : self.passed])
+        np.copyto(out[:, : self.n_numeric], x[:, : self.n_numeric])
         for k, (table, columns) in enumerate(zip(self.tables, self._columns, strict=True)):
-            chosen = get(f"chosen {k}", (n,), np.intp)
-            # The gradient check's rows are complex.
-            np.copyto(chosen, x[:, self.passed + k].real, casting="unsafe")
+            categories = get(f"categories {k}", (n,), np.intp)
+            # The rows of a gradient check may be complex.
+            np.copyto(categories, x[:, self.n_numeric + k].real, casting="unsafe")
             vectors = get(f"vectors {k}", (n, table.shape[1]), self.dtype)
-            # The mode `raise` would gather into a new array first.
-            table.take(chosen, axis=0, out=vectors, mode="clip")
+            # The mode `raise` would first write into a new array.
+            table.take(categories, axis=0, out=vectors, mode="clip")
             np.copyto(out[:, columns], vectors)
         return out
 
@@ -115,34 +119,34 @@ class Embedding(Layer):
         for k, (dtable, columns) in enumerate(zip(self.dtables, self._columns, strict=True)):
             flow = get(f"vectors {k}", (n, dtable.shape[1]), self.dtype)
             np.copyto(flow, gradient[:, columns])
-            chosen = get(f"chosen {k}", (n,), np.intp)
-            if n * len(dtable) <= LARGEST_PRODUCT:
-                self._add_by_product(chosen, flow, dtable)
+            categories = get(f"categories {k}", (n,), np.intp)
+            if n * len(dtable) <= MAX_PRODUCT_SIZE:
+                self._add_by_product(categories, flow, dtable)
             else:
-                self._add_by_sorting(chosen, flow, dtable)
+                self._add_by_sorting(categories, flow, dtable)
         if not to_inputs:
             return None
         dx = get("dx", x.shape, self.dtype)
-        np.copyto(dx[:, : self.passed], gradient[:, : self.passed])
-        dx[:, self.passed :] = 0  # a category has no slope
+        np.copyto(dx[:, : self.n_numeric], gradient[:, : self.n_numeric])
+        dx[:, self.n_numeric :] = 0  # no derivative by a category index
         return dx
 
-    def _add_by_product(self, chosen: NDArray[np.intp], flow: Array, dtable: Array) -> None:
-        """Sum the rows of each category by a product with one-hot rows."""
-        n, size = len(chosen), len(dtable)
-        marks = self._buffers.get(f"marks {size}", (n, size), self.dtype)
-        marks.fill(0)
-        marks[np.arange(n), chosen] = 1
-        np.dot(marks.T, flow, out=dtable)
+    def _add_by_product(self, categories: NDArray[np.intp], flow: Array, dtable: Array) -> None:
+        """Sum the gradients of each category by a product with a one-hot matrix."""
+        n, size = len(categories), len(dtable)
+        one_hot = self._buffers.get(f"one_hot {size}", (n, size), self.dtype)
+        one_hot.fill(0)
+        one_hot[np.arange(n), categories] = 1
+        np.dot(one_hot.T, flow, out=dtable)
 
-    def _add_by_sorting(self, chosen: NDArray[np.intp], flow: Array, dtable: Array) -> None:
-        """Sum the rows of each category as runs of rows in order of category.
+    def _add_by_sorting(self, categories: NDArray[np.intp], flow: Array, dtable: Array) -> None:
+        """Sum the gradients of each category by sorting the rows by category.
 
-        What it allocates grows with the batch, not with the table.
+        The memory that it needs grows with the batch, not with the table.
         """
-        get, n = self._buffers.get, len(chosen)
-        order = chosen.argsort(kind="stable")
-        ordered = chosen.take(order, out=get("ordered", (n,), np.intp), mode="clip")
+        get, n = self._buffers.get, len(categories)
+        order = categories.argsort(kind="stable")
+        ordered = categories.take(order, out=get("ordered", (n,), np.intp), mode="clip")
         width = flow.shape[1]
         runs = get(f"runs {width}", flow.shape, self.dtype)
         flow.take(order, axis=0, out=runs, mode="clip")

@@ -1,8 +1,8 @@
-"""What every layer is: a function of a batch, with a derivative, whose parameters lie elsewhere.
+"""The base class of layers: a function of a batch with a backward pass.
 
-A layer owns neither its parameters nor their gradients: the network gives it views into its two
-flat vectors. What it keeps for itself are buffers of the last forward pass, which the backward pass
-reads; arrays it returns are views of them, valid until the next pass.
+The parameters of a layer and their gradients are views into two flat vectors of the network. The
+layer itself owns only buffers of the last forward pass, which the backward pass reads. The arrays
+that it returns are views of these buffers and valid until the next pass.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Array = NDArray[Any]
 
 
 class Parameter(NamedTuple):
-    """One array of parameters of a layer.
+    """One parameter array of a layer.
 
     Attributes:
-        name: `W`, `b`, `gamma` or `beta`.
-        value: a view into the network's parameters.
-        gradient: a view into the network's gradients, of the same shape.
-        is_weight: a matrix that penalties and norms apply to, as they do not to offsets.
+        name: Name of the array: `W`, `b`, `gamma`, `beta`, `table_0`, …
+        value: View into the parameters of the network.
+        gradient: View into the gradients of the network, same shape.
+        is_weight: Whether it is a weight matrix, to which penalties and max-norm apply.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Parameter(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """What a layer's units made of the last batch, for diagnostics.
+    """Outputs and slopes of a layer's units on the last batch, for diagnostics.
 
     Attributes:
-        activation: the layer's.
-        values: a = f(z), `(n, units)`.
-        slopes: f'(z), `(n, units)`, a new array.
+        activation: Activation f of the layer.
+        values: a = f(z), float `(n, units)`.
+        slopes: f'(z), float `(n, units)`, a new array.
     """
 
     activation: Activation
@@ -50,10 +50,15 @@ class Activity(NamedTuple):
 
 
 class Layer(ABC):
-    """One layer. It belongs to one network, to which it is bound once; a copy belongs to none.
+    """A layer of a network.
+
+    It is bound to one network, once. A copy has the same settings and is not bound.
 
     Attributes:
-        settings: names of the attributes that a copy takes over.
+        settings: Names of the attributes that a copy or a pickle contains.
+        n_in: Number of inputs, once bound.
+        n_out: Number of outputs, once bound.
+        dtype: Dtype of parameters and outputs, once bound.
     """
 
     settings: tuple[str, ...] = ()
@@ -61,7 +66,7 @@ class Layer(ABC):
     def __init__(self) -> None:
         self._buffers = Buffers()
         self._bound = False
-        # Of the last forward pass: its input and, of layers with an activation, z and a = f(z).
+        # The input of the last forward pass, and z and a = f(z) if the layer has an activation.
         self._x: Array | None = None
         self._z = self._a = np.empty((0, 0))
 
@@ -74,67 +79,81 @@ class Layer(ABC):
 
     @abstractmethod
     def outputs(self, n_in: int) -> int:
-        """Number of outputs when fed `n_in` inputs.
+        """Return the number of outputs for `n_in` inputs.
 
         Raises:
-            ValueError: it cannot be fed that many.
+            ValueError: If the layer does not accept so many inputs.
         """
 
     def size(self, n_in: int) -> int:
-        """Number of trained parameters when fed `n_in` inputs."""
+        """Return the number of trained parameters for `n_in` inputs."""
         return 0
 
     def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
-        """Take views into `parameters` and `gradients`, both `(size(n_in),)`.
+        """Bind the layer to a network: take views into its flat vectors.
+
+        Args:
+            n_in: Number of inputs.
+            parameters: The layer's part of the parameters, `(size(n_in),)`.
+            gradients: The layer's part of the gradients, same shape and dtype.
 
         Raises:
-            ValueError: the layer is bound already, and would leave its network.
+            ValueError: If the layer is already bound to a network.
         """
         if self._bound:
-            raise ValueError(f"expected a layer of its own; got {self!r} of another network again")
+            raise ValueError(
+                f"expected a layer that is in no network yet; got {self!r}, which is in "
+                f"one; make a new layer"
+            )
         self._bound = True
         self.n_in, self.n_out, self.dtype = n_in, self.outputs(n_in), parameters.dtype
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw the parameters anew."""
+        """Set the parameters to initial values drawn from `rng`."""
         return
 
     def parameters(self) -> list[Parameter]:
-        """Views of the parameters with their gradients, in the order of the flat vector."""
+        """Return the parameter arrays with their gradients, in the order of the flat vector."""
         return []
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Arrays that training changes beside the parameters; to restore them, write into them."""
+        """Return the other arrays that training changes, by name; not copies."""
         return {}
 
     def generators(self) -> list[np.random.Generator]:
-        """Sources of the randomness that training draws on."""
+        """Return the random generators that training draws from."""
         return []
 
     @abstractmethod
     def forward(self, x: Array, *, training: bool) -> Array:
-        """The layer's output, `(n, n_in)` to `(n, n_out)`."""
+        """Return the output `(n, n_out)` for the input x `(n, n_in)`.
+
+        Args:
+            x: Input, of the dtype of the layer.
+            training: Whether the pass is part of training; matters to dropout and batch
+                normalisation.
+        """
 
     @abstractmethod
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
-        """The chain rule through this layer, for the batch of the last forward pass.
+        """Write the gradients of the parameters for the batch of the last forward pass.
 
         Args:
             gradient: ∂L/∂output, `(n, n_out)`; may be overwritten.
-            to_inputs: whether ∂L/∂x is wanted; the first layer's is not.
+            to_inputs: Whether to compute ∂L/∂x; not needed for the first layer.
 
         Returns:
-            ∂L/∂x, `(n, n_in)`, if it is.
+            ∂L/∂x, `(n, n_in)`, if `to_inputs`.
 
         Raises:
-            RuntimeError: there was no forward pass.
+            RuntimeError: If there was no forward pass.
         """
 
     def activity(self) -> Activity | None:
-        """That of the last forward pass; None of a layer without units that bend.
+        """Return outputs and slopes of the last forward pass; None without a nonlinear activation.
 
         Raises:
-            RuntimeError: there was no forward pass.
+            RuntimeError: If there was no forward pass.
         """
         activation = getattr(self, "activation", None)
         if activation is None or activation.name == "identity":
@@ -144,16 +163,16 @@ class Layer(ABC):
         activation.derivative(self._z, self._a, slopes)
         return Activity(activation, self._a, slopes)
 
-    def inner(self) -> list[Layer]:
-        """The layers this one is made of, itself alone for most."""
+    def list_sublayers(self) -> list[Layer]:
+        """Return the layers that this layer consists of; by default the layer itself."""
         return [self]
 
 
 def require_forward(x: Array | None) -> Array:
-    """The input of the last forward pass.
+    """Return the input of the last forward pass.
 
     Raises:
-        RuntimeError: there was none.
+        RuntimeError: If there was no forward pass.
     """
     if x is None:
         raise RuntimeError("expected a forward pass before the backward pass; run forward(x)")

@@ -1,4 +1,4 @@
-"""Selection: the inputs that a network looks at, where it does not look at all of them."""
+"""The feature-selection layer, which passes on only some of the inputs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
 class FeatureSelect(Layer):
-    """Passes on some of a row's inputs, in their order; the others say nothing to the network.
+    """A layer that outputs a subset of its inputs, in their order.
 
     Args:
-        columns: places of those that pass, ascending, `(n_out,)`, at least one.
+        columns: Indices of the inputs to pass on, int64 `(n_out,)`, ascending, at least one.
     """
 
     settings = ("columns",)
 
     def __init__(self, columns: NDArray[np.int64]) -> None:
-        found = np.asarray(columns, np.int64)
-        if found.ndim != 1 or not len(found) or (np.diff(found) < 1).any() or found[0] < 0:
+        indices = np.asarray(columns, np.int64)
+        if indices.ndim != 1 or not len(indices) or (np.diff(indices) < 1).any() or indices[0] < 0:
             raise ValueError(
-                f"expected places of columns, ascending, none twice; got "
-                f"{found.ravel()[:8].tolist()} in the shape {found.shape}"
+                f"expected ascending indices of columns without duplicates; got "
+                f"{indices.ravel()[:8].tolist()} of shape {indices.shape}"
             )
         super().__init__()
-        self.columns = found
+        self.columns = indices
 
     def outputs(self, n_in: int) -> int:
         if self.columns[-1] >= n_in:
@@ -37,7 +37,7 @@ class FeatureSelect(Layer):
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x
         out = self._buffers.get("out", (len(x), self.n_out), x.dtype)
-        # The places are valid; the mode `raise` would gather into a new array first.
+        # The indices are valid. The mode `raise` would first write into a new array.
         x.take(self.columns, axis=1, out=out, mode="clip")
         return out
 
@@ -51,4 +51,4 @@ class FeatureSelect(Layer):
         return dx
 
     def __repr__(self) -> str:
-        return f"Select({len(self.columns)})"
+        return f"FeatureSelect({len(self.columns)})"

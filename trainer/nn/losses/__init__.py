@@ -1,8 +1,7 @@
-"""Losses, by family."""
+"""Losses: cross-entropies for classes and losses for values and counts."""
 
 from trainer.nn.losses.cross_entropies import BinaryCrossEntropy, CategoricalCrossEntropy
-from trainer.nn.losses.loss import Loss
-from trainer.nn.losses.pairing import check_pairing
+from trainer.nn.losses.loss import Loss, check_pairing
 from trainer.nn.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError, Poisson
 
 LOSSES: dict[str, type[Loss]] = {

@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropies of logits, binary and categorical."""
+"""The losses of classifiers: binary and categorical cross-entropy of logits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.nn.activations import sigmoid, softplus
-from trainer.nn.losses.loss import Array, Loss, RowwiseLoss, log, require_floats
+from trainer.nn.losses.loss import Array, Loss, RowwiseLoss, clipped_log, require_floats
 
 
 class _CrossEntropy(Loss):
-    """What the two cross-entropies share.
+    """A cross-entropy with label smoothing.
 
     Args:
-        label_smoothing: s in [0, 1): the share of certainty taken from the true class and spread
-            evenly over all (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        label_smoothing: Probability in [0, 1) that is taken from the true class and spread evenly
+            over all classes [default: 0] (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
+            section 7).
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -31,10 +32,11 @@ class _CrossEntropy(Loss):
 
 
 class BinaryCrossEntropy(_CrossEntropy, RowwiseLoss):
-    """ℓ = −y ln σ(z) − (1 − y) ln(1 − σ(z)), for one yes or no or, multilabel, k of them.
+    """ℓ = −y ln σ(z) − (1 − y) ln(1 − σ(z)), for one binary label per row or for k of them.
 
-    Targets are floats in [0, 1], `(n, k)`; a row's loss is the mean over its k. Computed as
-    ln(1 + e^z) − z y, which neither overflows nor loses digits; its derivative is σ(z) − y.
+    Targets are floats in [0, 1], `(n, k)`; the loss of a row is the mean over its k labels.
+    Computed as ln(1 + e^z) − z y, which neither overflows nor loses digits; its derivative is σ(z)
+    − y.
     """
 
     name = "binary_cross_entropy"
@@ -50,9 +52,11 @@ class BinaryCrossEntropy(_CrossEntropy, RowwiseLoss):
 
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
         q = targets.astype(np.float64) * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return log(q) - log(1 - q)
+        return clipped_log(q) - clipped_log(1 - q)
 
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+    def _compute_rows(
+        self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array
+    ) -> None:
         shape, dtype = logits.shape, logits.dtype
         terms, work = self._scratch("terms", shape, dtype), self._scratch("work", shape, dtype)
         if self.label_smoothing:
@@ -66,7 +70,7 @@ class BinaryCrossEntropy(_CrossEntropy, RowwiseLoss):
         np.subtract(gradient, targets, out=gradient)
         if shape[1] > 1:
             np.multiply(gradient, 1 / shape[1], out=gradient)
-        self._means(terms, losses)
+        self._average_rows(terms, losses)
 
     def answers(self, logits: Array) -> Array:
         out = np.empty_like(logits)
@@ -75,10 +79,10 @@ class BinaryCrossEntropy(_CrossEntropy, RowwiseLoss):
 
 
 class CategoricalCrossEntropy(_CrossEntropy):
-    """ℓ = −ln softmax(z)[y]; targets are class indices, integers `(n,)` in 0 … k − 1.
+    """ℓ = −ln softmax(z)[y], for class indices y, integers `(n,)` from 0 to k − 1.
 
-    Each row is shifted by its own largest logit before the exponential. The gradient is
-    softmax(z) − onehot(y). Of K equally likely classes the loss is ln K.
+    The largest logit of each row is subtracted before the exponential, so that nothing overflows.
+    The gradient is softmax(z) − onehot(y). If all k logits are equal, the loss is ln k.
     """
 
     name = "categorical_cross_entropy"
@@ -88,8 +92,8 @@ class CategoricalCrossEntropy(_CrossEntropy):
         if targets.ndim != 1 or targets.dtype.kind not in "iu":
             raise ValueError(
                 f"expected class indices for the loss {self.name}, integers of shape (n,); got "
-                f"{targets.dtype} of shape {targets.shape}; turn whole floats into them by "
-                f".astype(int), one-hot rows by .argmax(axis=1), names by "
+                f"{targets.dtype} of shape {targets.shape}; convert floats with "
+                f".astype(int), one-hot rows with .argmax(axis=1), names with "
                 f"np.unique(y, return_inverse=True)[1]"
             )
         if len(targets) and not (targets.min() >= 0 and targets.max() < n_outputs):
@@ -101,7 +105,7 @@ class CategoricalCrossEntropy(_CrossEntropy):
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
         q = np.full((len(targets), n_outputs), self.label_smoothing / n_outputs)
         q[np.arange(len(targets)), targets] += 1 - self.label_smoothing
-        return log(q)
+        return clipped_log(q)
 
     def value_and_gradient(
         self,
@@ -113,42 +117,46 @@ class CategoricalCrossEntropy(_CrossEntropy):
         # With the target distribution qᵢ the loss of row i is ln Σⱼ e^zᵢⱼ − Σⱼ qᵢⱼ zᵢⱼ, and its
         # gradient softmax(zᵢ) − qᵢ.
         n, k = logits.shape
-        z, q, top, total, ones, classes = self._room(n, k, logits.dtype)
-        shares = None if weights is None else self._shares(weights)
-        if weights is not None and shares is None:  # no row counts
+        z, q, maxima, total, ones, classes = self._workspace(n, k, logits.dtype)
+        shares = None if weights is None else self._normalize_weights(weights)
+        if weights is not None and shares is None:  # all weights are 0
             out.fill(0)
             return 0.0
         np.equal(targets, classes, out=q, casting="unsafe")
         if self.label_smoothing:
             np.multiply(q, 1 - self.label_smoothing, out=q)
             np.add(q, self.label_smoothing / k, out=q)
-        # One class after the other: NumPy reduces over the first axis several times as fast.
+        # Transposed, because NumPy reduces over the first axis several times as fast.
         np.copyto(z, logits.T)
-        np.maximum.reduce(z.real, axis=0, out=top)
-        np.subtract(z, top, out=z)
-        towards = np.vdot(q, z) if shares is None else np.einsum("kn,kn,n->", q, z, shares)
+        np.maximum.reduce(z.real, axis=0, out=maxima)
+        np.subtract(z, maxima, out=z)
+        target_logit = np.vdot(q, z) if shares is None else np.einsum("kn,kn,n->", q, z, shares)
         np.exp(z, out=z)
         np.dot(ones, z, out=total)
         np.divide(z, total, out=z)
         np.subtract(z, q, out=z)
         np.multiply(z.T, 1 / n if shares is None else shares[:, None], out=out)
         np.log(total, out=total)
-        value = (total.sum() - towards) / n if shares is None else np.dot(shares, total) - towards
+        value = (
+            (total.sum() - target_logit) / n
+            if shares is None
+            else np.dot(shares, total) - target_logit
+        )
         return value.item()  # type: ignore[no-any-return]
 
-    def _room(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
-        """For n rows of k classes; the same arrays as the last time if they are as many."""
-        room = self._buffers.room
-        if not room or room[0].shape != (k, n) or room[0].dtype != dtype:
-            room = (
+    def _workspace(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
+        """Return scratch arrays for n rows of k classes, reused while n and k stay the same."""
+        workspace = self._buffers.workspace
+        if not workspace or workspace[0].shape != (k, n) or workspace[0].dtype != dtype:
+            workspace = (
                 *(self._scratch(name, (k * n,), dtype).reshape(k, n) for name in ("z", "q")),
-                self._scratch("top", (n,), dtype.type(0).real.dtype),
+                self._scratch("maxima", (n,), dtype.type(0).real.dtype),
                 self._scratch("total", (n,), dtype),
                 self._buffers.full(1, (k,), dtype),
                 np.arange(k)[:, None],
             )
-            self._buffers.room = room
-        return room
+            self._buffers.workspace = workspace
+        return workspace
 
     def answers(self, logits: Array) -> Array:
         out: Array = logits - logits.max(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""What every loss is: how wrong a batch of logits is, and in which direction to move them.
+"""The base classes of losses, and the check that a loss fits the last layer.
 
-The last layer's outputs stay logits: sigmoid and softmax are fused with their cross-entropies,
-which is exact where the separate steps would round to 0 or overflow. Every loss is a mean over the
-batch, weighted where rows have weights, so its size does not depend on the batch's.
+The outputs of the last layer are logits: sigmoid and softmax are fused with their cross-entropies,
+which stays accurate where separate steps would round to 0 or overflow. Every loss is a (weighted)
+mean over the batch, so that its value does not depend on the batch size.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Array = NDArray[Any]
 
 
 class Loss(ABC):
-    """A loss on logits, and the link that turns the same logits into answers.
+    """A loss of logits, with the link function from logits to answers.
 
     Attributes:
-        name: what a manifest and an option call it.
-        link: the function from logits to answers: `identity`, `exp`, `sigmoid` or `softmax`.
+        name: Name of the loss in options and in the manifest of a bundle.
+        link: Function from logits to answers: `identity`, `exp`, `sigmoid` or `softmax`.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Loss(ABC):
     def value(
         self, logits: Array, targets: NDArray[Any], weights: NDArray[Any] | None = None
     ) -> float:
-        """The mean loss of a batch; arguments as of `value_and_gradient`."""
+        """Return the mean loss of a batch; for the arguments see `value_and_gradient`."""
         gradient = self._scratch("gradient", logits.shape, logits.dtype)
         return self.value_and_gradient(logits, targets, gradient, weights)
 
@@ -48,41 +48,43 @@ class Loss(ABC):
         out: Array,
         weights: NDArray[Any] | None = None,
     ) -> float:
-        """The mean loss; writes ∂L/∂logits into `out`.
+        """Return the mean loss L of a batch and write ∂L/∂logits into `out`.
 
         Args:
-            logits: `(n, k)`, n ≥ 1.
-            targets: one per row, in the form this loss asks for.
-            out: `(n, k)`.
-            weights: of the rows, `(n,)`, none below 0; the mean is Σ wᵢ ℓᵢ / Σ wᵢ.
+            logits: Logits, float `(n, k)`, n ≥ 1.
+            targets: Targets of the rows, in the form that `check_targets` accepts.
+            out: Gradient, `(n, k)` of the dtype of the logits, written in place.
+            weights: Weights of the rows, float `(n,)`, at least 0; the mean is then
+                Σ wᵢ ℓᵢ / Σ wᵢ [default: 1 each].
         """
 
-    def lowest(
+    def compute_minimum(
         self, targets: NDArray[Any], n_outputs: int, weights: NDArray[Any] | None = None
     ) -> float:
-        """The smallest mean loss that any logits can reach, in float64.
+        """Return the smallest mean loss that any logits can reach.
 
-        It is 0 but where targets are uncertain: smoothed labels, fractions, counts.
+        It is 0, except where targets are uncertain: smoothed labels, fractions, counts.
         """
         return self.value(self.ideal_logits(targets, n_outputs), targets, weights)
 
     @abstractmethod
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
-        """Logits of the smallest loss, float64 `(n, k)`; infinite ones are cut off at ±50."""
+        """Return the logits of the smallest loss, float64 `(n, k)`, limited to ±50."""
 
     @abstractmethod
     def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
-        """Raise ValueError unless there is one target per row that this loss can take."""
+        """Raise ValueError unless the dtype, shape and range of the targets fit this loss."""
 
     def answers(self, logits: Array) -> Array:
-        """The link applied: `(n, k)` probabilities or values, a new array."""
+        """Return the link function of the logits, probabilities or values: a new array `(n, k)`."""
         return logits.copy()
 
     def _scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return a scratch array."""
         return self._buffers.get(name, shape, dtype)
 
-    def _shares(self, weights: NDArray[Any]) -> NDArray[Any] | None:
-        """Each row's share of the mean; None if no row counts."""
+    def _normalize_weights(self, weights: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the weights divided by their sum, `(n,)`; None if the sum is 0."""
         total = weights.sum().item()
         if total == 0:
             return None
@@ -95,7 +97,7 @@ class Loss(ABC):
 
 
 class RowwiseLoss(Loss):
-    """A loss that is computed for each row by itself, and then weighed."""
+    """A loss that is first computed for each row, then averaged with the weights of the rows."""
 
     def value_and_gradient(
         self,
@@ -106,11 +108,11 @@ class RowwiseLoss(Loss):
     ) -> float:
         n = len(logits)
         losses = self._scratch("losses", (n,), logits.dtype)
-        self._rows(logits, targets, losses, out)
+        self._compute_rows(logits, targets, losses, out)
         if weights is None:
             np.multiply(out, 1 / n, out=out)
             return losses.sum().item() / n  # type: ignore[no-any-return]
-        shares = self._shares(weights)
+        shares = self._normalize_weights(weights)
         if shares is None:
             out.fill(0)
             return 0.0
@@ -118,25 +120,39 @@ class RowwiseLoss(Loss):
         return np.dot(losses, shares).item()  # type: ignore[no-any-return]
 
     @abstractmethod
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
-        """Write each row's own loss and its gradient, as if there were no other row."""
+    def _compute_rows(
+        self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array
+    ) -> None:
+        """Compute the loss of each row by itself.
 
-    def _means(self, terms: Array, out: Array) -> None:
+        Args:
+            logits: Logits, float `(n, k)`.
+            targets: Targets of the rows.
+            losses: Loss of each row, `(n,)`, written in place.
+            gradient: Gradient of each row's loss by its logits, `(n, k)`, written in place.
+        """
+
+    def _average_rows(self, terms: Array, out: Array) -> None:
         """Write the mean of each row of `terms` into `out`."""
         k = terms.shape[1]
         np.dot(terms, self._buffers.full(1 / k, (k,), terms.dtype), out=out)
 
 
-def log(x: Array) -> Array:
-    """The logarithm, at least −50, where e^z is 0 beside 1 in float64."""
+def clipped_log(x: Array) -> Array:
+    """Return ln x, at least −50: 1 + e^−50 rounds to 1 in float64."""
     return np.log(np.maximum(x, math.exp(-50)))
 
 
 def require_floats(loss: str, targets: NDArray[Any], n_outputs: int) -> None:
-    """Refuse targets that are not finite floats `(n, n_outputs)`.
+    """Check that targets are finite floats of shape `(n, n_outputs)`.
+
+    Args:
+        loss: Name of the loss, for the error message.
+        targets: Targets of all rows.
+        n_outputs: Number of outputs of the network.
 
     Raises:
-        ValueError: they are not.
+        ValueError: If they are not.
     """
     if targets.dtype.kind != "f" or targets.ndim != 2 or targets.shape[1] != n_outputs:
         raise ValueError(
@@ -145,3 +161,28 @@ def require_floats(loss: str, targets: NDArray[Any], n_outputs: int) -> None:
         )
     if not np.isfinite(targets).all():
         raise ValueError(f"expected finite targets; got NaN or infinity in {targets.shape}")
+
+
+def check_pairing(loss: Loss, activation: str) -> None:
+    """Check that a loss fits the activation of the last layer.
+
+    Args:
+        loss: Loss of the outputs of the last layer.
+        activation: Name of the activation of the last layer.
+
+    Raises:
+        ValueError: If they do not fit; the message names a combination that does.
+    """
+    if activation == "identity":
+        return
+    if loss.link != "identity":
+        raise ValueError(
+            f"expected logits for the loss {loss.name}, whose {loss.link} is applied inside it; "
+            f"got a last layer with {activation}; leave its activation out"
+        )
+    if activation == "sigmoid":
+        raise ValueError(
+            f"expected a loss of probabilities after sigmoid; got {loss.name}, whose gradient "
+            f"vanishes where sigmoid saturates; for classes use binary_cross_entropy and leave the "
+            f"last activation out, for values leave it out"
+        )

@@ -1,4 +1,4 @@
-"""Losses of values, of counts among them, in order of increasing complexity."""
+"""The losses of regression: squared, absolute and Huber errors, and Poisson for counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn.losses.loss import Array, RowwiseLoss, log, require_floats
+from trainer.nn.losses.loss import Array, RowwiseLoss, clipped_log, require_floats
 
 
 class _ValueLoss(RowwiseLoss):
-    """A loss of values; targets are floats `(n, k)`, and a row's loss is the mean over its k."""
+    """A loss of values; targets are floats `(n, k)`, the loss of a row is the mean over its k."""
 
     link = "identity"
 
@@ -21,15 +21,22 @@ class _ValueLoss(RowwiseLoss):
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
         return targets.astype(np.float64)
 
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+    def _compute_rows(
+        self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array
+    ) -> None:
         terms = self._scratch("terms", logits.shape, logits.dtype)
         np.subtract(logits, targets, out=gradient)
-        self._terms(gradient, terms)
+        self._compute_terms(gradient, terms)
         np.multiply(gradient, 1 / logits.shape[1], out=gradient)
-        self._means(terms, losses)
+        self._average_rows(terms, losses)
 
-    def _terms(self, difference: Array, terms: Array) -> None:
-        """Write each term's loss, and overwrite the differences ŷ − y with its derivative."""
+    def _compute_terms(self, difference: Array, terms: Array) -> None:
+        """Compute the loss of each element.
+
+        Args:
+            difference: ŷ − y, `(n, k)`, overwritten with the derivative of the loss by ŷ.
+            terms: Loss of each element, `(n, k)`, written in place.
+        """
         raise NotImplementedError
 
 
@@ -37,7 +44,7 @@ class MeanSquaredError(_ValueLoss):
     """ℓ = f (ŷ − y)².
 
     Args:
-        factor: f, positive; 1/2 where the gradient is wanted without a 2.
+        factor: f, above 0; with 1/2 the gradient is ŷ − y, without the factor 2 [default: 1].
     """
 
     name = "mse"
@@ -48,7 +55,7 @@ class MeanSquaredError(_ValueLoss):
         super().__init__()
         self.factor = factor
 
-    def _terms(self, difference: Array, terms: Array) -> None:
+    def _compute_terms(self, difference: Array, terms: Array) -> None:
         np.multiply(difference, difference, out=terms)
         if self.factor != 1:
             np.multiply(terms, self.factor, out=terms)
@@ -59,23 +66,23 @@ class MeanSquaredError(_ValueLoss):
 
 
 class MeanAbsoluteError(_ValueLoss):
-    """ℓ = |ŷ − y|, which outliers pull on no more than others; its minimum is the median."""
+    """ℓ = |ŷ − y|, robust to outliers; its minimum is the median."""
 
     name = "mae"
 
-    def _terms(self, difference: Array, terms: Array) -> None:
-        side = np.sign(difference.real)
-        np.multiply(difference, side, out=terms)
-        np.copyto(difference, side)
+    def _compute_terms(self, difference: Array, terms: Array) -> None:
+        sign = np.sign(difference.real)
+        np.multiply(difference, sign, out=terms)
+        np.copyto(difference, sign)
 
 
 class Huber(_ValueLoss):
-    """ℓ = d²/2 for |d| ≤ δ, δ (|d| − δ/2) beyond, with d = ŷ − y.
+    """ℓ = d²/2 for |d| ≤ δ, else δ (|d| − δ/2), with d = ŷ − y.
 
     Huber 1964, https://doi.org/10.1214/aoms/1177703732.
 
     Args:
-        delta: δ, where the square turns into a line; positive.
+        delta: δ, above 0: the |d| where the loss changes from quadratic to linear [default: 1].
     """
 
     name = "huber"
@@ -86,15 +93,15 @@ class Huber(_ValueLoss):
         super().__init__()
         self.delta = delta
 
-    def _terms(self, difference: Array, terms: Array) -> None:
-        # With c = d cut off at ±δ, it is c (d − c/2) on either side.
-        cut = self._scratch("cut", difference.shape, difference.dtype)
-        np.minimum(difference, self.delta, out=cut)
-        np.maximum(cut, -self.delta, out=cut)
-        np.multiply(cut, -0.5, out=terms)
+    def _compute_terms(self, difference: Array, terms: Array) -> None:
+        # With c = d clipped to [−δ, δ], the loss is c (d − c/2) for all d.
+        clipped = self._scratch("clipped", difference.shape, difference.dtype)
+        np.minimum(difference, self.delta, out=clipped)
+        np.maximum(clipped, -self.delta, out=clipped)
+        np.multiply(clipped, -0.5, out=terms)
         np.add(terms, difference, out=terms)
-        np.multiply(terms, cut, out=terms)
-        np.copyto(difference, cut)
+        np.multiply(terms, clipped, out=terms)
+        np.copyto(difference, clipped)
 
     def __repr__(self) -> str:
         return f"Huber({self.delta})"
@@ -103,7 +110,7 @@ class Huber(_ValueLoss):
 class Poisson(_ValueLoss):
     """ℓ = e^z − y z, for counts y ≥ 0 whose expected value is e^z.
 
-    The negative log-likelihood but for ln y!, which no weight can change.
+    The negative log-likelihood without its term ln y!, which does not depend on the weights.
     """
 
     name = "poisson"
@@ -118,18 +125,20 @@ class Poisson(_ValueLoss):
             )
 
     def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
-        return log(targets.astype(np.float64))
+        return clipped_log(targets.astype(np.float64))
 
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+    def _compute_rows(
+        self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array
+    ) -> None:
         terms = self._scratch("terms", logits.shape, logits.dtype)
         np.exp(logits, out=gradient)
         np.multiply(logits, targets, out=terms)
         np.subtract(gradient, terms, out=terms)
         np.subtract(gradient, targets, out=gradient)
         np.multiply(gradient, 1 / logits.shape[1], out=gradient)
-        self._means(terms, losses)
+        self._average_rows(terms, losses)
 
     def answers(self, logits: Array) -> Array:
-        with np.errstate(over="ignore"):  # infinite, as the graph's
+        with np.errstate(over="ignore"):  # overflows to infinity, as the exported graph does
             result: Array = np.exp(logits)
         return result

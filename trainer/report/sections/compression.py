@@ -1,4 +1,4 @@
-"""Compression: what was tried to make the model smaller and faster, and what it cost."""
+"""The section on compression: all candidates, their cost and their loss of the metric."""
 
 from __future__ import annotations
 
@@ -8,29 +8,52 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
-from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, TableBlock, Tone
-from trainer.report.formatting import count, decimal, listed, metric_name, number, size
+from trainer.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    FigureRow,
+    Paragraph,
+    Section,
+    TableBlock,
+    Tone,
+)
+from trainer.report.formatting import (
+    capitalize,
+    format_count,
+    format_decimal,
+    format_metric,
+    format_number,
+    format_size,
+    join_words,
+)
 from trainer.report.inputs import ReportInputs
 from trainer.report.plots import (
     ACCENT,
-    MANY,
     MUTED,
+    PALETTE,
     PAPER,
-    SECOND,
-    canvas,
-    grid,
-    labelled,
-    logarithmic,
+    SECONDARY,
+    label_points,
+    open_canvas,
+    set_log_scale,
+    show_grid,
 )
 
-JOINED = "\N{NO-BREAK SPACE}"
-SPARSE = "sparse"  # the variant of that name
-BATCH = "64"  # rows of a run, by which variants are called faster
-SAME = 1.05  # what differs by a smaller factor is not told apart
-FEW = 8  # rows of a table that need not be folded
-SEEN = 4  # budgets of drop that are drawn; what lost more lies at the edge
-LEAST_BUDGET = 0.002  # where nothing may be lost
-COLOURS = {32: ACCENT, 8: SECOND, 7: SECOND, 4: MANY[2]}  # by the bits of a weight
+NBSP = "\N{NO-BREAK SPACE}"
+SPARSE = "sparse"  # name of the variant with single weights set to 0
+BATCH = "64"  # batch size by which variants are compared in speed, a key of `latency_us`
+MIN_RATIO = 1.05  # smaller ratios of size or time count as equal
+MAX_UNFOLDED_ROWS = 8  # rows of a table that is shown in one piece
+MAX_PLOTTED_BUDGETS = 4  # largest drop in a plot, in multiples of the budget
+MIN_BUDGET = 0.002  # the budget that this limit uses if the budget is 0
+COLOURS = {32: ACCENT, 8: SECONDARY, 7: SECONDARY, 4: PALETTE[2]}  # by the bits of a weight
+OUTCOMES = {
+    "kept": "kept",
+    "refuted": "rejected on test rows",
+    "holds": "within budget",
+    "fails": "over budget",
+}
 TONES: dict[str, tuple[float, Tone]] = {
     "kept": (0.16, "good"),
     "refuted": (0.22, "bad"),
@@ -38,103 +61,110 @@ TONES: dict[str, tuple[float, Tone]] = {
 }
 
 
-def compression(evidence: ReportInputs) -> Section:
-    """What was allowed, what was kept, and all that was tried."""
-    found = evidence.manifest.compression
-    if found is None or not found.tried:
-        said = (
-            f"Nothing was tried to make it smaller or faster; for that there is trainer compress "
-            f"models/{evidence.manifest.name}."
+def build_compression_section(inputs: ReportInputs) -> Section:
+    """Return the budget, the savings, plots and tables of all candidates."""
+    summary = inputs.manifest.compression
+    if summary is None or not summary.tried:
+        text = (
+            f"This model was not compressed. To make it smaller or faster, run trainer compress "
+            f"models/{inputs.manifest.name}."
         )
-        return Section("compression", [Paragraph(said, "quiet")])
-    metric = metric_name(found.metric, evidence.manifest.positive_class)
-    told = [f"{_allowed(found, metric)} {_savings(found)}".strip(), _slowness(found)]
-    blocks: list[Block] = [Paragraph(text) for text in told if text]
-    if any(candidate.name == SPARSE for candidate in found.tried):
-        blocks.append(
-            Paragraph(
-                f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save "
-                f"compressed size only, neither the file's own size nor time.",
-                "quiet",
-            )
+        return Section("compression", [Paragraph(text, "muted")])
+    metric = format_metric(summary.metric, inputs.manifest.positive_class)
+    texts = [
+        f"{_describe_budget(summary, metric)} {_describe_savings(summary)}".strip(),
+        _describe_slower_variants(summary),
+    ]
+    blocks: list[Block] = [Paragraph(text) for text in texts if text]
+    if any(candidate.name == SPARSE for candidate in summary.tried):
+        text = (
+            f"In {SPARSE}, single weights are set to 0 but remain in the file. This reduces the "
+            f"compressed size only, not the file size and not the time."
         )
-    blocks.append(_figures(found, metric))
-    tables = [*_frontier(found, metric), *_confirmations(found, metric)]
-    return Section("compression", [*blocks, *tables])
+        blocks.append(Paragraph(text, "muted"))
+    blocks.append(_plot_trade_offs(summary, metric))
+    blocks += [*_tabulate_candidates(summary, metric), *_tabulate_test_drops(summary, metric)]
+    return Section("compression", blocks)
 
 
-def _kept(found: CompressionSummary) -> list[CompressionCandidate]:
-    """Beside the dense one."""
-    return [candidate for candidate in found.tried[1:] if candidate.kept]
+def _list_kept(summary: CompressionSummary) -> list[CompressionCandidate]:
+    """Return the candidates in the bundle, without the original network."""
+    return [candidate for candidate in summary.tried[1:] if candidate.kept]
 
 
-def _allowed(found: CompressionSummary, metric: str) -> str:
-    kept = [candidate.name for candidate in _kept(found)]
-    dense = found.tried[0].name
-    left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
+def _describe_budget(summary: CompressionSummary, metric: str) -> str:
+    """Return a sentence on the budget and on how many candidates were kept."""
+    names = [candidate.name for candidate in _list_kept(summary)]
+    kept = f"{len(names)} {'was' if len(names) == 1 else 'were'} kept"
+    if names:
+        kept += f" in addition to {summary.tried[0].name}: {join_words(names)}"
     return (
-        f"Its {metric} was allowed to drop by up to {found.max_drop:g} on the "
-        f"validation rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
-        f"{'was' if len(kept) == 1 else 'were'} {left}."
+        f"The {metric} was allowed to drop by up to {summary.max_drop:g} on the validation rows. "
+        f"Of {format_count(len(summary.tried) - 1, 'candidate')}, {kept}."
     )
 
 
-def _savings(found: CompressionSummary) -> str:
-    """What the kept ones save in size and in time."""
-    dense, kept = found.tried[0], _kept(found)
+def _describe_savings(summary: CompressionSummary) -> str:
+    """Return a sentence on the smallest and the fastest kept variant; empty without any."""
+    dense, kept = summary.tried[0], _list_kept(summary)
     if not kept:
         return ""
     smallest = min(kept, key=lambda candidate: candidate.size_bytes)
-    fastest = max(kept, key=lambda candidate: _faster(candidate, dense) or 0)
-    smaller, faster = _smaller(smallest, dense), _faster(fastest, dense) or 0
-    size_said = (
-        f"The smallest file is that of {smallest.name}, {smaller:.1f} × smaller than {dense.name}'s"
-        if smaller >= SAME
-        else f"No file is smaller than {dense.name}'s"
+    fastest = max(kept, key=lambda candidate: _get_speedup(candidate, dense) or 0)
+    size_ratio, speedup = _get_size_ratio(smallest, dense), _get_speedup(fastest, dense) or 0
+    size_text = (
+        f"The smallest file is that of {smallest.name}, {size_ratio:.1f} × smaller than "
+        f"{dense.name}"
+        if size_ratio >= MIN_RATIO
+        else f"No file is smaller than that of {dense.name}"
     )
-    time_said = (
-        f"the fastest at batch {BATCH} is {fastest.name}, {faster:.1f} × faster"
-        if faster >= SAME
-        else f"none is faster at batch {BATCH}"
+    time_text = (
+        f"the fastest at batch size {BATCH} is {fastest.name}, {speedup:.1f} × faster"
+        if speedup >= MIN_RATIO
+        else f"none is faster at batch size {BATCH}"
     )
-    return f"{size_said}; {time_said}."
+    return f"{size_text}; {time_text}."
 
 
-def _slowness(found: CompressionSummary) -> str:
-    """Where the kept ones cost time."""
-    dense = found.tried[0]
+def _describe_slower_variants(summary: CompressionSummary) -> str:
+    """Return sentences on kept variants that are slower than the original; empty without any."""
+    dense = summary.tried[0]
     by_batches: dict[tuple[str, ...], list[str]] = {}
-    for candidate in _kept(found):
-        if slow := _slower(candidate, dense):
-            by_batches.setdefault(slow, []).append(candidate.name)
+    for candidate in _list_kept(summary):
+        if batches := _list_slower_batches(candidate, dense):
+            by_batches.setdefault(batches, []).append(candidate.name)
     return " ".join(
-        f"At batch {listed([*batches])}, {listed(names)} did not pay: slower than {dense.name}."
+        f"At batch size {join_words([*batches])}, {join_words(names)} "
+        f"{'is' if len(names) == 1 else 'are'} slower than {dense.name}."
         for batches, names in by_batches.items()
     )
 
 
-def _smaller(candidate: CompressionCandidate, dense: CompressionCandidate) -> float:
+def _get_size_ratio(candidate: CompressionCandidate, dense: CompressionCandidate) -> float:
+    """Return how many times smaller the file of a candidate is."""
     return dense.size_bytes / candidate.size_bytes
 
 
-def _faster(candidate: CompressionCandidate, dense: CompressionCandidate) -> float | None:
-    """At batch `BATCH`; None where it was not timed."""
+def _get_speedup(candidate: CompressionCandidate, dense: CompressionCandidate) -> float | None:
+    """Return how many times faster a candidate is at `BATCH`; None if it was not timed."""
     before, after = dense.latency_us.get(BATCH), candidate.latency_us.get(BATCH)
     return before / after if before and after else None
 
 
-def _slower(candidate: CompressionCandidate, dense: CompressionCandidate) -> tuple[str, ...]:
-    """The batches of which it is slower."""
+def _list_slower_batches(
+    candidate: CompressionCandidate, dense: CompressionCandidate
+) -> tuple[str, ...]:
+    """Return the batch sizes at which a candidate is slower than the original."""
     return tuple(
         batch
         for batch, before in dense.latency_us.items()
-        if candidate.latency_us.get(batch, 0) >= SAME * before
+        if candidate.latency_us.get(batch, 0) >= MIN_RATIO * before
     )
 
 
-def _frontier(found: CompressionSummary, metric: str) -> list[TableBlock]:
-    """The dense variant and the kept ones; the others below, folded where they are many."""
-    dense, *tried = found.tried
+def _tabulate_candidates(summary: CompressionSummary, metric: str) -> list[TableBlock]:
+    """Return one table of all candidates, or two if there are many: kept ones and others."""
+    dense, *candidates = summary.tried
     batches = list(dense.latency_us)
     head = [
         "variant",
@@ -142,152 +172,138 @@ def _frontier(found: CompressionSummary, metric: str) -> list[TableBlock]:
         "layers",
         "weights",
         "size",
-        f"×{JOINED}smaller",
+        f"×{NBSP}smaller",
         "gzip",
-        *(f"µs at{JOINED}{batch}" for batch in batches),
-        f"×{JOINED}faster at{JOINED}{BATCH}",
+        *(f"µs at{NBSP}{batch}" for batch in batches),
+        f"×{NBSP}faster at{NBSP}{BATCH}",
         metric,
         "drop",
-        "verdict",
+        "outcome",
     ]
     words = (0, 2, len(head) - 1)
 
-    def rows(candidates: Sequence[CompressionCandidate]) -> list[list[str | Cell]]:
-        return [_row(candidate, found, batches) for candidate in candidates]
+    def make_rows(candidates: Sequence[CompressionCandidate]) -> list[list[str | Cell]]:
+        return [_make_row(candidate, summary, batches) for candidate in candidates]
 
     caption = (
-        f"Layers: inputs that are looked at, then hidden units. µs: median of one run, by rows in "
-        f"the batch. {metric[:1].upper()}{metric[1:]} is of the validation rows, drop how much "
-        f"lower than {dense.name}'s, above 0 if something was lost."
+        f"Layers: number of inputs, then units of the hidden layers. µs: median time of one run, "
+        f"by batch size. {capitalize(metric)}: on the validation rows. Drop: how much lower it is "
+        f"than that of {dense.name}, with its standard error (±); above 0 is a loss."
     )
-    verdicts = (
-        "holds: within the budget even if it lost a standard error (±) more, but a smaller one of "
-        "its name was kept, or it saves nothing. fails: it does not. refuted: by the test rows. "
-        "The same twice: first rounded, then trained with its rounding."
+    outcomes = (
+        f"Over budget: drop plus standard error is more than {summary.max_drop:g}. Within budget: "
+        f"it is not, but a smaller variant of the same name was kept, or nothing is saved. "
+        f"Rejected on test rows: the drop on the test rows is too large. A variant that is listed "
+        f"twice was first only rounded, then trained with rounding (quantization-aware training)."
     )
-    if len(found.tried) <= FEW:
-        return [TableBlock(head, rows(found.tried), f"{caption} {verdicts}", words)]
-    kept = [candidate for candidate in tried if candidate.kept]
-    others = [candidate for candidate in tried if not candidate.kept]
+    if len(summary.tried) <= MAX_UNFOLDED_ROWS:
+        return [TableBlock(head, make_rows(summary.tried), f"{caption} {outcomes}", words)]
+    kept = [candidate for candidate in candidates if candidate.kept]
+    others = [candidate for candidate in candidates if not candidate.kept]
     kept.sort(key=lambda candidate: -candidate.size_bytes)
     return [
-        TableBlock(head, rows([dense, *kept]), caption, words),
+        TableBlock(head, make_rows([dense, *kept]), caption, words),
         TableBlock(
             head,
-            rows(others),
-            f"In the order of the trials. {verdicts}",
+            make_rows(others),
+            f"In the order in which they were tried. {outcomes}",
             words,
-            folded=f"{len(others)} more that were tried",
+            folded=f"{len(others)} other candidates",
         ),
     ]
 
 
-def _row(
-    candidate: CompressionCandidate, found: CompressionSummary, batches: list[str]
+def _make_row(
+    candidate: CompressionCandidate, summary: CompressionSummary, batches: list[str]
 ) -> list[str | Cell]:
-    dense = found.tried[0]
+    """Return the table row of a candidate, coloured by its outcome."""
+    dense = summary.tried[0]
+    speedup = _get_speedup(candidate, dense)
+    outcome = summary.classify(candidate)
     cells = [
         candidate.name,
         str(candidate.bits),
         "-".join(map(str, (candidate.inputs, *candidate.hidden))),
-        count(candidate.parameters),
-        size(candidate.size_bytes),
-        f"{_smaller(candidate, dense):.1f}",
-        size(candidate.zipped_bytes),
-        *(number(candidate.latency_us.get(batch), 3) for batch in batches),
-        "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
-        decimal(candidate.validation),
-        f"{decimal(candidate.drop)}{JOINED}±{JOINED}{decimal(candidate.error)}",
-        verdict := found.classify(candidate),
+        format_count(candidate.parameters),
+        format_size(candidate.size_bytes),
+        f"{_get_size_ratio(candidate, dense):.1f}",
+        format_size(candidate.zipped_bytes),
+        *(format_number(candidate.latency_us.get(batch), 3) for batch in batches),
+        "–" if speedup is None else f"{speedup:.1f}",
+        format_decimal(candidate.validation),
+        f"{format_decimal(candidate.drop)}{NBSP}±{NBSP}{format_decimal(candidate.error)}",
+        OUTCOMES[outcome],
     ]
-    if candidate is dense or verdict not in TONES:
+    if candidate is dense or outcome not in TONES:
         return [*cells]
-    marked = range(len(cells)) if verdict == "kept" else (len(cells) - 2, len(cells) - 1)
-    return [
-        Cell(cell, *TONES[verdict]) if place in marked else cell for place, cell in enumerate(cells)
-    ]
+    # A kept candidate is coloured as a whole row; of others only drop and outcome are.
+    n_plain = 0 if outcome == "kept" else len(cells) - 2
+    return [*cells[:n_plain], *(Cell(text, *TONES[outcome]) for text in cells[n_plain:])]
 
 
-def _confirmations(found: CompressionSummary, metric: str) -> list[TableBlock]:
-    rows: list[list[str | Cell]] = [
-        [
-            candidate.name,
-            size(candidate.size_bytes),
-            decimal(tested.drop),
-            f"{decimal(tested.interval[0])} to {decimal(tested.interval[1])}",
-            _confirmation(tested, found.max_drop),
-            Cell(found.classify(candidate), *TONES[found.classify(candidate)]),
-        ]
-        for candidate in found.tried
-        if (tested := candidate.tested) is not None
-    ]
+def _tabulate_test_drops(summary: CompressionSummary, metric: str) -> list[TableBlock]:
+    """Return the drops on the test rows; nothing if none was measured."""
+    rows: list[list[str | Cell]] = []
+    for candidate in summary.tried:
+        if candidate.tested is None:
+            continue
+        drop, (low, high) = candidate.tested.drop, candidate.tested.interval
+        outcome = summary.classify(candidate)
+        rows.append(
+            [
+                candidate.name,
+                format_size(candidate.size_bytes),
+                format_decimal(drop),
+                f"{format_decimal(low)} to {format_decimal(high)}",
+                _describe_certainty(candidate.tested, summary.max_drop),
+                Cell(OUTCOMES[outcome], *TONES[outcome]),
+            ]
+        )
     if not rows:
         return []
-    return [
-        TableBlock(
-            [
-                "variant",
-                "size",
-                "drop",
-                "95 % interval",
-                f"no more than {found.max_drop:g}",
-                "verdict",
-            ],
-            rows,
-            f"How much lower than {found.tried[0].name}'s the {metric} is on the "
-            f"test rows, which were asked once, after the choice. Intervals: of rows drawn in "
-            f"pairs. What surely loses more than was allowed is refuted.",
-            words=(0, 4, 5),
-            narrow=True,
-        )
-    ]
+    head = ["variant", "size", "drop", "95 % interval", f"at most {summary.max_drop:g}", "outcome"]
+    caption = (
+        f"Drop of the {metric} on the test rows, compared with {summary.tried[0].name}. The test "
+        f"rows were used once, after the variants were chosen. Intervals: paired bootstrap. A "
+        f"variant whose whole interval is above the allowed drop is rejected."
+    )
+    return [TableBlock(head, rows, caption, words=(0, 4, 5), narrow=True)]
 
 
-def _confirmation(tested: MetricDrop, allowed: float) -> Cell:
+def _describe_certainty(tested: MetricDrop, max_drop: float) -> Cell:
+    """Return whether the drop is within the budget, by its interval."""
     low, high = tested.interval
-    if high <= allowed:
-        return Cell("surely", *TONES["kept"])
-    return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
+    if high <= max_drop:
+        return Cell("yes", *TONES["kept"])
+    return Cell("no", *TONES["fails"]) if low > max_drop else Cell("uncertain")
 
 
-def _figures(found: CompressionSummary, metric: str) -> Figures:
-    sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
-    times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
-    figures = [
-        _against(
-            found,
-            metric,
-            sizes,
-            "file, kB",
-            "What each trial loses, against its file: the lower and the further left, "
-            "the better. Full points are kept; a triangle at the edge loses more than "
-            "is drawn.",
-        )
-    ]
+def _plot_trade_offs(summary: CompressionSummary, metric: str) -> FigureRow:
+    """Return plots of the drop by file size and, if all were timed, by time."""
+    sizes = [candidate.size_bytes / 1000 for candidate in summary.tried]
+    times = [candidate.latency_us.get(BATCH, 0) for candidate in summary.tried]
+    caption = (
+        "Drop of each candidate by file size; lower and further left is better. Filled points are "
+        "kept; a triangle at the top edge means a larger drop than the plot shows."
+    )
+    figures = [_plot_drops(summary, metric, sizes, "file size, kB", caption)]
     if min(times) > 0:
-        figures.append(
-            _against(
-                found,
-                metric,
-                times,
-                f"µs, batch {BATCH}",
-                "The same against the median time of one run.",
-            )
-        )
-    return Figures(figures)
+        caption = "Drop of each candidate by median time of one run."
+        figures.append(_plot_drops(summary, metric, times, f"µs, batch size {BATCH}", caption))
+    return FigureRow(figures)
 
 
-def _against(
-    found: CompressionSummary, metric: str, costs: list[float], name: str, caption: str
+def _plot_drops(
+    summary: CompressionSummary, metric: str, costs: list[float], x_label: str, caption: str
 ) -> Figure:
-    """The drops upwards, the costs to the right in powers."""
-    drops = [candidate.drop for candidate in found.tried]
-    top = max(found.max_drop, min(max(drops), SEEN * (found.max_drop or LEAST_BUDGET)))
-    with canvas(height=3.6) as drawing:
-        axes = drawing.only
-        grid(axes)
-        logarithmic(axes, across=True)
-        for candidate, cost in zip(found.tried, costs, strict=True):
+    """Plot the drop of each candidate by its cost, on a logarithmic x scale."""
+    max_drop, drops = summary.max_drop, [candidate.drop for candidate in summary.tried]
+    top = max(max_drop, min(max(drops), MAX_PLOTTED_BUDGETS * (max_drop or MIN_BUDGET)))
+    with open_canvas(height=3.6) as canvas:
+        axes = canvas.main_axes
+        show_grid(axes)
+        set_log_scale(axes, is_x=True)
+        for candidate, cost in zip(summary.tried, costs, strict=True):
             colour = COLOURS[candidate.bits]
             axes.plot(
                 [cost],
@@ -299,12 +315,12 @@ def _against(
                 markeredgewidth=1.2,
                 zorder=3 if candidate.kept else 2,
             )
-        axes.axhline(found.max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=name, ylabel=f"{metric}: drop")
+        axes.axhline(max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
+        axes.set(xlabel=x_label, ylabel=f"{metric}: drop")
         axes.margins(x=0.12, y=0.16)
         axes.annotate(
-            f"allowed: {found.max_drop:g}",
-            (1, found.max_drop),
+            f"allowed: {max_drop:g}",
+            (1, max_drop),
             (-2, 3),
             xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
@@ -312,19 +328,18 @@ def _against(
             color=MUTED,
             fontsize=8.5,
         )
-        labelled(
-            axes,
-            [(c.name, cost, c.drop) for c, cost in zip(found.tried, costs, strict=True) if c.kept],
-        )
-        _legend(axes, found)
-    return Figure(drawing.svg, caption)
+        pairs = zip(summary.tried, costs, strict=True)
+        label_points(axes, [(c.name, cost, c.drop) for c, cost in pairs if c.kept])
+        _add_legend(axes, summary)
+    return Figure(canvas.svg, caption)
 
 
-def _legend(axes: Axes, found: CompressionSummary) -> None:
-    bits = sorted({candidate.bits for candidate in found.tried}, reverse=True)
-    points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
+def _add_legend(axes: Axes, summary: CompressionSummary) -> None:
+    """Add a legend of the colours, which stand for bits per weight."""
+    bits = sorted({candidate.bits for candidate in summary.tried}, reverse=True)
+    markers = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
     axes.figure.legend(
-        points,
+        markers,
         [f"{b} bits" for b in bits],
         loc="outside upper right",
         ncols=len(bits),

@@ -1,4 +1,4 @@
-"""The data: the parts, the target, and what the model takes of each column."""
+"""The section on the data: number of rows, distribution of the target, and input columns."""
 
 from __future__ import annotations
 
@@ -8,165 +8,165 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import REFERENCE_FILE, BooleanColumn, CategoryColumn, DateColumn, InputColumn
-from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, TableBlock
-from trainer.report.formatting import count, listed, number, percent, short
+from trainer.report.blocks import Block, FactList, Figure, FigureRow, Paragraph, Section, TableBlock
+from trainer.report.formatting import (
+    format_count,
+    format_number,
+    format_percent,
+    join_words,
+    shorten,
+)
 from trainer.report.inputs import EvaluatedRows, ReportInputs
-from trainer.report.plots import ACCENT, INK, canvas, counted, grid
+from trainer.report.plots import ACCENT, INK, open_canvas, show_grid, use_integer_ticks
 
-MOST_OPEN = 30  # columns listed without being asked
-MOST_WORDS = 8  # of a category
-MOST_BARS = 20
-MOST_TARGETS = 6
+MAX_UNFOLDED_COLUMNS = 30  # longer tables of columns are folded
+MAX_WORDS = 8  # categories listed of a column, and classes listed of the target
+MAX_BARS = 20
+MAX_TARGETS = 6
 
-GAPS = {"refuse": "refused", "impute": "filled in the graph"}
-UNSEEN = {"refuse": "unseen words refused", "unknown": "unseen words taken for unknown"}
+GAPS = {"refuse": "refused", "impute": "imputed by the graph"}
+UNSEEN = {"refuse": "other values refused", "unknown": "other values treated as unknown"}
 
 
-def data(evidence: ReportInputs) -> Section:
-    """Rows, target, columns."""
-    manifest = evidence.manifest
-    rows = manifest.data.rows
-    total = sum(rows.values())
-    blocks: list[Block] = [
-        Facts(
-            [
-                ("source", manifest.data.source),
-                ("predicted", listed(manifest.data.target)),
-                ("rows", count(total)),
-                *((f"{part} rows", f"{n:,} ({percent(n / total)})") for part, n in rows.items()),
-                ("columns", count(len(manifest.inputs))),
-                *_shares(evidence),
-            ]
-        )
+def build_data_section(inputs: ReportInputs) -> Section:
+    """Return the number of rows, the distribution of the target and a table of the columns."""
+    data = inputs.manifest.data
+    total = sum(data.rows.values())
+    facts = [
+        ("source", data.source),
+        ("target", join_words(data.target)),
+        ("rows", format_count(total)),
+        *(
+            (f"{split} rows", f"{n:,} ({format_percent(n / total)})")
+            for split, n in data.rows.items()
+        ),
+        ("columns", format_count(len(inputs.manifest.inputs))),
+        *_list_class_shares(inputs),
     ]
-    if evidence.judged is not None:
-        blocks.append(Figures(_targets(evidence.judged)))
-    else:
-        blocks.append(
-            Paragraph(
-                "How the target is spread over the test rows is not known here: the run was not "
-                "kept, or is not where it was looked for. The bundle knows the model's answers to "
-                "its training rows.",
-                "quiet",
-            )
+    blocks: list[Block] = [FactList(facts)]
+    if inputs.test_rows is None:
+        text = (
+            "The distribution of the target in the test rows is not known, because the run folder "
+            "was not found. The bundle contains the distribution of the answers to the training "
+            "rows instead."
         )
-        blocks.append(_answers(evidence))
-    return Section("data", [*blocks, _columns(evidence)])
+        blocks += [Paragraph(text, "muted"), _list_training_answers(inputs)]
+    elif inputs.test_rows.classes is not None:
+        blocks.append(FigureRow([_plot_classes(inputs.test_rows)]))
+    else:
+        blocks.append(FigureRow(_plot_targets(inputs.test_rows)))
+    return Section("data", [*blocks, _tabulate_columns(inputs)])
 
 
-def _shares(evidence: ReportInputs) -> list[tuple[str, str]]:
-    """The share of each class among the training rows, of many the commonest and the rarest."""
-    manifest = evidence.manifest
+def _list_class_shares(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """Return the class shares of the training rows as a fact; nothing for a regression."""
+    manifest = inputs.manifest
     if manifest.classes is None or manifest.class_shares is None:
         return []
-    found = sorted(
+    shares = sorted(
         zip(manifest.classes, manifest.class_shares, strict=True), key=lambda pair: -pair[1]
     )
-    shown = [f"{short(str(c), 24)} {percent(share)}" for c, share in found[:MOST_WORDS]]
-    more = len(found) - len(shown)
-    rarest = f"{short(str(found[-1][0]), 24)} {percent(found[-1][1])}"
-    text = ", ".join(shown) + (f" and {more:,} more, the rarest {rarest}" if more else "")
+    items = [f"{shorten(str(name), 24)} {format_percent(share)}" for name, share in shares]
+    text = ", ".join(items[:MAX_WORDS])
+    if len(items) > MAX_WORDS:
+        text += f" and {len(items) - MAX_WORDS:,} more, the rarest {items[-1]}"
     return [("classes in the training rows", text)]
 
 
-def _targets(judged: EvaluatedRows) -> list[Figure]:
-    if judged.classes is not None:
-        counts = np.array([np.count_nonzero(judged.truth == c) for c in judged.classes])
-        order = np.argsort(-counts, kind="stable")[:MOST_BARS]
-        names = [short(str(judged.classes[i]), 24) for i in order]
-        with canvas(height=max(1.2, 0.5 + 0.26 * len(order))) as drawing:
-            axes = drawing.only
-            axes.barh(range(len(order)), counts[order], height=0.7, color=ACCENT)
-            axes.set_yticks(range(len(order)), names)
-            axes.invert_yaxis()
-            axes.set_xlabel("test rows")
-            axes.spines["left"].set_visible(False)
-            axes.tick_params(axis="y", length=0, labelcolor=INK)
-            for place, n in enumerate(counts[order]):
-                axes.annotate(
-                    f"{n:,}",
-                    (n, place),
-                    (4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=8.5,
-                )
-            axes.margins(x=0.14)
-        rarest = counts.min() / max(counts.sum(), 1)
-        more = f" The {MOST_BARS} commonest of {len(counts)}." if len(counts) > MOST_BARS else ""
-        return [
-            Figure(
-                drawing.svg,
-                f"Classes among the test rows; the rarest makes up "
-                f"{percent(rarest)} of them.{more}",
+def _plot_classes(test_rows: EvaluatedRows) -> Figure:
+    """Plot the number of test rows of each class, most frequent first."""
+    classes = test_rows.class_labels
+    counts = np.array([np.count_nonzero(test_rows.truth == c) for c in classes])
+    order = np.argsort(-counts, kind="stable")[:MAX_BARS]
+    with open_canvas(height=max(1.2, 0.5 + 0.26 * len(order))) as canvas:
+        axes = canvas.main_axes
+        axes.barh(range(len(order)), counts[order], height=0.7, color=ACCENT)
+        axes.set_yticks(range(len(order)), [shorten(str(classes[i]), 24) for i in order])
+        axes.invert_yaxis()
+        axes.set_xlabel("test rows")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        for y, n in enumerate(counts[order]):
+            axes.annotate(
+                f"{n:,}",
+                (n, y),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
             )
-        ]
+        axes.margins(x=0.14)
+    rarest = counts.min() / max(counts.sum(), 1)
+    caption = f"Classes in the test rows; the rarest has a share of {format_percent(rarest)}."
+    if len(counts) > MAX_BARS:
+        caption += f" Shown are the {MAX_BARS} most frequent of {len(counts)} classes."
+    return Figure(canvas.svg, caption)
+
+
+def _plot_targets(test_rows: EvaluatedRows) -> list[Figure]:
+    """Plot a histogram of each target of a regression."""
     figures = []
-    for place, name in enumerate(judged.targets[:MOST_TARGETS]):
-        values = judged.truth[:, place]
-        with canvas(height=2.4) as drawing:
-            axes = drawing.only
-            grid(axes)
-            axes.hist(
-                values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=ACCENT, rwidth=0.94
-            )
-            axes.set(xlabel=short(name, 40), ylabel="test rows")
-            counted(axes)
-        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-        figures.append(
-            Figure(
-                drawing.svg,
-                f"{short(name)} in the test rows: half lie below {number(middle)}, nine in ten "
-                f"between {number(low)} and {number(high)}.",
-            )
+    for index, name in enumerate(test_rows.targets[:MAX_TARGETS]):
+        values = test_rows.truth[:, index]
+        n_bins = min(40, max(8, int(np.sqrt(len(values)))))
+        with open_canvas(height=2.4) as canvas:
+            axes = canvas.main_axes
+            show_grid(axes)
+            axes.hist(values, bins=n_bins, color=ACCENT, rwidth=0.94)
+            axes.set(xlabel=shorten(name, 40), ylabel="test rows")
+            use_integer_ticks(axes)
+        low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
+        caption = (
+            f"Distribution of {shorten(name)} in the test rows: the median is "
+            f"{format_number(median)}, and 90 % are between {format_number(low)} and "
+            f"{format_number(high)}."
         )
+        figures.append(Figure(canvas.svg, caption))
     return figures
 
 
-def _answers(evidence: ReportInputs) -> Facts:
-    """What the drift reference counted of the answers to the training rows."""
-    outputs: dict[str, Any] = json.loads(evidence.bundle.read_file(REFERENCE_FILE))["outputs"]
-    manifest = evidence.manifest
+def _list_training_answers(inputs: ReportInputs) -> FactList:
+    """Return the answers to the training rows, from the drift reference of the bundle."""
+    outputs: dict[str, Any] = json.loads(inputs.bundle.read_file(REFERENCE_FILE))["outputs"]
+    manifest = inputs.manifest
     if manifest.classes is not None:
-        shares = zip(manifest.classes, outputs["label"], strict=True)
+        counts = zip(manifest.classes, outputs["label"], strict=True)
         total = max(sum(outputs["label"]), 1)
-        found = sorted(shares, key=lambda pair: -pair[1])[:MOST_BARS]
-        return Facts(
-            [(short(str(c)), f"{n:,} ({percent(n / total)})") for c, n in found],
-            "Labels given to the training rows",
-        )
-    return Facts(
+        largest = sorted(counts, key=lambda pair: -pair[1])[:MAX_BARS]
+        items = [(shorten(str(c)), f"{n:,} ({format_percent(n / total)})") for c, n in largest]
+        return FactList(items, "Predicted classes of the training rows")
+    return FactList(
         [
-            (name, f"{number(h['edges'][0])} to {number(h['edges'][-1])}")
+            (name, f"{format_number(h['edges'][0])} to {format_number(h['edges'][-1])}")
             for name, h in zip(manifest.data.target, outputs["value"], strict=True)
             if h["edges"]
         ],
-        "Values answered to the training rows",
+        "Range of the predicted values of the training rows",
     )
 
 
-def _columns(evidence: ReportInputs) -> TableBlock:
-    inputs = evidence.manifest.inputs
-    rows = [[short(c.name), c.type, *_described(c)] for c in inputs]
-    folded = f"All {len(rows)} columns" if len(rows) > MOST_OPEN else ""
+def _tabulate_columns(inputs: ReportInputs) -> TableBlock:
+    """Return the type, the range and the handling of gaps of each input column."""
+    columns = inputs.manifest.inputs
+    rows = [[shorten(c.name), c.type, _describe_values(c), GAPS[c.missing]] for c in columns]
     return TableBlock(
-        ["column", "kind", "range of the training rows, or categories", "a gap is"],
+        ["column", "type", "range in the training rows, or categories", "missing values"],
         rows,
-        "What the model takes, in order. Values outside a range are answered all the same.",
+        "Input columns of the model, in order. Values outside of the range are accepted.",
         words=range(4),
-        folded=folded,
+        folded=f"All {len(rows)} columns" if len(rows) > MAX_UNFOLDED_COLUMNS else "",
     )
 
 
-def _described(column: InputColumn) -> tuple[str, str]:
-    gap = GAPS[column.missing]
+def _describe_values(column: InputColumn) -> str:
+    """Return the range or the categories of a column as text."""
     if isinstance(column, BooleanColumn):
-        return "true or false", gap
+        return "true or false"
     if isinstance(column, CategoryColumn):
-        words = [short(word, 24) for word in column.categories[:MOST_WORDS]]
-        more = len(column.categories) - len(words)
-        shown = ", ".join(words) + (f" and {more:,} more" if more else "")
-        return f"{shown}; {UNSEEN[column.unseen]}", gap
+        text = ", ".join(shorten(word, 24) for word in column.categories[:MAX_WORDS])
+        if len(column.categories) > MAX_WORDS:
+            text += f" and {len(column.categories) - MAX_WORDS:,} more"
+        return f"{text}; {UNSEEN[column.unseen]}"
     if isinstance(column, DateColumn):
-        return f"{column.minimum} to {column.maximum}", gap
-    return f"{number(column.minimum)} to {number(column.maximum)}", gap
+        return f"{column.minimum} to {column.maximum}"
+    return f"{format_number(column.minimum)} to {format_number(column.maximum)}"

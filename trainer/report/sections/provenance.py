@@ -1,58 +1,48 @@
-"""The origin: every choice, version and sum, to have it again and to know it when one sees it."""
+"""The section on provenance: options, versions, machine and checksums of the bundle."""
 
 from __future__ import annotations
 
 import json
 
-from trainer.report.blocks import Block, Facts, Paragraph, Section, TableBlock
-from trainer.report.formatting import number
+from trainer.report.blocks import Block, FactList, Paragraph, Section, TableBlock
+from trainer.report.formatting import format_number
 from trainer.report.inputs import ReportInputs
 
 
-def origin(evidence: ReportInputs) -> Section:
-    """Config, libraries, machine, fingerprint, sums."""
-    manifest = evidence.manifest
-    chosen = [(name, _shown(held)) for name, held in manifest.training.config.items()]
+def build_provenance_section(inputs: ReportInputs) -> Section:
+    """Return everything that identifies the bundle and that is needed to train it again."""
+    manifest = inputs.manifest
+    options = [(name, _format_option(value)) for name, value in manifest.training.config.items()]
     blocks: list[Block] = [
-        Facts(
+        FactList(
             [
                 ("bundle", f"{manifest.name}/{manifest.version}"),
                 ("created", manifest.created),
                 ("data", manifest.data.fingerprint),
             ]
         ),
-        Facts(chosen, "Choices"),
-        Facts([*manifest.libraries.items()], "Versions"),
+        FactList(options, "Options"),
+        FactList([*manifest.libraries.items()], "Library versions"),
     ]
-    if evidence.run is None:
-        blocks.append(
-            Paragraph(
-                "The machine it was trained on is named in the run's folder, which is not there.",
-                "quiet",
-            )
-        )
+    if inputs.run is None:
+        text = "The training machine is described in the run folder, which was not found."
+        blocks.append(Paragraph(text, "muted"))
     else:
-        where = evidence.run.environment
-        blocks.append(
-            Facts(
-                [
-                    (name, number(where[name], 3) if name == "seconds" else str(where[name]))
-                    for name in ("platform", "cpu", "cores", "seconds")
-                    if name in where
-                ],
-                "Machine",
-            )
-        )
-    sums = [[file, digest] for file, digest in evidence.bundle.checksums.items()]
-    blocks.append(
-        TableBlock(
-            ["file", "sha256"], sums, "Every file of the bundle but its manifest.", words=range(2)
-        )
-    )
-    return Section("origin", blocks)
+        machine = inputs.run.environment
+        items = [
+            (name, format_number(machine[name], 3) if name == "seconds" else str(machine[name]))
+            for name in ("platform", "cpu", "cores", "seconds")
+            if name in machine
+        ]
+        blocks.append(FactList(items, "Machine"))
+    checksums = [[file, digest] for file, digest in inputs.bundle.checksums.items()]
+    caption = "All files of the bundle except the manifest."
+    blocks.append(TableBlock(["file", "sha256"], checksums, caption, words=range(2)))
+    return Section("provenance", blocks)
 
 
-def _shown(held: object) -> str:
-    if held is None:
+def _format_option(value: object) -> str:
+    """Return the value of an option as text."""
+    if value is None:
         return "–"
-    return held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

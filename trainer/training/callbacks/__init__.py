@@ -1,4 +1,4 @@
-"""Callbacks, one a file: what watches a run, keeps its best, or tells of it."""
+"""Callbacks for training runs, one per module: early stopping, saved weights, logs, progress."""
 
 from trainer.training.callbacks.early_stopping import EarlyStopping
 from trainer.training.callbacks.epoch_logs import CSVLog, JSONLog

@@ -1,4 +1,4 @@
-"""Early stopping: a run ends when it has stopped getting better, with the best weights it had."""
+"""Early stopping: end a run when its validation loss no longer falls, and keep the best weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from trainer.training.loop import Callback, TrainingRun
 
 
 class EarlyStopping(Callback):
-    """Ends a run whose validation loss no longer falls, and keeps the best weights.
+    """Callback that stops a run when the validation loss no longer falls.
+
+    When the run ends, the network gets the weights of the epoch with the lowest validation loss.
 
     Args:
-        patience: epochs without a new lowest validation loss before the run ends, at least 1.
+        patience: Number of epochs without a new lowest validation loss after which the run ends, at
+            least 1.
+
+    Raises:
+        ValueError: If the patience is below 1.
 
     Attributes:
-        best_epoch: the epoch of the lowest validation loss, whose weights the network ends with.
+        best_epoch: Number of the epoch with the lowest validation loss, from 1; 0 before the first.
     """
 
     def __init__(self, patience: int) -> None:
@@ -28,33 +34,35 @@ class EarlyStopping(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Know of no best weights."""
+        """Forget the best epoch and its weights."""
         self.best_epoch = 0
         self._best_loss = np.inf
-        self._best: dict[str, NDArray[Any]] | None = None
+        self._best_weights: dict[str, NDArray[Any]] | None = None
 
     def on_epoch(self, run: TrainingRun) -> None:
-        """Keep the weights if they are the best so far; give up after `patience` worse epochs."""
+        """Keep the weights if the epoch is the best so far, or stop the run if it is time."""
         epoch = run.history[-1]
         if epoch.validation_loss is None:
             raise ValueError("expected validation rows to stop early by; got none; pass validation")
         if epoch.validation_loss < self._best_loss:
             self._best_loss = epoch.validation_loss
             self.best_epoch = epoch.number
-            self._best = run.snapshot()
+            self._best_weights = run.snapshot()
         elif epoch.number - self.best_epoch >= self.patience:
             run.stop = True
 
     def on_end(self, run: TrainingRun) -> None:
-        """Put the best weights back."""
-        if self._best is not None:
-            run.network.restore(self._best)
+        """Restore the weights of the best epoch."""
+        if self._best_weights is not None:
+            run.network.restore(self._best_weights)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        found = {"best_epoch": np.array(self.best_epoch), "best_loss": np.array(self._best_loss)}
-        return found | {f"best.{name}": array for name, array in (self._best or {}).items()}
+        """Return the best epoch, its loss and its weights."""
+        state = {"best_epoch": np.array(self.best_epoch), "best_loss": np.array(self._best_loss)}
+        return state | {f"best.{name}": a for name, a in (self._best_weights or {}).items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore the state that `state` returned."""
         self.best_epoch, self._best_loss = int(state["best_epoch"]), float(state["best_loss"])
-        best = {k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")}
-        self._best = best or None
+        weights = {k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")}
+        self._best_weights = weights or None

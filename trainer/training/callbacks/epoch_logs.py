@@ -1,4 +1,4 @@
-"""Logs: what each epoch led to, as lines of a file."""
+"""Logs of a run as CSV or JSON lines: losses, learning rate and metrics of each epoch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from pathlib import Path
 from serving.bundle import add_path_to_errors
 from trainer.training.loop import Callback, TrainingRun
 
-Figures = dict[str, float | int | None]
+# The results of one epoch by the name of their column.
+EpochRecord = dict[str, float | int | None]
 
 
-def figures(run: TrainingRun, number: int) -> Figures:
-    """What epoch `number`, from 1, led to: losses, metrics, the learning rate it ended with."""
+def make_epoch_record(run: TrainingRun, number: int) -> EpochRecord:
+    """Return the losses, the last learning rate and the metrics of an epoch.
+
+    Args:
+        run: The run.
+        number: Number of the epoch, from 1.
+    """
     epoch = run.history[number - 1]
     return {
         "epoch": epoch.number,
@@ -26,11 +32,13 @@ def figures(run: TrainingRun, number: int) -> Figures:
     }
 
 
-class _Log(Callback, ABC):
-    """A file with a line for each epoch; a run that goes on from a checkpoint writes it anew.
+class _EpochLog(Callback, ABC):
+    """A file with one line per epoch.
+
+    A run that is resumed from a checkpoint writes the file from its first epoch.
 
     Args:
-        path: the file; its folder must exist.
+        path: Path of the file, whose folder must exist.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -38,53 +46,61 @@ class _Log(Callback, ABC):
         self.reset()
 
     def reset(self) -> None:
-        """Write the file anew."""
-        self._written = 0
+        """Overwrite the file with the next line."""
+        self._n_written = 0
 
     def on_start(self, run: TrainingRun) -> None:
+        """Start the file from the first epoch, also when the run is resumed."""
         self.reset()
 
     def on_epoch(self, run: TrainingRun) -> None:
-        """Add the epochs since the last line."""
+        """Write the epochs that are not in the file yet."""
         self._write(run)
 
     def on_end(self, run: TrainingRun) -> None:
-        """Of a run that was over when it was resumed, write them all."""
-        if self._written < len(run.history):
+        """Write the epochs of a run that was already finished when it was resumed."""
+        if self._n_written < len(run.history):
             self._write(run)
 
     def _write(self, run: TrainingRun) -> None:
-        mode = "a" if self._written else "w"
+        mode = "a" if self._n_written else "w"
         lines = [
-            self._line(figures(run, number), first=number == 1)
-            for number in range(self._written + 1, len(run.history) + 1)
+            self._format(make_epoch_record(run, number), is_first=number == 1)
+            for number in range(self._n_written + 1, len(run.history) + 1)
         ]
         with (
             add_path_to_errors(self.path),
             self.path.open(mode, encoding="utf-8", newline="") as file,
         ):
             file.writelines(lines)
-        self._written = len(run.history)
+        self._n_written = len(run.history)
 
     @abstractmethod
-    def _line(self, found: Figures, *, first: bool) -> str:
-        """An epoch as text, with what has to stand before the first one."""
+    def _format(self, record: EpochRecord, *, is_first: bool) -> str:
+        """Return the text of an epoch, including a header before the first epoch."""
 
 
-class CSVLog(_Log):
-    """A CSV file of epoch, losses, learning rate and metrics; what is not measured stays empty."""
+class CSVLog(_EpochLog):
+    """Callback that writes a CSV file with the results of each epoch.
 
-    def _line(self, found: Figures, *, first: bool) -> str:
+    The columns are `epoch`, `train_loss`, `validation_loss`, `learning_rate` and the metrics. The
+    field of a value that was not measured is empty.
+    """
+
+    def _format(self, record: EpochRecord, *, is_first: bool) -> str:
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(found), lineterminator="\n")
-        if first:
+        writer = csv.DictWriter(text, list(record), lineterminator="\n")
+        if is_first:
             writer.writeheader()
-        writer.writerow(found)
+        writer.writerow(record)
         return text.getvalue()
 
 
-class JSONLog(_Log):
-    """A JSON object a line, of epoch, losses, learning rate and metrics."""
+class JSONLog(_EpochLog):
+    """Callback that writes a file with one JSON object per epoch and line.
 
-    def _line(self, found: Figures, *, first: bool) -> str:
-        return json.dumps(found, default=float) + "\n"
+    The keys are `epoch`, `train_loss`, `validation_loss`, `learning_rate` and the metrics.
+    """
+
+    def _format(self, record: EpochRecord, *, is_first: bool) -> str:
+        return json.dumps(record, default=float) + "\n"

@@ -1,4 +1,4 @@
-"""Model checkpoints: the weights of the best epoch in a file, whatever becomes of the run."""
+"""Model checkpoints: save the network's weights to a file while it is trained."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from trainer.training.loop import Callback, TrainingRun
 
 
 class ModelCheckpoint(Callback):
-    """Saves the network's weights after an epoch; `Network.restore(read_arrays(path))` loads them.
+    """Callback that saves the network's weights after an epoch.
 
-    To go on with a run that was killed, as if nothing had happened, see `checkpoint.Checkpoint`.
+    `Network.restore(read_arrays(path))` loads them. To resume a run that was killed, use
+    `trainer.training.checkpoint.Checkpoint`, which saves the whole state of the run.
 
     Args:
-        path: the .npz file; its folder must exist. `{epoch}` in its name becomes the number of the
-            epoch.
-        best_only: save when the validation loss, or without validation rows the training loss, is
-            the lowest so far; else after each epoch.
+        path: Path of the .npz file, whose folder must exist. `{epoch}` in the file name is replaced
+            by the number of the epoch.
+        best_only: Whether only epochs with the lowest loss so far are saved: the validation loss,
+            or the training loss without validation rows. If False, each epoch is saved
+            [default: True].
     """
 
     def __init__(self, path: Path | str, *, best_only: bool = True) -> None:
@@ -30,21 +32,23 @@ class ModelCheckpoint(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Know of no best loss: a new run writes the file anew."""
-        self._best = np.inf
+        """Forget the lowest loss, so that the first epoch of the next run is saved."""
+        self._best_loss = np.inf
 
     def on_epoch(self, run: TrainingRun) -> None:
-        """Save, if this is one to keep."""
+        """Save the weights if the epoch is to be saved."""
         epoch = run.history[-1]
         loss = epoch.train_loss if epoch.validation_loss is None else epoch.validation_loss
-        if self.best_only and not loss < self._best:
+        if self.best_only and not loss < self._best_loss:
             return
-        self._best = min(loss, self._best)
+        self._best_loss = min(loss, self._best_loss)
         name = self.path.name.replace("{epoch}", str(epoch.number))
         write_arrays(self.path.with_name(name), run.snapshot())
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"best": np.array(self._best)}
+        """Return the lowest loss."""
+        return {"best": np.array(self._best_loss)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self._best = float(state["best"])
+        """Restore the state that `state` returned."""
+        self._best_loss = float(state["best"])

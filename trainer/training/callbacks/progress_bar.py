@@ -1,4 +1,4 @@
-"""A progress bar: where a run stands, for who waits for it."""
+"""A progress bar in the terminal for a training run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from trainer.training.loop import Callback, TrainingRun
 
 
 class ProgressBar(Callback):
-    """Epochs, losses and the time left, on stderr; silent when that is not a terminal."""
+    """Callback that shows the number of epochs, the losses and the remaining time.
+
+    Nothing is shown if the output is not a terminal.
+
+    Args:
+        console: Console to write to; None for stderr [default: None].
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console
         self.reset()
 
     def reset(self) -> None:
-        """Know of no bar; between two runs there is none, so that the callback can be copied."""
+        """Drop the bar, which has locks, so that the callback can be copied between two runs."""
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def on_start(self, run: TrainingRun) -> None:
-        """Draw the empty bar."""
+        """Show an empty bar."""
         console = self._console or Console(file=sys.stderr)
         self._progress = Progress(
             TextColumn("epoch {task.completed}/{task.total}"),
@@ -37,7 +43,7 @@ class ProgressBar(Callback):
         self._progress.start()
 
     def on_epoch(self, run: TrainingRun) -> None:
-        """Move on by one epoch."""
+        """Advance the bar by one epoch and show its losses."""
         epoch = run.history[-1]
         text = f"train {epoch.train_loss:.4f}"
         if epoch.validation_loss is not None:
@@ -46,7 +52,7 @@ class ProgressBar(Callback):
             self._progress.update(self._task, completed=len(run.history), description=text)
 
     def on_end(self, run: TrainingRun) -> None:
-        """Give the terminal back; a run that stopped early is complete all the same."""
+        """Stop the display; the bar of a run that was stopped early is shown as complete."""
         if self._progress is None or self._task is None:
             return
         if run.stop:

@@ -1,53 +1,53 @@
-"""TensorBoard: the curves of a run as event files, through tensorboardX."""
+"""TensorBoard event files with the curves of a run, written by tensorboardX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from trainer.training.callbacks.epoch_logs import figures
+from trainer.training.callbacks.epoch_logs import make_epoch_record
 from trainer.training.loop import Callback, TrainingRun
 
 
 class TensorBoard(Callback):
-    """Writes losses, learning rate and metrics of each epoch to an event file.
+    """Callback that writes the losses, the learning rate and the metrics of each epoch.
 
     Args:
-        folder: of the run; `tensorboard --logdir` reads it.
+        folder: Folder of the event file, for `tensorboard --logdir`.
 
     Raises:
-        ImportError: tensorboardX is not installed.
+        ImportError: If tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path | str) -> None:
         try:
-            from tensorboardX import SummaryWriter  # noqa: PLC0415 - an extra
+            from tensorboardX import SummaryWriter  # noqa: PLC0415 - an optional dependency
         except ImportError as error:
             raise ImportError(
                 "expected tensorboardX, which writes event files; got none installed; install "
                 "forwardpass[tensorboard]"
             ) from error
         self.folder = Path(folder)
-        self._open = SummaryWriter
+        self._make_writer = SummaryWriter
         self.reset()
 
     def reset(self) -> None:
-        """Have no event file open; a new run opens one of its own."""
+        """Drop the writer; the next run opens an event file of its own."""
         self._writer: Any = None
 
     def on_start(self, run: TrainingRun) -> None:
         """Open an event file."""
-        self._writer = self._open(str(self.folder))
+        self._writer = self._make_writer(str(self.folder))
 
     def on_epoch(self, run: TrainingRun) -> None:
         """Add a point to each curve."""
-        found = figures(run, len(run.history))
-        for name, value in found.items():
+        record = make_epoch_record(run, len(run.history))
+        for name, value in record.items():
             if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, value, found["epoch"])
+                self._writer.add_scalar(name, value, record["epoch"])
 
     def on_end(self, run: TrainingRun) -> None:
-        """Close it."""
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
             self.reset()

@@ -1,4 +1,4 @@
-"""Gradients: backpropagation through this very network against the complex step."""
+"""Gradient check: compare backpropagation through a network with the complex-step derivative."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import numpy as np
 from trainer.nn import Loss, Network, Penalty, check_gradients
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
-from trainer.training.diagnostics.layer_health import sample
+from trainer.training.diagnostics.layer_health import sample_rows
 
-ENTRIES = 40  # of each parameter array, whose derivatives are checked
-ROWS = 16
-JITTER = 0.01
+MAX_ENTRIES = 40  # entries of each parameter array whose derivatives are checked
+MAX_ROWS = 16
+JITTER = 0.01  # standard deviation of the noise that is added to the parameters
 
 
 def check_backpropagation(
     network: Network, rows: TrainingRows, loss: Loss, penalty: Penalty | None = None
 ) -> list[Measurement]:
-    """The gradient of every parameter array, at up to `ENTRIES` of its entries each.
+    """Return the relative error of the gradient of each parameter array.
+
+    Up to `MAX_ENTRIES` entries of each array are checked, on a float64 copy of the network.
 
     Args:
-        network: any; a float64 copy is checked.
-        rows: up to `ROWS` of them are used.
-        loss: what is minimised.
-        penalty: on the weights.
+        network: Network, which is not changed.
+        rows: Training rows, of which up to `MAX_ROWS` are used.
+        loss: Loss that is minimised.
+        penalty: Penalty on the weights; None for none.
     """
     double = network.astype(np.float64)
-    # Off the kinks: where all inputs of a unit are 0 and its bias too, a ReLU has two slopes.
+    # A unit whose inputs and bias are all 0 is at the kink of a ReLU, which has two slopes there.
+    # The noise moves the units away from it.
     double.parameters += JITTER * np.random.default_rng(0).normal(size=double.n_parameters)
-    some = sample(rows, ROWS)
-    targets = some.targets.astype(np.float64) if some.targets.dtype.kind == "f" else some.targets
+    sample = sample_rows(rows, MAX_ROWS)
+    targets = sample.targets
     errors = check_gradients(
         double,
-        some.features.astype(np.float64),
-        targets,
+        sample.features.astype(np.float64),
+        targets.astype(np.float64) if targets.dtype.kind == "f" else targets,
         loss,
-        weights=some.weights,
+        weights=sample.weights,
         penalty=penalty,
         method="complex",
-        most=ENTRIES,
+        max_entries=MAX_ENTRIES,
     )
     return [
         Measurement(

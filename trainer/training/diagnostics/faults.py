@@ -1,4 +1,4 @@
-"""Faults: each with its name, its measure, where it begins, who says so, and its remedy."""
+"""The faults that diagnostics find, each with its measure, healthy values, source and remedy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 CS231N = "Stanford CS231n, Neural Networks 3"
+CS231N_PART_1 = "Stanford CS231n, Neural Networks 1"
 KARPATHY = "Karpathy 2019, A Recipe for Training Neural Networks"
 LECUN = "LeCun et al. 1998, Efficient BackProp"
 GLOROT = "Glorot and Bengio 2010"
@@ -15,148 +16,151 @@ GOODFELLOW = "Goodfellow et al. 2016, Deep Learning"
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault.
+    """A kind of fault.
 
     Attributes:
-        name: what it is called.
-        measure: what is measured.
-        source: who says where health ends, or what it is judged by.
-        remedy: what to do.
-        low: the lowest healthy value.
-        high: the highest healthy value.
+        name: Name of the fault, such as `dead_relu`.
+        measure: Description of the quantity that is measured.
+        source: Publication from which the bound is taken, or that describes the fault.
+        remedy: Advice against the fault.
+        lower_bound: Smallest healthy value; None for no lower bound.
+        upper_bound: Largest healthy value; None for no upper bound.
     """
 
     name: str
     measure: str
     source: str
     remedy: str
-    low: float | None = None
-    high: float | None = None
+    lower_bound: float | None = None
+    upper_bound: float | None = None
 
     @property
     def bounds(self) -> str:
-        """The healthy values, in words."""
-        parts = [f"at least {self.low:g}"] if self.low is not None else []
-        parts += [f"at most {self.high:g}"] if self.high is not None else []
+        """Description of the healthy values, such as "at most 0.4"."""
+        parts = [f"at least {self.lower_bound:g}"] if self.lower_bound is not None else []
+        parts += [f"at most {self.upper_bound:g}"] if self.upper_bound is not None else []
         return " and ".join(parts)
 
 
-# In the order in which one meets them.
+# All faults by name, in the order in which they are checked.
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
         Fault(
             "label_shape",
-            "rows or targets that the loss cannot take",
+            "1 if the loss does not accept the rows or targets, else 0",
             f"{KARPATHY}, become one with the data",
-            "bring the targets into the form that is named, one per row",
-            high=0,
+            "convert the rows and targets to the form that the message names",
+            upper_bound=0,
         ),
         Fault(
             "one_class",
-            "distinct classes among the training labels",
+            "number of distinct classes among the training labels",
             f"{KARPATHY}, become one with the data",
-            "look at the labels: with one class there is nothing to tell apart",
-            low=2,
+            "check the labels: with a single class there is nothing to learn",
+            lower_bound=2,
         ),
         Fault(
             "unscaled_features",
-            "root mean square of the largest feature, as the network gets it",
-            f"{LECUN}, 4.3: inputs of mean 0 and like variances",
+            "root mean square of the largest feature, after preprocessing",
+            f"{LECUN}, 4.3: inputs should have mean 0 and similar variances",
             "standardise the features",
-            high=10,
+            upper_bound=10,
         ),
         Fault(
             "unscaled_targets",
-            "root mean square of the largest target, as the loss gets it",
-            f"{LECUN}, 4.3, for outputs",
+            "root mean square of the largest target, after scaling",
+            f"{LECUN}, 4.3, applied to outputs",
             "standardise the targets",
-            low=0.01,
-            high=10,
+            lower_bound=0.01,
+            upper_bound=10,
         ),
         Fault(
             "symmetry",
-            "layers whose units all begin alike, and so would stay",
+            "number of layers whose units all start with equal weights, and so stay equal",
             f"{GOODFELLOW}, 8.4",
-            "draw the weights at random: the initializer he_normal or glorot_uniform",
-            high=0,
+            "draw the weights at random, with the initializer he_normal or glorot_uniform",
+            upper_bound=0,
         ),
         Fault(
             "initial_loss",
-            "first loss of a classifier over that of even odds, ln K for K classes",
+            "initial loss of a classifier divided by that of equal probabilities (ln K for K "
+            "classes)",
             f"{CS231N}, sanity checks; the factor allows for random logits",
-            "scale the features, or draw the last layer's weights smaller",
-            high=3,
+            "scale the features, or start with smaller weights in the last layer",
+            upper_bound=3,
         ),
         Fault(
             "wrong_gradient",
-            "largest relative error between backpropagation and the complex step",
+            "largest relative error of backpropagation compared with the complex-step derivative",
             f"{CS231N}, gradient checks",
-            "correct the derivative of that layer, its activation, or the loss after it",
-            high=1e-7,
+            "correct the derivative of the layer, of its activation, or of the loss after it",
+            upper_bound=1e-7,
         ),
         Fault(
             "cannot_overfit",
-            "share of the loss left after learning up to 20 rows by heart",
+            "share of the initial loss that remains after training on up to 20 rows",
             f"{CS231N}, sanity checks; {KARPATHY}, overfit one batch",
-            "look for a wrong gradient or dead units; give the network more units",
-            high=0.01,
+            "look for a wrong gradient or dead units, or give the network more units",
+            upper_bound=0.01,
         ),
         Fault(
             "exploding_loss",
-            "an epoch's training loss over the larger of the first and that of even odds",
+            "training loss of an epoch divided by the larger of the initial loss and the loss of "
+            "logits that are all 0",
             f"{CS231N}, loss function",
             "lower the learning rate, or clip gradients by norm",
-            high=3,
+            upper_bound=3,
         ),
         Fault(
             "flat_loss",
-            "share of the first loss that is gone after 1000 steps, or where the run ended",
+            "relative decrease of the loss after 1000 steps, or at the end of the run",
             f"{CS231N}, loss function",
             "raise the learning rate; if it stays flat, look for saturated or dead units",
-            low=0.01,
+            lower_bound=0.01,
         ),
         Fault(
             "saturation",
-            "share of a layer's outputs whose slope is below a twentieth of the steepest",
-            f"{GLOROT}, section 3: saturated layers learn nothing",
-            "use relu or tanh, scale the features, or draw smaller weights",
-            high=0.5,
+            "share of a layer's outputs where the activation has less than 5 % of its largest "
+            "slope",
+            f"{GLOROT}, section 3: saturated layers do not learn",
+            "use relu or tanh, scale the features, or start with smaller weights",
+            upper_bound=0.5,
         ),
         Fault(
             "dead_relu",
-            "share of a layer's units with slope 0 on every row",
-            f"{CS231N}, Neural Networks 1: a large rate may kill 40 % of a network",
+            "share of a layer's units whose activation has slope 0 for every row",
+            f"{CS231N_PART_1}: a large learning rate may kill 40 % of the units",
             "lower the learning rate, or use leaky_relu",
-            high=0.4,
+            upper_bound=0.4,
         ),
         Fault(
             "vanishing_gradient",
-            "root mean square of a layer's gradient over the largest layer's",
+            "root mean square of a layer's gradient divided by the largest of any layer",
             f"{GLOROT}, section 4; {PASCANU}, section 2",
             "use relu with he_normal, batch normalisation, or fewer layers",
-            low=1e-4,
+            lower_bound=1e-4,
         ),
         Fault(
             "exploding_gradient",
-            "norm of a layer's gradient over the norm of its weights",
+            "norm of a layer's gradient divided by the norm of its weights",
             f"{PASCANU}, section 2",
-            "draw smaller weights, scale features and targets, or clip gradients by norm",
-            high=100,
+            "start with smaller weights, scale features and targets, or clip gradients by norm",
+            upper_bound=100,
         ),
         Fault(
             "large_updates",
-            "median norm of a step over the norm of the layer's weights; 1e-3 is usual",
+            "median norm of a step of a layer divided by the norm of its weights (usually 1e-3)",
             f"{CS231N}, ratio of updates to weights",
             "lower the learning rate",
-            high=0.2,
+            upper_bound=0.2,
         ),
         Fault(
             "small_updates",
-            "median norm of a step over the norm of the layer's weights; 1e-3 is usual",
+            "median norm of a step of a layer divided by the norm of its weights (usually 1e-3)",
             f"{CS231N}, ratio of updates to weights",
             "raise the learning rate",
-            low=1e-6,
+            lower_bound=1e-6,
         ),
     )
 }
@@ -164,13 +168,13 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measure that was taken.
+    """A measured value, which is a sign of a fault if it is out of bounds.
 
     Attributes:
-        fault: name of what it would be a sign of.
-        value: what was measured.
-        where: the layer, if it is one layer's.
-        note: what else is known, say the columns it is about.
+        fault: Name of the fault.
+        value: Measured value.
+        where: Description of the layer; None if the value does not belong to one layer.
+        note: Further information, such as the column with the largest values; None for none.
     """
 
     fault: str
@@ -180,27 +184,27 @@ class Measurement:
 
     @property
     def kind(self) -> Fault:
-        """What it would be a sign of."""
+        """The fault, with its bounds and its remedy."""
         return FAULTS[self.fault]
 
     @property
-    def healthy(self) -> bool:
-        """Within the bounds; what is no number is not."""
-        low, high = self.kind.low, self.kind.high
-        return (low is None or self.value >= low) and (high is None or self.value <= high)
+    def is_healthy(self) -> bool:
+        """Whether the value is within the bounds, which NaN never is."""
+        lower, upper = self.kind.lower_bound, self.kind.upper_bound
+        return (lower is None or self.value >= lower) and (upper is None or self.value <= upper)
 
     @property
-    def strain(self) -> float:
-        """How near it is to its bound, or how far beyond: above 1 of a fault."""
-        low, high = self.kind.low, self.kind.high
+    def severity(self) -> float:
+        """Ratio of the value to its bound: above 1 if it is out of bounds, infinite for NaN."""
+        lower, upper = self.kind.lower_bound, self.kind.upper_bound
         if math.isnan(self.value):
             return math.inf
-        found = 0.0
-        if high is not None:
-            found = self.value / high if high else 2.0 * (self.value > 0)
-        if low is not None:
-            found = max(found, low / self.value if self.value > 0 else math.inf)
-        return found
+        severity = 0.0
+        if upper is not None:
+            severity = self.value / upper if upper else 2.0 * (self.value > 0)
+        if lower is not None:
+            severity = max(severity, lower / self.value if self.value > 0 else math.inf)
+        return severity
 
     def __str__(self) -> str:
         where = f" in {self.where}" if self.where else ""

@@ -1,4 +1,4 @@
-"""The start: what can be told of rows and first weights before the first step."""
+"""Checks before the first step: the rows, the targets, the initial weights and the initial loss."""
 
 from __future__ import annotations
 
@@ -10,71 +10,84 @@ import numpy as np
 from trainer.nn import Embedding, Loss, Network
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
-from trainer.training.diagnostics.layer_health import named_layers, sample
+from trainer.training.diagnostics.layer_health import iterate_layers, sample_rows
 
 
 def check_initial_state(network: Network, rows: TrainingRows, loss: Loss) -> list[Measurement]:
-    """Rows, targets and first weights, in a moment; the network stays as it is.
+    """Return measurements of the rows, the targets and the initial weights.
 
     Args:
-        network: not trained yet.
-        rows: what it is to learn from.
-        loss: what is to be minimised.
+        network: Network before training, which is not changed.
+        rows: Training rows.
+        loss: Loss that is minimised.
     """
     try:
         rows.check(loss, network.n_inputs, network.n_outputs, network.dtype)
     except ValueError as error:
         return [Measurement("label_shape", 1, note=str(error))]
-    found = [Measurement("label_shape", 0), *_scales(network, rows, loss), *_symmetry(network)]
+    measurements = [
+        Measurement("label_shape", 0),
+        *_measure_scales(network, rows, loss),
+        _measure_symmetry(network),
+    ]
     if loss.link in ("sigmoid", "softmax"):
-        found += _initial_loss(network, sample(rows), copy.deepcopy(loss))
-    return found
+        measurements += _measure_initial_loss(network, sample_rows(rows), copy.deepcopy(loss))
+    return measurements
 
 
-def even_odds(network: Network, rows: TrainingRows, loss: Loss) -> float:
-    """The loss of logits 0, above the lowest: for K classes ln K."""
+def compute_zero_logits_loss(network: Network, rows: TrainingRows, loss: Loss) -> float:
+    """Return the loss of logits that are all 0, minus the lowest possible loss.
+
+    A classifier with K classes gives all of them the same probability then, and its loss is ln K.
+    """
     zeros = np.zeros((len(rows), network.n_outputs))
     value = loss.value(zeros, rows.targets, rows.weights)
-    return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
+    return value - loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
 
 
-def excess(network: Network, rows: TrainingRows, loss: Loss) -> float:
-    """The network's loss, in training, above the lowest that any could have."""
-    probe = network.astype(network.dtype)  # buffers and random streams of its own
+def compute_excess_loss(network: Network, rows: TrainingRows, loss: Loss) -> float:
+    """Return the loss of the network as it is in training, minus the lowest possible loss."""
+    # A copy has its own buffers and random generators, so that the run is not affected.
+    probe = network.astype(network.dtype)
     value = probe.training_loss(rows.features, rows.targets, loss, rows.weights)
-    return value - loss.lowest(rows.targets, network.n_outputs, rows.weights)
+    return value - loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
 
 
-def _initial_loss(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
-    even, first = even_odds(network, rows, loss), excess(network, rows, loss)
-    if even > 0:
-        yield Measurement("initial_loss", first / even, note=f"{first:.3g} over {even:.3g}")
+def _measure_initial_loss(
+    network: Network, rows: TrainingRows, loss: Loss
+) -> Iterator[Measurement]:
+    expected = compute_zero_logits_loss(network, rows, loss)
+    initial = compute_excess_loss(network, rows, loss)
+    if expected > 0:
+        note = f"{initial:.3g} over {expected:.3g}"
+        yield Measurement("initial_loss", initial / expected, note=note)
 
 
-def _scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
+def _measure_scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterator[Measurement]:
     if rows.targets.ndim == 1:
         yield Measurement("one_class", len(np.unique(rows.targets)))
     elif loss.link == "sigmoid":
         yield Measurement("one_class", min(len(np.unique(column)) for column in rows.targets.T))
-    some = sample(rows).features
-    if isinstance(network.layers[0], Embedding):  # places of categories have no scale
-        some = some[:, : network.layers[0].passed]
-    if some.shape[1]:
-        yield _largest("unscaled_features", some)
+    features = sample_rows(rows).features
+    if isinstance(network.layers[0], Embedding):  # indices of categories have no scale
+        features = features[:, : network.layers[0].n_numeric]
+    if features.shape[1]:
+        yield _measure_largest("unscaled_features", features)
     if loss.link == "identity":
-        yield _largest("unscaled_targets", rows.targets)
+        yield _measure_largest("unscaled_targets", rows.targets)
 
 
-def _largest(fault: str, columns: np.ndarray) -> Measurement:
+def _measure_largest(fault: str, columns: np.ndarray) -> Measurement:
+    """Return the largest root mean square of a column, with the column's index as the note."""
     size = np.sqrt(np.mean(np.square(columns, dtype=np.float64), axis=0))
     return Measurement(fault, float(size.max()), note=f"column {size.argmax()}")
 
 
-def _symmetry(network: Network) -> Iterator[Measurement]:
-    alike = [
+def _measure_symmetry(network: Network) -> Measurement:
+    symmetric = [
         name
-        for name, layer in named_layers(network)
+        for name, layer in iterate_layers(network)
         for p in layer.parameters()
         if p.is_weight and p.value.shape[1] > 1 and not np.ptp(p.value, axis=1).any()
     ]
-    yield Measurement("symmetry", len(alike), alike[0] if alike else None)
+    return Measurement("symmetry", len(symmetric), symmetric[0] if symmetric else None)

@@ -1,4 +1,4 @@
-"""Health: what a network's layers make of some rows, and what they would learn from them."""
+"""The health of a network's layers: saturated outputs, dead units, sizes of gradients."""
 
 from __future__ import annotations
 
@@ -10,58 +10,61 @@ from trainer.nn import Layer, Loss, Network, Penalty
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 
-SATURATING = ("sigmoid", "tanh")
-DYING = ("relu", "gelu", "swish")
-FLAT = 0.05  # of the steepest slope: there a unit counts as saturated
-SAMPLE = 512  # rows
+SATURATING_ACTIVATIONS = ("sigmoid", "tanh")
+DYING_ACTIVATIONS = ("relu", "gelu", "swish")
+MIN_SLOPE_SHARE = 0.05  # share of the largest slope below which an output counts as saturated
+DEAD_SLOPE = 1e-3  # slope below which a unit counts as dead
+SAMPLE_ROWS = 512  # maximum number of rows that diagnostics examine
 
 
-def sample(rows: TrainingRows, most: int = SAMPLE) -> TrainingRows:
-    """Up to so many of the rows, evenly spaced."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))
-    weights = None if rows.weights is None else rows.weights[places]
-    return TrainingRows(np.ascontiguousarray(rows.features[places]), rows.targets[places], weights)
+def sample_rows(rows: TrainingRows, max_rows: int = SAMPLE_ROWS) -> TrainingRows:
+    """Return up to `max_rows` of the rows, evenly spaced."""
+    indices = np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))
+    weights = None if rows.weights is None else rows.weights[indices]
+    features = np.ascontiguousarray(rows.features[indices])
+    return TrainingRows(features, rows.targets[indices], weights)
 
 
-def layer_health(
+def measure_layer_health(
     network: Network, rows: TrainingRows, loss: Loss, penalty: Penalty | None = None
 ) -> list[Measurement]:
-    """Saturation, dead units and gradients, layer by layer. The network stays as it is.
+    """Return measurements of the outputs and the gradients of each layer.
 
     Args:
-        network: as it stands in training.
-        rows: some that it learns from.
-        loss: what is minimised.
-        penalty: on the weights.
+        network: Network, which is not changed.
+        rows: Training rows; all are used.
+        loss: Loss that is minimised.
+        penalty: Penalty on the weights; None for none.
     """
-    probe = network.astype(network.dtype)  # buffers and random streams of its own
+    # A copy has its own buffers and random generators, so that the run is not affected.
+    probe = network.astype(network.dtype)
     probe.loss_and_gradients(rows.features, rows.targets, loss, rows.weights, penalty)
-    layers = list(named_layers(probe))
-    return [*_activities(layers), *_gradients(layers)]
+    layers = list(iterate_layers(probe))
+    return [*_measure_outputs(layers), *_measure_gradients(layers)]
 
 
-def named_layers(network: Network) -> Iterator[tuple[str, Layer]]:
-    """The layers with their names, those of branches one by one."""
+def iterate_layers(network: Network) -> Iterator[tuple[str, Layer]]:
+    """Yield each layer with its description; the layers of branches are yielded one by one."""
     for position, layer in enumerate(network.layers, start=1):
-        for inner in layer.inner():
+        for inner in layer.list_sublayers():
             yield f"layer {position}, {inner!r}", inner
 
 
-def _activities(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:
+def _measure_outputs(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:
     for name, layer in layers:
         activity = layer.activity()
         if activity is None:
             continue
         function, slopes = activity.activation, np.abs(activity.slopes)
-        if function.name in SATURATING:
-            share = np.mean(slopes < FLAT * function.steepest)
+        if function.name in SATURATING_ACTIVATIONS:
+            share = np.mean(slopes < MIN_SLOPE_SHARE * function.max_slope)
             yield Measurement("saturation", float(share), name)
-        if function.name in DYING:
-            dead = (slopes < 1e-3).all(axis=0)
+        if function.name in DYING_ACTIVATIONS:
+            dead = (slopes < DEAD_SLOPE).all(axis=0)
             yield Measurement("dead_relu", float(dead.mean()), name)
 
 
-def _gradients(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:
+def _measure_gradients(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:
     weights = [(name, p) for name, layer in layers for p in layer.parameters() if p.is_weight]
     sizes = [float(np.sqrt(np.mean(np.square(p.gradient, dtype=np.float64)))) for _, p in weights]
     largest = max(sizes, default=0.0)

@@ -1,4 +1,4 @@
-"""The tiny set: a network that cannot learn twenty rows by heart will learn nothing else."""
+"""Overfit check: a network that cannot fit twenty rows has a fault."""
 
 from __future__ import annotations
 
@@ -9,57 +9,62 @@ import numpy as np
 from trainer.nn import Adam, Dropout, Loss, Network
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
-from trainer.training.diagnostics.layer_health import sample
+from trainer.training.diagnostics.layer_health import sample_rows
 
-ROWS = 20
-RATES = (0.01, 0.001)  # the second if the first is too large for the network
-STEPS = 2000
-ENOUGH = 1e-3  # of the first loss: with that little left, it is learned
+N_ROWS = 20
+# The second learning rate is tried if the first is too large for the network.
+LEARNING_RATES = (0.01, 0.001)
+MAX_STEPS = 2000
+FITTED_SHARE = 1e-3  # share of the initial loss at which the rows count as fitted
 
 
 def check_overfitting(network: Network, rows: TrainingRows, loss: Loss) -> Measurement:
-    """Learn up to `ROWS` rows by heart, without dropout; the network stays as it is.
+    """Train a copy of the network on up to `N_ROWS` rows and return the remaining loss.
+
+    The copy is trained without dropout.
 
     Args:
-        network: not trained yet.
-        rows: of which distinct ones are taken.
-        loss: what is minimised.
+        network: Network before training, which is not changed.
+        rows: Training rows, of which distinct ones are used.
+        loss: Loss that is minimised.
     """
-    some = _distinct(rows)
-    lowest = loss.lowest(some.targets, network.n_outputs, some.weights)
-    left = np.inf
-    for rate in RATES:
-        left = min(left, _learn(network, some, copy.deepcopy(loss), lowest, rate))
-        if left <= ENOUGH:
+    sample = _sample_distinct_rows(rows)
+    lowest = loss.compute_minimum(sample.targets, network.n_outputs, sample.weights)
+    share = np.inf
+    for rate in LEARNING_RATES:
+        share = min(share, _fit(network, sample, copy.deepcopy(loss), lowest, rate))
+        if share <= FITTED_SHARE:
             break
-    return Measurement("cannot_overfit", left, note=f"{len(some)} rows")
+    return Measurement("cannot_overfit", share, note=f"{len(sample)} rows")
 
 
-def _learn(network: Network, rows: TrainingRows, loss: Loss, lowest: float, rate: float) -> float:
-    """The share of the first loss above the lowest that is left."""
+def _fit(network: Network, rows: TrainingRows, loss: Loss, lowest: float, rate: float) -> float:
+    """Return the smallest share of the initial loss that is reached, above the lowest possible."""
     pupil, optimizer = network.astype(network.dtype), Adam(rate)
-    for layer in (inner for outer in pupil.layers for inner in outer.inner()):
+    for layer in (inner for outer in pupil.layers for inner in outer.list_sublayers()):
         if isinstance(layer, Dropout):
             layer.rate = 0
-    first = left = np.inf
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN is answer enough
-        for step in range(STEPS):
-            # Smaller steps in the second half, to settle and not to jitter.
-            optimizer.learning_rate = rate * min(1, 2 * (1 - step / STEPS))
+    initial = share = np.inf
+    # An overflow needs no warning, since the loss is tested after each step.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(MAX_STEPS):
+            # The learning rate falls to 0 in the second half, so that the loss converges.
+            optimizer.learning_rate = rate * min(1, 2 * (1 - step / MAX_STEPS))
             value = pupil.loss_and_gradients(rows.features, rows.targets, loss, rows.weights)
-            if first == np.inf:
-                first = value - lowest
-            left = min(left, max(value - lowest, 0) / first if first > 0 else 0.0)
-            if not np.isfinite(value) or left <= ENOUGH:
+            if initial == np.inf:
+                initial = value - lowest
+            share = min(share, max(value - lowest, 0) / initial if initial > 0 else 0.0)
+            if not np.isfinite(value) or share <= FITTED_SHARE:
                 break
             optimizer.step(pupil.parameters, pupil.gradients)
-    return float(left)
+    return float(share)
 
 
-def _distinct(rows: TrainingRows) -> TrainingRows:
-    """Rows that differ, so that no two ask for different answers to the same question."""
-    some = sample(rows, 20 * ROWS)
-    _, places = np.unique(some.features, axis=0, return_index=True)
-    places = np.sort(places)
-    weights = None if some.weights is None else some.weights[places]
-    return sample(TrainingRows(some.features[places], some.targets[places], weights), ROWS)
+def _sample_distinct_rows(rows: TrainingRows) -> TrainingRows:
+    """Return rows with distinct features, since equal ones could have different targets."""
+    sample = sample_rows(rows, 20 * N_ROWS)
+    _, indices = np.unique(sample.features, axis=0, return_index=True)
+    indices = np.sort(indices)
+    weights = None if sample.weights is None else sample.weights[indices]
+    distinct = TrainingRows(sample.features[indices], sample.targets[indices], weights)
+    return sample_rows(distinct, N_ROWS)

@@ -65,7 +65,7 @@ def test_open_file_two_names_that_become_one_are_refused_with_both(ending, tmp_p
 
 def test_reading_of_a_config_has_names_in_one_form():
     config = Config(data="t.csv", target=OTHER, drop=OTHER, time=OTHER, missing=f"{SPLIT}, É")
-    reading = config.reading()
+    reading = config.get_read_options()
     assert (reading.target, reading.drop, reading.time) == (NAME, (NAME,), NAME)
     assert reading.missing == (ACCENTED,)
 

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from trainer.nn import Dense, Dropout, Network
+
+
+def make_network(layers, n_in, rng, dtype=np.float64):
+    return Network(n_in, layers, rng=rng, dtype=dtype)
+
+
+def test_dropout_training_zeroes_rate_and_scales_rest(rng):
+    layer = Dropout(0.3)
+    net = make_network([layer, Dense(1)], 400, rng)
+    x = np.ones((200, 400))
+    out = layer.forward(x, training=True)
+    assert set(np.unique(out)) == {0, 1 / 0.7}
+    assert (out == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert out.mean() == pytest.approx(1, abs=0.01)
+    assert net.layers[0].forward(x, training=False) is x
+
+
+def test_dropout_backward_uses_mask_of_forward(rng):
+    layer = Dropout(0.5)
+    make_network([layer, Dense(1)], 50, rng)
+    snapshot = layer.forward(np.ones((4, 50)), training=True).copy()
+    gradient = layer.backward(np.full((4, 50), 3.0), to_inputs=True)
+    np.testing.assert_array_equal(gradient, 3 * snapshot)
+
+
+def test_dropout_mask_changes_per_batch_and_repeats_by_seed():
+    def draw_masks(seed):
+        layer = Dropout(0.5)
+        make_network([layer, Dense(1)], 30, np.random.default_rng(seed))
+        return [layer.forward(np.ones((2, 30)), training=True).copy() for _ in range(2)]
+
+    first, second = draw_masks(0)
+    assert (first != second).any()
+    np.testing.assert_array_equal(draw_masks(0), [first, second])
+    assert (draw_masks(1)[0] != first).any()
+
+
+def test_dropout_forward_leaves_input_unchanged(rng):
+    layer, x = Dropout(0.5), rng.normal(size=(5, 6))
+    make_network([layer, Dense(1)], 6, rng)
+    before = x.copy()
+    layer.forward(x, training=True)
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.5])
+def test_dropout_invalid_rate_raises(rate):
+    with pytest.raises(ValueError, match=r"rate in \[0, 1\)"):
+        Dropout(rate)

@@ -1,0 +1,81 @@
+"""The stopping rule of the estimators, which is scikit-learn's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.training.loop import Callback, TrainingRun
+
+# A function that returns the score of a network on the validation rows.
+ScoreFunction = Callable[[TrainingRun], float]
+
+
+class StoppingParameters(Protocol):
+    """The parameters of an estimator that the stopping rule needs.
+
+    Attributes:
+        tol: Improvement below which an epoch counts as no better.
+        n_iter_no_change: Number of such epochs in a row after which the run ends.
+        verbose: Whether the loss of each epoch is printed.
+    """
+
+    tol: float
+    n_iter_no_change: int
+    verbose: bool
+
+
+class ConvergenceMonitor(Callback):
+    """Callback that ends a run that no longer improves.
+
+    Without validation rows the training loss decides. With them their score decides, and the run
+    ends with the weights of the best epoch.
+
+    Args:
+        parameters: Estimator, whose parameters are read after each epoch.
+        score: Function that returns the score of the validation rows, higher is better; None
+            without validation rows.
+
+    Attributes:
+        scores: Score of each epoch; empty without validation rows.
+    """
+
+    def __init__(self, parameters: StoppingParameters, score: ScoreFunction | None) -> None:
+        self.parameters, self.score = parameters, score
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all epochs."""
+        self.scores: list[float] = []
+        self._best_value, self._n_epochs_without_improvement = -np.inf, 0
+        self._best_weights: dict[str, NDArray[Any]] | None = None
+
+    def on_epoch(self, run: TrainingRun) -> None:
+        """Compare the epoch with the best one, and stop the run if it is time."""
+        loss = run.history[-1].train_loss
+        value = -loss
+        if self.score is not None:
+            with run.use_final_weights():
+                value = self.score(run)
+            self.scores.append(value)
+        if self.parameters.verbose:
+            print(f"Iteration {run.history[-1].number}, loss = {loss:.8f}")  # noqa: T201
+        margin = self.parameters.tol if np.isfinite(self._best_value) else 0
+        has_improved = value > self._best_value + margin
+        if value > self._best_value:
+            self._best_value = value
+            if self.score is not None:
+                self._best_weights = run.snapshot()
+        self._n_epochs_without_improvement = (
+            0 if has_improved else self._n_epochs_without_improvement + 1
+        )
+        if self._n_epochs_without_improvement > self.parameters.n_iter_no_change:
+            run.stop = True
+
+    def on_end(self, run: TrainingRun) -> None:
+        """Restore the weights of the best epoch, if there are validation rows."""
+        if self._best_weights is not None:
+            run.network.restore(self._best_weights)
