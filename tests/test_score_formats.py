@@ -22,7 +22,7 @@ from tests.body_formats import decode, to_comparable, write_arrow, write_csv
 from tests.fuzzing import examples
 from tests.generated_columns import NAME, columns, values
 from trainer.data.files.declared_columns import DeclaredColumns
-from trainer.data.files.source import open_file
+from trainer.data.files.file_sources import open_file
 from trainer.data.tables import DataError
 
 FILLER = CategoryColumn(
@@ -37,11 +37,11 @@ def folder(tmp_path_factory):
 
 def read_file(path, column):
     """Return the inputs that score makes of a file, or None if it refuses a value."""
-    declared, parts = DeclaredColumns([column, FILLER]), []
+    declared_columns, parts = DeclaredColumns([column, FILLER]), []
     try:
         source = open_file(path, delimiter="," if path.suffix == ".csv" else None)
-        for batch in source.batches():
-            parts.append(declared.read(batch).inputs())
+        for batch in source.iter_batches():
+            parts.append(declared_columns.read(batch).inputs())
     except DataError:
         return None
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -64,9 +64,9 @@ def write_both(texts, folder):
 
 @pytest.mark.slow
 @examples(400)
-@given(column=columns(), found=values())
-def test_score_csv_accepts_or_refuses_what_the_server_does(column, found, folder):
-    path, body = write_both([None if v is None else str(v) for v in found], folder)
+@given(column=columns(), cells=values())
+def test_score_csv_accepts_or_refuses_what_the_server_does(column, cells, folder):
+    path, body = write_both([None if v is None else str(v) for v in cells], folder)
     served = decode(*body, InputSchema([column, FILLER]))
     assert_same_inputs(read_file(path, column), served)
 
@@ -85,25 +85,25 @@ TYPES = {
 @examples(400)
 @given(
     column=columns(),
-    found=values() | st.lists(st.none() | MOMENTS, min_size=1, max_size=4),
+    cells=values() | st.lists(st.none() | MOMENTS, min_size=1, max_size=4),
     suffix=st.sampled_from([".parquet", ".arrow"]),
     data=st.data(),
 )
 def test_score_typed_file_accepts_or_refuses_what_the_server_does(
-    column, found, suffix, data, folder
+    column, cells, suffix, data, folder
 ):
-    kind = next((type(value) for value in found if value is not None), type(None))
+    kind = next((type(value) for value in cells if value is not None), type(None))
     if kind is str:
-        served = decode(*write_both(found, folder)[1], InputSchema([column, FILLER]))
-        array = pa.array(found, pa.string())
+        served = decode(*write_both(cells, folder)[1], InputSchema([column, FILLER]))
+        array = pa.array(cells, pa.string())
     else:
         with np.errstate(over="ignore"):
-            array = pa.array(found, data.draw(TYPES[kind]), safe=False)
+            array = pa.array(cells, data.draw(TYPES[kind]), safe=False)
         if column.type == "category" and pa.types.is_timestamp(array.type):
             return  # Training reads times as texts; the server refuses them.
-        stream = write_arrow({NAME: array, "filler": pa.array(["a"] * len(found))})
+        stream = write_arrow({NAME: array, "filler": pa.array(["a"] * len(cells))})
         served = decode(*stream, InputSchema([column, FILLER]))
-    table = pa.table({NAME: array, "filler": ["a"] * len(found)})
+    table = pa.table({NAME: array, "filler": ["a"] * len(cells)})
     path = folder / f"new{suffix}"
     if suffix == ".parquet":
         pa.parquet.write_table(table, path)

@@ -58,7 +58,7 @@ class Config(
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Config:
-        self.get_read_options().formats()  # refuses formats of contradictory or unknown columns
+        self.get_read_options().map_date_formats()  # refuses formats that contradict each other
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
                 f"activation: expected one activation for all hidden layers, or one for each of "

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from trainer.data.column_names import split_names
-from trainer.data.read_options import split_format
+from trainer.data.read_options import split_date_format
 from trainer.evaluate.threshold import ThresholdObjective
 from trainer.nn import ACTIVATIONS
 
@@ -51,7 +51,7 @@ def _wrap_format(value: object) -> object:
 
 
 def _check_format(value: str) -> str:
-    split_format(value)
+    split_date_format(value)
     return value
 
 

@@ -21,9 +21,9 @@ from serving.bundle import (
 )
 from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve_names
+from trainer.data.files.cell_texts import remove_zero_fractions
 from trainer.data.files.declared_columns import DeclaredColumns
-from trainer.data.files.numerals import remove_zero_fractions
-from trainer.data.files.source import CSV, FileSource, open_file
+from trainer.data.files.file_sources import CSV_SUFFIXES, FileSource, open_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Column, Records
 from trainer.data.tables import DataError, join_names
@@ -95,17 +95,17 @@ def score(
         for batch in iter_batches(rows, declared.columns):
             with _explain_arrow_errors(rows.name):
                 values = remove_zero_fractions(batch, decimal)
-                records = declared.read(values, n_rows, decimal=decimal, row_names=rows.row_names)
+                records = declared.read(values, n_rows, decimal=decimal, row_names=rows.name_rows)
                 answers = run_batch(session, records, manifest, n_rows, rows)
                 if on_batch is not None:
-                    on_batch(values, answers, decimal=decimal, row_names=rows.row_names)
+                    on_batch(values, answers, decimal=decimal, row_names=rows.name_rows)
                 kept_columns = {output_names[name]: batch[name] for name in keep_columns}
                 writer.write(_build_table(manifest, kept_columns, answers))
             n_rows += batch.num_rows
             if on_progress is not None:
                 on_progress(n_rows)
     if warn is not None:
-        for warning in declared.unseen():
+        for warning in declared.iter_unseen_warnings():
             warn(warning)
     return n_rows
 
@@ -146,7 +146,7 @@ def _open_source(
     encoding: str | None,
 ) -> FileSource:
     """Open the file to score; what is not given for a CSV file is as in training."""
-    if source.name.lower().endswith(CSV):
+    if source.name.lower().endswith(CSV_SUFFIXES):
         delimiter = delimiter or get_training_option(manifest, "delimiter")
         encoding = encoding or get_training_option(manifest, "encoding")
     open_source = partial(open_file, source, delimiter=delimiter, encoding=encoding)
@@ -162,7 +162,7 @@ def _find_header_names(
     The list is empty if training gave none, or if the file to score has these names as its header.
     """
     names = manifest.training.config.get("names")
-    if not isinstance(names, list) or not source.name.lower().endswith(CSV):
+    if not isinstance(names, list) or not source.name.lower().endswith(CSV_SUFFIXES):
         return []
     try:
         has_header = {to_nfc(str(name)) for name in names} <= set(open_source().columns)
@@ -192,7 +192,7 @@ def iter_batches(rows: FileSource, columns: Sequence[Column]) -> Iterator[pa.Rec
         columns: Columns of the model, which the empty batch has in any case.
     """
     is_empty = True
-    for batch in rows.batches():
+    for batch in rows.iter_batches():
         is_empty = False
         yield batch
     if is_empty:
@@ -231,7 +231,7 @@ def run_batch(
     values = answers["value" if "value" in answers else "probabilities"]
     is_finite = np.isfinite(values).all(axis=1)
     if not is_finite.all():
-        (row_name,) = rows.row_names(first_row + int(is_finite.argmin()))
+        (row_name,) = rows.name_rows(first_row + int(is_finite.argmin()))
         raise DataError(
             f"expected numbers of the size the model was trained on; got {row_name}, whose answer "
             f"overflows float32; check its units"

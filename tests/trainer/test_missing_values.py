@@ -1,4 +1,4 @@
-"""What stands for a gap: said by --missing, doubted where it may be a value, never in Parquet."""
+"""Texts and numbers that stand for a gap: by default, by --missing, and in Parquet."""
 
 import json
 
@@ -11,19 +11,20 @@ from click.testing import CliRunner
 
 from serving import create_app
 from trainer.cli import main
-from trainer.data.sources import Reading, load_table
+from trainer.data.read_options import ReadOptions
+from trainer.data.sources import load_table
 from trainer.data.tables import DataError
 
 ROWS = 60
 
 
-def csv_of(path, **columns):
+def write_csv(path, **columns):
     rows = zip(*columns.values(), strict=True)
     path.write_text("\n".join([",".join(columns), *map(",".join, rows)]) + "\n")
     return str(path)
 
 
-def repeated(*values):
+def repeat(*values):
     return [values[i % len(values)] for i in range(ROWS)]
 
 
@@ -31,36 +32,36 @@ NUMBERS = [str(i / 7) for i in range(ROWS)]
 
 
 @pytest.mark.parametrize(
-    ("columns", "said", "named"),
+    ("columns", "options", "message"),
     [
-        ({"y": repeated("None", "Some")}, {}, r"'y'; got 'None' \(30\).*--missing ''.*drop those"),
-        ({"y": repeated("1.5", "NA", "2")}, {}, r"'y'; got 'NA' \(20\)"),
+        ({"y": repeat("None", "Some")}, {}, r"'y'; got 'None' \(30\).*--missing ''.*drop those"),
+        ({"y": repeat("1.5", "NA", "2")}, {}, r"'y'; got 'NA' \(20\)"),
         (
-            {"land": repeated("NA", "DE", "na"), "y": repeated("a", "b")},
+            {"land": repeat("NA", "DE", "na"), "y": repeat("a", "b")},
             {"category": ("land",)},
             r"'land'; got 'NA' \(20\), 'na' \(20\).*leave those cells empty or name.*--missing",
         ),
         (
-            {"who": repeated("null", "b", "c"), "y": repeated("a", "b")},
+            {"who": repeat("null", "b", "c"), "y": repeat("a", "b")},
             {"group": "who"},
             r"'who'; got 'null' \(20\)",
         ),
     ],
 )
-def test_load_word_that_may_be_a_value_is_refused(columns, said, named, tmp_path):
-    path = csv_of(tmp_path / "t.csv", x=NUMBERS, **columns)
-    with pytest.raises(DataError, match=named):
-        load_table(path, Reading(**said))
+def test_load_gap_text_that_may_be_a_value_is_refused(columns, options, message, tmp_path):
+    path = write_csv(tmp_path / "t.csv", x=NUMBERS, **columns)
+    with pytest.raises(DataError, match=message):
+        load_table(path, ReadOptions(**options))
 
 
-def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
-    path = csv_of(
+def test_load_missing_option_matches_any_case_and_normal_form(tmp_path):
+    path = write_csv(
         tmp_path / "t.csv",
-        x=repeated("-", "1", " Não ", "2.5"),
-        land=repeated("NA", "DE", "", "não"),
-        y=repeated("None", "Some"),
+        x=repeat("-", "1", " Não ", "2.5"),
+        land=repeat("NA", "DE", "", "não"),
+        y=repeat("None", "Some"),
     )
-    table = load_table(path, Reading(missing=("-", "NA\u0303O")))
+    table = load_table(path, ReadOptions(missing=("-", "NA\u0303O")))
     assert [(c.kind, c.gaps) for c in table.inferred] == [
         ("number", 30),
         ("category", 30),
@@ -70,39 +71,39 @@ def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
     assert sorted(set(table.target.tolist())) == ["None", "Some"]
 
 
-def test_load_no_words_leaves_the_empty_cell_alone_a_gap(tmp_path):
-    path = csv_of(tmp_path / "t.csv", land=repeated("?", "nan", ""), y=repeated("a", "b"))
-    table = load_table(path, Reading(missing=()))
+def test_load_empty_missing_option_leaves_only_empty_cells_as_gaps(tmp_path):
+    path = write_csv(tmp_path / "t.csv", land=repeat("?", "nan", ""), y=repeat("a", "b"))
+    table = load_table(path, ReadOptions(missing=()))
     assert table.records.columns[0].words == ("?", "nan")
     assert table.inferred[0].gaps == 20
 
 
 @pytest.mark.parametrize("encode", [False, True])
-def test_load_texts_of_parquet_are_values_and_nulls_are_gaps(encode, tmp_path):
-    land = pa.array(repeated("NA", None, "DE"), pa.string())
-    answer = pa.array(repeated("None", "null"))
+def test_load_parquet_texts_are_values_and_nulls_are_gaps(encode, tmp_path):
+    land = pa.array(repeat("NA", None, "DE"), pa.string())
+    target = pa.array(repeat("None", "null"))
     if encode:
-        land, answer = land.dictionary_encode(), answer.dictionary_encode()
+        land, target = land.dictionary_encode(), target.dictionary_encode()
     path = tmp_path / "t.parquet"
-    pyarrow.parquet.write_table(pa.table({"land": land, "y": answer}), path)
+    pyarrow.parquet.write_table(pa.table({"land": land, "y": target}), path)
     table = load_table(str(path))
     assert table.records.columns[0].words == ("DE", "NA")
     assert table.inferred[0].gaps == 20
     assert sorted(set(table.target.tolist())) == ["None", "null"]
     with pytest.raises(DataError, match="got 'na'; leave out --missing"):
-        load_table(str(path), Reading(missing=("NA",)))
+        load_table(str(path), ReadOptions(missing=("NA",)))
 
 
 @pytest.fixture
-def model(tmp_path):
-    """A model of codes and numbers, trained with words of its own for gaps."""
+def train_model(tmp_path):
+    """Return a function that trains a model with a gap text, and returns the bundle's folder."""
 
-    def made(missing):
-        path = csv_of(
+    def train_model(missing):
+        path = write_csv(
             tmp_path / "t.csv",
-            land=repeated("NA", "DE", "-", "FR"),
-            size=repeated("1", "2", "-", "30"),
-            y=repeated("low", "low", "high", "high"),
+            land=repeat("NA", "DE", "-", "FR"),
+            size=repeat("1", "2", "-", "30"),
+            y=repeat("low", "low", "high", "high"),
         )
         command = [
             "fit",
@@ -123,16 +124,16 @@ def model(tmp_path):
             "--missing",
             missing,
         ]
-        done = CliRunner().invoke(main, command)
-        assert done.exit_code == 0, done.output
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
         (bundle,) = (tmp_path / "models" / "t").iterdir()
         return bundle
 
-    return made
+    return train_model
 
 
-def test_score_and_predict_read_the_words_of_the_training_data(model, tmp_path):
-    bundle = model("-")
+def test_score_and_predict_gap_texts_of_training_are_gaps(train_model, tmp_path):
+    bundle = train_model("-")
     inputs = json.loads((bundle / "bundle.json").read_text())["inputs"]
     assert [(c["name"], c["gaps"], c["missing"]) for c in inputs] == [
         ("land", ["-"], "impute"),
@@ -141,47 +142,48 @@ def test_score_and_predict_read_the_words_of_the_training_data(model, tmp_path):
     assert inputs[0]["categories"] == ["DE", "FR", "NA"]
     client = create_app(models=bundle.parent.parent).test_client()
 
-    def predicted(body, media="application/json"):
-        answer = client.post("/predict", data=body, content_type=media)
-        assert answer.status_code == 200, answer.text
-        return answer.json["probabilities"]
+    def predict(body, media_type="application/json"):
+        response = client.post("/predict", data=body, content_type=media_type)
+        assert response.status_code == 200, response.text
+        return response.json["probabilities"]
 
     records = [{"land": "NA", "size": 1}, {"land": None, "size": None}, {"size": 2, "land": "DE"}]
-    expected = predicted(json.dumps({"instances": records}))
+    expected = predict(json.dumps({"instances": records}))
     assert expected[0] != expected[1]
-    written = "land,size\nNA,1\n-,-\nDE,2\n"
-    assert predicted(written, "text/csv") == expected
+    text = "land,size\nNA,1\n-,-\nDE,2\n"
+    assert predict(text, "text/csv") == expected
     records[1]["land"] = "-"
-    assert predicted(json.dumps({"instances": records})) == expected
-    (tmp_path / "new.csv").write_text(written)
+    assert predict(json.dumps({"instances": records})) == expected
+    (tmp_path / "new.csv").write_text(text)
     output = str(tmp_path / "out.csv")
     command = ["score", str(bundle), str(tmp_path / "new.csv"), "-o", output]
     assert CliRunner().invoke(main, command).exit_code == 0
-    found = pyarrow.csv.read_csv(output)
+    scored = pyarrow.csv.read_csv(output)
     for row, *shares in zip(
-        expected, found["probability_high"], found["probability_low"], strict=True
+        expected, scored["probability_high"], scored["probability_low"], strict=True
     ):
         assert [share.as_py() for share in shares] == pytest.approx(row, abs=1e-6)
-    # Where the file has another word for a gap, it can be said.
-    (tmp_path / "new.csv").write_text(written.replace("-,-", "unknown,unknown"))
+    # If the file has another text for a gap, the option names it.
+    (tmp_path / "new.csv").write_text(text.replace("-,-", "unknown,unknown"))
     assert CliRunner().invoke(main, [*command, "--missing", "Unknown"]).exit_code == 0
-    assert pyarrow.csv.read_csv(output).equals(found)
+    assert pyarrow.csv.read_csv(output).equals(scored)
 
 
-def test_score_says_when_a_large_share_of_a_column_is_unseen(model, tmp_path):
-    bundle = model("-")
+def test_score_large_share_of_unseen_values_is_a_warning(train_model, tmp_path):
+    bundle = train_model("-")
     rows = ["land,size", "France,1", "Spain,2", "DE,2", "-,3", "NA,-"]
     (tmp_path / "new.csv").write_text("\n".join(rows))
     command = ["score", str(bundle), str(tmp_path / "new.csv"), "-o", str(tmp_path / "out.csv")]
-    done = CliRunner().invoke(main, command)
-    assert done.exit_code == 0
-    assert "warning: 50% of the values of 'land' (2 of 4) are none" in done.stderr
-    assert "such as 'France'" in done.stderr
-    assert "such as 'DE', or train on data that have them" in done.stderr
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert "50% of the values of 'land' (2 of 4) are not among its categories" in result.stderr
+    assert "warning: 50%" in result.stderr
+    assert "such as 'France'" in result.stderr
+    assert "such as 'DE', or train on data that have them" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("cells", "said", "kind", "gaps"),
+    ("cells", "options", "kind", "gaps"),
     [
         (("-9999", "1", "2"), {}, "number", [-9999]),
         (("-9999.0", "1.5", "-9999"), {}, "number", [-9999]),
@@ -194,17 +196,17 @@ def test_score_says_when_a_large_share_of_a_column_is_unseen(model, tmp_path):
         (("-9999.0", "x", "-9999"), {}, "category", []),
     ],
 )
-def test_load_number_that_stands_for_a_gap_is_one_in_every_kind(cells, said, kind, gaps, tmp_path):
-    path = csv_of(tmp_path / "t.csv", a=repeated(*cells), y=repeated("p", "q"))
-    table = load_table(path, Reading(missing=("-9999",), **said))
-    column = table.inferred[0]
-    expected = sum(cell.startswith("-9999") for cell in repeated(*cells))
-    assert (column.kind, column.gaps) == (kind, expected)
+def test_load_gap_number_is_a_gap_in_every_kind_of_column(cells, options, kind, gaps, tmp_path):
+    path = write_csv(tmp_path / "t.csv", a=repeat(*cells), y=repeat("p", "q"))
+    table = load_table(path, ReadOptions(missing=("-9999",), **options))
+    profile = table.inferred[0]
+    expected = sum(cell.startswith("-9999") for cell in repeat(*cells))
+    assert (profile.kind, profile.gaps) == (kind, expected)
     values = table.records.column("a")
     assert (values == -1 if kind == "category" else np.isnan(values)).sum() == expected
 
 
-def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tmp_path):
+def test_load_gap_texts_with_points_are_gaps_beside_decimal_commas(tmp_path):
     path = tmp_path / "t.csv"
     rows = [
         f"{a};{b};{d};{'pq'[i % 2]}"
@@ -214,8 +216,8 @@ def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tm
         )
     ]
     path.write_text("a;b;d;y\n" + "\n".join(rows) + "\n")
-    reading = Reading(delimiter=";", decimal=",", missing=("n.a.", "-9999"), date=("d",))
-    table = load_table(str(path), reading)
+    options = ReadOptions(delimiter=";", decimal=",", missing=("n.a.", "-9999"), date=("d",))
+    table = load_table(str(path), options)
     assert [(c.kind, c.gaps) for c in table.inferred[:3]] == [
         ("number", 20),
         ("number", 40),
@@ -225,7 +227,7 @@ def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tm
     assert table.records.column("d")[0] == 1_679_097_600  # 2023-03-18
 
 
-def test_number_that_stands_for_a_gap_is_one_in_all_formats_and_requests(tmp_path, monkeypatch):
+def test_fit_score_and_predict_gap_number_is_a_gap_in_all_formats(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     rows = [
@@ -245,45 +247,45 @@ def test_number_that_stands_for_a_gap_is_one_in_all_formats_and_requests(tmp_pat
     pa.csv.write_csv(table.select(["a", "y"]), "n.csv")
     pa.parquet.write_table(table, "t.parquet")
     runner = CliRunner()
-    for name, data, more in (
+    for name, data, column_options in (
         ("all", "t.csv", ["--category", "c", "--date", "d"]),
         ("a", "n.csv", []),
     ):
         options = ["--missing=-9999", "--epochs", "40", "--rare", "1", "--skip-baselines", "--json"]
-        fitted = runner.invoke(main, ["fit", data, "--name", name, *options, *more])
+        fitted = runner.invoke(main, ["fit", data, "--name", name, *options, *column_options])
         assert fitted.exit_code == 0, fitted.output
         answers = []
         for source in ("t.csv", "t.parquet"):
             scored = runner.invoke(main, ["score", f"models/{name}", source, "-o", "s.csv"])
             assert scored.exit_code == 0, scored.output
             answers.append(pa.csv.read_csv("s.csv")["prediction"].to_pylist())
-        assert answers[0] == columns["y"]  # a gap tells the class
+        assert answers[0] == columns["y"]  # the gap decides the class
         client = create_app(models=tmp_path / "models").test_client()
         features = ["a"] if name == "a" else ["a", "c", "d"]
         records = [{key: row[key] for key in features} for row in rows]
         values = [[row[key] for key in features] for row in rows]
         stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, (few := table.select(features)).schema) as writer:
-            writer.write_table(few)
+        with pa.ipc.new_stream(stream, (selected := table.select(features)).schema) as writer:
+            writer.write_table(selected)
         text = "\n".join([",".join(features), *(",".join(map(str, row)) for row in values)])
-        for body, media in (
+        for body, media_type in (
             (json.dumps({"instances": records}), "application/json"),
             (json.dumps({"instances": values}), "application/json"),
             (text, "text/csv"),
             (stream.getvalue().to_pybytes(), "application/vnd.apache.arrow.stream"),
         ):
-            got = client.post(f"/predict?model={name}", data=body, content_type=media)
-            assert got.status_code == 200, got.text
-            answers.append(got.get_json()["predictions"])
-        assert all(answer == answers[0] for answer in answers), (name, media)
+            response = client.post(f"/predict?model={name}", data=body, content_type=media_type)
+            assert response.status_code == 200, response.text
+            answers.append(response.get_json()["predictions"])
+        assert all(answer == answers[0] for answer in answers), (name, media_type)
 
 
-def test_whole_number_category_with_decimal_comma_is_that_of_parquet(tmp_path, monkeypatch):
+def test_score_category_of_whole_numbers_with_decimal_comma_matches_parquet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    stores, y = repeated("1,0", "2,0", ""), repeated("p", "q", "p")
+    stores, y = repeat("1,0", "2,0", ""), repeat("p", "q", "p")
     lines = [f"{a};{c}" for a, c in zip(stores, y, strict=True)]
     (tmp_path / "t.csv").write_text("store;y\n" + "\n".join(lines) + "\n")
-    table = load_table("t.csv", Reading(delimiter=";", decimal=",", category=("store",)))
+    table = load_table("t.csv", ReadOptions(delimiter=";", decimal=",", category=("store",)))
     assert table.records.columns[0].words == ("1", "2")
     options = [
         "--category",
@@ -299,7 +301,7 @@ def test_whole_number_category_with_decimal_comma_is_that_of_parquet(tmp_path, m
     runner = CliRunner()
     fitted = runner.invoke(main, ["fit", "t.csv", "--delimiter", ";", "--decimal", ",", *options])
     assert fitted.exit_code == 0, fitted.output
-    pa.parquet.write_table(pa.table({"store": repeated(1, 2, None), "y": y}), "t.parquet")
+    pa.parquet.write_table(pa.table({"store": repeat(1, 2, None), "y": y}), "t.parquet")
     for source in ("t.csv", "t.parquet"):
         scored = runner.invoke(main, ["score", "models/m", source, "-o", "s.csv"])
         assert scored.exit_code == 0, scored.output

@@ -27,7 +27,7 @@ from serving.bundle import (
 )
 from trainer.compress.to_dense import list_dense_layers, to_dense
 from trainer.config import Config
-from trainer.data.files.source import CSV
+from trainer.data.files.file_sources import CSV_SUFFIXES
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.onnx_graph import build_graph
@@ -117,7 +117,7 @@ def _restore_config(bundle: Bundle, data: str | None) -> Config:
     }
     if data is not None:
         options["data"] = data
-    if manifest.schema_version == 1 and str(options.get("data")).lower().endswith(CSV):
+    if manifest.schema_version == 1 and str(options.get("data")).lower().endswith(CSV_SUFFIXES):
         # Version 1 had no such option and always read these texts as missing.
         options.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
     if manifest.positive_class is not None:  # The options of version 1 do not contain it.
@@ -162,7 +162,7 @@ def _load_as_trained(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     and numbers that the model takes in float32 are read in float32.
     """
     categories = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
-    options = replace(config.get_read_options(), unread=categories)
+    options = replace(config.get_read_options(), text_categories=categories)
     table, split = load_and_split(config, options)
     float32_columns = {
         c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"

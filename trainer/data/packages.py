@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from trainer.data.files.read import read_file
+from trainer.data.files.read_file import read_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError, Table, join_tables
 

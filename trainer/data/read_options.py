@@ -1,4 +1,4 @@
-"""Reading: what is said of a file's columns beforehand, and what is found in them."""
+"""Options for reading a file, and the profile of each column that was found in it."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ from trainer.data.column_names import resolve_names
 from trainer.data.precision_loss import PrecisionLoss
 from trainer.data.records import Kind
 
-LISTS = ("drop", "number", "precise", "boolean", "category", "date")  # of names of columns
+# The options that are lists of column names.
+COLUMN_LISTS = ("drop", "number", "precise", "boolean", "category", "date")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a file is to be read; each name is one of its columns.
+    """Options for reading a file. A column that no option names gets its kind from its values.
+
+    Column names may be in any of Unicode's normal forms. They are converted to NFC, as those of a
+    `FileSource` are.
 
     Attributes:
-        target: the column to predict; by default the last one.
-        task: `classification` or `regression`; by default inferred (see `make_table`).
-        names: of the columns, in order, for a file without a header.
-        drop: columns that are no features.
-        number: columns that hold numbers, whatever they look like; likewise those below. They are
-            kept in float32 even where it cannot tell their values apart.
-        precise: Columns of numbers that are kept in float64.
-        boolean: of true and false, or 1 and 0.
-        category: of texts.
-        date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
-            them, or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
-        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT`
-            for all columns of dates; see `require_date_format`.
-        unread: Columns whose texts are categories even if they look like dates or truth values.
-        group: whose row each is; no feature.
-        time: when each row came about, a date or a number; a feature unless dropped.
-        missing: texts of a CSV file that stand for a gap, in any case, beside the empty cell; None
-            for all of `GAPS`.
+        target: Column to predict [default: the last one].
+        task: `classification` or `regression`; None to infer it, see `make_table`.
+        names: Names of the columns, in order, for a file without a header.
+        drop: Columns that are not features.
+        number: Columns of numbers in float32, even where it merges different values.
+        precise: Columns of numbers in float64.
+        boolean: Columns of true and false, or 1 and 0.
+        category: Columns of categories.
+        date: Columns of dates, or dates and times: texts of ISO 8601, numbers such as 20230318, or
+            numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
+        date_format: Date formats of texts that are not ISO 8601, each `COLUMN=FORMAT`, or one
+            `FORMAT` for all columns of dates; see `require_date_format`.
+        text_categories: Columns whose texts are categories even if they look like dates or truth
+            values.
+        group: Column whose equal values mark the rows of one group; it is not a feature.
+        time: Column of the time of each row, a date or a number. It is a feature unless dropped.
+        missing: Texts of a CSV file that stand for a gap, in any case; an empty cell always does.
+            None for `DEFAULT_GAP_TEXTS`.
         delimiter: Character between two cells of a CSV file [default: a comma].
-        decimal: Decimal sign of numbers in texts, `.` or `,`, which may then have thousands
-            separators too; by default a point, without them.
+        decimal: Decimal sign of numbers in texts, `.` or `,`; the numbers may then have thousands
+            separators, too. None for a point without thousands separators.
         encoding: Encoding of a CSV file [default: UTF-8].
-        index: Columns that only number the rows, and are left out; found in the file, never said.
-
-    Names may be in any of Unicode's normal forms; here they are in NFC, as a source has them.
+        index: Columns that only number the rows, and are left out. `read_file` sets them.
     """
 
     target: str | None = None
@@ -56,7 +58,7 @@ class ReadOptions:
     category: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
     date_format: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
+    text_categories: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
     missing: tuple[str, ...] | None = None
@@ -66,90 +68,106 @@ class ReadOptions:
     index: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Write names, and the words for gaps, in one way."""
+        """Convert names to NFC, and the texts of gaps to lower case."""
         for each in fields(self):
-            said = getattr(self, each.name)
-            if isinstance(said, str):
-                object.__setattr__(self, each.name, to_nfc(said))
-            elif isinstance(said, tuple):
-                object.__setattr__(self, each.name, tuple(map(to_nfc, said)))
+            value = getattr(self, each.name)
+            if isinstance(value, str):
+                object.__setattr__(self, each.name, to_nfc(value))
+            elif isinstance(value, tuple):
+                object.__setattr__(self, each.name, tuple(map(to_nfc, value)))
         if self.missing is not None:
-            words = dict.fromkeys(canonicalize_text(word.lower()) for word in self.missing)
-            object.__setattr__(self, "missing", tuple(filter(None, words)))
+            texts = dict.fromkeys(canonicalize_text(text.lower()) for text in self.missing)
+            object.__setattr__(self, "missing", tuple(filter(None, texts)))
 
-    def resolved(self, columns: Sequence[str]) -> ReadOptions:
-        """Return the reading with columns whose names hold commas as the file spells them."""
+    def resolve_columns(self, columns: Sequence[str]) -> ReadOptions:
+        """Return the options with names that contain commas put together again.
+
+        Args:
+            columns: Names of all columns of the file; see `resolve_names`.
+        """
         lists: dict[str, Any] = {
-            name: resolve_names(getattr(self, name), columns) for name in LISTS
+            option: resolve_names(getattr(self, option), columns) for option in COLUMN_LISTS
         }
         return replace(self, **lists)
 
-    def columns_of_kinds(self) -> dict[Kind, tuple[str, ...]]:
-        """The columns of which a kind is said, by that kind."""
+    def group_by_kind(self) -> dict[Kind, tuple[str, ...]]:
+        """Return the columns whose kind is an option, by that kind."""
         return {
             "number": self.number,
             "precise": self.precise,
             "boolean": self.boolean,
             "category": self.category,
-            "date": self.dates(),
+            "date": self.list_date_columns(),
         }
 
-    def kinds(self) -> dict[str, Kind]:
-        """The kind of each column of which one is said."""
-        return {name: kind for kind, names in self.columns_of_kinds().items() for name in names}
+    def map_kinds(self) -> dict[str, Kind]:
+        """Return the kind of each column whose kind is an option."""
+        return {name: kind for kind, names in self.group_by_kind().items() for name in names}
 
-    def dates(self) -> tuple[str, ...]:
-        """Return the columns that are said to be dates, each once."""
-        return tuple(dict.fromkeys([*self.date, *self.formats()]))
-
-    def formats(self) -> dict[str, str]:
-        """Return the format of each column of dates for which one is said.
+    def list_date_columns(self) -> tuple[str, ...]:
+        """Return the columns that are dates by an option, each once.
 
         Raises:
-            ValueError: If a format is unknown, said twice for a column, or of no column.
+            ValueError: If a date format is invalid; see `map_date_formats`.
         """
-        own: dict[str, str] = {}
-        common: list[str] = []
+        return tuple(dict.fromkeys([*self.date, *self.map_date_formats()]))
+
+    def map_date_formats(self) -> dict[str, str]:
+        """Return the date format of each column for which `date_format` has one.
+
+        Raises:
+            ValueError: If a format is unknown or applies to no column, or if a column has two.
+        """
+        own_formats: dict[str, str] = {}
+        common_formats: list[str] = []
         for entry in self.date_format:
-            column, written = split_format(entry)
+            column, date_format = split_date_format(entry)
             if column is None:
-                common.append(written)
-            elif own.setdefault(column, written) != written:
+                common_formats.append(date_format)
+            elif own_formats.setdefault(column, date_format) != date_format:
                 raise ValueError(f"expected one date format for {column!r}; got two")
-        if len(set(common)) > 1:
+        if len(set(common_formats)) > 1:
             raise ValueError(
                 f"expected one date format for all columns, or COLUMN=FORMAT; got "
-                f"{' and '.join(map(repr, common))}"
+                f"{' and '.join(map(repr, common_formats))}"
             )
-        others = {*self.number, *self.precise, *self.boolean, *self.category}
-        dates = [*self.date, *([] if self.time is None or self.time in others else [self.time])]
-        if common and not dates:
+        if not common_formats:
+            return own_formats
+        columns = [*self.date]
+        # A time without another kind can only be a date in this format.
+        other_kinds = {*self.number, *self.precise, *self.boolean, *self.category}
+        if self.time is not None and self.time not in other_kinds:
+            columns.append(self.time)
+        if not columns:
             raise ValueError(
-                f"expected COLUMN={common[0]}, or the columns of dates with --date; got the date "
-                f"format alone"
+                f"expected COLUMN={common_formats[0]}, or the columns of dates with --date; got "
+                f"the date format alone"
             )
-        return dict.fromkeys(dates, common[0]) | own if common else own
+        return dict.fromkeys(columns, common_formats[0]) | own_formats
 
 
-def split_format(entry: str) -> tuple[str | None, str]:
-    """Return the column, None for all of them, and the format of an entry of `date_format`.
+def split_date_format(entry: str) -> tuple[str | None, str]:
+    """Return the column, None for all columns, and the format of an entry of `date_format`.
+
+    Args:
+        entry: `COLUMN=FORMAT` or `FORMAT`.
 
     Raises:
-        ValueError: If it is no format.
+        ValueError: If the format is unknown.
     """
     column, sign, _ = entry.partition("%")[0].rpartition("=")
-    written = entry[len(column) + len(sign) :]
-    require_date_format(written)
-    return (column if sign else None), written
+    date_format = entry[len(column) + len(sign) :]
+    require_date_format(date_format)
+    return (column if sign else None), date_format
 
 
 @dataclass(frozen=True)
 class SuspectedType:
-    """What says that a column of texts is meant for numbers or dates.
+    """The evidence that a column of texts is meant to be numbers or dates.
 
     Attributes:
         name: Name of the column.
-        detail: Sentence with the numbers of odd cells and some of them.
+        detail: Sentence with the number of cells that cannot be parsed, and some of them.
         remedy: Advice, with the option to use.
     """
 
@@ -160,30 +178,31 @@ class SuspectedType:
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """What one look at all rows found in a column.
+    """The kind and the statistics of a column, found by reading all of its rows once.
 
     Attributes:
-        name: as in the header.
-        kind: what its values are.
-        rows: how many there are, gaps among them.
-        gaps: rows without a value.
-        first_gap: the first such row, from 1; 0 if there is none.
-        distinct: different values; None for more than were counted.
-        example: a value, as it is written.
-        minimum: of numbers and dates (seconds since 1970-01-01 UTC); None for other kinds.
-        maximum: likewise.
-        whole: whether all are whole numbers.
-        words: of a category, its texts, sorted.
-        oddity: the value, and its row, for which numbers, dates or truth values became texts.
-        texts: Truth value of each text, in lower case, beside `true` and `false`.
-        format: Date format beside ISO 8601, as `Date.format` of the manifest.
-        proposal: Options by which texts that look like dates, or were taken for them without being
-            asked, are read as such; empty where there is nothing to propose.
-        loss: Distinct numbers that float32 cannot tell apart; None if they were not counted.
-        looks_like: Date format that the numbers may be meant for; empty if none.
-        zero_padded: Of numbers, the first text with leading zeros, such as `01234`, as codes have
-            them; empty if there is none, or if the column is said to hold numbers.
-        suspicion: Cells by which the texts seem to be numbers or dates; None if there are none.
+        name: Name of the column in the header.
+        kind: Kind of its values.
+        rows: Number of rows, with and without a value.
+        gaps: Number of rows without a value.
+        first_gap: Number of the first row without a value, from 1; 0 if there is none.
+        distinct: Number of distinct values; None if there are too many to count.
+        example: A value as the file writes it.
+        minimum: Lowest number, or date in seconds since 1970-01-01 UTC; None for other kinds.
+        maximum: Highest number or date; None for other kinds.
+        is_whole: Whether all values are whole numbers.
+        words: Texts of a category, sorted; empty for other kinds.
+        oddity: Sentence with the first value that is not of the kind of those before it, because
+            of which the column is a category; empty if there is none.
+        texts: Truth value of each lower-case text of a boolean, except for `true` and `false`.
+        format: Date format of texts that are not ISO 8601; see `DateColumn.format`.
+        proposal: Options by which texts that look like dates are read as such; empty if there are
+            none. Also set if they were taken for dates without an option.
+        loss: Count of the distinct numbers that float32 merges; None if it was not taken.
+        suggested_date_format: Date format in which the numbers are plausible dates; empty if none.
+        zero_padded_text: First text of a column of numbers with leading zeros, such as `01234`,
+            as codes have them; empty if there is none, or if an option says that it holds numbers.
+        suspicion: Evidence that the texts are meant to be numbers or dates; None without any.
     """
 
     name: str
@@ -195,13 +214,13 @@ class ColumnProfile:
     example: str
     minimum: float | None = None
     maximum: float | None = None
-    whole: bool = False
+    is_whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
     texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = ISO8601
     proposal: str = ""
     loss: PrecisionLoss | None = None
-    looks_like: str = ""
-    zero_padded: str = ""
+    suggested_date_format: str = ""
+    zero_padded_text: str = ""
     suspicion: SuspectedType | None = None

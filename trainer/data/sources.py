@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.data.files.file_sources import FILE_SUFFIXES
 from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, read_npz
-from trainer.data.files.read import read_file
-from trainer.data.files.source import SUFFIXES as ROWS
+from trainer.data.files.read_file import read_file
 from trainer.data.packages import PACKAGED, load_packaged
 from trainer.data.read_options import ReadOptions
 from trainer.data.records import Records
@@ -27,7 +27,7 @@ __all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "ReadOptions", "default_name"
 REAL = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 # Likewise nothing is downloaded for any of these; the packaged ones ask for their package.
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
-SUFFIXES = (*ROWS, ".npz", *IDX_SUFFIXES)
+SUFFIXES = (*FILE_SUFFIXES, ".npz", *IDX_SUFFIXES)
 WHATEVER = ReadOptions()
 MOST_LISTED = 10_000  # files of a folder that are looked at for a name that may have been meant
 MOST_MEANT = 3
@@ -55,7 +55,7 @@ def load_table(data: str, reading: ReadOptions = WHATEVER) -> Table:
     images = find_idx(path)
     if not path.is_file() and images is None:
         raise DataError(_no_such_source(data, path))
-    if path.name.lower().endswith(ROWS):
+    if path.name.lower().endswith(FILE_SUFFIXES):
         return read_file(path, reading)
     if images is None and path.suffix.lower() != ".npz":
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
@@ -114,7 +114,7 @@ def _refuse_columns(data: str, reading: ReadOptions, taken: Collection[str] = ()
                 f"expected no {field.name}, which only a CSV file has; got {said!r} for {data}; "
                 f"leave it out"
             )
-        if field.name not in ("task", "unread", *taken) and said != field.default:
+        if field.name not in ("task", "text_categories", *taken) and said != field.default:
             raise DataError(
                 f"expected no {field.name} column: {data} says itself what is to be predicted, and "
                 f"from what; got {said!r}; leave it out"

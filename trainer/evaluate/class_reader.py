@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from serving.bundle import DEFAULT_GAP_TEXTS, TRUTH_DIGITS, TRUTH_TEXTS, pluralize
-from trainer.data.files.ingest import RowNames
+from trainer.data.files.file_sources import RowNames
 from trainer.data.tables import DataError
 from trainer.evaluate.metric_names import format_class
 

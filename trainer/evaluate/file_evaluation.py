@@ -17,9 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Manifest
-from trainer.data.files import cells
-from trainer.data.files.columnar import check_row_count
-from trainer.data.files.ingest import RowNames
+from trainer.data.files.cell_parsing import find_first_refused, parse_numbers
+from trainer.data.files.file_sources import RowNames, number_rows
 from trainer.data.tables import DataError, join_names
 from trainer.evaluate.class_reader import ClassReader
 from trainer.evaluate.metrics import compute_metrics, find_never_predicted
@@ -77,7 +76,7 @@ class FileEvaluator:
         answers: Arrays,
         *,
         decimal: str | None = None,
-        row_names: RowNames = check_row_count,
+        row_names: RowNames = number_rows,
     ) -> None:
         """Add the next rows of the file.
 
@@ -166,7 +165,7 @@ class FileEvaluator:
         columns = [batch[name] for name in names]
         if self._class_reader is not None:
             return self._class_reader.read(columns[0], self._n_rows, row_names)
-        parse = partial(cells.numbers, decimal=decimal)
+        parse = partial(parse_numbers, decimal=decimal)
         return np.stack(
             [
                 self._read_numbers(column, target, parse, row_names)
@@ -180,7 +179,7 @@ class FileEvaluator:
     ) -> NDArray[np.float64]:
         values = parse(column)
         if values is None:
-            index, text = cells.first_odd(column, parse)
+            index, text = find_first_refused(column, parse)
             (row,) = row_names(self._n_rows + index)
             raise DataError(
                 f"expected numbers in the target {target!r}; got {text!r} in {row}; "

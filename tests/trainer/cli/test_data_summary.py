@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.cli.data_summary import print_data_summary
-from trainer.data.files.read import read_file
+from trainer.data.files.read_file import read_file
 from trainer.data.read_options import ReadOptions
 from trainer.data.splits import split_table
 

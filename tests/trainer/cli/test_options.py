@@ -96,7 +96,7 @@ def test_config_file_invalid_key_error_names_file_and_key(content, message, tmp_
     [
         (["--target", "incme"], "got 'incme'; did you mean income?"),
         (["--target", "age"], "got 'age'; did you mean Age?"),
-        (["--target", "salary"], "got 'salary'; say it with --target"),
+        (["--target", "salary"], "got 'salary'; name it with --target"),
         *(
             ([f"--{option}", "jbo"], f"got 'jbo' for --{option}; did you mean job?")
             for option in ("drop", "number", "boolean", "category", "date", "group", "time")

@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from trainer.config import Config
-from trainer.data.column_names import column_option, resolve_names, split_names
+from trainer.data.column_names import format_column_option, resolve_names, split_names
 
 
 @pytest.mark.parametrize(
@@ -21,20 +21,20 @@ from trainer.data.column_names import column_option, resolve_names, split_names
         ("a,", ["a", ""]),
     ],
 )
-def test_names_are_listed_as_in_a_csv_file(text, names):
+def test_split_names_quoted_names_are_read_as_in_csv(text, names):
     assert split_names(text) == names
 
 
 @pytest.mark.parametrize(
     "names", [["a"], ["a", "b"], ["Revenue, USD", "id"], ['say "so"'], ["it's"], [""], ["", "a"]]
 )
-def test_an_option_that_is_shown_says_these_names(names):
-    flag, text = shlex.split(column_option("drop", names))
+def test_format_column_option_split_names_returns_the_same_names(names):
+    flag, text = shlex.split(format_column_option("drop", names))
     assert (flag, split_names(text)) == ("--drop", names)
 
 
 @pytest.mark.parametrize(
-    ("names", "columns", "found"),
+    ("names", "columns", "expected"),
     [
         (["Revenue", "USD"], ["Revenue, USD", "id"], ("Revenue, USD",)),
         (["id", "Revenue", "USD", "x"], ["Revenue,USD", "id", "x"], ("id", "Revenue,USD", "x")),
@@ -46,16 +46,16 @@ def test_an_option_that_is_shown_says_these_names(names):
         (["Revenue, USD"], ["Revenue, USD", "Revenue"], ("Revenue, USD",)),
     ],
 )
-def test_names_that_a_comma_parted_are_put_together(names, columns, found):
-    assert resolve_names(names, columns) == found
+def test_resolve_names_parts_of_a_name_with_comma_are_joined(names, columns, expected):
+    assert resolve_names(names, columns) == expected
 
 
 @pytest.mark.parametrize("field", ["drop", "number", "boolean", "category", "date"])
-def test_every_list_of_columns_takes_quotes_and_lists(field):
+def test_config_list_of_columns_may_be_quoted_text_or_list(field):
     for value in ('"Revenue, USD",id', ["Revenue, USD", "id"]):
         config = Config.model_validate({"data": "t.csv", field: value})
         assert getattr(config.get_read_options(), field) == ("Revenue, USD", "id")
 
 
-def test_names_of_a_file_without_a_header_may_end_in_a_comma():
+def test_config_names_ending_in_comma_name_no_further_column():
     assert Config.model_validate({"data": "t", "names": '"a, b",c,'}).names == ("a, b", "c")

@@ -147,7 +147,7 @@ CSV_FAULTS = [
     (
         "decimal commas",
         "x;kind\n1,5;a\n",
-        "separated by semicolons: say --delimiter ';' --decimal ,",
+        "separated by semicolons: use --delimiter ';' --decimal ,",
     ),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
     ("no index", ",x,kind\n" + "3,2,a\n", "none for column 1; .*with --drop ''"),
@@ -174,7 +174,7 @@ CSV_FAULTS = [
             {"target": "kind"},
             "values in 'a', 'b, c', 'd'; .*; leave them out with --drop 'a,\"b, c\",d'",
         ),
-        ({"target": "a"}, "values in the target 'a'; .*; say another column with --target"),
+        ({"target": "a"}, "values in the target 'a'; .*; choose another column with --target"),
         ({"target": "kind", "group": "d"}, "values in the group 'd'; .* with --group"),
         ({"target": "kind", "time": "d"}, "values in the time 'd'; .* with --time"),
     ],
@@ -199,7 +199,7 @@ def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
 def test_a_target_that_is_meant_for_numbers_is_not_called_rare_classes(write):
     rows = "".join(f'{i},"{i},5"\n' for i in range(20))
     path = write("data.csv", f"x,price\n{rows}")
-    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
+    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; use --decimal ,"):
         load_table(path)
     target = load_table(path, Reading(decimal=",")).target
     assert target.ravel().tolist() == [i + 0.5 for i in range(20)]

@@ -1,13 +1,13 @@
 import pyarrow as pa
 import pytest
 
-from trainer.data.files.columnar import check_row_count
+from trainer.data.files.file_sources import number_rows
 from trainer.data.tables import DataError
 from trainer.evaluate.class_reader import ClassReader
 
 
 def read(target, classes=(0, 1), n_rows_before=0):
-    return ClassReader(list(classes), "y").read(target, n_rows_before, check_row_count)
+    return ClassReader(list(classes), "y").read(target, n_rows_before, number_rows)
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ def _huge(table: Table, like_dates: Named) -> Named:
     found: Named = {}
     features = {column.name for column in table.records.of_kind("number", "precise")}
     for column in table.inferred:
-        if column.name in features and column.name not in like_dates and column.whole:
+        if column.name in features and column.name not in like_dates and column.is_whole:
             largest = max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
             if largest >= MAX_CLASS_NUMBER:
                 found[column.name] = f"{column.name} (up to {largest:.3g})"
@@ -322,9 +322,9 @@ def _like_dates(table: Table) -> Named:
     found: Named = {}
     features = {column.name for column in table.records.of_kind("number", "precise")}
     for column in table.inferred:
-        if column.looks_like and column.name in features:
-            is_days = column.looks_like == BASIC_DATE
-            how = "days as 20230318 is" if is_days else f"{column.looks_like} since 1970"
+        if column.suggested_date_format and column.name in features:
+            is_days = column.suggested_date_format == BASIC_DATE
+            how = "days as 20230318 is" if is_days else f"{column.suggested_date_format} since 1970"
             found[column.name] = f"{column.name} ({how})"
     return found
 
@@ -333,9 +333,9 @@ def _zero_padded(table: Table) -> Named:
     """Return number columns with texts such as 01234, each with the first of these texts."""
     features = {column.name for column in table.records.of_kind("number", "precise")}
     return {
-        column.name: f"{column.name} (such as {column.zero_padded!r})"
+        column.name: f"{column.name} (such as {column.zero_padded_text!r})"
         for column in table.inferred
-        if column.zero_padded and column.name in features
+        if column.zero_padded_text and column.name in features
     }
 
 
