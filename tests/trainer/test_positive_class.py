@@ -261,10 +261,10 @@ def test_report_first_class_positive_names_it(fraud, tmp_path):
     page = (tmp_path / "r.html").read_text()
     for words in (
         "Given one row that is “fraud”",
-        "It answers “fraud” from a probability of",
+        "The model predicts “fraud” from a probability of",
         "ROC AUC of “fraud”",
         "PR AUC of “fraud”",
-        "fewer rows are answered “fraud”",
+        "A higher threshold predicts “fraud” for fewer rows",
     ):
         assert words in page
     assert "“good”" not in page

@@ -310,7 +310,7 @@ def test_columns_may_be_named_dropped_and_overridden(write):
 
 def test_the_fingerprint_is_of_all_rows_however_many(write, monkeypatch):
     whole = load_table(write("a.csv", CSV)).fingerprint()
-    monkeypatch.setattr(tables, "SLICE", 16)
+    monkeypatch.setattr(tables, "SLICE_BYTES", 16)
     assert load_table(write("a.csv", CSV)).fingerprint() == whole
 
 
