@@ -169,7 +169,7 @@ def compare_table(arguments: list[str], record_count: int) -> None:
         config = configure(None, {"data": name, **options, "skip_baselines": "true"})
         bundle, trained = fit(config)
         rng = np.random.default_rng(0)
-        chosen = rng.choice(trained.parts.test, record_count, replace=False)
+        chosen = rng.choice(trained.split.test, record_count, replace=False)
         rows = spoil_records(trained.table.records.take(chosen), rng)
         expected = trained.model.answers(build_records(rows, trained.table.records))
         scored = score_file(rows, bundle.path, bundle.manifest.classes)

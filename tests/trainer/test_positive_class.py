@@ -92,7 +92,7 @@ QUICK_OPTIONS = {"hidden": (4,), "epochs": 8, "learning_rate": 0.02, "validation
 def count_missed_frauds(config):
     """Train, and return the number of test rows of frauds that are missed, and of all frauds."""
     trained = train(config, np.random.default_rng(0))
-    model, test = trained.model, trained.parts.test
+    model, test = trained.model, trained.split.test
     truth = trained.table.target[test]
     label = model.answers(trained.table.records.take(test))["label"]
     is_fraud = np.char.endswith(truth, "fraud")
