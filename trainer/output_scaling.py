@@ -35,7 +35,7 @@ class ScaledModel(NamedTuple):
     aim_unmet: str | None = None
 
 
-def fit_output_scaling(model: Model, table: Table, parts: Split, config: Config) -> ScaledModel:
+def fit_output_scaling(model: Model, table: Table, split: Split, config: Config) -> ScaledModel:
     """Fit the calibration, then choose the threshold, each if the options ask for it.
 
     With class weights, the calibration corrects the probabilities for them. The threshold of a
@@ -45,15 +45,15 @@ def fit_output_scaling(model: Model, table: Table, parts: Split, config: Config)
     Args:
         model: Trained model.
         table: Data that it was trained on.
-        parts: Split of the rows. At most `MAX_SCALING_ROWS` of the validation rows are used, and
+        split: Split of the rows. At most `MAX_SCALING_ROWS` of the validation rows are used, and
             fewer for a calibration of very many classes.
         config: Options of the run.
     """
     if config.calibrate:
-        model = _calibrate(model, table, parts, config)
+        model = _calibrate(model, table, split, config)
     if config.aim is None:
         return ScaledModel(model)
-    rows = subsample(parts.validation, MAX_SCALING_ROWS)
+    rows = subsample(split.validation, MAX_SCALING_ROWS)
     is_positive = table.target[rows] == model.positive_class
     p = model.answers(table.records.take(rows))["probabilities"][:, model.positive_index]
     try:
@@ -63,11 +63,11 @@ def fit_output_scaling(model: Model, table: Table, parts: Split, config: Config)
     return ScaledModel(replace(model, threshold=threshold))
 
 
-def _calibrate(model: Model, table: Table, parts: Split, config: Config) -> Model:
+def _calibrate(model: Model, table: Table, split: Split, config: Config) -> Model:
     classes = np.asarray(model.classes)
     max_rows = max(1, MAX_CALIBRATION_LOGITS // len(classes))
-    rows = subsample(subsample(parts.validation, MAX_SCALING_ROWS), max_rows)
-    weights = compute_class_weights(config, table, parts, classes)
+    rows = subsample(subsample(split.validation, MAX_SCALING_ROWS), max_rows)
+    weights = compute_class_weights(config, table, split, classes)
     calibration = fit_calibration(
         model.logits(table.records.take(rows)),
         np.searchsorted(classes, table.target[rows]),
@@ -79,20 +79,20 @@ def _calibrate(model: Model, table: Table, parts: Split, config: Config) -> Mode
         model, temperature=calibration.temperature, logit_bias=bias if bias.any() else None
     )
     if weights is not None and model.task == "binary":
-        share = float(np.mean(table.target[parts.train] == model.positive_class))
+        share = float(np.mean(table.target[split.train] == model.positive_class))
         model = replace(model, threshold=float(np.float32(share)))
     return model
 
 
 def compute_class_weights(
-    config: Config, table: Table, parts: Split, classes: NDArray[np.generic]
+    config: Config, table: Table, split: Split, classes: NDArray[np.generic]
 ) -> NDArray[np.float64] | None:
     """Return the weight in the loss of a training row of each class.
 
     Args:
         config: Options of the run.
         table: Data with one of these classes in each row.
-        parts: Split of the rows; the weights are those of the training rows.
+        split: Split of the rows; the weights are those of the training rows.
         classes: Names of the classes, `(n_classes,)`.
 
     Returns:
@@ -102,6 +102,6 @@ def compute_class_weights(
         return None
     from sklearn.utils.class_weight import compute_class_weight  # noqa: PLC0415 - slow to import
 
-    target = table.target[parts.train]
+    target = table.target[split.train]
     weights = compute_class_weight(config.class_weight, classes=classes, y=target)
     return np.asarray(weights, np.float64)

@@ -39,7 +39,7 @@ class TrainingTask:
 
     Attributes:
         table: All rows of the data.
-        parts: Split of the rows.
+        split: Split of the rows.
         model: Model with its initial weights.
         training_rows: Rows to train on, in memory or, if they are too many, read anew in each
             epoch.
@@ -48,7 +48,7 @@ class TrainingTask:
     """
 
     table: Table
-    parts: Split
+    split: Split
     model: Model
     training_rows: TrainingRows | StreamedRows
     validation_rows: TrainingRows
@@ -87,7 +87,7 @@ class TrainingResult:
 
     Attributes:
         table: All rows of the data.
-        parts: Split of the rows.
+        split: Split of the rows.
         model: Trained model; the exported graph is compared with its predictions.
         history: One entry for each epoch.
         summary: Summary of the run for the bundle's manifest.
@@ -95,7 +95,7 @@ class TrainingResult:
     """
 
     table: Table
-    parts: Split
+    split: Split
     model: Model
     history: list[Epoch]
     summary: TrainingSummary
@@ -143,11 +143,11 @@ def fit(
         from trainer.evaluate.baselines import fit_baselines  # noqa: PLC0415
 
         positive = trained.model.positive_index
-        baselines = fit_baselines(trained.table, trained.parts, seed=config.seed, positive=positive)
+        baselines = fit_baselines(trained.table, trained.split, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,
         trained.table,
-        trained.parts,
+        trained.split,
         trained.summary,
         baselines=baselines,
         aim=config.aim,
@@ -187,17 +187,17 @@ def train(
         TrainingDivergedError: If the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    table, parts = load_and_split(config)
+    table, split = load_and_split(config)
     if announce is not None:
-        announce(table, parts)
-    trained = train_on_split(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
+        announce(table, split)
+    trained = train_on_split(table, split, config, rng, callbacks=callbacks, checkpoint=checkpoint)
     seconds = round(time.perf_counter() - started, 3)
     return replace(trained, summary=trained.summary.model_copy(update={"seconds": seconds}))
 
 
 def train_on_split(
     table: Table,
-    parts: Split,
+    split: Split,
     config: Config,
     rng: np.random.Generator,
     *,
@@ -208,7 +208,7 @@ def train_on_split(
 
     Args:
         table: All rows of the data.
-        parts: Split of the rows.
+        split: Split of the rows.
         config: Options of the run; those of the data and the split are not used.
         rng: Generator of the initial weights and the order of the rows.
         callbacks: Callbacks that follow the training.
@@ -220,7 +220,7 @@ def train_on_split(
         TrainingDivergedError: If the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    task = prepare_training(table, parts, config, rng)
+    task = prepare_training(table, split, config, rng)
     stopping = EarlyStopping(config.patience)
     savers = [] if checkpoint is None else [_create_checkpoint(checkpoint, config, table)]
     history = task.create_run(config, [stopping, *callbacks, *savers]).run()
@@ -230,8 +230,8 @@ def train_on_split(
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    model, aim_unmet = fit_output_scaling(task.model, table, parts, config)
-    return TrainingResult(table, parts, model, history, summary, aim_unmet)
+    model, aim_unmet = fit_output_scaling(task.model, table, split, config)
+    return TrainingResult(table, split, model, history, summary, aim_unmet)
 
 
 def spawn_generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
@@ -260,13 +260,13 @@ def load_and_split(config: Config, reading: ReadOptions | None = None) -> tuple[
 
 
 def prepare_training(
-    table: Table, parts: Split, config: Config, rng: np.random.Generator
+    table: Table, split: Split, config: Config, rng: np.random.Generator
 ) -> TrainingTask:
     """Initialize a model for a table and prepare the rows to train it on.
 
     Args:
         table: All rows of the data.
-        parts: Split of the rows.
+        split: Split of the rows.
         config: Options of the run.
         rng: Generator of the initial weights and the order of the rows.
 
@@ -283,7 +283,7 @@ def prepare_training(
     weights_rng, shuffle_rng = rng.spawn(2)
     model = Model.build(
         table,
-        parts.train,
+        split.train,
         layers=config.build_layers,
         loss=loss,
         rng=weights_rng,
@@ -292,29 +292,29 @@ def prepare_training(
     )
     if model.classes is not None and table.task == "binary":
         model = replace(model, positive_index=config.find_positive_index(model.classes.tolist()))
-    fetch = _create_row_fetcher(config, table, parts, model)
+    fetch = _create_row_fetcher(config, table, split, model)
     row_bytes = BYTES_PER_INPUT * model.encoder.width
     max_rows = compute_memory_budget() // row_bytes
     training_rows: TrainingRows | StreamedRows
-    if len(parts.train) <= max_rows:
-        training_rows = fetch(parts.train)
+    if len(split.train) <= max_rows:
+        training_rows = fetch(split.train)
     else:
-        train = np.sort(parts.train)  # a file is read from its beginning to its end
+        train = np.sort(split.train)  # a file is read from its beginning to its end
         training_rows = StreamedRows(
             len(train), lambda places: fetch(train[places]), config.batch_size, row_bytes=row_bytes
         )
-    validation_rows = fetch(subsample(parts.validation, max_rows))
-    return TrainingTask(table, parts, model, training_rows, validation_rows, shuffle_rng)
+    validation_rows = fetch(subsample(split.validation, max_rows))
+    return TrainingTask(table, split, model, training_rows, validation_rows, shuffle_rng)
 
 
 def _create_row_fetcher(
-    config: Config, table: Table, parts: Split, model: Model
+    config: Config, table: Table, split: Split, model: Model
 ) -> Callable[[NDArray[np.int64]], TrainingRows]:
     """Return a function that encodes the rows with given numbers, and adds their weights."""
     if config.class_weight is None:
         return lambda numbers: model.encode_rows(table, numbers)
     classes = np.asarray(model.classes)
-    class_weights = np.asarray(compute_class_weights(config, table, parts, classes), np.float32)
+    class_weights = np.asarray(compute_class_weights(config, table, split, classes), np.float32)
 
     def fetch(numbers: NDArray[np.int64]) -> TrainingRows:
         class_indices = np.searchsorted(classes, table.target[numbers])

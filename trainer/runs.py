@@ -98,7 +98,7 @@ def write_run(
     config: Config,
     model: Model,
     table: Table,
-    parts: Split,
+    split: Split,
     history: Sequence[Epoch],
 ) -> Path:
     """Record a run. A run of the same name and version is replaced.
@@ -109,7 +109,7 @@ def write_run(
         config: Options of the run.
         model: Trained model.
         table: Data that it was trained on.
-        parts: Split of the rows.
+        split: Split of the rows.
         history: One entry for each epoch.
 
     Returns:
@@ -127,14 +127,14 @@ def write_run(
                 "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
                 "environment": _describe_environment(bundle),
                 "health": [
-                    _measurement_to_json(m) for m in _measure_health(config, model, table, parts)
+                    _measurement_to_json(m) for m in _measure_health(config, model, table, split)
                 ],
             }.items():
                 text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
                 _write_text(building / f"{name}.json", f"{text}\n")
             _write_text(building / "history.csv", _history_to_csv(history))
             write_arrays(building / "weights.npz", model.network.snapshot())
-            test_rows = subsample(parts.test, MAX_TEST_ROWS)
+            test_rows = subsample(split.test, MAX_TEST_ROWS)
             rows = rows_to_arrow(table.records.take(test_rows), table.target[test_rows])
             with add_path_to_errors(building / "test.parquet"):
                 pa.parquet.write_table(rows, building / "test.parquet")
@@ -288,9 +288,9 @@ def _get_processor_name() -> str:
     return next(names, platform.machine())
 
 
-def _measure_health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
+def _measure_health(config: Config, model: Model, table: Table, split: Split) -> list[Measurement]:
     """Return the diagnostics of the trained network on some training rows of equal weight."""
-    rows = model.encode_rows(table, np.sort(subsample(parts.train, HEALTH_ROWS)))
+    rows = model.encode_rows(table, np.sort(subsample(split.train, HEALTH_ROWS)))
     with np.errstate(all="ignore"):  # a value that is not finite is recorded as a fault
         return measure_layer_health(
             model.network, rows, model.loss, config.build_update_rule().penalty

@@ -1,44 +1,48 @@
-"""The page of the benchmarks says what the results say, all of it, and nothing else."""
+"""The benchmark page and the README's tables contain the figures of the results, and all losses."""
 
 import copy
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.page import load, losses, serve, soak, train
-from benchmarks.page.__main__ import compared, main, page, read, readme
-from benchmarks.page.comparison import of_ratio
-from benchmarks.page.markdown import filled, number, spread, table
-
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
+from benchmarks.machine import RESULTS, ROOT
+from benchmarks.report import latency_tables, soak_tables, throughput_tables, training_tables
+from benchmarks.report.__main__ import (
+    fill_readme,
+    list_comparisons,
+    main,
+    read_results,
+    render_page,
+)
+from benchmarks.report.comparisons import compare_ratio, make_loss_table
+from benchmarks.report.formatting import fill_marker, format_number, format_quartiles, format_table
+from benchmarks.report.latency_tables import PUBLISHED
 
 
 @pytest.fixture(scope="session")
 def results():
-    return read(RESULTS)
+    return read_results(RESULTS)
 
 
-def held(*rounds):
-    low, middle, high = sorted(rounds)
+def make_rate(*rounds):
+    low, median, high = sorted(rounds)
     return {
-        "median": middle,
+        "median": median,
         "low": low,
         "high": high,
         "rounds": list(rounds),
-        "limited": middle == 5100,
+        "limited": median == 5100,
     }
 
 
-def quotient(median, low, high):
+def make_ratio(median, low, high):
     return {"median": median, "low": low, "high": high}
 
 
-def probe(rate, p99):
+def make_probe(rate, p99):
     return {
         "rate": rate,
         "p50_ms": p99 / 2,
@@ -50,16 +54,19 @@ def probe(rate, p99):
 
 
 @pytest.fixture
-def measured():
-    """What `make bench-load` would write: ours holds little within 2 ms, FastAPI nothing."""
-    side = {"probes": [probe(2000, 3.5), probe(500, 1.5), probe(8000, 250.0)], "memory_mb": 131.7}
-    ours = {
-        "2": held(900, 1000, 1100),
-        "5": held(5000, 5100, 5200),
-        "20": held(7000, 7100, 7200),
-        "100": held(7400, 7500, 7600),
+def load_result():
+    """Return results of `make bench-load` in which FastAPI sustains no rate within 2 ms."""
+    side = {
+        "probes": [make_probe(2000, 3.5), make_probe(500, 1.5), make_probe(8000, 250.0)],
+        "memory_mb": 131.7,
     }
-    theirs = ours | {"2": held(0.0, 0.0, 0.0)}
+    ours = {
+        "2": make_rate(900, 1000, 1100),
+        "5": make_rate(5000, 5100, 5200),
+        "20": make_rate(7000, 7100, 7200),
+        "100": make_rate(7400, 7500, 7600),
+    }
+    fastapi = ours | {"2": make_rate(0.0, 0.0, 0.0)}
     return {
         "benchmark": "load",
         "when": "2026-11-22T20:00:00+00:00",
@@ -82,22 +89,22 @@ def measured():
                 "sides": {
                     "mosec": side | {"held": ours},
                     "ours": side | {"held": ours},
-                    "fastapi": side | {"held": theirs},
+                    "fastapi": side | {"held": fastapi},
                 },
                 "ratios": {
                     "ours / fastapi": {
-                        "2": quotient(None, None, None),
-                        "5": quotient(2.1, 1.9, 2.4),
-                        "20": quotient(1.1, 0.9, 1.2),
-                        "100": quotient(1.5, 1.4, 1.6),
+                        "2": make_ratio(None, None, None),
+                        "5": make_ratio(2.1, 1.9, 2.4),
+                        "20": make_ratio(1.1, 0.9, 1.2),
+                        "100": make_ratio(1.5, 1.4, 1.6),
                     },
                     "ours / mosec": {
-                        "2": quotient(0.81, 0.7, 0.9),
-                        "5": quotient(0.97, 0.9, 1.1),
-                        "20": quotient(1.2, 1.1, 1.3),
-                        "100": quotient(1.2, 1.1, 1.3),
+                        "2": make_ratio(0.81, 0.7, 0.9),
+                        "5": make_ratio(0.97, 0.9, 1.1),
+                        "20": make_ratio(1.2, 1.1, 1.3),
+                        "100": make_ratio(1.2, 1.1, 1.3),
                     },
-                    "ours / ours-int8": {"2": quotient(0.5, 0.4, 0.6)},
+                    "ours / ours-int8": {"2": make_ratio(0.5, 0.4, 0.6)},
                 },
             }
         ],
@@ -114,8 +121,8 @@ def measured():
                 "loadtest": {"requests_per_second": 1234.5, "p50_ms": 3.21},
                 "wrk": {"requests_per_second": 1240.0, "p50_ms": 3.2},
                 "ratio": {
-                    "requests_per_second": quotient(0.99, 0.98, 1.01),
-                    "p50_ms": quotient(1.01, 0.99, 1.02),
+                    "requests_per_second": make_ratio(0.99, 0.98, 1.01),
+                    "p50_ms": make_ratio(1.01, 0.99, 1.02),
                 },
             }
         ],
@@ -123,7 +130,7 @@ def measured():
     }
 
 
-def drifting(first, last, slope):
+def make_drift(first, last, slope):
     return {
         "slope": slope,
         "low": slope - 1,
@@ -135,9 +142,9 @@ def drifting(first, last, slope):
 
 
 @pytest.fixture
-def soaked():
-    """What `make soak` would write of a server that leaks."""
-    still = drifting(67.0, 67.0, 0.0)
+def soak_result():
+    """Return results of `make soak` for a server that leaks."""
+    constant = make_drift(67.0, 67.0, 0.0)
     return {
         "benchmark": "soak",
         "when": "2026-11-22T23:00:00+00:00",
@@ -149,13 +156,13 @@ def soaked():
         "rate": 400.0,
         "connections": 32,
         "figures": {
-            "memory_mb": drifting(180.0, 187.6, 25.3),
-            "pss_mb": still,
-            "arbiter_mb": still,
-            "descriptors": still,
-            "threads": still,
-            "p50_ms": drifting(1.21, 1.25, 3.5) | {"ratio": 1.033},
-            "p99_ms": drifting(7.4, 7.1, -2.0) | {"ratio": 0.959},
+            "memory_mb": make_drift(180.0, 187.6, 25.3),
+            "pss_mb": constant,
+            "arbiter_mb": constant,
+            "descriptors": constant,
+            "threads": constant,
+            "p50_ms": make_drift(1.21, 1.25, 3.5) | {"ratio": 1.033},
+            "p99_ms": make_drift(7.4, 7.1, -2.0) | {"ratio": 0.959},
             "requests": 480_123,
             "refused": 48_012,
             "wrong": 0,
@@ -177,73 +184,73 @@ def soaked():
 
 
 @pytest.fixture
-def copied(tmp_path):
-    """The README and the page, where they may be spoiled."""
+def root_copy(tmp_path):
+    """Return a copy of the README and the page, which a test may change."""
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     return tmp_path
 
 
-def checked(root):
+def check(root):
     return CliRunner().invoke(main, ["--check", "--root", str(root)])
 
 
-def cells(line):
+def split_cells(line):
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def test_the_page_and_the_readme_are_what_the_results_say():
-    done = checked(ROOT)
+def test_check_page_and_readme_agree_with_results():
+    done = check(ROOT)
     assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
-def test_a_figure_that_was_typed_is_noticed(copied, name):
-    path = copied / name
+def test_check_changed_figure_is_refused(root_copy, name):
+    path = root_copy / name
     text = path.read_text()
-    typed = re.sub(r"(\*\*forwardpass\*\* \| )\d", r"\g<1>9", text)
-    assert typed != text
-    path.write_text(typed)
-    done = checked(copied)
+    changed = re.sub(r"(\*\*forwardpass\*\* \| )\d", r"\g<1>9", text)
+    assert changed != text
+    path.write_text(changed)
+    done = check(root_copy)
     assert done.exit_code == 1
     assert name in done.output
     assert "make bench-page" in done.output
 
 
-def test_a_plot_that_is_missing_is_noticed(copied):
-    (copied / "docs" / "benchmarks" / "serve.svg").unlink()
-    done = checked(copied)
+def test_check_missing_plot_is_refused(root_copy):
+    (root_copy / "docs" / "benchmarks" / "serve.svg").unlink()
+    done = check(root_copy)
     assert done.exit_code == 1
     assert "docs/benchmarks/serve.svg" in done.output
 
 
 @pytest.mark.slow
-def test_writing_leaves_nothing_for_the_check(copied):
-    (copied / "docs" / "benchmarks.md").unlink()
-    shutil.rmtree(copied / "docs" / "benchmarks")
-    done = CliRunner().invoke(main, ["--root", str(copied)])
+def test_main_writes_what_check_accepts(root_copy):
+    (root_copy / "docs" / "benchmarks.md").unlink()
+    shutil.rmtree(root_copy / "docs" / "benchmarks")
+    done = CliRunner().invoke(main, ["--root", str(root_copy)])
     assert done.exit_code == 0, done.output
-    assert checked(copied).exit_code == 0
+    assert check(root_copy).exit_code == 0
 
 
-def test_the_tables_of_the_readme_are_on_the_page(results):
-    text = page(results)
-    front = (ROOT / "README.md").read_text()
+def test_page_contains_the_tables_of_the_readme(results):
+    text = render_page(results)
+    readme = (ROOT / "README.md").read_text()
     for name in ("serve", "load", "compress"):
         shown = re.search(
-            rf"<!-- benchmarks: {name} -->\n\n(.*?)\n\n<!-- end -->", front, re.DOTALL
+            rf"<!-- benchmarks: {name} -->\n\n(.*?)\n\n<!-- end -->", readme, re.DOTALL
         )
         assert shown[1] in text
 
 
-def test_text_outside_the_markers_stays(results):
-    front = (ROOT / "README.md").read_text()
+def test_fill_readme_keeps_text_outside_the_markers(results):
+    readme = (ROOT / "README.md").read_text()
     parts = r"<!-- benchmarks: \w+ -->.*?<!-- end -->"
     emptied = re.sub(
-        r"(<!-- benchmarks: \w+ -->).*?(<!-- end -->)", r"\1\2", front, flags=re.DOTALL
+        r"(<!-- benchmarks: \w+ -->).*?(<!-- end -->)", r"\1\2", readme, flags=re.DOTALL
     )
-    assert re.split(parts, front, flags=re.DOTALL) == re.split(parts, emptied, flags=re.DOTALL)
-    assert readme(emptied, results) == readme(front, results)
+    assert re.split(parts, readme, flags=re.DOTALL) == re.split(parts, emptied, flags=re.DOTALL)
+    assert fill_readme(emptied, results) == fill_readme(readme, results)
 
 
 @pytest.mark.parametrize(
@@ -255,24 +262,24 @@ def test_text_outside_the_markers_stays(results):
         "<!-- end --><!-- benchmarks: a -->",
     ],
 )
-def test_markers_that_are_not_there_once_are_refused(text):
+def test_fill_marker_markers_not_there_once_raises(text):
     with pytest.raises(ValueError, match="expected one <!-- benchmarks: a -->"):
-        filled(text, "a", "table")
+        fill_marker(text, "a", "table")
 
 
-def test_results_that_are_missing_are_asked_for():
-    text = page({})
+def test_page_missing_results_name_their_command():
+    text = render_page({})
     for target in ("bench-train", "bench-compress", "bench-serve", "bench-load"):
-        assert f"There are no results yet: `make {target}` makes them." in text
-    assert "There are no results yet: `make soak` makes them." in text.split("## Soak\n")[1]
-    assert "[What it loses](docs/benchmarks.md#what-we-lose)" in readme(
+        assert f"There are no results yet; `make {target}` writes them." in text
+    assert "There are no results yet; `make soak` writes them." in text.split("## Soak\n")[1]
+    assert "[What we lose](docs/benchmarks.md#what-we-lose)" in fill_readme(
         (ROOT / "README.md").read_text(), {}
     )
 
 
-def test_each_result_says_where_it_comes_from(results, measured, soaked):
-    text = page(results | {"load": measured, "soak": soaked})
-    for result in (results | {"load": measured, "soak": soaked}).values():
+def test_page_names_time_commit_and_versions_of_each_result(results, load_result, soak_result):
+    text = render_page(results | {"load": load_result, "soak": soak_result})
+    for result in (results | {"load": load_result, "soak": soak_result}).values():
         assert result["when"] in text
         assert f"`{result['commit']}`" in text
         for name, version in result["libraries"].items():
@@ -282,40 +289,42 @@ def test_each_result_says_where_it_comes_from(results, measured, soaked):
     assert text.count("mosec 0.9.8") == 2  # of serve once, for both of its sides, and of load
 
 
-def worse(results):
-    """Ratios of ours to another project's with a median worse than 1: walked over as plain JSON."""
+def list_worse_ratios(results):
+    """Yield the ratios of ours to another project's whose median is worse than 1, from the JSON."""
     for name in ("train", "serve", "load"):
         for result in results.get(name, {}).get("results", []):
-            for key, found in result["ratios"].items():
-                mine, other = key.split(" / ")
-                if not mine.startswith("ours") or other.startswith("ours"):
+            for key, ratios in result["ratios"].items():
+                ours, other = key.split(" / ")
+                if not ours.startswith("ours") or other.startswith("ours"):
                     continue
                 if other in ("constant", "products"):
                     continue
-                flat = {"": found} if "median" in found else found
-                for measure, ratio in flat.items():
-                    middle = ratio["median"]
-                    if middle is not None and (
-                        middle > 1 if measure.endswith(("_ms", "_mb")) else middle < 1
+                by_measure = {"": ratios} if "median" in ratios else ratios
+                for measure, ratio in by_measure.items():
+                    median = ratio["median"]
+                    if median is not None and (
+                        median > 1 if measure.endswith(("_ms", "_mb")) else median < 1
                     ):
                         yield ratio
 
 
-def test_every_ratio_in_which_another_is_ahead_is_listed(results, measured):
-    everything = results | {"load": measured}
-    text = losses.render(compared(everything)).split("And those in which")[0]
-    listed = [cells(line)[5].removesuffix(" ×") for line in text.splitlines() if " × | " in line]
-    expected = [spread(ratio) for ratio in worse(everything)]
+def test_loss_table_lists_every_ratio_in_which_another_is_ahead(results, load_result):
+    everything = results | {"load": load_result}
+    text = make_loss_table(list_comparisons(everything))
+    listed = [
+        split_cells(line)[5].removesuffix(" ×") for line in text.splitlines() if " × | " in line
+    ]
+    expected = [format_quartiles(ratio) for ratio in list_worse_ratios(everything)]
     assert len(expected) > 20
     for figure in set(expected):
         assert listed.count(figure) >= expected.count(figure), figure
 
 
-def test_a_loss_that_is_put_into_the_results_is_listed(results):
-    spoiled = copy.deepcopy(results)
-    ratio = spoiled["serve"]["results"][0]["ratios"]["ours / ray"]["requests_per_second"]
-    ratio.update(quotient(0.123, 0.111, 0.135))
-    before, after = (losses.render(compared(r)) for r in (results, spoiled))
+def test_loss_table_lists_a_loss_added_to_the_results(results):
+    changed = copy.deepcopy(results)
+    ratio = changed["serve"]["results"][0]["ratios"]["ours / ray"]["requests_per_second"]
+    ratio.update(make_ratio(0.123, 0.111, 0.135))
+    before, after = (make_loss_table(list_comparisons(r)) for r in (results, changed))
     assert "0.12 (0.11–0.14) × | behind" not in before
     assert (
         "| serving, closed loop | 1 row, 1 client | requests/s | forwardpass | Ray Serve "
@@ -324,7 +333,7 @@ def test_a_loss_that_is_put_into_the_results_is_listed(results):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "more_is_better", "behind", "verdict"),
+    ("ratio", "is_more_better", "is_behind", "verdict"),
     [
         ((0.8, 0.7, 0.9), True, True, "behind"),
         ((0.8, 0.7, 1.1), True, True, "no difference shown"),
@@ -333,23 +342,23 @@ def test_a_loss_that_is_put_into_the_results_is_listed(results):
         ((0.8, 0.7, 0.9), False, False, "behind"),
     ],
 )
-def test_the_quartiles_decide_what_is_shown(ratio, more_is_better, behind, verdict):
-    found = of_ratio(
-        quotient(*ratio),
-        more_is_better=more_is_better,
+def test_compare_ratio_quartiles_decide_the_verdict(ratio, is_more_better, is_behind, verdict):
+    comparison = compare_ratio(
+        make_ratio(*ratio),
+        is_more_better=is_more_better,
         benchmark="",
-        where="",
+        workload="",
         measure="",
-        mine="ours",
-        rival="ray",
+        ours="ours",
+        other="ray",
     )
-    assert found.behind is behind
-    if behind or found.within:
-        assert found.verdict == verdict
+    assert comparison.is_behind is is_behind
+    if is_behind or comparison.is_undecided:
+        assert comparison.verdict == verdict
 
 
-def test_what_compression_costs_is_listed(results):
-    listed = losses.render(compared(results))
+def test_loss_table_lists_the_losses_of_compression(results):
+    listed = make_loss_table(list_comparisons(results))
     for title, result in results["compress"]["results"].items():
         for name, variant in result["variants"].items():
             if variant["lost"] and variant["lost"]["interval"][0] > 0:
@@ -361,70 +370,85 @@ def test_what_compression_costs_is_listed(results):
                 ), (title, name)
 
 
-def test_the_rates_held_are_shown_with_their_quartiles(measured):
-    lines = load.short(measured).splitlines()
-    assert cells(lines[0])[1:] == ["p99 ≤ 2 ms", "p99 ≤ 5 ms", "p99 ≤ 20 ms", "p99 ≤ 100 ms", "MB"]
-    rows = {cells(line)[0]: cells(line)[1:] for line in lines[2:]}
+def test_latency_summary_shows_rates_with_quartiles(load_result):
+    lines = latency_tables.make_summary_table(load_result).splitlines()
+    assert split_cells(lines[0])[1:] == [
+        "p99 ≤ 2 ms",
+        "p99 ≤ 5 ms",
+        "p99 ≤ 20 ms",
+        "p99 ≤ 100 ms",
+        "MB",
+    ]
+    rows = {split_cells(line)[0]: split_cells(line)[1:] for line in lines[2:]}
     assert list(rows) == ["**forwardpass**", "Mosec", "FastAPI, uvicorn"]
     assert rows["**forwardpass**"][0] == "1,000 (900–1,100)"
     assert rows["FastAPI, uvicorn"][0] == "0"
     assert rows["Mosec"][4] == "132"
 
 
-def test_a_ratio_to_a_rate_of_0_is_left_open(measured):
-    line = next(x for x in load.render(measured).splitlines() if "forwardpass / FastAPI" in x)
-    assert cells(line)[1:3] == ["–", "2.10 (1.90–2.40)"]
-    assert "1.10–2.10 × FastAPI, uvicorn" in load.sentence(measured)
-    assert "Below 1: Mosec, p99 ≤ 2 ms, 0.81 (0.70–0.90) ×; Mosec, p99 ≤ 5 ms" in load.sentence(
-        measured
+def test_latency_ratio_to_a_rate_of_0_is_a_dash(load_result):
+    line = next(
+        x for x in render_page({"load": load_result}).splitlines() if "forwardpass / FastAPI" in x
+    )
+    assert split_cells(line)[1:3] == ["–", "2.10 (1.90–2.40)"]
+    assert "1.10–2.10 × FastAPI, uvicorn" in latency_tables.describe_ratios(load_result)
+    assert (
+        "Below 1: Mosec, p99 ≤ 2 ms, 0.81 (0.70–0.90) ×; Mosec, p99 ≤ 5 ms"
+        in latency_tables.describe_ratios(load_result)
     )
 
 
-def test_what_kserve_publishes_stands_beside_ours_with_both_machines(measured):
-    lines = load.render(measured).splitlines()
+def test_latency_published_figures_have_both_machines(load_result):
+    lines = render_page({"load": load_result}).splitlines()
     kserve = next(line for line in lines if "kserve/kserve/blob/19aa3c9" in line)
     assert "8 nodes n1-standard" in kserve
-    assert cells(kserve)[3:5] == ["1.283 / 2.205", "8,658 / 20,307; 93.72 % answered"]
+    assert split_cells(kserve)[3:5] == ["1.283 / 2.205", "8,658 / 20,307; 93.72 % answered"]
     ours = lines[lines.index(kserve) - 1]
     assert "Test CPU, 2 cores" in ours
-    assert cells(ours)[3:6] == ["0.61 / 1.93", "0.64 / 2.4", "1,000 (900–1,100)"]
+    assert split_cells(ours)[3:6] == ["0.61 / 1.93", "0.64 / 2.4", "1,000 (900–1,100)"]
 
 
-def test_the_soak_says_its_verdict_and_what_it_rests_on(soaked):
-    lines = soak.render(soaked).splitlines()
-    assert f"Verdict: **{soaked['verdict']}**." in lines
-    rows = {cells(line)[0]: cells(line)[1:] for line in lines if line.startswith("|")}
+def test_page_soak_has_verdict_and_its_figures(soak_result):
+    lines = render_page({"soak": soak_result}).splitlines()
+    assert f"Verdict: **{soak_result['verdict']}**." in lines
+    rows = {split_cells(line)[0]: split_cells(line)[1:] for line in lines if line.startswith("|")}
     assert rows["memory of the workers, MB"] == ["180", "188", "25.3 MB", "24.3 to 26.3"]
     assert rows["latency p50, ms"] == ["1.21", "1.25", "3.50 %", "2.50 to 4.50"]
     assert rows["requests"] == ["480,123"]
     assert rows["unexpected statuses"] == ["4 × 503"]
     assert rows["reloads"] == ["15 × appears, 14 × rollback"]
-    assert "leaks on purpose" in soak.render(soaked | {"server": "leaking"})
+    assert "leaks on purpose" in render_page({"soak": soak_result | {"server": "leaking"}})
 
 
 @pytest.mark.slow
-def test_plots_are_the_same_for_the_same_results(results, measured, soaked, tmp_path):
+def test_plots_same_results_give_the_same_files(results, load_result, soak_result, tmp_path):
     drawn = []
     for name in ("one", "other"):
-        train.draw(results["train"], tmp_path / name)
-        serve.draw(results["serve"], tmp_path / name)
-        load.draw(measured, tmp_path / name)
-        soak.draw(soaked, tmp_path / name)
+        training_tables.draw(results["train"], tmp_path / name)
+        throughput_tables.draw(results["serve"], tmp_path / name)
+        latency_tables.draw(load_result, tmp_path / name)
+        soak_tables.draw(soak_result, tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert drawn[0] == drawn[1]
     shown = re.findall(
-        r"\(benchmarks/([\w-]+\.svg)\)", page(results | {"load": measured, "soak": soaked})
+        r"\(benchmarks/([\w-]+\.svg)\)",
+        render_page(results | {"load": load_result, "soak": soak_result}),
     )
     assert set(shown) == set(drawn[0])
 
 
-def test_figures_keep_three_digits():
-    assert [number(v) for v in (0.814, 9.996, 11.29, 1234.5)] == ["0.81", "10.00", "11.3", "1,234"]
-    assert spread(quotient(1.456, 1.3, 12.71)) == "1.46 (1.30–12.7)"
-    assert spread(None) == "–"
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --: |\n| 1 | 2 |"
+def test_formatting_keeps_three_digits():
+    assert [format_number(v) for v in (0.814, 9.996, 11.29, 1234.5)] == [
+        "0.81",
+        "10.00",
+        "11.3",
+        "1,234",
+    ]
+    assert format_quartiles(make_ratio(1.456, 1.3, 12.71)) == "1.46 (1.30–12.7)"
+    assert format_quartiles(None) == "–"
+    assert format_table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --: |\n| 1 | 2 |"
 
 
-def test_the_published_figures_have_a_source():
-    found = json.loads((ROOT / "benchmarks" / "load" / "published.json").read_text())
+def test_published_figures_have_a_source():
+    found = json.loads(PUBLISHED.read_text())
     assert re.search(r"github\.com/kserve/kserve/blob/[0-9a-f]{40}/", found["source"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.keys import keys_file
+from benchmarks.admin_key import write_keys_file
 
 ROOT = Path(__file__).parent.parent.parent
 # These tests need the environment of `make test-clients`; elsewhere nothing is collected.
@@ -107,7 +107,7 @@ def keyed(tmp_path) -> Iterator[Server]:
     """A server of the digits model that requires an administrator's key."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
-    yield from serve(models, "--keys", str(keys_file(tmp_path)))
+    yield from serve(models, "--keys", str(write_keys_file(tmp_path)))
 
 
 @pytest.fixture(scope="session")

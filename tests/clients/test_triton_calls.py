@@ -12,7 +12,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.keys import HEADERS
+from benchmarks.admin_key import ADMIN_HEADERS
 from tests.clients.graph import Graph, assert_same_outputs
 
 pytestmark = pytest.mark.clients
@@ -220,7 +220,7 @@ def test_triton_client_every_call_has_its_documented_outcome(keyed):
     inputs = graph.create_inputs(2)
     with triton.InferenceServerClient(keyed.address) as client:
         for name, arguments, expected in list_calls(inputs):
-            headers = HEADERS | arguments.get("headers", {})
+            headers = ADMIN_HEADERS | arguments.get("headers", {})
             call = getattr(client, name)
             if isinstance(expected, Refused):
                 with pytest.raises(InferenceServerException, match=re.escape(expected)) as refusal:
@@ -240,7 +240,7 @@ def test_triton_asynchronous_client_every_call_has_its_documented_outcome(keyed)
     async def make_calls():
         async with triton_aio.InferenceServerClient(keyed.address) as client:
             for name, arguments, expected in list_calls(inputs):
-                headers = HEADERS | arguments.get("headers", {})
+                headers = ADMIN_HEADERS | arguments.get("headers", {})
                 call = getattr(client, name if name != "async_infer" else "infer")
                 if isinstance(expected, Refused):
                     with pytest.raises(InferenceServerException, match=re.escape(expected)):
@@ -270,7 +270,7 @@ class KeyPlugin(triton.InferenceServerClientPlugin):
     """A plugin that adds the key to each request."""
 
     def __call__(self, request):
-        request.headers.update(HEADERS)
+        request.headers.update(ADMIN_HEADERS)
 
 
 def test_triton_client_plugin_can_send_the_key(keyed):

@@ -59,7 +59,7 @@ def evaluations(tmp_path_factory):
         "calibrated": weighted | {"calibrate": True},
     }.items():
         trained = train(Config(**options), np.random.default_rng(0))
-        evaluation = Evaluation.from_model(trained.model, trained.table, trained.parts.test)
+        evaluation = Evaluation.from_model(trained.model, trained.table, trained.split.test)
         evaluations[name] = trained, evaluation
     return evaluations
 
@@ -83,7 +83,7 @@ def test_calibration_class_weights_are_corrected(evaluations):
 
 def test_calibration_class_weights_threshold_is_the_share_of_the_class(evaluations):
     trained, _ = evaluations["calibrated"]
-    share = np.mean(trained.table.target[trained.parts.train] == "fraud")
+    share = np.mean(trained.table.target[trained.split.train] == "fraud")
     assert trained.model.threshold == pytest.approx(share)
     recall = {
         name: np.mean(e.answers["label"][e.truth == "fraud"] == "fraud")
@@ -104,7 +104,7 @@ def test_calibration_many_logits_uses_a_sample_of_the_rows(evaluations, monkeypa
 
     monkeypatch.setattr(output_scaling, "fit_calibration", record_shapes)
     monkeypatch.setattr(output_scaling, "MAX_CALIBRATION_LOGITS", 100)
-    output_scaling.fit_output_scaling(trained.model, trained.table, trained.parts, config)
+    output_scaling.fit_output_scaling(trained.model, trained.table, trained.split, config)
     assert shapes == [((50, 1), (50,))]  # the limit of 100 logits, by two classes
 
 
@@ -112,7 +112,7 @@ def test_threshold_aim_replaces_the_share_of_the_class(evaluations):
     trained, _ = evaluations["calibrated"]
     config = Config(**trained.summary.config)
     scaled = output_scaling.fit_output_scaling(
-        trained.model, trained.table, trained.parts, config.model_copy(update={"aim": "accuracy"})
+        trained.model, trained.table, trained.split, config.model_copy(update={"aim": "accuracy"})
     )
     assert scaled.model.threshold > 2 * trained.model.threshold
 

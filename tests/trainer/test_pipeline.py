@@ -88,8 +88,8 @@ def test_fit_any_network_exports_a_bundle_that_passes_its_self_test(hidden, acti
 def train_wine(**options):
     """Return the sizes of the parts, the test rows, the number of epochs and the parameters."""
     trained = train(Config(data="wine", **{"epochs": 40, **options}), np.random.default_rng(0))
-    sizes = [len(p) for p in (trained.parts.train, trained.parts.validation, trained.parts.test)]
-    return sizes, set(trained.parts.test), len(trained.history), trained.model.network.parameters
+    sizes = [len(p) for p in (trained.split.train, trained.split.validation, trained.split.test)]
+    return sizes, set(trained.split.test), len(trained.history), trained.model.network.parameters
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_train_any_split_option_changes_the_split():
 
 def test_fit_statistics_are_those_of_the_training_rows(tmp_path):
     bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
-    training_rows = trained.table.records.numbers[trained.parts.train]
+    training_rows = trained.table.records.numbers[trained.split.train]
     np.testing.assert_allclose(
         trained.model.encoder.numbers.scaler.offset, training_rows.mean(axis=0), rtol=1e-5
     )

@@ -92,7 +92,7 @@ QUICK_OPTIONS = {"hidden": (4,), "epochs": 8, "learning_rate": 0.02, "validation
 def count_missed_frauds(config):
     """Train, and return the number of test rows of frauds that are missed, and of all frauds."""
     trained = train(config, np.random.default_rng(0))
-    model, test = trained.model, trained.parts.test
+    model, test = trained.model, trained.split.test
     truth = trained.table.target[test]
     label = model.answers(trained.table.records.take(test))["label"]
     is_fraud = np.char.endswith(truth, "fraud")
@@ -261,10 +261,10 @@ def test_report_first_class_positive_names_it(fraud, tmp_path):
     page = (tmp_path / "r.html").read_text()
     for words in (
         "Given one row that is “fraud”",
-        "It answers “fraud” from a probability of",
+        "The model predicts “fraud” from a probability of",
         "ROC AUC of “fraud”",
         "PR AUC of “fraud”",
-        "fewer rows are answered “fraud”",
+        "A higher threshold predicts “fraud” for fewer rows",
     ):
         assert words in page
     assert "“good”" not in page

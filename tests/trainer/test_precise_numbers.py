@@ -73,7 +73,7 @@ def train_and_score(files, **options):
         data=str(files / "t.csv"), drop=("milliseconds", "day"), **FAST_OPTIONS, **options
     )
     run = train(config, spawn_generators(0)[0])
-    rows = run.parts.test
+    rows = run.split.test
     labels = run.model.answers(run.table.records.take(rows))["label"]
     return float(np.mean(labels == run.table.target[rows]))
 

@@ -31,7 +31,7 @@ def fit_and_record(config):
         config=config,
         model=trained.model,
         table=trained.table,
-        parts=trained.parts,
+        split=trained.split,
         history=trained.history,
     )
     assert compute_checksums(bundle.path) == before  # the bundle is not changed
@@ -77,8 +77,8 @@ def people(tmp_path_factory):
 @pytest.mark.slow
 def test_read_run_test_rows_equal_those_of_the_table(people):
     _, _, _, trained, path = people
-    run, test_rows = read_run(path), trained.table.records.take(trained.parts.test)
-    np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
+    run, test_rows = read_run(path), trained.table.records.take(trained.split.test)
+    np.testing.assert_array_equal(run.truth, trained.table.target[trained.split.test])
     assert [(c.name, c.kind) for c in run.records.columns] == [
         (c.name, c.kind) for c in test_rows.columns
     ]
@@ -102,7 +102,7 @@ def test_write_run_parquet_file_equals_the_csv_file(people):
     ]
     assert table.column_names == ["height", "smoker", "town", "born", "__target__", "__target__"]
     height, smoker, town, born, _, truth = (column.to_pylist() for column in table.columns)
-    for i, number in enumerate(trained.parts.test.tolist()):
+    for i, number in enumerate(trained.split.test.tolist()):
         row = rows[number]
         assert height[i] == (np.float32(row["height"]) if row["height"] else None)
         assert smoker[i] == {"": None, "true": True, "false": False}[row["smoker"]]
@@ -166,7 +166,7 @@ def test_write_run_many_test_rows_records_a_sample(people, tmp_path, monkeypatch
         config=config,
         model=trained.model,
         table=trained.table,
-        parts=trained.parts,
+        split=trained.split,
         history=trained.history,
     )
     run = read_run(path)
@@ -186,8 +186,8 @@ def test_read_run_regression_targets_keep_their_shape(data, targets, tmp_path):
     )
     _, trained, path = fit_and_record(config)
     run = read_run(path)
-    assert run.truth.shape == (len(trained.parts.test), targets)
-    np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
+    assert run.truth.shape == (len(trained.split.test), targets)
+    np.testing.assert_array_equal(run.truth, trained.table.target[trained.split.test])
     names = pq.ParquetFile(path / "test.parquet").schema_arrow.names[-targets:]
     assert names == (
         ["__target__"] if targets == 1 else [f"__target_{i}__" for i in range(targets)]
@@ -203,7 +203,7 @@ def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
             config=config,
             model=trained.model,
             table=trained.table,
-            parts=trained.parts,
+            split=trained.split,
             history=[],
         )
         (path / "old").touch(exist_ok=False)
@@ -224,7 +224,7 @@ def test_read_run_damaged_file_is_refused(people, tmp_path):
             config=config,
             model=trained.model,
             table=trained.table,
-            parts=trained.parts,
+            split=trained.split,
             history=trained.history,
         )
         (copy / name).write_bytes((copy / name).read_bytes()[:40])
@@ -273,7 +273,7 @@ def test_fit_bundle_contains_no_value_of_a_test_row(tmp_path):
     for value in values:
         assert not any((array == value).any() for array in arrays)
         assert str(value) not in manifest
-    assert len(values) == len(trained.parts.test)
+    assert len(values) == len(trained.split.test)
 
 
 def test_rows_to_arrow_dates_keep_fractions_of_seconds_and_early_years():

@@ -41,9 +41,9 @@ class DataSummary:
         self._encoding = encoding
         self.findings: list[Finding] = []
 
-    def __call__(self, table: Table, parts: Split) -> None:
+    def __call__(self, table: Table, split: Split) -> None:
         """Print the columns and the findings of a table on stderr."""
-        self.findings += print_data_summary(table, parts, self._encoding)
+        self.findings += print_data_summary(table, split, self._encoding)
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return the findings as they stand in a JSON object."""
@@ -51,13 +51,13 @@ class DataSummary:
 
 
 def print_data_summary(
-    table: Table, parts: Split, encoding: Encoding | None = None
+    table: Table, split: Split, encoding: Encoding | None = None
 ) -> list[Finding]:
     """Print on stderr a table of a file's columns, and a warning for each finding in the rows.
 
     Args:
         table: All rows of the data.
-        parts: Split of the rows.
+        split: Split of the rows.
         encoding: Encoding of the columns; None for the default.
 
     Returns:
@@ -68,14 +68,14 @@ def print_data_summary(
         console = Console(
             file=sys.stderr, width=CONSOLE_WIDTH, highlight=False, markup=False, emoji=False
         )
-        console.print(_build_grid(table, parts))
-    findings = check_table(table, parts, encoding)
+        console.print(_build_grid(table, split))
+    findings = check_table(table, split, encoding)
     for finding in findings:
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
     return findings
 
 
-def _build_grid(table: Table, parts: Split) -> Grid:
+def _build_grid(table: Table, split: Split) -> Grid:
     columns, targets = table.inferred, table.target_names
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("column")
@@ -90,7 +90,7 @@ def _build_grid(table: Table, parts: Split) -> Grid:
         values = _describe_values(column)
         if column.name in targets and table.task != "regression":
             kind = "classes (target)"
-            values = f"{_describe_classes(table, parts)}{f', {values}' if column.oddity else ''}"
+            values = f"{_describe_classes(table, split)}{f', {values}' if column.oddity else ''}"
         elif column.name in targets:
             kind = f"{kind} (target)"
         distinct = "many" if column.distinct is None else f"{column.distinct:,}"
@@ -100,9 +100,9 @@ def _build_grid(table: Table, parts: Split) -> Grid:
     return grid
 
 
-def _describe_classes(table: Table, parts: Split) -> str:
+def _describe_classes(table: Table, split: Split) -> str:
     """Return the most common classes with their shares of the training rows."""
-    classes, shares = class_codes(table.target)[0].tolist(), class_shares(table, parts.train)
+    classes, shares = class_codes(table.target)[0].tolist(), class_shares(table, split.train)
     ordered = sorted(zip(classes, shares, strict=True), key=lambda pair: -pair[1])
     listed = [f"{format_class(name)} {share:.1%}" for name, share in ordered[:MAX_LISTED_VALUES]]
     return ", ".join(listed) + (" …" if len(ordered) > MAX_LISTED_VALUES else "")

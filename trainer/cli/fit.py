@@ -174,7 +174,7 @@ def _record_run(config: Config, bundle: Bundle, trained: TrainingResult) -> None
             config=config,
             model=trained.model,
             table=trained.table,
-            parts=trained.parts,
+            split=trained.split,
             history=trained.history,
         )
     except RunError as error:

@@ -124,7 +124,7 @@ class Optimizer(ABC):
         return self._blocks
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_blocks": [], "_of": None}
+        return self.__dict__ | {"_blocks": [], "_parameters_ref": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.learning_rate})"

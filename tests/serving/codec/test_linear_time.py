@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.stalls.bodies import BODIES, NUMBERS
+from benchmarks.robustness.stalls.hostile_bodies import BODIES, NUMBER_COLUMNS
 from serving import create_app
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from serving.bundle.column_types import MAX_UNSEEN_CHARACTERS
@@ -36,7 +36,7 @@ def number(name, missing="impute"):
 
 
 SCHEMAS = {
-    "numbers": InputSchema([number(name, "refuse") for name in NUMBERS]),
+    "numbers": InputSchema([number(name, "refuse") for name in NUMBER_COLUMNS]),
     "table": InputSchema(
         [
             number("age"),
@@ -82,7 +82,7 @@ def assert_linear_time(prepare, size=SIZE):
 
 def prepare_decoding(body, size):
     content = body.make(size)
-    headers = body.headers(content)
+    headers = body.make_headers(content)
     length = headers.get("Inference-Header-Content-Length")
 
     def decode():
@@ -91,7 +91,7 @@ def prepare_decoding(body, size):
             if body.encoding:
                 unpacked = b"".join(compression.decompress(content, body.encoding, LIMIT))
             request = EncodedRequest(
-                unpacked, body.media, body.accept, int(length) if length else None
+                unpacked, body.media_type, body.accept, int(length) if length else None
             )
             PROTOCOL_DECODERS[body.protocol](request, SCHEMAS[body.model])
         except ServingError as error:
@@ -283,7 +283,7 @@ def test_decode_csv_long_body_in_pieces_gives_all_rows():
     rows = np.arange(64 * 20_000, dtype=np.float32).reshape(-1, 64)
     lines = "\r\n".join(",".join(map(str, row)) for row in rows.astype(int).tolist())
     assert len(lines) > 5 * 2**20
-    found = decode_csv(f"{','.join(NUMBERS)}\r\n{lines}\r\n".encode(), SCHEMAS["numbers"])
+    found = decode_csv(f"{','.join(NUMBER_COLUMNS)}\r\n{lines}\r\n".encode(), SCHEMAS["numbers"])
     np.testing.assert_array_equal(found["features"], rows)
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from serving.http.app import create_app
 from serving.http.fast_path import FastPath
 from serving.runtime import GraphSession
@@ -147,12 +147,12 @@ def test_request_log_fast_path_and_flask_log_the_error_code(path, client, caplog
 
 
 def test_fast_path_api_keys_same_answers_as_view(shipped, tmp_path):
-    app = create_app(models=shipped, keys=keys_file(tmp_path))
+    app = create_app(models=shipped, keys=write_keys_file(tmp_path))
     body = json.dumps({"instances": [ROW]})
-    for headers in ({}, {"X-API-Key": "another"}, HEADERS):
+    for headers in ({}, {"X-API-Key": "another"}, ADMIN_HEADERS):
         found = ask(app.wsgi_app._app, body, headers=headers)
         assert found == ask(type(app).wsgi_app.__get__(app), body, headers=headers)
-        assert found[0][:3] == ("200" if headers == HEADERS else "401")
+        assert found[0][:3] == ("200" if headers == ADMIN_HEADERS else "401")
 
 
 def test_fast_path_internal_error_same_answer_as_view(fast, view, monkeypatch, caplog):

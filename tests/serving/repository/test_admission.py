@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from serving import create_app
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
 from serving.repository import loading
@@ -364,12 +364,12 @@ def test_load_after_unload_serves_held_version(load_repository, only_digits):
 
 
 def test_readyz_version_held_lists_reason(only_digits, tmp_path):
-    client = create_app(models=only_digits, keys=keys_file(tmp_path), poll=0.01).test_client()
+    client = create_app(models=only_digits, keys=write_keys_file(tmp_path), poll=0.01).test_client()
     record = {f"pixel_{i}_{j}": 0 for i in range(8) for j in range(8)}
     add_version(only_digits, 2, "a_")
 
     def ready_while_held():
-        ready = client.get("/readyz", headers=HEADERS)
+        ready = client.get("/readyz", headers=ADMIN_HEADERS)
         assert ready.status_code == 200
         return ready if ready.get_json()["held"] else None
 
@@ -377,12 +377,13 @@ def test_readyz_version_held_lists_reason(only_digits, tmp_path):
     assert ready.get_json()["held"] == {"digits/2": REASON}
     assert ready.status_code == 200
     assert (
-        client.post("/predict", json={"instances": [record]}, headers=HEADERS).json["version"] == 1
+        client.post("/predict", json={"instances": [record]}, headers=ADMIN_HEADERS).json["version"]
+        == 1
     )
-    done = client.post("/v2/repository/models/digits/load", headers=HEADERS)
+    done = client.post("/v2/repository/models/digits/load", headers=ADMIN_HEADERS)
     assert done.get_json()["version"] == 2
-    assert client.get("/readyz", headers=HEADERS).get_json()["held"] == {}
-    refused = client.post("/predict", json={"instances": [record]}, headers=HEADERS)
+    assert client.get("/readyz", headers=ADMIN_HEADERS).get_json()["held"] == {}
+    refused = client.post("/predict", json={"instances": [record]}, headers=ADMIN_HEADERS)
     assert refused.status_code == 422
 
 

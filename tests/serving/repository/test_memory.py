@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import swaps
+from benchmarks.robustness.server import run_server
 from tests.bundle_versions import add_version
 from tests.processes import wait_until
 from tests.variants import enlarge, write_variants
@@ -10,6 +10,7 @@ from tests.variants import enlarge, write_variants
 pytestmark = pytest.mark.usefixtures("processes")
 
 GROWTH = 1.2  # largest memory afterwards, relative to the memory before
+MODEL_MB = 17_000 / 1024
 SWAPS = 4
 
 
@@ -22,27 +23,29 @@ def large_digits(only_digits, monkeypatch):
     return only_digits
 
 
-def swap_to_and_fro(port):
-    for what in ("rollback", "load") * (SWAPS // 2):
-        swaps.post(port, what)
+def swap_repeatedly(server):
+    for action in ("rollback", "load") * (SWAPS // 2):
+        server.change_model("digits", action)
 
 
 def test_memory_after_swaps_and_unload_is_released(large_digits):
-    with swaps.server(large_digits) as (master, port):
-        before = swaps.memory(master)
-        swap_to_and_fro(port)
+    with run_server(large_digits, has_admin_key=True) as server:
+        before = server.measure_workers_mb()
+        swap_repeatedly(server)
         wait_until(
-            lambda: swaps.memory(master) <= GROWTH * before, lambda: (before, swaps.memory(master))
+            lambda: server.measure_workers_mb() <= GROWTH * before,
+            lambda: (before, server.measure_workers_mb()),
         )
-        swaps.post(port, "unload")
-        freed = 2 * 17_000  # KiB in two workers
+        server.change_model("digits", "unload")
+        freed = 2 * MODEL_MB  # in two workers
         wait_until(
-            lambda: swaps.memory(master) < before - freed, lambda: (before, swaps.memory(master))
+            lambda: server.measure_workers_mb() < before - freed,
+            lambda: (before, server.measure_workers_mb()),
         )
 
 
 def test_memory_after_swaps_without_trim_grows(large_digits):
-    with swaps.server(large_digits, "tests.without_trim") as (master, port):
-        before = swaps.memory(master)
-        swap_to_and_fro(port)
-        assert swaps.memory(master) > GROWTH * before
+    with run_server(large_digits, config="tests.without_trim", has_admin_key=True) as server:
+        before = server.measure_workers_mb()
+        swap_repeatedly(server)
+        assert server.measure_workers_mb() > GROWTH * before

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks import swaps
+from benchmarks.robustness.digits_versions import DigitsVersion
 from serving import create_app
 from serving.call_context import CallContext
 from serving.codec.messages import EncodedRequest
@@ -332,12 +332,12 @@ def test_keep_two_versions_each_predicts_with_its_weights(tmp_path):
     models = tmp_path / "models"
     (models / "digits").mkdir(parents=True)
     for number in (1, 2):
-        swaps.Version(number).write(models / "digits")
+        DigitsVersion(number).write(models / "digits")
     repository = repositories.load_repository(models, keep=2)
     for number in (1, 2):
         body = json.dumps({"instances": rows.tolist()}).encode()
         answer = json.loads(predict(repository.find_model("digits", number), body))
-        expected = swaps.Version(number).answers(rows)
+        expected = DigitsVersion(number).predict(rows)
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from serving import create_app
 from serving.errors import NoAgreementError
 from serving.http.components import SharedResources
@@ -153,13 +153,15 @@ def test_rollback_route_other_worker_silent_answers_503_with_retry_after(
     two_versions, shared_state, monkeypatch, silent_worker, tmp_path
 ):
     shared = SharedResources(SharedCounters(), shared_state)
-    client = create_app(shared, models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
+    client = create_app(
+        shared, models=two_versions, keys=write_keys_file(tmp_path), poll=0
+    ).test_client()
     silent_worker()
     monkeypatch.setattr("serving.repository.rollout_store.ROLLOUT_TIMEOUT_SECONDS", 0)
-    answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
+    answer = client.post("/v2/repository/models/digits/rollback", headers=ADMIN_HEADERS)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"
-    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 2}
+    assert client.get("/readyz", headers=ADMIN_HEADERS).get_json()["models"] == {"digits": 2}
     assert read_state(two_versions)["pinned"] == {}
 
 

@@ -9,8 +9,9 @@ import time
 import pytest
 import requests
 
-from benchmarks import swaps
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
+from benchmarks.robustness.server import run_server
+from benchmarks.robustness.swaps import run_swaps
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 
@@ -18,7 +19,7 @@ ROW = {"instances": [[0] * 64]}
 
 
 def post(url, path):
-    return requests.post(f"{url}/v2/repository/{path}", headers=HEADERS, timeout=120)
+    return requests.post(f"{url}/v2/repository/{path}", headers=ADMIN_HEADERS, timeout=120)
 
 
 def wait_for_error(server, phrase):
@@ -32,7 +33,7 @@ def wait_for_error(server, phrase):
 
 
 def get_readiness(url):
-    return requests.get(f"{url}/readyz", headers=HEADERS, timeout=120).json()
+    return requests.get(f"{url}/readyz", headers=ADMIN_HEADERS, timeout=120).json()
 
 
 def list_live_versions(url, count=20):
@@ -47,10 +48,11 @@ def wait_for_version(url, version):
 
 @pytest.mark.usefixtures("processes")
 def test_swaps_under_load_every_request_is_answered_by_one_version():
-    done, crowd = swaps.run(6, poll=0.05, settled=0.05)
-    assert crowd.faults == []
-    assert len(done) == 6
-    assert {version for *_, version in crowd.answers} == set(range(1, len(crowd.versions) + 1))
+    run = run_swaps(6, poll=0.05, settle_seconds=0.05)
+    assert run.checker.faults == []
+    assert len(run.swaps) == 6
+    assert {answer.version for answer in run.checker.answers} == run.checker.versions
+    assert run.checker.versions == {1, 2, 3, 4}
 
 
 def test_connection_versions_never_decrease(serve, only_digits):
@@ -83,7 +85,7 @@ def test_connection_versions_never_decrease(serve, only_digits):
 
 def test_rollback_all_workers_follow_and_restart_keeps_it(serve, only_digits, tmp_path):
     add_version(only_digits, 2)
-    keys = str(keys_file(tmp_path))
+    keys = str(write_keys_file(tmp_path))
     server = serve(only_digits, "--workers", "2", "--keys", keys)
     assert wait_for_version(server.url, 2)
     done = post(server.url, "models/digits/rollback")
@@ -130,21 +132,23 @@ def list_prediction_statuses(url, count=20):
     record = {f"pixel_{row}_{column}": 0 for row in range(8) for column in range(8)}
     body = {"instances": [record]}
     return {
-        requests.post(f"{url}/predict", json=body, headers=HEADERS, timeout=120).status_code
+        requests.post(f"{url}/predict", json=body, headers=ADMIN_HEADERS, timeout=120).status_code
         for _ in range(count)
     }
 
 
 def list_held(url, count=20):
     """Return status and held versions of /readyz, each read over a connection of its own."""
-    ready = (requests.get(f"{url}/readyz", headers=HEADERS, timeout=120) for _ in range(count))
+    ready = (
+        requests.get(f"{url}/readyz", headers=ADMIN_HEADERS, timeout=120) for _ in range(count)
+    )
     return {(answer.status_code, *answer.json()["held"]) for answer in ready}
 
 
 def test_incompatible_version_is_held_by_all_workers_and_after_restart(
     serve, only_digits, tmp_path
 ):
-    arguments = ("--workers", "2", "--poll", "0.05", "--keys", str(keys_file(tmp_path)))
+    arguments = ("--workers", "2", "--poll", "0.05", "--keys", str(write_keys_file(tmp_path)))
     server = serve(only_digits, *arguments)
     assert wait_for_version(server.url, 1)
     add_version(only_digits, 2, "renamed_")
@@ -170,7 +174,7 @@ def test_incompatible_version_is_held_by_all_workers_and_after_restart(
 
 
 def test_take_up_all_incompatible_version_is_served(serve, only_digits, tmp_path):
-    keys = str(keys_file(tmp_path))
+    keys = str(write_keys_file(tmp_path))
     server = serve(
         only_digits, "--workers", "2", "--poll", "0.05", "--keys", keys, "--take-up", "all"
     )
@@ -183,8 +187,10 @@ def test_take_up_all_incompatible_version_is_served(serve, only_digits, tmp_path
 @pytest.mark.usefixtures("processes")
 def test_version_refused_by_one_worker_is_served_by_none(only_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("REFUSING_WORKER_FILE", str(tmp_path / "refuses"))
-    with swaps.server(only_digits, "tests.one_worker_refuses", poll=0.1) as (_, port):
-        url = f"http://127.0.0.1:{port}"
+    with run_server(
+        only_digits, config="tests.one_worker_refuses", poll=0.1, has_admin_key=True
+    ) as server:
+        url = server.url
         assert wait_for_version(url, 1)
         add_version(only_digits, 2)
 
@@ -205,7 +211,7 @@ def test_version_refused_by_one_worker_is_served_by_none(only_digits, tmp_path, 
 
 
 def test_hanging_worker_delays_rollout_until_it_is_killed(serve, only_digits, tmp_path):
-    keys = str(keys_file(tmp_path))
+    keys = str(write_keys_file(tmp_path))
     server = serve(only_digits, "--workers", "2", "--poll", "0.1", "--keys", keys)
     assert wait_for_version(server.url, 1)
     hanging = server.workers()[0]

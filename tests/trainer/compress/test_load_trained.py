@@ -51,12 +51,12 @@ def assert_same_model(loaded, training):
         expected.logit_bias,
     )
     assert (model.task, model.has_log_target) == (expected.task, expected.has_log_target)
-    records = training.table.records.take(training.parts.test)
+    records = training.table.records.take(training.split.test)
     answers = model.answers(records)
     for name, array in replace(expected, network=dense).answers(records).items():
         np.testing.assert_array_equal(answers[name], array)
     for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(getattr(loaded.split, part), getattr(training.parts, part))
+        np.testing.assert_array_equal(getattr(loaded.split, part), getattr(training.split, part))
     assert loaded.table.fingerprint() == training.table.fingerprint()
 
 

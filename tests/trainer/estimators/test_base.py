@@ -153,7 +153,7 @@ def test_score_uses_sample_weight(kind):
 
 
 def test_network_wide_rows_are_computed_in_slices(monkeypatch, rng):
-    monkeypatch.setattr(network_module, "CELLS", 30)
+    monkeypatch.setattr(network_module, "MAX_SLICE_VALUES", 30)
     x = rng.normal(size=(25, 10))
     wide = Network(10, MLPClassifier()._make_hidden_layers(), rng=rng, dtype=np.float64)
     expected = np.concatenate([wide.logits(x[i : i + 3]) for i in range(0, 25, 3)])

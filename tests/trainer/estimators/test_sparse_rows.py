@@ -68,7 +68,7 @@ def test_classifier_sparse_matrix_is_made_dense_in_slices(monkeypatch):
 
     rows = sp.random(300, 2000, density=0.01, random_state=0, format="csr")
     monkeypatch.setattr(sp.csr_matrix, "toarray", record_size)
-    monkeypatch.setattr(network_module, "CELLS", 2000 * 40)
+    monkeypatch.setattr(network_module, "MAX_SLICE_VALUES", 2000 * 40)
     model = MLPClassifier((2,), max_iter=1, batch_size=32, early_stopping=True, random_state=0)
     model.fit(rows, np.arange(300) % 2)
     del sizes[: sizes.index(32)]  # the test for NaN, which uses slices of its own

@@ -111,7 +111,7 @@ def train_example(tmp_path_factory):
                 config=config,
                 model=trained.model,
                 table=trained.table,
-                parts=trained.parts,
+                split=trained.split,
                 history=trained.history,
             )
             inputs = ReportInputs.gather(bundle, config.runs)

@@ -32,7 +32,7 @@ def test_gather_compressed_version_finds_run_of_original(compressed_example, run
     assert compressed_example.bundle.manifest.version == 2
     assert inputs.run.path == runs / "digits" / "1"
     assert inputs.run_error == ""
-    assert len(inputs.test_rows) == len(compressed_example.trained.parts.test)
+    assert len(inputs.test_rows) == len(compressed_example.trained.split.test)
     assert [proof.variant for proof in inputs.self_tests] == [
         *compressed_example.bundle.manifest.variants
     ]

@@ -131,7 +131,7 @@ def test_render_html_in_data_is_escaped(train_example, evil):
 @pytest.mark.parametrize("kind", ["tumours", "digits", "mixed"])
 def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
     trained = train_example(kind).trained
-    rows = trained.parts.test
+    rows = trained.split.test
     label = trained.model.answers(trained.table.records.take(rows))["label"]
     expected = metrics.confusion_matrix(trained.table.target[rows], label)
     matrix, classes = ParsedPage(train_example(kind).page).get_tables("confusion")

@@ -21,9 +21,10 @@ BODY = {"instances": [[0] * 64]}
 
 @pytest.mark.usefixtures("processes")
 def test_metrics_after_workers_killed_equal_client_counts():
-    script = [sys.executable, ROOT / "benchmarks/metrics_exact.py"]
+    command = [sys.executable, "-m", "benchmarks.robustness.metrics_exact"]
     done = subprocess.run(
-        [*script, "--requests", "800", "--kills", "2"],
+        [*command, "--requests", "800", "--kills", "2"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.keys import HEADERS, keys_file
+from benchmarks.admin_key import ADMIN_HEADERS, write_keys_file
 from serving import create_app
 from serving.repository.overrides import StateFile
 from tests.bundle_versions import add_version, damage
@@ -11,11 +11,11 @@ from tests.bundle_versions import add_version, damage
 @pytest.fixture
 def client(only_digits, tmp_path):
     add_version(only_digits, 2)
-    return create_app(models=only_digits, poll=0, keys=keys_file(tmp_path)).test_client()
+    return create_app(models=only_digits, poll=0, keys=write_keys_file(tmp_path)).test_client()
 
 
 def post(client, what, **body):
-    return client.post(f"/v2/repository/{what}", headers=HEADERS, **body)
+    return client.post(f"/v2/repository/{what}", headers=ADMIN_HEADERS, **body)
 
 
 def test_index_lists_every_version(client, only_digits):
@@ -72,7 +72,7 @@ def test_rollback_to_a_version_pins_it(client, only_digits):
         absent = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
         assert (absent.status_code, absent.get_json()["code"]) == (404, "model_not_found")
         assert absent.get_json()["details"] == {"versions": [1, 2, 3, 4]}
-    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 1}
+    assert client.get("/readyz", headers=ADMIN_HEADERS).get_json()["models"] == {"digits": 1}
 
 
 @pytest.mark.parametrize("version", [0, -1, 1.0, True, None, "", "1x", "01", [1], 10**9])
@@ -86,7 +86,7 @@ def test_rollback_unloaded_model_is_served_again(client):
     assert post(client, "models/digits/unload").status_code == 200
     answer = post(client, "models/digits/rollback", json={"parameters": {"version": 1}})
     assert (answer.status_code, answer.get_json()["before"]) == (200, None)
-    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 1}
+    assert client.get("/readyz", headers=ADMIN_HEADERS).get_json()["models"] == {"digits": 1}
 
 
 def test_repository_impossible_change_has_a_status_and_a_code(client, only_digits):

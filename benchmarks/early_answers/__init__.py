@@ -1,1 +1,0 @@
-"""Answers that are given before the body has been read, and the clients that receive them."""

@@ -1,1 +1,0 @@
-"""What the server promises besides its speed, held to what it does."""

@@ -1,1 +1,0 @@
-"""The highest rate that each server holds within a bound of its latency."""

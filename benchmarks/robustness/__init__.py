@@ -1,0 +1,1 @@
+"""What the server guarantees besides speed, measured against real server processes."""

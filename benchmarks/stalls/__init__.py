@@ -1,1 +1,0 @@
-"""Stalls: how long an innocent client waits while hostile bodies are decoded."""

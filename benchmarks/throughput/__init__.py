@@ -1,0 +1,1 @@
+"""Requests per second of this server and of others: closed loops on the same graphs and cores."""
