@@ -28,8 +28,10 @@ CONTINUATION = re.compile(
     r"|where|which|who|whose|why|with)\b",
     re.IGNORECASE,
 )
-# Names that are written in lower case at the beginning of a sentence, too.
-LOWER_CASE = re.compile(r"(gevent|gunicorn|pydantic|scikit-learn|simdjson|wrk|u?int\d+|float\d+)\b")
+# A description begins with a capital letter, with a symbol of a formula (one letter), or with a
+# name that is written in lower case.
+LOWER_CASE = re.compile(r"(?!(gevent|gunicorn|pydantic|simdjson|wrk|u?int\d+|float\d+)\b)[a-z]{2}")
+
 # Class names that stand for several classes, each with the reason.
 SHARED_CLASS_NAMES: dict[str, str] = {}
 
@@ -71,7 +73,7 @@ def _find_fault(section: str, text: str) -> str:
         return "" if text.startswith("If ") else 'expected a condition that begins with "If"'
     if CONTINUATION.match(text):
         return "expected a noun phrase that stands without the name"
-    if text[0].islower() and not LOWER_CASE.match(text):
+    if LOWER_CASE.match(text):
         return "expected a capital letter"
     return ""
 

@@ -87,30 +87,21 @@ def test_readme_commands_and_options_exist():
             assert all(w in shown for w in words if w.startswith("--"))
 
 
-def test_architecture_page_names_every_module_of_serving_and_no_other():
+@pytest.mark.parametrize("package", ["serving", "trainer"])
+def test_architecture_page_names_every_module_of_the_package_and_no_other(package):
     page = (ROOT / "docs" / "architecture.md").read_text()
-    table = page.split("<!-- serving: modules -->")[1].split("<!-- end -->")[0]
+    table = page.split(f"<!-- {package}: modules -->")[1].split("<!-- end -->")[0]
     listed = {
-        f"{package.removeprefix('serving/')}{module}"
-        for package, modules in re.findall(r"^\| `([\w/]+)` \|.*\| (.*) \|$", table, re.MULTILINE)
+        f"{folder.removeprefix(f'{package}/')}{module}"
+        for folder, modules in re.findall(r"^\| `([\w/]+)` \|.*\| (.*) \|$", table, re.MULTILINE)
         for module in re.findall(r"`(\w+)`", modules)
     }
-    folder = ROOT / "serving"
     present = {
-        str(path.relative_to(folder).with_suffix(""))
-        for path in folder.rglob("*.py")
+        str(path.relative_to(ROOT / package).with_suffix(""))
+        for path in (ROOT / package).rglob("*.py")
         if not path.name.startswith("__") and "loadtest" not in path.parts
     }
     assert listed == present
-
-
-def test_architecture_page_names_every_package_of_trainer():
-    page = (ROOT / "docs" / "architecture.md").read_text().split("## trainer")[1]
-    for path in (ROOT / "trainer").glob("*"):
-        if path.is_dir() and path.name != "__pycache__":
-            assert f"`{path.name}/`" in page, path.name
-        elif path.suffix == ".py" and not path.name.startswith("__"):
-            assert f"`{path.name}`" in page, path.name
 
 
 def test_readme_compression_table_equals_the_results():

@@ -140,8 +140,8 @@ class Model:
         """Return the answers to n ≥ 0 records, by the names of the graph's outputs.
 
         Returns:
-            For classification `label`, of the type of the classes, `(n,)`, and `probabilities`,
-            float32 `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in the units
+            Classification has `label`, of the type of the classes, `(n,)`, and `probabilities`,
+            float32 `(n, n_classes)`; regression has `value`, float32 `(n, n_targets)`, in the units
             of the target.
         """
         logits = self.logits(records)

@@ -324,5 +324,5 @@ def _create_row_fetcher(
 
 
 def _create_checkpoint(path: Path, config: Config, table: Table) -> Checkpoint:
-    identity = normalize_run_identity(f"{table.fingerprint()} {config.model_dump_json()}")
-    return Checkpoint(path, identity=identity, normalize=normalize_run_identity)
+    run_identity = normalize_run_identity(f"{table.fingerprint()} {config.model_dump_json()}")
+    return Checkpoint(path, identity=run_identity, normalize=normalize_run_identity)

@@ -37,9 +37,9 @@ CONNECTIONS = 4
 # One request in so many closes its connection, so that the next connection may meet another worker.
 REQUESTS_PER_CONNECTION = 25
 BODY_COUNT, ROWS_PER_BODY = 16, 4
-KINDS = ("rollback", "load", "appears")
-SETTLE_SECONDS = 0.3  # a swap is over after this time without an answer of the version before
-CHECK_SECONDS = 0.02
+SWAP_KINDS = ("rollback", "load", "appears")
+SETTLE_SECONDS = 0.3  # a swap is over once the old version has not answered for this long
+CHECK_INTERVAL_SECONDS = 0.02
 MAX_DISAGREEMENT_SECONDS = 1.0
 # Growth of two workers per swap. A session of this small model takes ten times as much.
 MAX_GROWTH_KIB = 20.0
@@ -84,14 +84,14 @@ class VersionChecker:
     def _prepare_requests(self, server: RunningServer) -> list[PreparedRequest]:
         headers = {"Content-Type": JSON_MEDIA_TYPE, **server.headers}
         bodies = [json.dumps({"instances": rows.tolist()}).encode() for rows in self._rows]
-        keeping, closing = (
+        keep_alive, closing = (
             [
                 prepare_post(server.address, "/predict", body, rows=ROWS_PER_BODY, headers=chosen)
                 for body in bodies
             ]
             for chosen in (headers, headers | {"Connection": "close"})
         )
-        return keeping * (REQUESTS_PER_CONNECTION - 1) + closing
+        return keep_alive * (REQUESTS_PER_CONNECTION - 1) + closing
 
     @property
     def versions(self) -> set[int]:
@@ -108,7 +108,10 @@ class VersionChecker:
         expected = np.stack([version.predict(rows) for rows in self._rows])
         for other in self._expected.values():
             if np.abs(other - expected).max(axis=(1, 2)).min() < 100 * MAX_PROBABILITY_ERROR:
-                raise AssertionError(f"expected versions that differ; got {version.number} twice")
+                raise AssertionError(
+                    f"expected versions that answer differently; got {version.number}, which "
+                    f"answers almost like another"
+                )
         self._expected[version.number] = expected
 
     def on_received(self, answer: ReceivedAnswer) -> None:
@@ -121,7 +124,9 @@ class VersionChecker:
         difference = np.abs(np.array(content["probabilities"]) - expected).max()
         labels = expected.argmax(axis=1).tolist()
         if difference > MAX_PROBABILITY_ERROR or content["predictions"] != labels:
-            self.faults.append(f"mixed: not version {content['version']}, by {difference:.1e}")
+            self.faults.append(
+                f"mixed: differs from version {content['version']} by {difference:.1e}"
+            )
         self.answers.append(VersionAnswer(answer.sent_at, answer.received_at, content["version"]))
 
 
@@ -132,8 +137,8 @@ class VersionSwap:
     Attributes:
         kind: Cause of the swap: `appears`, `rollback` or `load`.
         first_answer_seconds: Seconds from the cause to the first answer of the new version.
-        disagreement_seconds: Seconds from that answer to the last request that the version before
-            answered.
+        disagreement_seconds: Seconds from that answer until the last request that the old version
+            answered was sent.
         memory_kib: Memory of all workers afterwards, in KiB (PSS).
     """
 
@@ -177,8 +182,8 @@ def run_swaps(
     Args:
         count: Number of swaps.
         config: Module of gunicorn settings to use instead of `serving run`.
-        poll: Seconds between two searches of the server for new versions.
-        settle_seconds: Seconds without an answer of the version before that end a swap.
+        poll: Seconds after which the server looks for new versions again.
+        settle_seconds: Seconds without an answer of the old version after which a swap is over.
     """
     with tempfile.TemporaryDirectory() as folder:
         models, staging = Path(folder) / "models", Path(folder) / "staging"
@@ -207,7 +212,7 @@ def _swap_repeatedly(
     swaps: list[VersionSwap] = []
     highest = live = max(checker.versions)
     for index in range(count):
-        kind = KINDS[index % len(KINDS)]
+        kind = SWAP_KINDS[index % len(SWAP_KINDS)]
         if kind == "appears":
             highest += 1
             version = DigitsVersion(highest)
@@ -235,13 +240,13 @@ def _wait_for_swap(
     """Cause a swap, and wait until all workers have made it.
 
     Returns:
-        Seconds from the cause to the first answer of the version after it, and from that answer to
-        the last request that the version before answered.
+        Seconds from the cause to the first answer of the new version, and from that answer until
+        the last request that the old version answered was sent.
     """
     started, position = time.perf_counter(), len(checker.answers)
     cause()
     while True:
-        time.sleep(CHECK_SECONDS)
+        time.sleep(CHECK_INTERVAL_SECONDS)
         answers, now = checker.answers[position:], time.perf_counter()
         first = min(
             (a.received_at for a in answers if a.version == after and a.sent_at >= started),
@@ -266,7 +271,7 @@ def describe_run(title: str, run: SwapRun) -> str:
         f"{sum(fault.startswith('mixed') for fault in checker.faults)} were answered by a mixture "
         "of versions",
         *(f"  {fault}" for fault in checker.faults[:5]),
-        *(_describe_kind(kind, swaps) for kind in KINDS if any(s.kind == kind for s in swaps)),
+        *(_describe_kind(kind, swaps) for kind in SWAP_KINDS if any(s.kind == kind for s in swaps)),
     ]
     disagreements = [swap.disagreement_seconds * 1000 for swap in swaps]
     latencies = [(answer.received_at - answer.sent_at) * 1000 for answer in checker.answers]

@@ -153,7 +153,11 @@ def fit_and_record(
     )
     _record_run(config, bundle, trained)
     if trained.aim_unmet is not None:
-        source = "" if checkpoint is None else f" from {checkpoint}, which is kept"
+        source = (
+            ""
+            if checkpoint is None
+            else f"; with --checkpoint {checkpoint}, which is kept, it is not trained again"
+        )
         _warn(
             f"the aim {config.aim} is not met: {trained.aim_unmet}; the model was written with the "
             f"threshold {bundle.manifest.threshold:g}; run again with another --aim{source}"

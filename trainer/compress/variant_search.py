@@ -45,7 +45,7 @@ MIN_PARAMETERS = 100  # A smaller network would save nothing worth mentioning.
 
 
 class VariantSearch:
-    """The search for variants of a model whose metric drops by no more than is accepted.
+    """The search for smaller variants of a model that lose no more of its metric than accepted.
 
     Args:
         trained: The trained model and its data.
@@ -63,8 +63,8 @@ class VariantSearch:
         trials: All trials in order; the original model is the first.
 
     Raises:
-        CompressionConfigError: If the model's task does not have the metric, or so many weights
-            cannot be removed.
+        CompressionConfigError: If the model's task does not have the metric, or fewer weights can
+            be removed than `config.prune` asks for.
     """
 
     def __init__(
@@ -154,8 +154,8 @@ class VariantSearch:
         """Try a pruned network in float32 and in integers. Return whether one is accepted."""
         trials = [self._try_variant("pruned", network, 32)]
         if self.config.int8:
-            # If float32 is rejected, 8 bits are as well, even after training. INT4 is trained in
-            # any case: its training is also a longer training of the pruned network.
+            # If float32 is rejected, quantization-aware training does not save 8 bits. 4 bits get
+            # it even then: it trains the pruned network for longer, so INT4 may still be accepted.
             is_trainable = self._is_accepted(trials[0])
             trials.append(self._try_quantized("pruned-int8", network, is_trainable=is_trainable))
             trials.append(self._try_quantized("pruned-int4", network, bits=4))
@@ -236,7 +236,7 @@ class VariantSearch:
     def _try_variant(
         self, name: str, network: Network, bits: Bits, *, is_qat: bool = False
     ) -> Trial:
-        """Evaluate a network in place of the original one, with its own temperature and threshold.
+        """Evaluate the model with another network, after fitting a new temperature and threshold.
 
         A variant that cannot be evaluated gets the metric 0, so that it is rejected.
         """
@@ -298,8 +298,8 @@ class VariantSearch:
         if math.floor((1 - share) * self.n_prunable_parameters) < min_parameters:
             max_share = math.floor(1000 * (1 - min_parameters / self.n_prunable_parameters)) / 1000
             raise CompressionConfigError(
-                f"expected a share of the weights to remove of up to {max_share:g}, since this "
-                f"network of {self.n_prunable_parameters} weights needs {min_parameters}; got "
+                f"expected to remove at most a share of {max_share:g} of the weights: this network "
+                f"has {self.n_prunable_parameters} and needs at least {min_parameters}; got "
                 f"{share:g}; lower --prune"
             )
 

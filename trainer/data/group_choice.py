@@ -36,7 +36,7 @@ def choose_groups(
         seed: Seed of the random numbers.
 
     Returns:
-        Which rows are of the chosen groups, bool `(n,)`.
+        Mask of the rows of the chosen groups, bool `(n,)`.
     """
     _, group = class_codes(groups)
     sizes = np.bincount(group)

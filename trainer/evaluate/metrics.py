@@ -34,12 +34,12 @@ def compute_metrics(
         positive: Index of the positive class of a binary task.
 
     Returns:
-        For classification: accuracy, balanced_accuracy, macro-averaged precision, recall and f1,
-        log_loss, brier, calibration_error, classwise_calibration_error; and roc_auc and pr_auc if
-        every class has rows (of the positive class of two, otherwise one-vs-rest and
-        macro-averaged). With two classes also the metrics of `compute_positive_metrics`.
-        For regression: r2, mae, rmse, and the pinball losses of the 10 % and 90 % quantiles, in
-        the units of the target.
+        Values by name. Classification has accuracy, balanced_accuracy, macro-averaged precision,
+        recall and f1, log_loss, brier, calibration_error, classwise_calibration_error; and roc_auc
+        and pr_auc if every class has rows (of the positive class of two, otherwise one-vs-rest and
+        macro-averaged). With two classes also the metrics of `compute_positive_metrics`. Regression
+        has r2, mae, rmse, and the pinball losses of the 10 % and 90 % quantiles, in the units of
+        the target.
     """
     if task == "regression" or classes is None:
         return _compute_regression_metrics(truth, answers["value"].astype(np.float64))

@@ -39,8 +39,8 @@ def create_resampled_metrics(
 ) -> ResampledMetrics:
     """Return a function that computes all metrics of resamples.
 
-    The arguments are those of `metrics.compute_metrics`. A metric is NaN in a resample that lacks a
-    class without which the metric does not exist. Every resample has at least one row.
+    The arguments are those of `metrics.compute_metrics`. A metric that needs a class, such as the
+    ROC AUC, is NaN in resamples without rows of it. Every resample has at least one row.
     """
     if task == "regression" or classes is None:
         return _RegressionMetrics(truth, answers["value"])
@@ -61,9 +61,9 @@ class _ClassificationMetrics:
         is_class = true[:, None] == np.arange(k)
         # Rows of each class; rows predicted as each class; rows predicted correctly.
         self._confusion = [
-            _create_sums(true, np.ones(n), k),
-            _create_sums(labels, np.ones(n), k),
-            _create_sums(true, true == labels, k),
+            _create_summing_matrix(true, np.ones(n), k),
+            _create_summing_matrix(labels, np.ones(n), k),
+            _create_summing_matrix(true, true == labels, k),
         ]
         epsilon = np.finfo(np.float64).eps  # as in scikit-learn
         log_losses = -np.log(np.clip(p[np.arange(n), true], epsilon, 1 - epsilon))
@@ -107,7 +107,7 @@ class _ClassificationMetrics:
         return metrics
 
 
-def _create_sums(
+def _create_summing_matrix(
     groups: NDArray[np.integer], values: NDArray[Any], n_groups: int
 ) -> sparse.csr_array:
     """Return the matrix `(n_groups, n)` whose product with counts sums the values in each group.
@@ -127,7 +127,7 @@ def _create_sums(
 def _create_bin_sums(confidence: Floats, is_correct: NDArray[np.bool_]) -> sparse.csr_array:
     """Return the matrix whose product with counts is confidence minus accuracy of each bin."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    return _create_sums(bins, confidence - is_correct, CALIBRATION_BINS)
+    return _create_summing_matrix(bins, confidence - is_correct, CALIBRATION_BINS)
 
 
 class _Ranking:
@@ -144,8 +144,8 @@ class _Ranking:
         descending, positive_scores = -scores[self._order], -scores[self._positives]
         # Of each positive row, the number of rows with a higher score, and with at least its
         # score; the same among the positive rows.
-        self._n_above, self._n_from = _rank(descending, positive_scores)
-        self._positives_above, self._positives_from = _rank(positive_scores, positive_scores)
+        self._n_above, self._n_at_least = _rank(descending, positive_scores)
+        self._positives_above, self._positives_at_least = _rank(positive_scores, positive_scores)
 
     def compute_areas(self, counts: Counts) -> Floats:
         """Return the areas under the ROC curve and the precision-recall curve, `(2, resamples)`.
@@ -155,9 +155,9 @@ class _Ranking:
         second is the average precision: the mean precision at the scores of the positive rows.
         """
         rows, positives = (_cumulate(counts, order) for order in (self._order, self._positives))
-        true_positives = positives[self._positives_from].astype(np.float64)
-        n_selected = rows[self._n_from]
-        # Negative rows with a higher score count twice, those with the same score once.
+        true_positives = positives[self._positives_at_least].astype(np.float64)
+        n_selected = rows[self._n_at_least]
+        # Twice the comparisons that a positive row loses: a higher negative row counts 2, a tie 1.
         losses = n_selected - true_positives
         losses += rows[self._n_above] - positives[self._positives_above]
         weights = counts[self._positives]

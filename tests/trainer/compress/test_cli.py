@@ -256,7 +256,7 @@ def test_compress_options_choose_the_variants(arguments, names, run_trainer, cop
     [
         ("progress", ["--metric", "accuracy"], "expected a metric of this task, one of r2; got"),
         ("iris", ["--metric", "r2"], "expected a metric of this task, one of accuracy"),
-        ("iris", ["--prune", "0.99"], "expected a share of the weights to remove of up to 0."),
+        ("iris", ["--prune", "0.99"], "expected to remove at most a share of 0."),
         (
             "iris",
             ["--data", "wine"],

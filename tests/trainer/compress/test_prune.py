@@ -38,7 +38,9 @@ CLASS_LOSS = CategoricalCrossEntropy()
 
 
 @pytest.mark.parametrize("max_parameters", [6000, 4000, 3000, 1500, 800, 300])
-def test_prune_reaches_the_size_with_widths_of_whole_vectors(max_parameters, trained_digits):
+def test_prune_reaches_the_size_with_widths_that_are_multiples_of_4_or_16(
+    max_parameters, trained_digits
+):
     _, model, rows = trained_digits
     x, y = rows.features, rows.targets
     pruned = prune(model.network, x, y, CLASS_LOSS, max_parameters=max_parameters)
@@ -50,13 +52,15 @@ def test_prune_reaches_the_size_with_widths_of_whole_vectors(max_parameters, tra
 
 
 @pytest.mark.parametrize("wrong_estimate", ["magnitude", "taylor"])
-def test_prune_uses_the_estimate_of_the_lower_loss(wrong_estimate, trained_digits, monkeypatch):
+def test_prune_uses_whichever_importance_estimate_gives_the_lower_loss(
+    wrong_estimate, trained_digits, monkeypatch
+):
     _, model, rows = trained_digits
     x, y = rows.features, rows.targets
 
     def compute_wrong_importances(*arguments):
         importances = compute_importances(*arguments)
-        # The most important units are removed first.
+        # With inverse importances, pruning would remove the most important units first.
         inverse = [1 / (level + 1e-9) for level in getattr(importances, wrong_estimate)]
         return importances._replace(**{wrong_estimate: inverse})
 
@@ -67,7 +71,7 @@ def test_prune_uses_the_estimate_of_the_lower_loss(wrong_estimate, trained_digit
     assert CLASS_LOSS.value(pruned.logits(x), y) < 3 * loss
 
 
-def test_prune_small_network_removes_idle_inputs_only(trained_digits):
+def test_prune_network_that_is_small_enough_loses_only_constant_inputs(trained_digits):
     _, model, rows = trained_digits
     x, y = rows.features, rows.targets
     n_parameters = count_network_parameters(model.network)
@@ -117,7 +121,7 @@ def test_prune_keeps_informative_inputs_and_removes_noise(rng):
     np.testing.assert_allclose(pruned.logits(rows), network.logits(rows), atol=0.05)
 
 
-def test_prune_moves_the_means_into_the_biases(rng):
+def test_prune_adds_the_means_of_what_it_removes_to_the_biases(rng):
     x = draw_rows(rng, 400, 5) + 10  # Far from 0, so that answers without the means would be wrong.
     network = make_dense_network(5, [12, 2], Identity, rng)
     targets = network.logits(x)
@@ -125,7 +129,7 @@ def test_prune_moves_the_means_into_the_biases(rng):
     np.testing.assert_allclose(pruned.logits(x).mean(axis=0), targets.mean(axis=0), rtol=1e-4)
 
 
-def test_prune_few_inputs_are_not_removed_for_round_widths(rng):
+def test_prune_rounding_of_widths_does_not_remove_any_of_few_inputs(rng):
     network = make_dense_network(3, [64, 64, 1], Tanh, rng)
     x = draw_rows(rng, 300, 3)
     targets = network.logits(x)
@@ -134,7 +138,7 @@ def test_prune_few_inputs_are_not_removed_for_round_widths(rng):
         assert get_widths(pruned)[0] == 3
 
 
-def test_prune_parameters_that_rounding_leaves_are_used_for_inputs(rng):
+def test_prune_spends_parameters_left_over_by_rounding_on_inputs(rng):
     network = make_dense_network(40, [60, 20, 2], Tanh, rng)
     list_dense_layers(network)[0].W[...] *= np.linspace(0.3, 1, 40, dtype=np.float32)[:, None]
     x = draw_rows(rng, 300, 40)
@@ -145,7 +149,7 @@ def test_prune_parameters_that_rounding_leaves_are_used_for_inputs(rng):
         assert n_inputs == 40 or count_network_parameters(pruned) + n_units > max_parameters
 
 
-def test_prune_hidden_layer_below_the_minimum_keeps_its_units(rng):
+def test_prune_hidden_layer_of_fewer_than_four_units_keeps_them_all(rng):
     network = make_dense_network(30, [3, 2], Tanh, rng)
     x = draw_rows(rng, 300, 30)
     pruned = prune(network, x, network.logits(x), MeanSquaredError(), max_parameters=50)

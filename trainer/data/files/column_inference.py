@@ -1,7 +1,7 @@
 """Infer the kind of each column of a file by reading all of its rows once.
 
-The last rows count like the first ones. A second step looks at the categories: it suspects those
-whose texts are mostly numbers or dates, and names the cells that are not.
+A value in the last row decides as much as one in the first. A second step looks at the categories:
+it suspects those whose texts are mostly numbers or dates, and names the cells that are not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainer.data.read_options import ColumnProfile, ReadOptions, SuspectedType
 from trainer.data.tables import DataError, join_names
 
 # A column of texts is suspected if it has enough numbers or dates: at least this many distinct ones
-# (fewer are codes of a category), and this share of all values.
+# (fewer are probably codes of a category), and at least this share of all values.
 MIN_SUSPECTED_TEXTS = 3
 MIN_SUSPECTED_SHARE = 0.5
 # Its other values have to be few: at most this share of all values, or this many distinct texts.
@@ -52,13 +52,15 @@ def infer_columns(source: FileSource, options: ReadOptions) -> list[ColumnProfil
     """Return the profile of each column that has a role, in the order of the file.
 
     A column of texts is of numbers, truth values or dates if all of its values are, and else a
-    category; see `decide_kind` for words in pairs and other date formats. Typed columns are of the
-    kind of their type. A target of truth values is a category, so that the classes are the words
-    of the file. A feature of numbers is `precise` if float32 would merge many of its values (see
+    category; see `decide_kind` for pairs of words that are truth values, such as yes and no, and
+    for other date formats. If the file stores a type for a column, the type decides its kind. A
+    target of truth values is a category, so that the classes are the words of the file. A feature
+    of numbers is `precise` if float32 would merge many of its values (see
     `PrecisionLoss.needs_float64`), unless an option says that it is a number.
 
     Args:
-        source: The file. It is read once, and once more if numbers turn to texts late.
+        source: The file. It is read once, and once more if a column of numbers or dates turns out
+            late to contain other texts.
         options: Options for reading it.
 
     Raises:
@@ -69,7 +71,7 @@ def infer_columns(source: FileSource, options: ReadOptions) -> list[ColumnProfil
     observers = _create_observers(source, options, roles)
     _observe_rows(source, list(observers.values()))
     # Columns that became categories after some of their texts were no longer counted.
-    incomplete_observers = {
+    recounting_observers = {
         name: ColumnObserver(
             source,
             ColumnRule(
@@ -84,10 +86,10 @@ def infer_columns(source: FileSource, options: ReadOptions) -> list[ColumnProfil
         for name, observer in observers.items()
         if observer.odd_value and observer.has_uncounted_values and name != roles.group
     }
-    if incomplete_observers:
-        _observe_rows(source, list(incomplete_observers.values()))
+    if recounting_observers:
+        _observe_rows(source, list(recounting_observers.values()))
     _refuse_empty(source, [o.name for o in observers.values() if o.is_empty], roles)
-    return _create_profiles(source, list((observers | incomplete_observers).values()))
+    return _create_profiles(source, list((observers | recounting_observers).values()))
 
 
 def _create_observers(
@@ -181,7 +183,7 @@ def add_suspicions(
     Args:
         source: The file. It is read once more if the distinct texts of a column raise a suspicion.
         profiles: Profiles of its columns, from `infer_columns`.
-        options: Options for reading it; a column whose kind is an option is not suspected.
+        options: Options for reading it; a column whose kind an option gives is not suspected.
     """
     kinds = options.map_kinds()
     counters: dict[str, _NotationCounter] = {}
@@ -208,8 +210,8 @@ def add_suspicions(
 class _NotationCounter:
     """Counts the values of a column by the notation of their texts.
 
-    The first notation is the one that is read as numbers or dates, the last one is that of texts
-    which are neither. Those between are read only by an option, or not at all.
+    The first notation can be read as it is; the last one stands for texts that are no numbers or
+    dates at all. Those in between are numbers that need an option to be read, or cannot be read.
 
     Args:
         words: Distinct texts of the column, `(n,)`.

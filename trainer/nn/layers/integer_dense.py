@@ -70,8 +70,9 @@ class IntegerDense(Layer):
         z   = acc · (s t)                             float32
 
     Here s and o are the scale and zero point of the input, and t is the scale of each unit's
-    weights. If the output is quantized, with the scale r, the layer outputs the number of a byte:
-    that of clip(rint(acc · (s t / r)), 0, 255) for a ReLU, that nearest to f(z) for other f.
+    weights. If the output is quantized, with the scale r, it is rounded to a byte and dequantized
+    again. The byte is clip(rint(acc · (s t / r)), 0, 255) for a ReLU, the one nearest to f(z) for
+    other f.
 
     Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 2.2; weights have a scale for each
     unit as in Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342, section 2.4.

@@ -114,7 +114,7 @@ def _make_tiles(manifest: Manifest) -> MetricTiles:
 def _compare_with_baselines(manifest: Manifest) -> Paragraph:
     """Return whether a baseline is better than the network, as good, or worse."""
     if not manifest.baselines:
-        text = "No baseline was trained, so that a simpler model may be as good."
+        text = "No baseline was trained, so it is unknown whether a simpler model is as good."
         return Paragraph(text, "muted")
     comparison = compare_with_baselines(manifest)
     others, own = comparison.baseline_values, comparison.network_value
@@ -127,7 +127,10 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
     low, high = manifest.intervals.get(comparison.metric, (own, own))
     note = ""
     if low <= others[best] <= high:
-        note = " The difference is within the 95 % interval and may be due to chance."
+        note = (
+            " It is within the 95 % interval of the network, so the difference may be due to "
+            "chance."
+        )
     if names := comparison.better_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} better on the same "
@@ -143,8 +146,8 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
             "bad",
         )
     text = (
-        f"The network is better than all baselines by {metric}: {format_decimal(own)}; the best "
-        f"baseline is {best_text}.{note}"
+        f"The network is better than all baselines. Its {metric} is {format_decimal(own)}; the "
+        f"best baseline is {best_text}.{note}"
     )
     return Paragraph(text, "plain" if note else "good")
 
@@ -180,7 +183,7 @@ def _compare_with_constant(manifest: Manifest) -> list[Paragraph]:
 
 
 def _list_cautions(manifest: Manifest) -> list[Paragraph]:
-    """Return what the metrics of the variants do not show by themselves."""
+    """Return a warning for each problem of a variant that its metrics alone do not show."""
     cautions = [c for name in manifest.variants for c in list_cautions(manifest, name)]
     return [Paragraph(f"{capitalize(c.detail)}; {c.remedy}.", "bad") for c in cautions]
 

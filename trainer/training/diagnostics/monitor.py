@@ -31,8 +31,9 @@ PROGRESS_STEPS = 1000  # steps after which the loss must have fallen
 # A shorter run is not checked for progress.
 MIN_PROGRESS_EPOCHS = 5
 MIN_PROGRESS_STEPS = 200
-MIN_STREAM_ROWS = 32  # rows of a stream with which layers are examined
-# Share of the loss of logits 0. A loss below it counts as learned, and small updates are healthy.
+MIN_STREAM_ROWS = 32  # with fewer rows of a stream, its layers are not examined
+# If the loss is below this share of the loss of all-zero logits, the task counts as learned;
+# updates are then not checked, since small ones are healthy.
 LEARNED_SHARE = 0.01
 
 
@@ -47,8 +48,7 @@ class Diagnostics(Callback):
 
     Attributes:
         measurements: All measurements.
-        findings: Measurements that are out of bounds, of which only the first of each fault in each
-            layer.
+        findings: Measurements that are out of bounds: for each fault and layer, only the first.
     """
 
     def __init__(self, report: Callable[[Measurement], None] | None = None) -> None:
@@ -62,7 +62,7 @@ class Diagnostics(Callback):
         self._is_new_run = False
         self._rows: TrainingRows | None = None
         self._stream_batches: list[Batch] = []  # collected until they have `SAMPLE_ROWS` rows
-        # The first two are above the third, the lowest possible loss.
+        # The first two are differences from the third, which is the lowest possible loss.
         self._zero_logits_loss, self._initial_loss, self._lowest_loss = 0.0, 0.0, 0.0
         self._previous_parameters: NDArray[Any] | None = None
         self._update_ratios: dict[str, list[float]] = {}
