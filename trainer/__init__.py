@@ -10,7 +10,7 @@ Each package imports only packages that are listed before it:
 - `evaluate`: metrics, intervals, baselines, threshold, calibration.
 - `export`: the ONNX graph, its comparison with NumPy, the bundle.
 - `config`, `runs`, `pipeline`, `score`: the options of a run, its record, the way from data to a
-  bundle, batch scoring. `option_groups`, `config_types`, `option_errors`, `run_rows`,
+  bundle, batch scoring. `fit_options`, `config_types`, `option_errors`, `run_rows`,
   `output_scaling` and `score_writers` are parts of them.
 - `compress`, `search`, `report`, `study`, `check`: uses of a trained model.
 - `cli`: the command line.

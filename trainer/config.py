@@ -13,6 +13,14 @@ from serving.bundle import find_positive_index
 from trainer.data.preprocess import Encoding
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError, Task
+from trainer.fit_options import (
+    DataOptions,
+    EvaluationOptions,
+    NetworkOptions,
+    OutputOptions,
+    PreprocessingOptions,
+    TrainingOptions,
+)
 from trainer.nn import (
     LOSSES,
     OPTIMIZERS,
@@ -27,14 +35,6 @@ from trainer.nn import (
     MaxNorm,
     Penalty,
     WeightAverage,
-)
-from trainer.option_groups import (
-    DataOptions,
-    EvaluationOptions,
-    NetworkOptions,
-    OutputOptions,
-    PreprocessingOptions,
-    TrainingOptions,
 )
 from trainer.training.update import UpdateRule
 

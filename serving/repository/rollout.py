@@ -1,5 +1,10 @@
 """The rollout plan: which versions all workers serve, are rolling out, refuse and hold.
 
+A new version reaches all workers in four steps: one worker claims the model and proposes the
+version; each worker loads it and reports that it is ready, or refuses it; once all are ready, the
+proposing worker commits it; each worker serves it at its next look at the plan. `RolloutStore`
+makes these changes to the plan, and `Reconciler` calls it.
+
 All classes are pydantic models, since the workers share the plan as JSON text.
 """
 

@@ -16,8 +16,7 @@ from pydantic.fields import FieldInfo
 from trainer.cli.grouped_help import grouped_option
 from trainer.config import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
-from trainer.option_errors import describe_unknown_key, list_option_errors, to_option_name
-from trainer.option_groups import (
+from trainer.fit_options import (
     DataOptions,
     EvaluationOptions,
     NetworkOptions,
@@ -25,6 +24,7 @@ from trainer.option_groups import (
     PreprocessingOptions,
     TrainingOptions,
 )
+from trainer.option_errors import describe_unknown_key, list_option_errors, to_option_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,8 +13,8 @@ from trainer.cli.grouped_help import GENERAL, GroupedOption
 from trainer.cli.options import GROUPS
 from trainer.compress.compression_config import CompressionConfig
 from trainer.config import Config
+from trainer.fit_options import REGRESSION_LOSSES
 from trainer.nn import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, SCHEDULES
-from trainer.option_groups import REGRESSION_LOSSES
 from trainer.search.grid_file import SearchPlan
 
 GROUPED_COMMANDS = ["fit", "search", "check", "compress", "score"]

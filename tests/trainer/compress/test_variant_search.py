@@ -155,9 +155,10 @@ def test_search_prune_removes_at_least_the_share(kind, share, run_search):
 
 
 def test_search_share_that_cannot_be_removed_is_refused_before_training(load_model):
-    with pytest.raises(ValueError, match=r"to remove of up to 0\.\d+, .*; got 0\.999") as error:
+    message = r"remove at most a share of 0\.\d+ of the weights: .*; got 0\.999"
+    with pytest.raises(ValueError, match=message) as error:
         make_search(load_model("digits"), prune=0.999)
-    max_share = float(str(error.value).split("up to ")[1].split(",")[0])
+    max_share = float(str(error.value).split("a share of ")[1].split(" ")[0])
     make_search(load_model("digits"), prune=max_share)
 
 

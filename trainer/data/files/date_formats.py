@@ -2,7 +2,8 @@
 
 A number can be a date in a unit, such as `1679097600000` in milliseconds since 1970, or as days
 such as `20230318`. For texts, `propose_date_formats` tries the common formats. `cell_parsing` reads
-the cells once the format is known.
+the cells once the format is known. A column of texts is a column of dates if all of its texts are
+ISO 8601 dates, or match exactly one of these formats; `column_kinds.decide_kind` decides that.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def make_baselines(**figures):
 def test_summary_better_than_baselines_names_the_metric():
     text = get_texts(make_summary(baselines=make_baselines(majority=0.5, gradient_boosting=0.8)))
     assert (
-        "The network is better than all baselines by ROC AUC of “1”: 0.9000; the best baseline is "
-        "gradient boosting (ROC AUC of “1” 0.8000)."
+        "The network is better than all baselines. Its ROC AUC of “1” is 0.9000; the best "
+        "baseline is gradient boosting (ROC AUC of “1” 0.8000)."
     ) in text
 
 
