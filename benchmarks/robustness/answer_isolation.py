@@ -113,4 +113,7 @@ def measure_isolation(models: Path, count: int) -> dict[str, Any]:
     config = "benchmarks.robustness.thread_worker_config"
     with run_server(models, workers=1, config=config) as thread_server:
         unbatched = count_own_answers([thread_server], pairs, count // 20)
-    return {"two servers of three workers that join": batched, "threads that do not": unbatched}
+    return {
+        "two servers of three workers in all, with batches": batched,
+        "threads without batches": unbatched,
+    }

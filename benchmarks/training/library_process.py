@@ -1,6 +1,8 @@
 """Train a network with one library on request; a process of `steps_per_second.py`.
 
-    python library_process.py {ours,ours-numpy,products,torch-eager,torch-fused,sklearn}
+    python -m benchmarks.training.library_process LIBRARY
+
+LIBRARY is ours, ours-numpy, products, torch-eager, torch-fused or sklearn.
 
 Reads a case as a line of JSON and prepares it. Then reads numbers of seconds, trains for about that
 long each time, and answers with the number of steps and the time that they took. An empty line ends

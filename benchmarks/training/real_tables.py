@@ -55,13 +55,17 @@ def format_row(name: str, result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run the fits one after the other."""
+    """Run the fits one after the other, or those whose names are given as arguments."""
+    commands = {Path(arguments[1]).stem: arguments for arguments in read_fit_commands()}
+    if unknown := set(sys.argv[1:]) - set(commands):
+        raise SystemExit(
+            f"expected names out of {', '.join(commands)}; got {', '.join(sorted(unknown))}"
+        )
     sys.stdout.write(
         "| data | test rows | constant | linear | trees | training |\n|---|---|---|---|---|---|\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        for arguments in read_fit_commands():
-            name = Path(arguments[1]).stem
+        for name, arguments in commands.items():
             if sys.argv[1:] and name not in sys.argv[1:]:
                 continue
             options = ["--models", f"{folder}/models", "--runs", f"{folder}/runs", "--json"]

@@ -86,9 +86,11 @@ class TrainingProcess:
     """
 
     def __init__(self, library: str, python: str, case: TrainingCase) -> None:
-        script = Path(__file__).with_name("library_process.py")
+        # As a module: a script's folder would come first on the path of imports, and its modules
+        # would hide those of the standard library.
         self._process = subprocess.Popen(
-            [python, str(script), library],
+            [python, "-m", "benchmarks.training.library_process", library],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -80,6 +80,7 @@ def _compression_options(command: F) -> F:
     "--runs",
     group=OUTPUT,
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
     help="Folder in which fit recorded the run, which is copied for the new version "
     "[default: runs]",
 )

@@ -75,6 +75,7 @@ def monitoring_options(command: F) -> F:
             "--tensorboard",
             group=OUTPUT,
             type=click.Path(file_okay=False, path_type=Path),
+            metavar="FOLDER",
             help="Folder for TensorBoard's event files; needs the extra tensorboard",
         ),
         grouped_option(

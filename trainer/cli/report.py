@@ -25,6 +25,7 @@ from trainer.config import Config
 @click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
     default=Config.model_fields["runs"].default,
     help="Folder in which fit recorded the run",
 )
