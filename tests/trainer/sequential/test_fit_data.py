@@ -2,30 +2,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from trainer.nn import (
-    Dense,
-)
+from tests.trainer.sequential.networks import load_standardised, make_compiled, make_iris_network
+from trainer.nn import Dense
 from trainer.sequential import Sequential
-
-
-def load_standardised(data):
-    X, y = data(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(X))
-    X = (X - X.mean(axis=0)) / X.std(axis=0)
-    return X[order], y[order]
-
-
-def make_iris_network():
-    network = Sequential([Dense(8, "relu"), Dense(3)], seed=2)
-    network.compile(learning_rate=0.01)
-    return network
-
-
-def make_compiled(seed=0, **options):
-    network = Sequential([Dense(6, "relu"), Dense(3)], seed=seed)
-    network.compile(**{"learning_rate": 0.01} | options)
-    return network
-
 
 FOUR_ROWS = (np.zeros((4, 4)), np.zeros(4, int))
 
