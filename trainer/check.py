@@ -31,7 +31,6 @@ from trainer.nn import (
 )
 from trainer.nn.gradient_check import STEPS
 from trainer.pipeline import OnDataLoaded, load_and_split, prepare_training, spawn_generators
-from trainer.training.callbacks import EarlyStopping
 from trainer.training.diagnostics import (
     Diagnostics,
     Measurement,
@@ -86,11 +85,11 @@ def check_run(config: Config, announce: OnDataLoaded | None = None) -> Iterator[
     yield from initial
     if any(m.fault == "label_shape" and not m.is_healthy for m in initial):
         return  # Without targets of the right shape, nothing else can be measured.
-    yield from check_backpropagation(network, rows, loss, config.build_update_rule().penalty)
+    yield from check_backpropagation(network, rows, loss, task.config.build_update_rule().penalty)
     yield check_overfitting(network, rows, loss)
     diagnostics = Diagnostics()
     try:
-        task.create_run(config, [EarlyStopping(config.patience), diagnostics]).run()
+        task.create_run([task.create_early_stopping(), diagnostics]).run()
     except TrainingDivergedError as error:
         yield Measurement("exploding_loss", float("nan"), note=str(error))
     yield from diagnostics.measurements

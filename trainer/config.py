@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import ModelWrapValidatorHandler, model_validator
 
 from serving.bundle import find_positive_index
 from trainer.data.preprocess import Encoding
 from trainer.data.read_options import ReadOptions
 from trainer.data.tables import DataError, Task
 from trainer.fit_options import (
+    DATA_INITIALIZER,
     DataOptions,
     EvaluationOptions,
     NetworkOptions,
@@ -36,12 +38,22 @@ from trainer.nn import (
     Penalty,
     WeightAverage,
 )
+from trainer.presets import (
+    EQUAL_RATE,
+    LABEL_SMOOTHING,
+    LAYER_RATE_CLASSES,
+    LAYER_RATE_OPTIMIZERS,
+    LAYER_RATE_VALUES,
+    WEIGHT_DECAY,
+    add_preset_values,
+    choose_epochs,
+)
 from trainer.training.update import UpdateRule
 
 # Options that do not change the trained weights. A run may resume from the checkpoint of a run
 # with other values of them.
 OPTIONS_WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
-    {"models", "runs", "name", "skip_baselines", "aim", "positive", "calibrate"}
+    {"models", "runs", "name", "skip_baselines", "aim", "positive", "calibrate", "preset"}
 )
 
 
@@ -54,7 +66,20 @@ class Config(
     PreprocessingOptions,
     DataOptions,
 ):
-    """All options of a training run: the keys of a TOML file, the options of `trainer fit`."""
+    """All options of a training run: the keys of a TOML file, the options of `trainer fit`.
+
+    An option that is not given has the value of its preset. `model_fields_set` has only those that
+    were given.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _apply_preset(cls, options: Any, validate: ModelWrapValidatorHandler[Config]) -> Config:
+        if not isinstance(options, Mapping):
+            return validate(options)
+        config = validate(add_preset_values(options))
+        config.model_fields_set.intersection_update(options)
+        return config
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Config:
@@ -69,6 +94,11 @@ class Config(
                 f"weight_decay: expected the optimizer adamw for a weight decay; got "
                 f"{self.optimizer}; choose adamw, or use l2 instead"
             )
+        if self.layer_rates == "fan_in" and self.optimizer not in LAYER_RATE_OPTIMIZERS:
+            raise ValueError(
+                f"layer_rates: expected the optimizer {' or '.join(LAYER_RATE_OPTIMIZERS)} for "
+                f"learning rates by layer; got {self.optimizer}; say equal"
+            )
         if self.target_scaling == "log" and self.loss == "poisson":
             raise ValueError(
                 "target_scaling: expected standard for the loss poisson, whose predictions are "
@@ -77,6 +107,35 @@ class Config(
         if self.batch_norm and self.batch_size < 2:
             raise ValueError("batch_size: expected at least 2 for batch norm; got 1")
         return self
+
+    def resolve(self, task: Task, n_rows: int) -> Config:
+        """Return the options with a value for each one that depends on the data.
+
+        Args:
+            task: Kind of the target.
+            n_rows: Number of training rows.
+
+        Raises:
+            DataError: If an option does not apply to the task.
+        """
+        self._check_task(task)
+        is_regression = task == "regression"
+        calibrate = not is_regression if self.calibrate is None else self.calibrate
+        rate = EQUAL_RATE
+        if self.layer_rates == "fan_in":
+            rate = LAYER_RATE_VALUES if is_regression else LAYER_RATE_CLASSES
+        defaults = {
+            "learning_rate": rate,
+            "weight_decay": WEIGHT_DECAY if self.optimizer == "adamw" else 0.0,
+            "epochs": choose_epochs(n_rows, self.batch_size),
+            "monitor": "squared_error" if self.loss == "mse" else "loss",
+            "label_smoothing": LABEL_SMOOTHING if calibrate else 0.0,
+            "calibrate": calibrate,
+            "clip_predictions": is_regression,
+        }
+        return self.model_copy(
+            update={name: v for name, v in defaults.items() if getattr(self, name) is None}
+        )
 
     def get_read_options(self) -> ReadOptions:
         """Return how the data are read."""
@@ -92,12 +151,13 @@ class Config(
     def build_layers(self, n_outputs: int) -> list[Layer]:
         """Return new layers of the network, of which the last has `n_outputs` units."""
         activations = self.activation * (len(self.hidden) if len(self.activation) == 1 else 1)
+        initializer = None if self.initializer == DATA_INITIALIZER else self.initializer
         layers: list[Layer] = [Dropout(self.input_dropout)] if self.input_dropout else []
         for units, activation in zip(self.hidden, activations, strict=True):
             if self.batch_norm:
-                layers += [Dense(units, initializer=self.initializer), BatchNorm(activation)]
+                layers += [Dense(units, initializer=initializer), BatchNorm(activation)]
             else:
-                layers.append(Dense(units, activation, initializer=self.initializer))
+                layers.append(Dense(units, activation, initializer=initializer))
             if self.dropout:
                 layers.append(Dropout(self.dropout))
         return [*layers, Dense(n_outputs)]
@@ -112,7 +172,7 @@ class Config(
         if task == "regression":
             return LOSSES[self.loss]()
         loss_class = BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy
-        return loss_class(self.label_smoothing)
+        return loss_class(self.label_smoothing or 0.0)
 
     def _check_task(self, task: Task) -> None:
         if self.aim and task != "binary":
@@ -131,6 +191,11 @@ class Config(
                     "calibrate; got a regression task; leave them out"
                 )
             return
+        if self.clip_predictions:
+            raise DataError(
+                "expected a regression task for clip_predictions; got a classification task; "
+                "leave it out"
+            )
         if self.target_scaling != "standard":
             raise DataError(
                 "expected a regression task for target_scaling; got a classification task; leave "
@@ -166,12 +231,19 @@ class Config(
         return 1 if index is None else index
 
     def build_update_rule(self) -> UpdateRule:
-        """Return a new update rule, which changes the network after each batch."""
-        options: dict[str, Any] = (
-            {"weight_decay": self.weight_decay} if self.optimizer == "adamw" else {}
-        )
+        """Return a new update rule, which changes the network after each batch.
+
+        The options must be those that `resolve` returned.
+        """
+        options: dict[str, Any] = {}
+        if self.optimizer == "adamw":
+            options["weight_decay"] = self.weight_decay
+        if self.optimizer in ("adam", "adamw", "nadam"):
+            options["beta2"] = self.beta2
         return UpdateRule(
             OPTIMIZERS[self.optimizer](self.learning_rate, **options),
+            regularization_schedule=SCHEDULES[self.regularization_schedule](),
+            has_layer_rates=self.layer_rates == "fan_in",
             schedule=SCHEDULES[self.schedule](),
             penalty=Penalty(self.l1, self.l2) if self.l1 or self.l2 else None,
             clip_norm=self.clip_norm,
@@ -195,7 +267,7 @@ def normalize_run_identity(identity: str) -> str:
         saved_options = dict(json.loads(text))
     except (TypeError, ValueError):
         return identity
-    options = Config(data="any").model_dump(mode="json") | saved_options
+    options = Config(data="any", preset="fast").model_dump(mode="json") | saved_options
     relevant = {
         name: value
         for name, value in options.items()

@@ -28,8 +28,11 @@ from trainer.config_types import (
 )
 from trainer.data.preprocess import Scaling
 from trainer.nn import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, SCHEDULES
+from trainer.presets import Preset
+from trainer.training.callbacks.early_stopping import Monitor
 
 REGRESSION_LOSSES = ("mse", "mae", "huber", "poisson")
+DATA_INITIALIZER = "data"  # name of the initialization from training rows
 
 
 class Options(BaseModel):
@@ -149,24 +152,31 @@ class PreprocessingOptions(Options):
 
 
 class NetworkOptions(Options):
-    """Architecture of the network."""
+    """Preset and architecture of the network."""
+
+    preset: Preset = Field(
+        "balanced",
+        description="Values of the options that are not given: fast (one hidden layer, trained in "
+        "a second), balanced (three layers with the defaults shown here) or best (two networks "
+        "with periodic embeddings of numbers, several times as slow)",
+    )
 
     hidden: LayerWidths = Field(
-        (256,), description="Number of units in each hidden layer, for example 64,32"
+        (128, 128, 128), description="Number of units in each hidden layer, for example 64,32"
     )
     activation: ActivationNames = Field(
-        ("relu",),
+        ("swish",),
         min_length=1,
         description="Activation of the hidden layers, one for all or one for each: "
         f"{', '.join(ACTIVATIONS)}",
     )
-    initializer: Annotated[str, one_of(INITIALIZERS)] | None = Field(
-        None,
-        description="Initialization of the hidden layers' weights: "
-        f"{', '.join(INITIALIZERS)} [the one for the activation]",
+    initializer: Annotated[str, one_of((*INITIALIZERS, DATA_INITIALIZER))] | None = Field(
+        DATA_INITIALIZER,
+        description=f"Initialization of the layers: {DATA_INITIALIZER} (all layers, from training "
+        f"rows), or of the hidden layers' weights: {', '.join(INITIALIZERS)}",
     )
     dropout: float = Field(
-        0,
+        0.15,
         ge=0,
         lt=1,
         description="Share of each hidden layer's units dropped in training, 0 to 1",
@@ -185,12 +195,12 @@ class TrainingOptions(Options):
         description=f"Loss for regression: {', '.join(REGRESSION_LOSSES)}. Classification always "
         "uses cross-entropy",
     )
-    label_smoothing: float = Field(
-        0,
+    label_smoothing: float | None = Field(
+        None,
         ge=0,
         lt=1,
         description="Share of each label's probability spread evenly over all classes, 0 to 1; "
-        "for classification",
+        "for classification [0.1 if the probabilities are calibrated, else 0]",
     )
     class_weight: Literal["balanced"] | None = Field(
         None,
@@ -199,12 +209,35 @@ class TrainingOptions(Options):
         "corrects them [all rows count alike]",
     )
     optimizer: Annotated[str, one_of(OPTIMIZERS)] = Field(
-        "adam", description=f"Optimizer: {', '.join(OPTIMIZERS)}"
+        "adamw", description=f"Optimizer: {', '.join(OPTIMIZERS)}"
     )
-    learning_rate: float = Field(0.001, gt=0, description="Learning rate, above 0")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Learning rate, above 0 [0.04 for classification and 0.2 for regression with "
+        "--layer-rates fan_in, else 0.001]",
+    )
+    layer_rates: Literal["fan_in", "equal"] = Field(
+        "fan_in",
+        description="Learning rates of the layers: fan_in (of weights divided by the square root "
+        "of the layer's inputs, of biases a tenth; with adam and adamw) or equal [fan_in, or equal "
+        "if --learning-rate or another --optimizer is given]",
+    )
+    beta2: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of squared gradients in adam, adamw and nadam, "
+        "0 to 1",
+    )
     schedule: Annotated[str, one_of(SCHEDULES)] = Field(
-        "constant",
+        "cosine",
         description=f"Change of the learning rate during training: {', '.join(SCHEDULES)}",
+    )
+    regularization_schedule: Literal["constant", "flat_cosine"] = Field(
+        "flat_cosine",
+        description="Change of dropout and weight decay during training: constant, or flat_cosine "
+        "(down to 0 in the second half)",
     )
     l1: float = Field(
         0, ge=0, description="Strength of the L1 penalty, the sum of the absolute weights"
@@ -212,8 +245,8 @@ class TrainingOptions(Options):
     l2: float = Field(
         0, ge=0, description="Strength of the L2 penalty, half the sum of the squared weights"
     )
-    weight_decay: float = Field(
-        0, ge=0, description="Decoupled weight decay; only with --optimizer adamw"
+    weight_decay: float | None = Field(
+        None, ge=0, description="Decoupled weight decay; only with --optimizer adamw, then [0.02]"
     )
     clip_norm: float | None = Field(
         None,
@@ -233,18 +266,29 @@ class TrainingOptions(Options):
         description="Maximum Euclidean norm of the weights into a unit [no limit]",
     )
     average: float = Field(
-        0,
+        0.998,
         ge=0,
         lt=1,
         description="Decay of the exponential moving average of the weights, which the trained "
         "model gets, 0 to 1; with 0 it gets the last weights",
     )
-    batch_size: int = Field(32, ge=1, description="Number of rows in a batch")
-    epochs: int = Field(200, ge=1, description="Maximum number of epochs")
-    patience: int = Field(
-        20,
+    batch_size: int = Field(128, ge=1, description="Number of rows in a batch")
+    epochs: int | None = Field(
+        None,
         ge=1,
-        description="Number of epochs without a smaller validation loss after which training stops",
+        description="Maximum number of epochs [128, or 64 from 10,000 training rows, in 500 to "
+        "30,000 steps]",
+    )
+    patience: int = Field(
+        24,
+        ge=1,
+        description="Number of epochs without a better --monitor after which training stops",
+    )
+    monitor: Monitor | None = Field(
+        None,
+        description="Measure of the validation rows by which the best epoch is chosen: loss, or "
+        "squared_error (of classes the Brier score) [squared_error, or loss with a --loss other "
+        "than mse]",
     )
     validation: float = Field(
         0.1, gt=0, lt=0.5, description="Share of the rows held out for early stopping, 0 to 0.5"
@@ -275,11 +319,16 @@ class EvaluationOptions(Options):
         "balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 or "
         "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold is 0.5]",
     )
-    calibrate: bool = Field(
-        False,
+    calibrate: bool | None = Field(
+        None,
         description="Calibrate the probabilities on the validation rows, by a temperature and "
         "biases of the logits. With two classes and --class-weight the threshold is then the "
-        "positive class's share of the training rows",
+        "positive class's share of the training rows [on for classification]",
+    )
+    clip_predictions: bool | None = Field(
+        None,
+        description="Limit predicted values to the range of the training targets, in the graph "
+        "[on for regression]",
     )
     skip_baselines: bool = Field(
         False, description="Train no baselines to compare the network with"

@@ -39,6 +39,8 @@ class Model:
         threshold: Smallest probability of the positive class at which a binary model answers it.
         positive_index: Index of the positive class in `classes`, for binary models.
         temperature: Divisor of the logits of a classifier (temperature scaling); 1 for none.
+        value_range: Lowest and highest target of the training rows, to which the values of a
+            regression are clipped, float32 `(n_targets,)` each; None to predict any value.
         logit_bias: Bias added to the divided logits, float32 `(n_logits,)`; None for zeros.
     """
 
@@ -53,6 +55,7 @@ class Model:
     positive_index: int = 1
     temperature: float = 1.0
     logit_bias: NDArray[np.float32] | None = None
+    value_range: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @classmethod
     def build(
@@ -65,6 +68,7 @@ class Model:
         rng: np.random.Generator,
         encoding: Encoding | None = None,
         has_log_target: bool = False,
+        clip_values: bool = False,
     ) -> Model:
         """Return a model for `table` with initial weights.
 
@@ -78,11 +82,18 @@ class Model:
             encoding: Options of the preprocessing [default: the encoder's].
             has_log_target: Whether the network learns the logarithm of the target, whose values are
                 then all above 0 [default: no].
+            clip_values: Whether the values of a regression are clipped to the range of the training
+                targets [default: no].
         """
-        classes = target_scaler = None
+        classes = target_scaler = value_range = None
         if table.task == "regression":
+            target = table.target[train]
+            if clip_values:
+                value_range = (
+                    target.min(axis=0).astype(np.float32),
+                    target.max(axis=0).astype(np.float32),
+                )
             if loss.link == "identity":
-                target = table.target[train]
                 target_scaler = Scaler.fit(np.log(target) if has_log_target else target)
             n_outputs = table.target.shape[1]
         else:
@@ -99,6 +110,7 @@ class Model:
             target_scaler=target_scaler,
             classes=classes,
             has_log_target=has_log_target,
+            value_range=value_range,
         )
 
     @property
@@ -156,6 +168,8 @@ class Model:
                 # Evaluation and serving check for infinite answers themselves.
                 with np.errstate(over="ignore"):
                     value = np.exp(value)
+            if self.value_range is not None:
+                value = value.clip(*self.value_range)
             return {"value": value}
         if self.task == "binary":
             # σ(−z) instead of 1 − p, which would lose digits where p is near 1.

@@ -19,7 +19,9 @@ from trainer.data.splits import Split, split_table, subsample
 from trainer.data.tables import DataError, Table
 from trainer.export.bundle import export_bundle
 from trainer.export.bundle_files import require_writable
+from trainer.fit_options import DATA_INITIALIZER
 from trainer.model import Model
+from trainer.nn import initialize_from_rows
 from trainer.output_scaling import compute_class_weights, fit_output_scaling
 from trainer.training.batches import TrainingRows
 from trainer.training.callbacks import EarlyStopping
@@ -31,6 +33,7 @@ from trainer.training.streamed_rows import StreamedRows
 OnDataLoaded = Callable[[Table, Split], object]
 
 BYTES_PER_INPUT = 4  # of the network, float32
+MAX_INITIALIZATION_ROWS = 1024  # training rows that the initial weights are computed from
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TrainingTask:
     Attributes:
         table: All rows of the data.
         split: Split of the rows.
+        config: Options of the run, with a value for each.
         model: Model with its initial weights.
         training_rows: Rows to train on, in memory or, if they are too many, read anew in each
             epoch.
@@ -49,6 +53,7 @@ class TrainingTask:
 
     table: Table
     split: Split
+    config: Config
     model: Model
     training_rows: TrainingRows | StreamedRows
     validation_rows: TrainingRows
@@ -59,23 +64,32 @@ class TrainingTask:
         rows = self.training_rows
         return rows if isinstance(rows, TrainingRows) else rows.sample()
 
-    def create_run(self, config: Config, callbacks: Sequence[Callback]) -> TrainingRun:
+    def create_early_stopping(self) -> EarlyStopping:
+        """Return the callback that ends the run and keeps the best weights."""
+        return EarlyStopping(self.config.patience, self.config.monitor or "loss")
+
+    def create_run(self, callbacks: Sequence[Callback]) -> TrainingRun:
         """Return the training run, which has not started yet.
+
+        Args:
+            callbacks: Callbacks of the run.
 
         Raises:
             DataError: If the targets do not fit the loss.
         """
+        config = self.config
         try:
             return TrainingRun(
                 self.model.network,
                 self.model.loss,
                 config.build_update_rule(),
                 self.training_rows,
-                epochs=config.epochs,
+                epochs=config.epochs or 0,  # never None: `resolve` has chosen it
                 batch_size=config.batch_size,
                 rng=self.shuffle_rng,
                 validation=self.validation_rows,
                 callbacks=callbacks,
+                measure_error=config.monitor == "squared_error",
             )
         except ValueError as error:
             raise DataError(f"{self.table.source}: {error}") from error
@@ -88,6 +102,7 @@ class TrainingResult:
     Attributes:
         table: All rows of the data.
         split: Split of the rows.
+        config: Options of the run, with a value for each.
         model: Trained model; the exported graph is compared with its predictions.
         history: One entry for each epoch.
         summary: Summary of the run for the bundle's manifest.
@@ -96,6 +111,7 @@ class TrainingResult:
 
     table: Table
     split: Split
+    config: Config
     model: Model
     history: list[Epoch]
     summary: TrainingSummary
@@ -221,9 +237,10 @@ def train_on_split(
     """
     started = time.perf_counter()
     task = prepare_training(table, split, config, rng)
-    stopping = EarlyStopping(config.patience)
+    config = task.config
+    stopping = task.create_early_stopping()
     savers = [] if checkpoint is None else [_create_checkpoint(checkpoint, config, table)]
-    history = task.create_run(config, [stopping, *callbacks, *savers]).run()
+    history = task.create_run([stopping, *callbacks, *savers]).run()
     summary = TrainingSummary(
         config=config.model_dump(mode="json", exclude={"models", "runs"}),
         epochs_run=len(history),
@@ -231,7 +248,7 @@ def train_on_split(
         seconds=round(time.perf_counter() - started, 3),
     )
     model, aim_unmet = fit_output_scaling(task.model, table, split, config)
-    return TrainingResult(table, split, model, history, summary, aim_unmet)
+    return TrainingResult(table, split, config, model, history, summary, aim_unmet)
 
 
 def spawn_generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
@@ -273,14 +290,15 @@ def prepare_training(
     Raises:
         DataError: If the data cannot be trained on.
     """
+    config = config.resolve(table.task, len(split.train))
     loss = config.build_loss(table.task)
     if config.target_scaling == "log" and not (table.target > 0).all():
         raise DataError(
             f"{table.source}: expected targets above 0 to take logarithms of; got "
             f"{table.target.min():g}; leave out target_scaling, or add a constant to them"
         )
-    # Two generators, so that a change of the draws in one place does not change the other.
-    weights_rng, shuffle_rng = rng.spawn(2)
+    # Separate generators, so that a change of the draws in one place does not change the others.
+    weights_rng, shuffle_rng, data_rng = rng.spawn(3)
     model = Model.build(
         table,
         split.train,
@@ -289,7 +307,12 @@ def prepare_training(
         rng=weights_rng,
         encoding=config.get_encoding(),
         has_log_target=config.target_scaling == "log",
+        clip_values=bool(config.clip_predictions),
     )
+    if config.initializer == DATA_INITIALIZER:
+        rows = data_rng.permutation(split.train)[:MAX_INITIALIZATION_ROWS]
+        features = model.encode_rows(table, rows).features
+        initialize_from_rows(model.network, features, data_rng)
     if model.classes is not None and table.task == "binary":
         model = replace(model, positive_index=config.find_positive_index(model.classes.tolist()))
     fetch = _create_row_fetcher(config, table, split, model)
@@ -304,7 +327,7 @@ def prepare_training(
             len(train), lambda places: fetch(train[places]), config.batch_size, row_bytes=row_bytes
         )
     validation_rows = fetch(subsample(split.validation, max_rows))
-    return TrainingTask(table, split, model, training_rows, validation_rows, shuffle_rng)
+    return TrainingTask(table, split, config, model, training_rows, validation_rows, shuffle_rng)
 
 
 def _create_row_fetcher(

@@ -152,7 +152,7 @@ def fit_and_record(
     bundle, trained = run_pipeline(
         config, callbacks=callbacks, checkpoint=checkpoint, announce=announce, stage=stage
     )
-    _record_run(config, bundle, trained)
+    _record_run(config.runs, bundle, trained)
     if trained.aim_unmet is not None:
         source = (
             ""
@@ -170,13 +170,13 @@ def _warn(finding: object) -> None:
     click.echo(f"warning: {finding}", err=True)
 
 
-def _record_run(config: Config, bundle: Bundle, trained: TrainingResult) -> None:
+def _record_run(runs: Path, bundle: Bundle, trained: TrainingResult) -> None:
     """Record the run; if that fails, for example on a full disk, the bundle remains."""
     try:
         write_run(
-            config.runs,
+            runs,
             bundle,
-            config=config,
+            config=trained.config,
             model=trained.model,
             table=trained.table,
             split=trained.split,

@@ -120,6 +120,7 @@ def _restore_config(bundle: Bundle, data: str | None) -> Config:
     if manifest.schema_version == 1 and str(options.get("data")).lower().endswith(CSV_SUFFIXES):
         # Version 1 had no such option and always read these texts as missing.
         options.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
+    options.setdefault("preset", "fast")  # which bundles from before there were presets followed
     if manifest.positive_class is not None:  # The options of version 1 do not contain it.
         options["positive"] = str(manifest.positive_class)
     try:

@@ -4,8 +4,9 @@
     binary       → Mul (0, z) → Softmax = probabilities [N, 2]
                    probability of the positive class ≥ threshold → label [N]
     multiclass   → Softmax = probabilities [N, K] → ArgMax → label [N]
-    regression   → Mul, Add (units of the target) = value [N, T]; of logarithms → Exp
-    counts       → Exp = value [N, T]
+    regression   → Mul, Add (units of the target); of logarithms → Exp
+    counts       → Exp
+                   → Max, Min (range of the training targets) = value [N, T]
 
 `preprocessing` adds the nodes before the network; `activation_nodes`, `int8_layers` and
 `weight_layout` add parts of its layers. The names of values are part of the exported file. Do not
@@ -211,16 +212,33 @@ def _add_softmax(graph: NodeBuilder, logits: str) -> str:
 
 
 def _add_value(graph: NodeBuilder, model: Model, outputs: str) -> None:
-    if model.loss.link == "exp":
-        graph.add_output_node("Exp", [outputs], "value")
+    if model.value_range is None:
+        operator, inputs = _add_unscaling(graph, model, outputs)
+        graph.add_output_node(operator, inputs, "value")
         return
+    operator, inputs = _add_unscaling(graph, model, outputs)
+    unclipped = graph.add_node(operator, inputs, "unclipped")
+    low, high = (
+        graph.add_constant(name, limit)
+        for name, limit in zip(("lowest", "highest"), model.value_range, strict=True)
+    )
+    raised = graph.add_node("Max", [unclipped, low], "raised")
+    graph.add_output_node("Min", [raised, high], "value")
+
+
+def _add_unscaling(graph: NodeBuilder, model: Model, outputs: str) -> tuple[str, list[str]]:
+    """Add the nodes from outputs to the units of the target, except the last.
+
+    Returns:
+        Operator and inputs of the last node.
+    """
+    if model.loss.link == "exp":
+        return "Exp", [outputs]
     if model.target_scaler is None:
         raise ValueError("expected target statistics in a regression model; got none")
     scale = graph.add_constant("target_scale", model.target_scaler.scale)
     offset = graph.add_constant("target_offset", model.target_scaler.offset)
     scaled = graph.add_node("Mul", [outputs, scale], "scaled")
-    if model.has_log_target:
-        logarithm = graph.add_node("Add", [scaled, offset], "logarithm")
-        graph.add_output_node("Exp", [logarithm], "value")
-    else:
-        graph.add_output_node("Add", [scaled, offset], "value")
+    if not model.has_log_target:
+        return "Add", [scaled, offset]
+    return "Exp", [graph.add_node("Add", [scaled, offset], "logarithm")]

@@ -28,6 +28,7 @@ from trainer.nn.activations import (
     Swish,
     Tanh,
 )
+from trainer.nn.data_initialization import initialize_from_rows
 from trainer.nn.gradient_check import GradientError, check_gradients
 from trainer.nn.initializers import INITIALIZERS, Initializer
 from trainer.nn.layers import (
@@ -68,12 +69,14 @@ from trainer.nn.optimizers import (
     Optimizer,
     RMSprop,
 )
+from trainer.nn.parameter_rates import compute_parameter_rates
 from trainer.nn.regularizers import MaxNorm, Penalty, WeightAverage, clip_norm, clip_value
 from trainer.nn.schedules import (
     SCHEDULES,
     Constant,
     Cosine,
     Exponential,
+    FlatCosine,
     InverseScaling,
     OneCycle,
     ReduceOnPlateau,
@@ -106,6 +109,7 @@ __all__ = [
     "Embedding",
     "Exponential",
     "FeatureSelect",
+    "FlatCosine",
     "GradientError",
     "Huber",
     "Identity",
@@ -142,6 +146,8 @@ __all__ = [
     "check_pairing",
     "clip_norm",
     "clip_value",
+    "compute_parameter_rates",
     "embedding_width",
+    "initialize_from_rows",
     "largest_weight",
 ]

@@ -37,11 +37,13 @@ class Optimizer(ABC):
         steps: Number of steps since the last reset.
         slots: Names of the state vectors, each of the shape of θ.
         n_scratch: Number of scratch vectors that an update needs.
+        has_parameter_rates: Whether `set_parameter_rates` is supported.
     """
 
     name: str
     slots: tuple[str, ...] = ()
     n_scratch = 1
+    has_parameter_rates = False
 
     def __init__(self, learning_rate: float) -> None:
         if not learning_rate > 0:
@@ -50,6 +52,7 @@ class Optimizer(ABC):
         self.steps = 0
         self._vectors: list[Array] = []
         self._blocks: list[tuple[Array, ...]] = []
+        self._parameter_rates: tuple[Array, ...] = ()  # rate factors and decay mask, or neither
         self._parameters_ref: weakref.ref[Array] | None = (
             None  # parameters that the state belongs to
         )
@@ -63,6 +66,20 @@ class Optimizer(ABC):
         if self._parameters_ref is not None and self._parameters_ref() is not parameters:
             self.reset()
         self._parameters_ref = weakref.ref(parameters)
+
+    def set_parameter_rates(self, rate_factors: Array, decay_mask: Array) -> None:
+        """Give each parameter a learning rate of its own, and choose those that decay.
+
+        Args:
+            rate_factors: Factor of the learning rate for each parameter, `(n_parameters,)`.
+            decay_mask: 1 for parameters that weight decay applies to and 0 for others, same shape.
+
+        Raises:
+            ValueError: If this optimizer has one rate for all parameters.
+        """
+        if not self.has_parameter_rates:
+            raise ValueError(f"expected adam or adamw for rates of single parameters; got {self!r}")
+        self._parameter_rates, self._blocks = (rate_factors, decay_mask), []
 
     def step(self, parameters: Array, gradients: Array) -> None:
         """Update `parameters` in place; both arrays are `(n_parameters,)` and of one dtype."""
@@ -83,7 +100,8 @@ class Optimizer(ABC):
             coefficients: Numbers that `_coefficients` returned for this step.
             p: Block of θ, written in place.
             g: Block of the gradient, read only.
-            vectors: Blocks of the state vectors (`slots`), then of the scratch vectors.
+            vectors: Blocks of the state vectors (`slots`), then of the rate factors and the decay
+                mask if they were set, then of the scratch vectors.
         """
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -118,13 +136,13 @@ class Optimizer(ABC):
             scratch = np.empty((self.n_scratch, min(BLOCK, parameters.size)), parameters.dtype)
             self._blocks = []
             for start in range(0, parameters.size, BLOCK):
-                vectors = (parameters, gradients, *self._vectors)
+                vectors = (parameters, gradients, *self._vectors, *self._parameter_rates)
                 views = [vector[start : start + BLOCK] for vector in vectors]
                 self._blocks.append((*views, *scratch[:, : views[0].size]))
         return self._blocks
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_blocks": [], "_parameters_ref": None}
+        return self.__dict__ | {"_blocks": [], "_parameter_rates": (), "_parameters_ref": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.learning_rate})"
@@ -254,6 +272,7 @@ class Adam(Optimizer):
 
     name = "adam"
     slots = ("mean", "square")
+    has_parameter_rates = True
 
     def __init__(
         self,
@@ -277,7 +296,9 @@ class Adam(Optimizer):
             self._vectors = [np.zeros_like(parameters) for _ in self.slots]
         # Of the dtype of the vectors: float64 coefficients would make the loop compute in float64.
         coefficients = map(parameters.dtype.type, self._coefficients(self.steps))
-        kernels.compile_adam()(parameters, gradients, *self._vectors, *coefficients)
+        vectors = (parameters, gradients, *self._vectors, *self._parameter_rates)
+        update = kernels.compile_adam(has_parameter_rates=bool(self._parameter_rates))
+        update(*vectors, *coefficients)
 
     def _coefficients(self, t: int) -> Coefficients:
         # Both bias corrections and the factors 1 − β₁ and 1 − β₂ that the state vectors omit.
@@ -290,7 +311,12 @@ class Adam(Optimizer):
         return 1.0
 
     def _update(self, coefficients: Coefficients, p: Array, g: Array, *vectors: Array) -> None:
-        (decay_factor, beta1, beta2, scale, epsilon), (m, v, work) = coefficients, vectors
+        decay_factor, beta1, beta2, scale, epsilon = coefficients
+        m, v, *parameter_rates, work = vectors
+        if parameter_rates and decay_factor != 1:
+            np.multiply(p, parameter_rates[1], out=work)
+            np.multiply(work, 1 - decay_factor, out=work)
+            np.subtract(p, work, out=p)
         np.multiply(m, beta1, out=m)
         np.add(m, g, out=m)
         np.multiply(v, beta2, out=v)
@@ -300,7 +326,9 @@ class Adam(Optimizer):
         np.add(work, epsilon, out=work)
         np.divide(m, work, out=work)
         np.multiply(work, scale, out=work)
-        if decay_factor != 1:
+        if parameter_rates:
+            np.multiply(work, parameter_rates[0], out=work)
+        elif decay_factor != 1:
             np.multiply(p, decay_factor, out=p)
         np.subtract(p, work, out=p)
 
@@ -309,12 +337,16 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: θ ← (1 − η λ) θ, then the step of Adam.
 
     Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2; λ is multiplied by
-    the learning rate, and biases decay too, as in PyTorch.
+    the learning rate, and biases decay too, as in PyTorch. If `set_parameter_rates` is called, only
+    the parameters of the mask decay, and all of these by η λ, whatever their rate factors are.
 
     Args:
         learning_rate: η, above 0 [default: 0.001].
         weight_decay: λ, at least 0 [default: 0.01].
         options: `beta1`, `beta2` and `epsilon` of `Adam`.
+
+    Attributes:
+        decay_scale: Factor of λ; schedules change it between steps [default: 1].
     """
 
     name = "adamw"
@@ -325,10 +357,10 @@ class AdamW(Adam):
         super().__init__(learning_rate, **options)
         if weight_decay < 0:
             raise ValueError(f"expected a weight decay of at least 0; got {weight_decay}")
-        self.weight_decay = weight_decay
+        self.weight_decay, self.decay_scale = weight_decay, 1.0
 
     def _decay_factor(self) -> float:
-        return 1 - self.learning_rate * self.weight_decay
+        return 1 - self.learning_rate * self.weight_decay * self.decay_scale
 
 
 class Nadam(Optimizer):

@@ -140,6 +140,20 @@ class Cosine(Schedule):
         return f"Cosine({self.warmup}, {self.final})"
 
 
+class FlatCosine(Schedule):
+    """The factor 1, and from the middle of the run on half a cosine wave from 1 to 0.
+
+    Holzmüller et al. 2024, https://arxiv.org/abs/2407.04491, appendix A.1, for dropout and weight
+    decay.
+    """
+
+    name = "flat_cosine"
+
+    def factor(self, step: int, steps: int) -> float:
+        t = step / steps
+        return 1.0 if t < 0.5 else (1 + math.cos(math.pi * (2 * t - 1))) / 2
+
+
 class OneCycle(Schedule):
     """A rise from 1/`start` to 1 and a fall to 1/(`start` · `end`), each half a cosine wave.
 
@@ -218,7 +232,16 @@ class ReduceOnPlateau(Schedule):
 
 SCHEDULES: dict[str, type[Schedule]] = {
     s.name: s
-    for s in (Constant, Step, InverseScaling, Exponential, Cosine, OneCycle, ReduceOnPlateau)
+    for s in (
+        Constant,
+        Step,
+        InverseScaling,
+        Exponential,
+        Cosine,
+        FlatCosine,
+        OneCycle,
+        ReduceOnPlateau,
+    )
 }
 
 

@@ -64,7 +64,7 @@ def apply_parameters(config: Config, parameters: Mapping[str, Any]) -> Config:
         InvalidSearchError: If an option does not accept its value.
     """
     try:
-        return Config.model_validate(config.model_dump() | dict(parameters))
+        return Config.model_validate(config.model_dump(exclude_unset=True) | dict(parameters))
     except ValidationError as error:
         problems = list_option_errors(error, Config, str)
         raise InvalidSearchError(

@@ -195,10 +195,16 @@ def _create_searcher(context: SearchContext, grid: Grid, splitter: Folds, *, ref
         values,
         factor=plan.factor or DEFAULT_HALVING_FACTOR,
         resource="epochs",
-        max_resources=context.config.epochs,
+        max_resources=_count_epochs(context),
         random_state=seed,
         **options,
     )
+
+
+def _count_epochs(context: SearchContext) -> int | None:
+    """Return the largest number of epochs that a candidate is trained for."""
+    table = context.table
+    return context.config.resolve(table.task, len(table.target)).epochs
 
 
 def _score_nested(

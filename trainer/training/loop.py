@@ -23,6 +23,8 @@ from trainer.training.batches import (
 )
 from trainer.training.update import UpdateRule
 
+VALIDATION_ERROR = "validation_squared_error"  # name of the metric
+
 
 class TrainingDivergedError(ArithmeticError):
     """The loss or a weight became NaN or infinite, so the result of the run must not be used."""
@@ -106,6 +108,9 @@ class TrainingRun:
             on the progress of the run.
         first_step: Number of steps that earlier runs have made, from which the schedule continues
             [default: 0].
+        measure_error: Whether the squared error of the validation rows is measured after each
+            epoch, as the metric `validation_squared_error`; see `Loss.squared_error`
+            [default: False].
 
     Raises:
         ValueError: If the loss does not accept the rows or the activation of the last layer, or a
@@ -140,6 +145,7 @@ class TrainingRun:
         shuffle: bool = True,
         steps_per_epoch: int | None = None,
         first_step: int = 0,
+        measure_error: bool = False,
     ) -> None:
         numbers: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
         for name, value in numbers.items():
@@ -152,7 +158,7 @@ class TrainingRun:
             check_pairing(loss, activation.name)
         self.network, self.loss, self.update = network, loss, update
         self.epochs, self.rng, self.validation = epochs, rng, validation
-        self.callbacks = list(callbacks)
+        self.callbacks, self.measure_error = list(callbacks), measure_error
         for part in (rows, validation):
             if isinstance(part, TrainingRows):
                 part.check(loss, network.n_inputs, network.n_outputs, network.dtype)
@@ -257,13 +263,16 @@ class TrainingRun:
                 "returns a new iterable in each epoch"
             )
         train_loss = self.epoch_loss_sum / self.epoch_rows
-        validation_loss = None if self.validation is None else self._validate(self.validation)
+        validation_loss, metrics = (
+            (None, {}) if self.validation is None else self._validate(self.validation)
+        )
         if validation_loss is not None and not math.isfinite(validation_loss):
             self._raise_diverged("validation loss", validation_loss)
         self._require_finite_weights()
         rate = self.update.optimizer.learning_rate
         self.update.observe(train_loss if validation_loss is None else validation_loss)
-        self.history.append(Epoch(len(self.history) + 1, train_loss, validation_loss, rate))
+        number = len(self.history) + 1
+        self.history.append(Epoch(number, train_loss, validation_loss, rate, metrics))
         self.epoch_batches, self.epoch_rows, self.epoch_loss_sum = 0, 0, 0.0
         self.order_rng_state = None
 
@@ -299,9 +308,15 @@ class TrainingRun:
             self.rng.bit_generator.state = self.order_rng_state
         return self.source.iterate_epoch(self.rng, skip=self.epoch_batches)
 
-    def _validate(self, rows: TrainingRows) -> float:
+    def _validate(self, rows: TrainingRows) -> tuple[float, dict[str, float]]:
+        """Return the loss of the rows, and their squared error if it is to be measured."""
         with self.use_final_weights():
-            return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
+            logits = self.network.logits(rows.features)
+        value = self.loss.value(logits, rows.targets, rows.weights)
+        if not self.measure_error:
+            return value, {}
+        error = self.loss.squared_error(logits, rows.targets, rows.weights)
+        return value, {VALIDATION_ERROR: error}
 
     def _require_finite_weights(self) -> None:
         if np.isfinite(self.network.parameters).all():

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.nn import (
+    AdamW,
     Constant,
+    Dropout,
     Loss,
     MaxNorm,
     Network,
@@ -20,6 +22,7 @@ from trainer.nn import (
     WeightAverage,
     clip_norm,
     clip_value,
+    compute_parameter_rates,
 )
 
 # A schedule's factor may be 0, but the learning rate of an optimizer must be above 0.
@@ -41,9 +44,14 @@ class UpdateRule:
         max_norm: Bound on the norm of the weights into each unit; None for none.
         average: Moving average of the parameters, which replaces them at the end of the run; None
             for none.
+        regularization_schedule: Schedule that gives the factor of the dropout rates and of the
+            weight decay at each step [default: constant].
+        has_layer_rates: Whether each layer has a learning rate of its own, by its number of inputs;
+            see `trainer.nn.compute_parameter_rates` [default: False].
 
     Raises:
-        ValueError: If a limit is not above 0, or an argument has the wrong type.
+        ValueError: If a limit is not above 0, an argument has the wrong type, or the optimizer has
+            one rate for all parameters though layers are to have their own.
 
     Attributes:
         full_rate: Learning rate of the optimizer before the schedule scales it.
@@ -59,6 +67,8 @@ class UpdateRule:
         clip_value: float | None = None,
         max_norm: MaxNorm | None = None,
         average: WeightAverage | None = None,
+        regularization_schedule: Schedule | None = None,
+        has_layer_rates: bool = False,
     ) -> None:
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and not limit > 0:
@@ -69,14 +79,23 @@ class UpdateRule:
             (penalty, Penalty),
             (max_norm, MaxNorm),
             (average, WeightAverage),
+            (regularization_schedule, Schedule),
         ):
             if value is not None and not isinstance(value, kind):
                 raise ValueError(f"expected a trainer.nn.{kind.__name__}; got {value!r}")
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.penalty, self.max_norm, self.average = penalty, max_norm, average
         self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.regularization_schedule = regularization_schedule or Constant()
+        self.has_layer_rates = has_layer_rates
+        if has_layer_rates and not optimizer.has_parameter_rates:
+            raise ValueError(
+                f"expected adam or adamw for rates of single layers; got {optimizer!r}"
+            )
         self.full_rate = optimizer.learning_rate
         self._has_constant_rate = isinstance(self.schedule, Constant)
+        self._has_constant_regularization = isinstance(self.regularization_schedule, Constant)
+        self._dropouts: list[Dropout] = []
 
     def start(self, network: Network, *, keep_schedule: bool = False) -> None:
         """Prepare for a run: set the full learning rate and drop the state of another network.
@@ -90,14 +109,23 @@ class UpdateRule:
         """
         self.optimizer.start(network.parameters)
         self.optimizer.learning_rate = self.full_rate
+        if self.has_layer_rates:
+            self.optimizer.set_parameter_rates(*compute_parameter_rates(network))
+        self._dropouts = [
+            part
+            for layer in network.layers
+            for part in layer.list_sublayers()
+            if isinstance(part, Dropout)
+        ]
         if not keep_schedule:
             self.schedule.reset()
         if self.average is not None:
             self.average.start(network.parameters)
 
     def finish(self) -> None:
-        """End a run: give the optimizer its full learning rate back, for the next use of it."""
+        """End a run: set the full learning rate, dropout and weight decay, for the next use."""
         self.optimizer.learning_rate = self.full_rate
+        self._scale_regularization(1.0)
 
     def step(
         self,
@@ -121,6 +149,8 @@ class UpdateRule:
             step_index: Index of the step in the run, from 0, for the schedule.
             n_steps: Number of steps of the run, for the schedule.
         """
+        if not self._has_constant_regularization:
+            self._scale_regularization(self.regularization_schedule.factor(step_index, n_steps))
         value = network.loss_and_gradients(features, targets, loss, weights, self.penalty)
         if self.clip_value is not None:
             clip_value(network.gradients, self.clip_value)
@@ -135,6 +165,13 @@ class UpdateRule:
         if self.average is not None:
             self.average.update(network.parameters)
         return value
+
+    def _scale_regularization(self, factor: float) -> None:
+        """Scale the dropout rates and the weight decay by a factor."""
+        for dropout in self._dropouts:
+            dropout.rate_scale = factor
+        if isinstance(self.optimizer, AdamW):
+            self.optimizer.decay_scale = factor
 
     @property
     def averaged_parameters(self) -> NDArray[Any] | None:
@@ -186,6 +223,10 @@ class UpdateRule:
             "clip_value": self.clip_value,
             "max_norm": self.max_norm,
             "average": self.average,
+            "regularization_schedule": (
+                None if self._has_constant_regularization else self.regularization_schedule
+            ),
+            "has_layer_rates": self.has_layer_rates or None,
         }
         text = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
         return f"UpdateRule({self.optimizer!r}{text})"

@@ -16,9 +16,13 @@ class Dropout(Layer):
 
     Args:
         rate: Probability that an input is set to 0, in [0, 1).
+
+    Attributes:
+        rate_scale: Factor of the rate; schedules change it between steps [default: 1].
     """
 
     settings = ("rate", "_rng")
+    rate_scale = 1.0
 
     def __init__(self, rate: float) -> None:
         if not 0 <= rate < 1:
@@ -27,6 +31,7 @@ class Dropout(Layer):
         self.rate = rate
         self._rng = np.random.default_rng(0)
         self._mask: NDArray[np.bool_] | None = None
+        self._gain = 1.0  # factor of the inputs that remain
 
     def outputs(self, n_in: int) -> int:
         return n_in
@@ -39,23 +44,25 @@ class Dropout(Layer):
         return [self._rng]
 
     def forward(self, x: Array, *, training: bool) -> Array:
-        if not training or self.rate == 0:
+        rate = self.rate * self.rate_scale
+        if not training or rate == 0:
             self._mask = None
             return x
+        self._gain = 1 / (1 - rate)
         draws = self._buffers.get("draws", x.shape, np.float32)
         self._rng.random(out=draws, dtype=np.float32)
         self._mask = self._buffers.get("mask", x.shape, np.bool_)
-        np.greater_equal(draws, self.rate, out=self._mask)
+        np.greater_equal(draws, rate, out=self._mask)
         out = self._buffers.get("out", x.shape, x.dtype)
         np.multiply(x, self._mask, out=out)
-        np.multiply(out, 1 / (1 - self.rate), out=out)
+        np.multiply(out, self._gain, out=out)
         self._x = x
         return out
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         if self._mask is not None:
             np.multiply(gradient, self._mask, out=gradient)
-            np.multiply(gradient, 1 / (1 - self.rate), out=gradient)
+            np.multiply(gradient, self._gain, out=gradient)
         return gradient
 
     def __repr__(self) -> str:

@@ -79,6 +79,28 @@ class Loss(ABC):
         """Return the link function of the logits, probabilities or values: a new array `(n, k)`."""
         return logits.copy()
 
+    def squared_error(
+        self, logits: Array, targets: NDArray[Any], weights: NDArray[Any] | None = None
+    ) -> float:
+        """Return the mean squared error of the answers: the Brier score if they are probabilities.
+
+        It is the (weighted) mean over the rows of Σₖ (answerₖ − targetₖ)², in which the target of a
+        class index is 1 for its class and 0 for the others. Brier 1950,
+        https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+
+        Args:
+            logits: Logits, float `(n, k)`, n ≥ 1.
+            targets: Targets of the rows, in the form that `check_targets` accepts.
+            weights: Weights of the rows, float `(n,)` [default: 1 each].
+        """
+        errors = self.answers(logits)
+        if targets.ndim == 1:
+            errors[np.arange(len(errors)), targets] -= 1
+        else:
+            errors -= targets
+        squares = np.einsum("ij,ij->i", errors, errors, dtype=np.float64)
+        return float(np.average(squares, weights=weights))
+
     def _scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return a scratch array."""
         return self._buffers.get(name, shape, dtype)

@@ -1,42 +1,47 @@
-"""Early stopping: end a run when its validation loss no longer falls, and keep the best weights."""
+"""Early stopping: end a run when it no longer improves on the validation rows; keep the best."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.training.loop import Callback, TrainingRun
+from trainer.training.loop import VALIDATION_ERROR, Callback, TrainingRun
+
+Monitor = Literal["loss", "squared_error"]
 
 
 class EarlyStopping(Callback):
-    """Callback that stops a run when the validation loss no longer falls.
+    """Callback that stops a run when it no longer improves on the validation rows.
 
-    When the run ends, the network gets the weights of the epoch with the lowest validation loss.
+    When the run ends, the network gets the weights of the best epoch.
 
     Args:
-        patience: Number of epochs without a new lowest validation loss after which the run ends, at
-            least 1.
+        patience: Number of epochs without a new best value after which the run ends, at least 1.
+        monitor: Value that is compared: the validation `loss`, of equal epochs the first; or the
+            `squared_error`, of equal epochs the last, for which the run has to measure it. For
+            classes it is the Brier score, which a few confident mistakes move less than the loss
+            [default: "loss"].
 
     Raises:
         ValueError: If the patience is below 1.
 
     Attributes:
-        best_epoch: Number of the epoch with the lowest validation loss, from 1; 0 before the first.
+        best_epoch: Number of the epoch with the lowest value, from 1; 0 before the first.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, monitor: Monitor = "loss") -> None:
         if patience < 1:
             raise ValueError(f"expected a patience of at least 1 epoch; got {patience}")
-        self.patience = patience
+        self.patience, self.monitor = patience, monitor
         self.reset()
 
     def reset(self) -> None:
         """Forget the best epoch and its weights."""
         self.best_epoch = 0
-        self._best_loss = np.inf
+        self._best_value = np.inf
         self._best_weights: dict[str, NDArray[Any]] | None = None
 
     def on_epoch(self, run: TrainingRun) -> None:
@@ -44,8 +49,13 @@ class EarlyStopping(Callback):
         epoch = run.history[-1]
         if epoch.validation_loss is None:
             raise ValueError("expected validation rows to stop early by; got none; pass validation")
-        if epoch.validation_loss < self._best_loss:
-            self._best_loss = epoch.validation_loss
+        if self.monitor == "loss":
+            value, is_better = epoch.validation_loss, epoch.validation_loss < self._best_value
+        else:
+            value = epoch.metrics[VALIDATION_ERROR]
+            is_better = value <= self._best_value
+        if is_better:
+            self._best_value = value
             self.best_epoch = epoch.number
             self._best_weights = run.snapshot()
         elif epoch.number - self.best_epoch >= self.patience:
@@ -58,11 +68,11 @@ class EarlyStopping(Callback):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the best epoch, its loss and its weights."""
-        state = {"best_epoch": np.array(self.best_epoch), "best_loss": np.array(self._best_loss)}
+        state = {"best_epoch": np.array(self.best_epoch), "best_loss": np.array(self._best_value)}
         return state | {f"best.{name}": a for name, a in (self._best_weights or {}).items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Restore the state that `state` returned."""
-        self.best_epoch, self._best_loss = int(state["best_epoch"]), float(state["best_loss"])
+        self.best_epoch, self._best_value = int(state["best_epoch"]), float(state["best_loss"])
         weights = {k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")}
         self._best_weights = weights or None
