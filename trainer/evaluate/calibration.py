@@ -40,6 +40,7 @@ def fit_calibration(
     task: Task,
     *,
     class_weights: NDArray[Any] | None = None,
+    row_weights: NDArray[Any] | None = None,
 ) -> Calibration:
     """Return the calibration with the highest posterior probability.
 
@@ -55,6 +56,7 @@ def fit_calibration(
         class_weights: Positive weight of each class in training, `(n_classes,)`; None if they all
             are equal. Such a network predicts the probabilities times these weights, so that the
             prior of the bias is centred at the negative logarithms of the weights.
+        row_weights: Weight of each row, `(n,)`, at least 0; None if all count alike.
 
     Returns:
         If every row's class already is the most probable one, temperature 1 and the centre of the
@@ -79,12 +81,20 @@ def fit_calibration(
         # of a binary task is 0; otherwise the mean is 0.
         prior_bias -= prior_bias[0] if task == "binary" else prior_bias.mean()
     n_fixed = int(task == "binary")
-    temperature, bias = _minimize(z, target_indices, prior_bias, n_fixed)
+    if row_weights is not None:
+        is_counted = row_weights > 0
+        z, target_indices = z[is_counted], target_indices[is_counted]
+        row_weights = row_weights[is_counted].astype(np.float64)
+    temperature, bias = _minimize(z, target_indices, prior_bias, n_fixed, row_weights)
     return Calibration(temperature, bias[n_fixed:])
 
 
 def _minimize(
-    z: Floats, target_indices: NDArray[np.integer], prior_bias: Floats, n_fixed: int
+    z: Floats,
+    target_indices: NDArray[np.integer],
+    prior_bias: Floats,
+    n_fixed: int,
+    row_weights: Floats | None,
 ) -> tuple[float, Floats]:
     """Minimise the negative log-posterior and return the temperature and all biases.
 
@@ -93,6 +103,7 @@ def _minimize(
         target_indices: Class index of each row, `(n,)`.
         prior_bias: Centre of the prior of each bias, `(n_classes,)`.
         n_fixed: Number of biases, from the first on, that stay at the centre of their prior.
+        row_weights: Weight of each row, float64 `(n,)`; None if all count alike.
     """
     from scipy import optimize  # noqa: PLC0415 - slow to import
 
@@ -100,8 +111,12 @@ def _minimize(
     prior_logits = z + prior_bias
     if (prior_logits[rows, target_indices] == prior_logits.max(axis=1)).all():
         return 1.0, prior_bias
-    target_logit_sum = z[rows, target_indices].sum()
-    class_counts = np.bincount(target_indices, minlength=z.shape[1])
+    target_logits = z[rows, target_indices]
+    n: float = len(z)
+    if row_weights is not None:
+        target_logits, n = target_logits * row_weights, float(row_weights.sum())
+    target_logit_sum = target_logits.sum()
+    class_counts = np.bincount(target_indices, row_weights, minlength=z.shape[1])
 
     def compute_cost(parameters: Floats) -> tuple[float, Floats]:
         """Return the negative log-posterior per row, and its gradient.
@@ -114,14 +129,15 @@ def _minimize(
         p = np.exp(logits - max_logits)
         p_sums = p.sum(axis=1, keepdims=True)
         p /= p_sums
+        log_sums = np.log(p_sums) + max_logits
+        if row_weights is not None:
+            p *= row_weights[:, None]
+            log_sums *= row_weights[:, None]
         deviations = np.append(beta - 1, bias - prior_bias) / PRIOR_STD
-        log_likelihood = (
-            beta * target_logit_sum + bias @ class_counts - np.sum(np.log(p_sums) + max_logits)
-        )
+        log_likelihood = beta * target_logit_sum + bias @ class_counts - np.sum(log_sums)
         gradient = np.append(np.vdot(p, z) - target_logit_sum, p.sum(axis=0) - class_counts)
         gradient += deviations / PRIOR_STD
         free_gradient = np.concatenate([gradient[:1], gradient[1 + n_fixed :]])
-        n = len(z)
         return float(deviations @ deviations / 2 - log_likelihood) / n, free_gradient / n
 
     start = np.append(1.0, prior_bias[n_fixed:])
