@@ -87,8 +87,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         monitor: Measure of the held-out rows by which `early_stopping` chooses the best epoch:
             `score` (accuracy), `loss`, or `squared_error` (of classes the Brier score)
             [default: "score"].
-        calibrate: Whether logits are calibrated on the rows that `early_stopping` holds out, by a
-            temperature and biases [default: False].
+        calibrate: Whether probabilities are calibrated on the rows that `early_stopping` holds out,
+            by a temperature of the logits [default: False].
         callbacks: Callbacks from `trainer.training`, called while the network is trained
             [default: ()].
 
@@ -112,7 +112,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         t_: Number of training rows seen, over all epochs.
         temperature_: Divisor of the logits by `calibrate`, `(n_outputs,)` for multilabel targets,
             else a float; None without it.
-        logit_bias_: Bias of each divided logit, `(n_outputs,)`; None without `calibrate`.
     """
 
     def __init__(
@@ -283,26 +282,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         logits = super()._compute_logits(X)
         if self.temperature_ is not None:
             logits /= np.asarray(self.temperature_, logits.dtype)
-            logits += self.logit_bias_
         return logits
 
     def _fit_calibration(self, validation: TrainingRows | None) -> None:
         self.temperature_: float | Array | None = None
-        self.logit_bias_: Array | None = None
         if not self.calibrate or validation is None:
             return
         n_rows = max(1, MAX_CALIBRATION_LOGITS // self.network_.n_outputs)
         logits = self.network_.logits(validation.features[:n_rows])
         targets = validation.targets[:n_rows].astype(np.int64)
         weights = None if validation.weights is None else validation.weights[:n_rows]
+        options: dict[str, Any] = {
+            "label_smoothing": self.label_smoothing,
+            "fit_bias": False,
+            "row_weights": weights,
+        }
         if self._kind == "multiclass":
-            parts = [fit_calibration(logits, targets, "multiclass", row_weights=weights)]
+            parts = [fit_calibration(logits, targets, "multiclass", **options)]
         else:  # each label is a task of its own
             parts = [
-                fit_calibration(logits[:, [k]], targets[:, k], "binary", row_weights=weights)
+                fit_calibration(logits[:, [k]], targets[:, k], "binary", **options)
                 for k in range(logits.shape[1])
             ]
-        self.logit_bias_ = np.concatenate([part.bias for part in parts]).astype(logits.dtype)
         temperatures = np.array([part.temperature for part in parts])
         self.temperature_ = temperatures if self._kind == "multilabel" else float(temperatures[0])
 

@@ -136,7 +136,8 @@ def _check_choices(parameters: dict[str, Any]) -> None:
                 )
     if parameters.get("calibrate") and parameters["class_weight"] is not None:
         raise ValueError(
-            f"expected class_weight=None with calibrate=True, which would undo the weights; got "
+            f"expected class_weight=None with calibrate=True, since weighted classes have other "
+            f"probabilities; got "
             f"{parameters['class_weight']!r}; leave one of them out"
         )
     if parameters.get("target_scaling") is not None and parameters["loss"] == "poisson":
