@@ -107,10 +107,10 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             preset: Name of the preset: fast (one hidden layer of 256 units) or balanced (three of
                 128 units, with dropout, weight decay and a learning rate for each layer).
-            **parameters: Parameters of the constructor, in place of the preset's. Some determine
-                others: with a `learning_rate_init`, or a `solver` other than adam and adamw, all
-                layers have one rate; with `class_weight`, or without `early_stopping`, the
-                probabilities are not calibrated; without calibration, labels are not smoothed.
+            **parameters: Parameters of the constructor, in place of the preset's. With a
+                `learning_rate_init`, or a `solver` other than adam and adamw, all layers have one
+                rate. With `class_weight`, or without `early_stopping`, probabilities are not
+                calibrated. Without calibration, labels are not smoothed.
 
         Raises:
             ValueError: If there is no such preset.
