@@ -36,6 +36,14 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "progress": {"data": "diabetes", "hidden": (16,), "learning_rate": 0.01},
     "deep": {"data": "digits", "hidden": (16, 12, 12, 8), "learning_rate": 0.01},
+    "members": {"data": "breast_cancer", "hidden": (12, 8), "members": 2, "batch_norm": True},
+    "wages, members": {
+        "data": "mixed",
+        "hidden": (12, 8),
+        "one_hot": 4,
+        "learning_rate": 0.01,
+        "members": 3,
+    },
     "wages": {"data": "mixed", "hidden": (16, 8), "one_hot": 4, "learning_rate": 0.01},
 }
 

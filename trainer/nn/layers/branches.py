@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.nn.layers.chain import Chain
-from trainer.nn.layers.composite import CompositeLayer
+from trainer.nn.layers.chain import Chain, CompositeLayer
 from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
@@ -28,6 +27,8 @@ class Branches(CompositeLayer):
             raise ValueError(
                 f"expected branches of at least 1 input each; got {[w for w, _ in branches]}"
             )
+        if any(layer.n_members > 1 for _, layers in branches for layer in layers):
+            raise ValueError(f"expected branches without members; got {list(branches)}")
         super().__init__()
         self.widths = [width for width, _ in branches]
         self.chains = [Chain(layers) for _, layers in branches]

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.nn.activations import Activation
-from trainer.nn.layers.chain import Chain
-from trainer.nn.layers.composite import CompositeLayer
+from trainer.nn.layers.chain import Chain, CompositeLayer
 from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
