@@ -64,7 +64,7 @@ class Members(CompositeLayer):
         """Return the outputs for the input x `(n, n_in)`.
 
         Returns:
-            In training those of all members, `(n_members · n, n_out)`, else their mean,
+            Outputs of all members in training, `(n_members · n, n_out)`, else their mean,
             `(n, n_out)`.
         """
         self._x, self._training, n = x, training, len(x)
