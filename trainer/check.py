@@ -25,6 +25,7 @@ from trainer.nn import (
     Dropout,
     Embedding,
     Layer,
+    Members,
     Network,
     Penalty,
     check_gradients,
@@ -59,6 +60,10 @@ LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
     "branches": lambda f: [
         Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])),
         Dense(N_OUTPUTS),
+    ],
+    "members": lambda f: [
+        Embedding([N_CATEGORIES], [2]),
+        Members(*([Dense(4, f()), Dropout(0.3), Dense(N_OUTPUTS)] for _ in range(2))),
     ],
 }
 PENALTIES = {"none": None, "l1": Penalty(l1=0.01), "l2": Penalty(l2=0.01)}

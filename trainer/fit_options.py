@@ -185,6 +185,13 @@ class NetworkOptions(Options):
         0, ge=0, lt=1, description="Share of the network's inputs dropped in training, 0 to 1"
     )
     batch_norm: bool = Field(False, description="Normalize each hidden layer over the batch")
+    members: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="Number of networks with different initial weights that are trained together "
+        "and whose outputs are averaged, 1 to 4",
+    )
 
 
 class TrainingOptions(Options):

@@ -42,7 +42,7 @@ DIFFERENCES: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
             "clip_predictions": False,
         },
         "balanced": {},
-        "best": {},
+        "best": {"members": 2},
     }
 )
 

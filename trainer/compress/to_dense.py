@@ -12,8 +12,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.export.folding import Affine, Fork, Lookup, Matrix, Scale, fold_network
-from trainer.nn import Activation, Dense, Embedding, FeatureSelect, IntegerDense, Layer, Network
+from trainer.export.folding import (
+    Affine,
+    Average,
+    Fork,
+    Lookup,
+    Matrix,
+    Operation,
+    Scale,
+    fold_network,
+)
+from trainer.nn import (
+    Activation,
+    Dense,
+    Embedding,
+    FeatureSelect,
+    IntegerDense,
+    Layer,
+    Members,
+    Network,
+)
 
 # Weights (n_in, n_out), biases (n_out,) and activation f of one layer f(x W + b).
 DenseParameters = tuple[Matrix, Matrix, Activation]
@@ -24,9 +42,11 @@ def to_dense(network: Network) -> Network:
 
     Its layers are an `Embedding` if the network has one, a `FeatureSelect` if the network ignores
     some inputs, and one or more `Dense`. It is in float32 and shares no weights with the original.
+    Members become one network, whose hidden layers have the units of all members.
 
     Raises:
-        ValueError: If the network has branches, integer layers, a normalization that does not
+        ValueError: If the network has branches, members with other layers than dense ones before a
+            last one without an activation, integer layers, a normalization that does not
             follow a dense layer, a selection or an embedding that is not at its beginning, or no
             dense layer.
     """
@@ -37,6 +57,8 @@ def to_dense(network: Network) -> Network:
         match operation:
             case Affine(W, b, activation):
                 parameters.append((W, b, activation))
+            case Average(members):
+                parameters += _join_members([_list_affine(m, network) for m in members], network)
             case FeatureSelect() if not parameters and columns is None:
                 columns = operation.columns
             case Lookup() if index == 0:
@@ -54,6 +76,90 @@ def to_dense(network: Network) -> Network:
     if not parameters:
         raise _build_error("no dense layer", network)
     return build_dense_network(network.n_inputs, embedding, columns, parameters)
+
+
+def simplify_members(network: Network) -> Network:
+    """Return the network as `to_dense` does, but with members if it has some.
+
+    Its graph has the same nodes and constants as that of `network`.
+
+    Raises:
+        ValueError: If `to_dense` does not accept the network.
+    """
+    *shared, last = network.layers
+    if not isinstance(last, Members):
+        return to_dense(network)
+    members = [_list_affine(fold_network(chain.layers), network) for chain in last.chains]
+    layers = [
+        [Dense(W.shape[1], copy.deepcopy(activation)) for W, _, activation in parameters]
+        for parameters in members
+    ]
+    result = Network(
+        network.n_inputs, [*copy.deepcopy(shared), Members(*layers)], rng=np.random.default_rng(0)
+    )
+    for source, target in zip(shared, result.layers, strict=False):
+        _copy_parameters(source, target)
+    for chain, parameters in zip(list_members(result), members, strict=True):
+        for dense, (W, b, _) in zip(chain, parameters, strict=True):
+            dense.W[...], dense.b[...] = W, b
+    return result
+
+
+def list_members(network: Network) -> list[list[Dense]]:
+    """Return the dense layers of each member of a network that `simplify_members` returned.
+
+    A network without members has none.
+    """
+    last = network.layers[-1]
+    if not isinstance(last, Members):
+        return []
+    return [[layer for layer in c.layers if isinstance(layer, Dense)] for c in last.chains]
+
+
+def _list_affine(operations: Sequence[Operation], network: Network) -> list[DenseParameters]:
+    parameters = []
+    for operation in operations:
+        if not isinstance(operation, Affine):
+            raise _build_error("members with other layers than dense ones", network)
+        parameters.append((operation.W, operation.b, operation.activation))
+    return parameters
+
+
+def _join_members(
+    members: Sequence[Sequence[DenseParameters]], network: Network
+) -> list[DenseParameters]:
+    """Return the layers of one network that computes the average of the members.
+
+    The weights of hidden layers are block-diagonal: the units of a member have weights of 0 from
+    those of the others.
+    """
+    if members[0][-1][2].name != "identity":
+        raise _build_error("members whose last layer has an activation", network)
+    joined, share = [], np.float32(1 / len(members))
+    n_layers = len(members[0])
+    for i, layers in enumerate(zip(*members, strict=True)):
+        matrices, biases = [W for W, _, _ in layers], [b for _, b, _ in layers]
+        is_first, is_last = i == 0, i == n_layers - 1
+        if is_last:
+            matrices, biases = [W * share for W in matrices], [sum(b * share for b in biases)]
+        if is_first and is_last:
+            W = sum(matrices)
+        elif is_first or is_last:
+            W = np.concatenate(matrices, axis=1 if is_first else 0)
+        else:
+            W = _stack_diagonally(matrices)
+        joined.append((W, np.concatenate(biases), layers[0][2]))
+    return joined
+
+
+def _stack_diagonally(matrices: Sequence[Matrix]) -> Matrix:
+    n_rows, n_columns = (sum(W.shape[axis] for W in matrices) for axis in (0, 1))
+    joined = np.zeros((n_rows, n_columns), np.float32)
+    row = column = 0
+    for W in matrices:
+        joined[row : row + len(W), column : column + W.shape[1]] = W
+        row, column = row + len(W), column + W.shape[1]
+    return joined
 
 
 def build_dense_network(
@@ -111,6 +217,8 @@ def list_dense_layers(network: Network) -> list[Dense]:
 def _copy_parameters(source: Layer, target: Layer) -> None:
     for to, origin in zip(target.parameters(), source.parameters(), strict=True):
         to.value[...] = origin.value
+    for name, array in target.state().items():
+        array[...] = source.state()[name]
 
 
 def _build_error(problem: str, network: Network) -> ValueError:

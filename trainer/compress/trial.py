@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serving.bundle import CompressionCandidate, MetricDrop
+from trainer.compress.to_dense import list_members
 from trainer.model import Model
 from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
 
@@ -44,7 +45,10 @@ class Trial:
 
     @property
     def hidden_units(self) -> list[int]:
-        """Number of units of each hidden layer."""
+        """Number of units of each hidden layer, those of all members together."""
+        members = list_members(self.model.network)
+        if members:
+            return [len(members) * layer.units for layer in members[0][:-1]]
         layers = self.model.network.layers[:-1]
         return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
 

@@ -22,6 +22,7 @@ from trainer.nn import (
     FeatureSelect,
     IntegerDense,
     Layer,
+    Members,
 )
 
 Matrix = NDArray[np.float32]
@@ -69,6 +70,17 @@ class Fork:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Members, each with its own operations on the same inputs, whose outputs are averaged.
+
+    Attributes:
+        members: Operations of each member.
+    """
+
+    members: list[list[Operation]]
+
+
+@dataclass(frozen=True)
 class Lookup:
     """Embeddings of the last columns, which hold row indices; the first columns stay as they are.
 
@@ -82,7 +94,7 @@ class Lookup:
 
 
 # `FeatureSelect` and `IntegerDense` are used as they are, since they are made for prediction only.
-Operation = Affine | Scale | Fork | Lookup | FeatureSelect | IntegerDense
+Operation = Affine | Scale | Fork | Average | Lookup | FeatureSelect | IntegerDense
 
 
 def fold_network(layers: Sequence[Layer]) -> list[Operation]:
@@ -114,6 +126,8 @@ def fold_network(layers: Sequence[Layer]) -> list[Operation]:
                 operations.append(Lookup(layer.n_in - len(tables), tables))
             case Branches():
                 operations.append(Fork(_fold_branches(layer)))
+            case Members():
+                operations.append(Average([fold_network(chain.layers) for chain in layer.chains]))
             case _:
                 raise TypeError(f"expected a layer that can be exported; got {layer!r}")
     return operations

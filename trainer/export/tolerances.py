@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays
 from trainer.data.records import Records
-from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
+from trainer.export.folding import Affine, Average, Fork, Lookup, Operation, Scale, fold_network
 from trainer.model import Model
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 from trainer.nn.layers.integer_dense import MAX_BYTE
@@ -99,6 +99,11 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
                     for columns, branch in branches
                 ]
                 a, errors = (np.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
+            case Average(members):
+                # Members share the errors of their inputs, so that theirs are not independent.
+                outputs = [_propagate(member, a, errors) for member in members]
+                a, errors = (np.mean(parts, axis=0) for parts in zip(*outputs, strict=True))
+                errors = errors + EPSILON * np.abs(a)
             case FeatureSelect(columns=columns):
                 a, errors = a[:, columns], errors[:, columns]
             case IntegerDense():

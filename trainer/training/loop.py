@@ -153,7 +153,7 @@ class TrainingRun:
                 raise ValueError(f"expected {name}, a whole number; got {value!r}")
             if value < 1:
                 raise ValueError(f"expected {name} of at least 1; got {value}")
-        activation = getattr(network.layers[-1], "activation", None)
+        activation = network.layers[-1].output_activation
         if activation is not None:
             check_pairing(loss, activation.name)
         self.network, self.loss, self.update = network, loss, update

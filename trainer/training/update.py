@@ -37,8 +37,8 @@ class UpdateRule:
         schedule: Schedule that gives the factor of the full learning rate at each step
             [default: constant].
         penalty: Penalty on the weights that is added to the loss; None for none.
-        clip_norm: Largest Euclidean norm of the gradient; a longer gradient is scaled down to it.
-            None for no limit.
+        clip_norm: Largest Euclidean norm of the gradient, of each member for a network with
+            members; a longer gradient is scaled down to it. None for no limit.
         clip_value: Largest magnitude of an entry of the gradient, applied before `clip_norm`. None
             for no limit.
         max_norm: Bound on the norm of the weights into each unit; None for none.
@@ -155,7 +155,8 @@ class UpdateRule:
         if self.clip_value is not None:
             clip_value(network.gradients, self.clip_value)
         if self.clip_norm is not None:
-            clip_norm(network.gradients, self.clip_norm)
+            for part in network.gradient_parts:
+                clip_norm(part, self.clip_norm)
         if not self._has_constant_rate:
             factor = self.schedule.factor(step_index, n_steps)
             self.optimizer.learning_rate = max(self.full_rate * factor, MIN_LEARNING_RATE)

@@ -8,7 +8,7 @@ import pytest
 from serving.bundle import Bundle, BundleError
 from tests.variants import compute_sha256
 from trainer.compress.load_trained import FP32, load_trained
-from trainer.compress.to_dense import list_dense_layers, to_dense
+from trainer.compress.to_dense import list_dense_layers, simplify_members, to_dense
 from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.export.onnx_graph import build_graph
@@ -40,27 +40,28 @@ def write_categories(path, columns, rng, n=150):
 def assert_same_model(loaded, training):
     """Assert that a loaded model has the numbers and gives the answers of the trained one."""
     model, expected = loaded.model, training.model
-    dense = to_dense(expected.network)
-    np.testing.assert_array_equal(model.network.parameters, dense.parameters)
-    assert [layer.activation.name for layer in list_dense_layers(model.network)] == [
-        layer.activation.name for layer in list_dense_layers(dense)
+    simplified = simplify_members(expected.network)
+    np.testing.assert_array_equal(model.network.parameters, simplified.parameters)
+    assert [layer.activation.name for layer in list_dense_layers(to_dense(model.network))] == [
+        layer.activation.name for layer in list_dense_layers(to_dense(expected.network))
     ]
     assert (model.threshold, model.temperature) == (expected.threshold, expected.temperature)
-    assert (model.positive_index, model.logit_bias) == (
-        expected.positive_index,
-        expected.logit_bias,
-    )
+    assert model.positive_index == expected.positive_index
+    np.testing.assert_equal(model.logit_bias, expected.logit_bias)
+    np.testing.assert_equal(model.value_range, expected.value_range)
     assert (model.task, model.has_log_target) == (expected.task, expected.has_log_target)
     records = training.table.records.take(training.split.test)
     answers = model.answers(records)
-    for name, array in replace(expected, network=dense).answers(records).items():
+    for name, array in replace(expected, network=simplified).answers(records).items():
         np.testing.assert_array_equal(answers[name], array)
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(loaded.split, part), getattr(training.split, part))
     assert loaded.table.fingerprint() == training.table.fingerprint()
 
 
-@pytest.mark.parametrize("kind", ["digits", "iris", "tumours", "progress", "wages"])
+@pytest.mark.parametrize(
+    "kind", ["digits", "iris", "tumours", "progress", "wages", "members", "wages-members"]
+)
 def test_load_trained_returns_the_trained_model(kind, train_bundle, load_model):
     assert_same_model(load_model(kind), train_bundle(kind).training)
     assert build_graph(load_model(kind).model) == train_bundle(kind).bundle.read_graph(FP32)
@@ -82,6 +83,8 @@ def test_load_trained_restores_threshold_and_temperature(load_model):
         ("wine", {"hidden": (), "class_weight": "balanced"}),
         ("diabetes", {"target_scaling": "log", "loss": "huber", "scaling": "quantile"}),
         ("linnerud", {"loss": "poisson", "clip_norm": 1.0, "average": 0.9}),
+        ("wine", {"members": 3, "dropout": 0.2, "input_dropout": 0.1}),
+        ("diabetes", {"members": 2, "hidden": (), "target_scaling": "log"}),
     ],
 )
 def test_load_trained_any_training_options_are_restored(data, options, tmp_path):

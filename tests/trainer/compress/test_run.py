@@ -26,6 +26,8 @@ OPTIONS = {
     "tumours": {"max_drop": 0.2, "prune": 0.5},
     "progress": {"max_drop": 0.6, "prune": 0.5},
     "wages": {"max_drop": 0.3, "prune": 0.5},
+    "members": {"max_drop": 0.3, "prune": 0.5},
+    "wages-members": {"max_drop": 0.3, "prune": 0.5},
 }
 
 

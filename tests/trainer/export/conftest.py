@@ -41,6 +41,9 @@ KINDS = {
     "counts": ("linnerud", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
     "batch norm": ("wine", {"hidden": (12, 8), "batch_norm": True, "dropout": 0.2}),
     "range": ("digits", {"hidden": (16,), "scaling": "range"}),
+    "members": ("wine", {"hidden": (12, 8), "members": 3, "dropout": 0.2}),
+    "members, regression": ("diabetes", {"hidden": (16,), "members": 2, "batch_norm": True}),
+    "members, no hidden layer": ("breast_cancer", {"hidden": (), "members": 2}),
     "gelu batch norm": ("diabetes", {"hidden": (12,), "batch_norm": True, "activation": "gelu"}),
 }
 
@@ -75,7 +78,7 @@ def export(tmp_path_factory):
                 data = str(path)
             table = load_table(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
-            config = Config(data=data, learning_rate=0.01, **options)
+            config = Config(data=data, preset="fast", learning_rate=0.01, **options)
             model = Model.build(
                 table,
                 rows,

@@ -12,6 +12,7 @@ from trainer.nn.layers.integer_dense import (
     largest_weight,
 )
 from trainer.nn.layers.layer import Activity, Layer, Parameter
+from trainer.nn.layers.members import Members
 from trainer.nn.layers.select import FeatureSelect
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "FeatureSelect",
     "IntegerDense",
     "Layer",
+    "Members",
     "Parameter",
     "Quantization",
     "embedding_width",

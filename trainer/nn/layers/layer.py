@@ -59,9 +59,11 @@ class Layer(ABC):
         n_in: Number of inputs, once bound.
         n_out: Number of outputs, once bound.
         dtype: Dtype of parameters and outputs, once bound.
+        n_members: Number of networks that the layer averages; see `Members` [default: 1].
     """
 
     settings: tuple[str, ...] = ()
+    n_members: int = 1
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -162,6 +164,15 @@ class Layer(ABC):
         slopes = np.empty_like(self._a)
         activation.derivative(self._z, self._a, slopes)
         return Activity(activation, self._a, slopes)
+
+    @property
+    def output_activation(self) -> Activation | None:
+        """Activation that the outputs have passed; None if the layer has none."""
+        return getattr(self, "activation", None)
+
+    def summarize(self) -> list[tuple[str, int, int, int]]:
+        """Return name, number of inputs, of outputs and of parameters of each part, once bound."""
+        return [(repr(self), self.n_in, self.n_out, self.size(self.n_in))]
 
     def list_sublayers(self) -> list[Layer]:
         """Return the layers that this layer consists of; by default the layer itself."""
