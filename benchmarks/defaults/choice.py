@@ -16,6 +16,7 @@ from benchmarks.defaults.ratios import compare_contenders, compute_geometric_mea
 from benchmarks.defaults.shared_tables import SharedTable
 from benchmarks.machine import ROOT
 
+SEED = 0  # of split and fit
 MEASURES = ("error", "log_loss", "seconds")
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -27,7 +28,6 @@ def compare_on_choice_tables(
     tables: Sequence[str],
     *,
     letters: Path,
-    seed: int,
     processes: int,
 ) -> None:
     """Fit all contenders on some choice tables, and print the results.
@@ -37,15 +37,14 @@ def compare_on_choice_tables(
         contenders: Contenders; the others are compared with the first.
         tables: Names of the tables.
         letters: Path of the file of letters.
-        seed: Seed of split and fit.
         processes: Number of fits that run at a time.
     """
     console = Console(width=max(100, 22 + 12 * len(contenders)))
     results: dict[str, dict[str, dict[str, Any]]] = {}
     with ThreadPoolExecutor(processes) as pool:
         for name in tables:
-            shared = read_kept_table(runner.folder, name, letters=letters, seed=seed)
-            fits = {c.name: pool.submit(runner.run, c, shared, seed) for c in contenders}
+            shared = read_kept_table(runner.folder, name, letters=letters, seed=SEED)
+            fits = {c.name: pool.submit(runner.run, c, shared, SEED) for c in contenders}
             results[name] = {contender: fit.result() for contender, fit in fits.items()}
             for contender, result in results[name].items():
                 console.print(f"{name}: {contender}: {_describe(result)}", highlight=False)

@@ -7,7 +7,6 @@ bundle and the latency of its graph.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -46,7 +45,7 @@ def run_job(job: Mapping[str, Any]) -> dict[str, Any]:
     split = Split(train, validation, shared.test)
     result = train_on_split(table, split, config, training_rng)
     seconds = time.perf_counter() - started
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = read_peak_mb()
     answers = result.model.answers(table.records.take(shared.test))
     if shared.task == "regression":
         np.savez(job["predictions"], values=answers["value"][:, 0])
@@ -58,6 +57,15 @@ def run_job(job: Mapping[str, Any]) -> dict[str, Any]:
         )
     answer = {"seconds": seconds, "peak_mb": peak_mb, "epochs": result.summary.epochs_run}
     return answer | (measure_bundle(result, export_rng) if job["measure_bundle"] else {})
+
+
+def read_peak_mb() -> float:
+    """Return the peak memory of this process in MB.
+
+    `getrusage` would count the memory of the process that started this one, too.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measure_bundle(result: TrainingResult, rng: np.random.Generator) -> dict[str, Any]:
