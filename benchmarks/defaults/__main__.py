@@ -20,8 +20,8 @@ from benchmarks.defaults.choice_tables import CHOICE_TABLES
 from benchmarks.defaults.fit_processes import (
     RIVALS,
     TIMEOUT_SECONDS,
-    Contender,
     FitRunner,
+    TrainingContender,
     read_rival_versions,
 )
 from benchmarks.defaults.judge import SEEDS, judge
@@ -99,7 +99,7 @@ def main(
 ) -> None:
     """Compare on the tables of one kind."""
     rival_names = split_names(rivals or ("none" if choice else "all"), RIVALS)
-    contenders = [*map(Contender.parse, ours), *map(Contender, rival_names)]
+    contenders = [*map(TrainingContender.parse, ours), *map(TrainingContender, rival_names)]
     # The judged tables, too, are in the rivals' environment.
     python = rivals_python if rival_names or not choice else None
     runner = FitRunner(cache, python, threads=threads, timeout=timeout)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.defaults.choice_tables import load_choice_table
-from benchmarks.defaults.fit_processes import Contender, FitRunner, compute_files_digest
+from benchmarks.defaults.fit_processes import FitRunner, TrainingContender, compute_files_digest
 from benchmarks.defaults.ratios import compare_contenders, compute_geometric_mean
 from benchmarks.defaults.shared_tables import SharedTable
 from benchmarks.machine import ROOT
@@ -24,7 +24,7 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def compare_on_choice_tables(
     runner: FitRunner,
-    contenders: Sequence[Contender],
+    contenders: Sequence[TrainingContender],
     tables: Sequence[str],
     *,
     letters: Path,

@@ -33,7 +33,7 @@ MAX_LOG_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class Contender:
+class TrainingContender:
     """A rival, or a configuration of ours.
 
     Attributes:
@@ -45,7 +45,7 @@ class Contender:
     options: Mapping[str, str] | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Contender:
+    def parse(cls, text: str) -> TrainingContender:
         """Return a configuration of ours.
 
         Args:
@@ -85,12 +85,17 @@ class FitRunner:
     timeout: float = TIMEOUT_SECONDS
 
     def run(
-        self, contender: Contender, table: SharedTable, seed: int, *, measure_bundle: bool = False
+        self,
+        contender: TrainingContender,
+        table: SharedTable,
+        seed: int,
+        *,
+        measure_bundle: bool = False,
     ) -> dict[str, Any]:
         """Return the errors, the seconds and the memory of a fit, which is run if it is new.
 
         Args:
-            contender: Contender that is fitted.
+            contender: TrainingContender that is fitted.
             table: Rows with their split.
             seed: Seed of the fit.
             measure_bundle: Whether ours is exported and timed.
@@ -124,7 +129,7 @@ class FitRunner:
         return result
 
     def _fit(
-        self, contender: Contender, table: SharedTable, seed: int, *, measure_bundle: bool
+        self, contender: TrainingContender, table: SharedTable, seed: int, *, measure_bundle: bool
     ) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -160,7 +165,7 @@ class FitRunner:
                     return {"failed": str(error)}
             return {**errors, **json.loads(done.stdout.splitlines()[-1])}
 
-    def _get_command(self, contender: Contender) -> Sequence[str]:
+    def _get_command(self, contender: TrainingContender) -> Sequence[str]:
         if contender.options is not None:
             return [sys.executable, "-m", "benchmarks.defaults.our_fit"]
         if self.rival_python is None:
@@ -170,7 +175,7 @@ class FitRunner:
             )
         return [self.rival_python, str(RIVAL_SCRIPT)]
 
-    def _get_environment(self, contender: Contender) -> dict[str, str]:
+    def _get_environment(self, contender: TrainingContender) -> dict[str, str]:
         variables = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         if contender.options is None:
             variables.pop("PYTHONPATH", None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmarks.defaults.fit_processes import Contender, FitRunner
+from benchmarks.defaults.fit_processes import FitRunner, TrainingContender
 from benchmarks.defaults.judged_tables import JudgedTable
 
 SEEDS = (1, 2, 3)
@@ -19,7 +19,7 @@ DIGITS = 6  # significant digits of a figure in the results
 
 def judge(
     runner: FitRunner,
-    contenders: Sequence[Contender],
+    contenders: Sequence[TrainingContender],
     tables: Sequence[JudgedTable],
     *,
     seeds: Sequence[int] = SEEDS,

@@ -139,7 +139,7 @@ def choose_tables(candidates: Iterable[JudgedTable]) -> list[JudgedTable]:
     listed = list(candidates)
     for kind in KINDS:
         for size, (_, count) in SIZES.items():
-            stratum = []
+            stratum: list[JudgedTable] = []
             for table in listed:
                 used = {other.data_set for other in (*chosen, *stratum)}
                 if (table.kind, table.size) == (kind, size) and table.data_set not in used:

@@ -16,7 +16,7 @@ from benchmarks.defaults.error_measures import (
     compute_log_loss,
     measure_errors,
 )
-from benchmarks.defaults.fit_processes import Contender, FitRunner
+from benchmarks.defaults.fit_processes import FitRunner, TrainingContender
 from benchmarks.defaults.judge import merge_seeds
 from benchmarks.defaults.ranks import (
     CRITICAL_VALUES,
@@ -112,12 +112,12 @@ def test_compare_contenders_counts_tables_by_their_mean_ratio():
 
 
 def test_contender_parse_reads_preset_and_options():
-    contender = Contender.parse("balanced:  dropout=0.1 batch-size=64")
+    contender = TrainingContender.parse("balanced:  dropout=0.1 batch-size=64")
     assert contender.options == {"preset": "balanced", "dropout": "0.1", "batch_size": "64"}
     assert contender.name == "balanced: dropout=0.1 batch-size=64"
-    assert Contender.parse("fast") == Contender("fast", {"preset": "fast"})
+    assert TrainingContender.parse("fast") == TrainingContender("fast", {"preset": "fast"})
     with pytest.raises(ValueError, match="got 'dropout'"):
-        Contender.parse("fast: dropout")
+        TrainingContender.parse("fast: dropout")
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def make_runner(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_fit_runner_fit_again_is_read_from_its_folder(make_runner, processes, iris, monkeypatch):
     runner, read_log = make_runner(threads=1)
-    ours = Contender.parse("balanced")
+    ours = TrainingContender.parse("balanced")
     first = runner.run(ours, iris, 1)
     # Of 38 rows, 13 are of the first class or 12: the script predicts that class for all.
     n_wrong = np.count_nonzero(iris.target[iris.test])
@@ -170,7 +170,10 @@ def test_fit_runner_fit_again_is_read_from_its_folder(make_runner, processes, ir
     assert (first["seconds"], first["peak_mb"]) == (1.5, 90.0)
     assert runner.run(ours, iris, 1) == first
     assert len(read_log()) == 1
-    for other in (Contender.parse("balanced: dropout=0.5"), Contender.parse("fast")):
+    for other in (
+        TrainingContender.parse("balanced: dropout=0.5"),
+        TrainingContender.parse("fast"),
+    ):
         runner.run(other, iris, 1)
     runner.run(ours, iris, 2)
     assert [json.loads(line)["seed"] for line in read_log()] == [1, 1, 1, 2]
@@ -182,7 +185,7 @@ def test_fit_runner_fit_again_is_read_from_its_folder(make_runner, processes, ir
 @pytest.mark.slow
 def test_fit_runner_late_fit_is_ended_and_kept(make_runner, processes, iris):
     runner, read_log = make_runner(timeout=2)
-    ours = Contender.parse("balanced")
+    ours = TrainingContender.parse("balanced")
     for _ in range(2):
         assert runner.run(ours, iris, 7)["failed"] == "no result after 2 s"
     assert len(read_log()) <= 1
@@ -192,13 +195,13 @@ def test_fit_runner_late_fit_is_ended_and_kept(make_runner, processes, iris):
 def test_fit_runner_failed_fit_is_not_kept(make_runner, processes, iris):
     runner, read_log = make_runner()
     for _ in range(2):
-        assert "out of luck" in runner.run(Contender.parse("balanced"), iris, 8)["failed"]
+        assert "out of luck" in runner.run(TrainingContender.parse("balanced"), iris, 8)["failed"]
     assert len(read_log()) == 2
 
 
 def test_fit_runner_rival_without_an_interpreter_raises(tmp_path, iris):
     with pytest.raises(ValueError, match="say --rivals-python"):
-        FitRunner(tmp_path).run(Contender("lightgbm"), iris, 1)
+        FitRunner(tmp_path).run(TrainingContender("lightgbm"), iris, 1)
 
 
 @pytest.mark.slow
