@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays
 from trainer.data.records import Records
-from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
+from trainer.export.folding import (
+    Affine,
+    Fork,
+    Lookup,
+    Operation,
+    Periodic,
+    Scale,
+    fold_network,
+)
 from trainer.model import Model
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 from trainer.nn.layers.integer_dense import MAX_BYTE
@@ -112,7 +120,29 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
                 # The tables are the same on both sides.
                 table_errors = np.zeros((len(a), a.shape[1] - n_passed))
                 errors = np.concatenate([errors[:, :n_passed], table_errors], axis=1)
+            case Periodic():
+                vectors, vector_errors = _propagate_periodic(operation, a, errors)
+                a = np.concatenate([vectors, a], axis=1)
+                errors = np.concatenate([vector_errors, errors], axis=1)
     return a, errors
+
+
+def _propagate_periodic(operation: Periodic, a: Floats, errors: Floats) -> ValuesAndErrors:
+    """Return the embeddings of the first columns, without the columns themselves."""
+    n, units, _ = operation.W.shape
+    parameters = (operation.frequencies, operation.phases, operation.W, operation.b)
+    vectors, vector_errors = np.empty((2, len(a), n, units))
+    for k, (frequencies, phases, W, b) in enumerate(
+        zip(*(array.astype(np.float64) for array in parameters), strict=True)
+    ):
+        turned = 2 * np.pi * frequencies * a[:, k, None]
+        z = turned + phases
+        z_errors = np.abs(2 * np.pi * frequencies) * errors[:, k, None]
+        z_errors += EPSILON * (2 * np.abs(turned) + np.abs(z))
+        # A cosine has a slope of at most 1, and no error can be more than from -1 to 1.
+        wave_errors = np.minimum(z_errors, 2) + EPSILON
+        vectors[:, k], vector_errors[:, k] = _propagate_affine(W.T, b, np.cos(z), wave_errors)
+    return vectors.reshape(len(a), n * units), vector_errors.reshape(len(a), n * units)
 
 
 def _propagate_affine(W: Floats, b: Floats, a: Floats, errors: Floats) -> ValuesAndErrors:

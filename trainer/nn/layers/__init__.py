@@ -12,6 +12,7 @@ from trainer.nn.layers.integer_dense import (
     largest_weight,
 )
 from trainer.nn.layers.layer import Activity, Layer, Parameter
+from trainer.nn.layers.periodic_embedding import PeriodicEmbedding
 from trainer.nn.layers.select import FeatureSelect
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "IntegerDense",
     "Layer",
     "Parameter",
+    "PeriodicEmbedding",
     "Quantization",
     "embedding_width",
     "largest_weight",
