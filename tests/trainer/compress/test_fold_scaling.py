@@ -136,6 +136,7 @@ NUMBER_COLUMNS = tuple(Column(f"p{i}") for i in range(N_PIXELS))
         {"scaling": "standard"},
         {"scaling": "minmax"},
         {"scaling": "robust"},
+        {"scaling": "robust_clip"},
         {"scaling": "quantile"},
         {"low": 0.5},
         {"columns": (*NUMBER_COLUMNS, Column("c", "category", ("x", "y"))), "codes": 2},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
@@ -81,6 +82,12 @@ class PeriodicEmbedding(Layer):
         self._n_embedded = self.n_numbers * self.units
         self._tau = self.dtype.type(2 * np.pi)
         self._n_rows: int | None = None
+
+    def find_sources(self) -> NDArray[np.int64]:
+        """Return the index of the input that each output is computed from, int64 `(n_out,)`."""
+        return np.concatenate(
+            [np.repeat(np.arange(self.n_numbers), self.units), np.arange(self.n_in)]
+        )
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw normal frequencies, and uniform phases, weights and biases."""
