@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from trainer.check import check_run
 from trainer.cli import main
 from trainer.config import Config, normalize_run_identity
-from trainer.data.sources import load_table
 from trainer.nn import Embedding, PeriodicEmbedding
 from trainer.pipeline import load_and_split, prepare_training, train
-from trainer.training.callbacks import EarlyStopping
 from trainer.training.loop import Callback
 
 QUICK = {"hidden": (8,), "epochs": 4, "skip_baselines": True}
@@ -71,9 +70,8 @@ class StopRun(Callback):
     def __init__(self, epochs):
         self.epochs = epochs
 
-    def on_epoch(self, run, epoch):
-        self.epochs -= 1
-        if not self.epochs:
+    def on_epoch(self, run):
+        if len(run.history) == self.epochs:
             raise KeyboardInterrupt
 
 
@@ -103,18 +101,13 @@ def test_run_identity_of_earlier_checkpoint_has_scaled_numbers():
 
 
 @pytest.mark.slow
-def test_check_command_of_embedded_numbers_is_healthy(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(
-        main, ["check", "wine", "--numbers", "pbld", "--hidden", "8", "--epochs", "4", "--json"]
-    )
-    assert result.exit_code in (0, 1), result.output
-    measurements = json.loads(result.stdout)["measurements"]
-    places = [m["where"] for m in measurements if m["where"]]
-    assert any("PeriodicEmbedding(13, 16, 3)" in place for place in places)
-    gradients = [m for m in measurements if m["fault"] == "wrong_gradient"]
-    assert gradients
-    assert all(m["healthy"] for m in gradients)
+def test_check_run_embedded_numbers_have_right_gradients():
+    config = Config(data="wine", numbers="pbld", **(QUICK | {"epochs": 30}))
+    measured = list(check_run(config))
+    assert [str(m) for m in measured if not m.is_healthy] == []
+    places = {m.where for m in measured if m.fault == "wrong_gradient" and m.where}
+    for name in ("frequencies", "phases", "W", "b"):
+        assert any(f"{name} of layer 1, PeriodicEmbedding(13, 16, 3)" in p for p in places)
 
 
 @pytest.mark.slow

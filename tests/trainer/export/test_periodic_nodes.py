@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+from scipy.special import expit, softmax
 
 from serving.runtime import GraphSession
 from trainer.data.preprocess import Encoding
@@ -45,9 +46,7 @@ def compute_probabilities(model, x):
     waves = np.cos(2 * np.pi * layer.frequencies.astype(float) * x[:, :, None] + layer.phases)
     vectors = np.einsum("nfk,fuk->nfu", waves, layer.W) + layer.b
     z = np.concatenate([vectors.reshape(len(x), -1), x], axis=1) @ hidden.W + hidden.b
-    logits = z / (1 + np.exp(-z)) @ last.W + last.b
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax((z * expit(z)) @ last.W + last.b, axis=1)
 
 
 @pytest.mark.parametrize("n_columns", [1, 16])
@@ -77,9 +76,9 @@ def test_periodic_nodes_extreme_records_stay_within_tolerances(rng):
 
 def test_periodic_nodes_size_is_proportional_to_the_columns(rng):
     sizes = [len(build_graph(create_model(rng, n)[0])) for n in (100, 200, 800)]
-    # 35 parameters and 4 · 8 weights in the first layer for each column, of 4 bytes each.
-    per_column = (sizes[1] - sizes[0]) / 100
-    assert per_column < 450
+    # Of 4 bytes: 83 parameters, 4 · 8 weights in the first layer, and the 2 numbers of the scaling.
+    per_column = 4 * (83 + 32 + 2)
+    assert sizes[1] - sizes[0] == pytest.approx(100 * per_column, rel=0.01)
     assert sizes[2] - sizes[1] == pytest.approx(600 * per_column, rel=0.01)
 
 
