@@ -83,9 +83,7 @@ def test_train_embedded_numbers_resumes_to_same_bits(tmp_path):
         train(config, np.random.default_rng(0), callbacks=[StopRun(2)], checkpoint=checkpoint)
     assert checkpoint.exists()
     resumed = train(config, np.random.default_rng(0), checkpoint=checkpoint)
-    np.testing.assert_array_equal(
-        resumed.model.network.parameters, whole.model.network.parameters
-    )
+    np.testing.assert_array_equal(resumed.model.network.parameters, whole.model.network.parameters)
 
 
 def test_run_identity_of_earlier_checkpoint_has_scaled_numbers():
@@ -116,8 +114,7 @@ def test_search_grid_over_numbers_tries_both(tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text('numbers = ["scaled", "pbld"]\n')
     result = CliRunner().invoke(
         main,
-        ["search", "iris", "--grid", "grid.toml", "--folds", "2", "--hidden", "4"]
-        + ["--epochs", "2", "--json"],
+        [*"search iris --grid grid.toml --folds 2 --hidden 4 --epochs 2 --json".split()],
     )
     assert result.exit_code == 0, result.output
     assert "pbld" in result.stdout

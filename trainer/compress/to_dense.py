@@ -33,7 +33,8 @@ def to_dense(network: Network) -> Network:
     """Return a network of dense layers that gives the same answers, up to rounding.
 
     Its layers are the embeddings of the network, of numbers and of categories, a `FeatureSelect` if
-    the network ignores some inputs, and one or more `Dense`. It is in float32 and shares no weights with the original.
+    the network ignores some inputs, and one or more `Dense`. It is in float32 and shares no weights
+    with the original.
 
     Raises:
         ValueError: If the network has branches, integer layers, a normalization that does not

@@ -9,8 +9,9 @@
                    → Max, Min (range of the training targets) = value [N, T]
 
 `preprocessing` adds the nodes before the network; `activation_nodes`, `int8_layers`,
-`periodic_nodes` and `weight_layout` add parts of its layers. The names of values are part of the exported file. Do not
-change them: `trainer compress` builds the graph of an older bundle again and compares the bytes.
+`periodic_nodes` and `weight_layout` add parts of its layers. The names of values are part of the
+exported file. Do not change them: `trainer compress` builds the graph of an older bundle again and
+compares the bytes.
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ from trainer.export.folding import Periodic
 from trainer.export.node_builder import NodeBuilder
 
 
-def add_periodic_embedding(
-    graph: NodeBuilder, operation: Periodic, value: str, suffix: str
-) -> str:
+def add_periodic_embedding(graph: NodeBuilder, operation: Periodic, value: str, suffix: str) -> str:
     """Add an operation and return the name of its output, `[N, n · units + n_in]`.
 
     Args:

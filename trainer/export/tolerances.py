@@ -130,18 +130,17 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
 def _propagate_periodic(operation: Periodic, a: Floats, errors: Floats) -> ValuesAndErrors:
     """Return the embeddings of the first columns, without the columns themselves."""
     n, units, _ = operation.W.shape
-    parameters = (operation.frequencies, operation.phases, operation.W, operation.b)
-    vectors, vector_errors = np.empty((2, len(a), n, units))
-    for k, (frequencies, phases, W, b) in enumerate(
-        zip(*(array.astype(np.float64) for array in parameters), strict=True)
-    ):
-        turned = 2 * np.pi * frequencies * a[:, k, None]
-        z = turned + phases
-        z_errors = np.abs(2 * np.pi * frequencies) * errors[:, k, None]
+    vectors, vector_errors = np.empty((len(a), n, units)), np.empty((len(a), n, units))
+    for k in range(n):  # one by one, since the cosines of all numbers take much memory
+        frequencies = 2 * np.pi * operation.frequencies[k].astype(np.float64)
+        turned = frequencies * a[:, k, None]
+        z = turned + operation.phases[k]
+        z_errors = np.abs(frequencies) * errors[:, k, None]
         z_errors += EPSILON * (2 * np.abs(turned) + np.abs(z))
         # A cosine has a slope of at most 1, and no error can be more than from -1 to 1.
         wave_errors = np.minimum(z_errors, 2) + EPSILON
-        vectors[:, k], vector_errors[:, k] = _propagate_affine(W.T, b, np.cos(z), wave_errors)
+        W, b = operation.W[k].T.astype(np.float64), operation.b[k].astype(np.float64)
+        vectors[:, k], vector_errors[:, k] = _propagate_affine(W, b, np.cos(z), wave_errors)
     return vectors.reshape(len(a), n * units), vector_errors.reshape(len(a), n * units)
 
 

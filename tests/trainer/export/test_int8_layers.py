@@ -47,7 +47,10 @@ def create_distinct_records(model, rng, rows):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["scaled", "pbld"])
 def mixed_model(request):
-    """A model with numbers, as they are or embedded, a one-hot and an embedded category, and its records."""
+    """A model with numbers, one-hot and embedded categories, and its records.
+
+    The numbers are as they are, or embedded.
+    """
     rng = np.random.default_rng(5)
     n = 300
     columns = (

@@ -68,9 +68,7 @@ def test_periodic_nodes_extreme_records_stay_within_tolerances(rng):
     outputs = GraphSession(build_graph(model)).run(records.inputs())["probabilities"]
     expected = model.answers(records)["probabilities"]
     assert np.isfinite(outputs).all()
-    assert (
-        np.abs(outputs - expected) <= compute_tolerances(model, records)["probabilities"]
-    ).all()
+    assert (np.abs(outputs - expected) <= compute_tolerances(model, records)["probabilities"]).all()
     assert np.abs(outputs - expected).max() <= 1e-6
 
 

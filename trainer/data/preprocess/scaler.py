@@ -39,9 +39,9 @@ class Scaler:
                 constant column has scale 1, and so becomes 0. `minmax` maps lowest and highest
                 value of each column to 0 and 1. `robust` uses the median and the distance of the
                 quartiles, which outliers do not move, or the standard deviation where both
-                quartiles are equal. `robust_clip` is `robust` with `limit_smoothly`. `range` maps lowest and highest value of all columns together
-                to 0 and 1, for pixels and other columns of one unit, whose differences in spread
-                have a meaning.
+                quartiles are equal. `robust_clip` is `robust` with `limit_smoothly`. `range` maps
+                lowest and highest value of all columns together to 0 and 1, for pixels and other
+                columns of one unit, whose differences in spread have a meaning.
         """
         offset, scale = offset_and_scale(rows, scaling, CONSTANT_SPREAD)
         is_limited = scaling == "robust_clip"
@@ -68,7 +68,8 @@ def limit_smoothly(z: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     z = z.clip(-LARGEST_UNLIMITED, LARGEST_UNLIMITED)
     # The graph has the same operations, each of which is rounded alike: the results are equal.
-    return z / np.sqrt(z * z * np.float32(1 / LIMIT**2) + np.float32(1))
+    limited: NDArray[np.float32] = z / np.sqrt(z * z * np.float32(1 / LIMIT**2) + np.float32(1))
+    return limited
 
 
 def offset_and_scale(

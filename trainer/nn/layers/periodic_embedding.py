@@ -173,9 +173,7 @@ class PeriodicEmbedding(Layer):
         # The angles are 2π x.
         np.matmul(self.frequencies[:, None, :], z, out=self._angles)
         np.multiply(self._angles, self._tau, out=self._angles)
-        np.subtract(
-            dx[:, : self.n_numbers], self._angles[:, 0].T, out=dx[:, : self.n_numbers]
-        )
+        np.subtract(dx[:, : self.n_numbers], self._angles[:, 0].T, out=dx[:, : self.n_numbers])
         return dx
 
     def __repr__(self) -> str:
