@@ -114,7 +114,21 @@ def test_search_grid_over_numbers_tries_both(tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text('numbers = ["scaled", "pbld"]\n')
     result = CliRunner().invoke(
         main,
-        [*"search iris --grid grid.toml --folds 2 --hidden 4 --epochs 2 --json".split()],
+        [
+            *[
+                "search",
+                "iris",
+                "--grid",
+                "grid.toml",
+                "--folds",
+                "2",
+                "--hidden",
+                "4",
+                "--epochs",
+                "2",
+                "--json",
+            ]
+        ],
     )
     assert result.exit_code == 0, result.output
     assert "pbld" in result.stdout

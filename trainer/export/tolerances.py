@@ -121,9 +121,9 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
                 table_errors = np.zeros((len(a), a.shape[1] - n_passed))
                 errors = np.concatenate([errors[:, :n_passed], table_errors], axis=1)
             case Periodic():
-                vectors, vector_errors = _propagate_periodic(operation, a, errors)
-                a = np.concatenate([vectors, a], axis=1)
-                errors = np.concatenate([vector_errors, errors], axis=1)
+                waves, wave_errors = _propagate_periodic(operation, a, errors)
+                a = np.concatenate([waves, a], axis=1)
+                errors = np.concatenate([wave_errors, errors], axis=1)
     return a, errors
 
 
