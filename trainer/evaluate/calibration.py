@@ -46,6 +46,7 @@ def fit_calibration(
     class_weights: NDArray[Any] | None = None,
     label_smoothing: float = 0.0,
     fit_bias: bool = True,
+    row_weights: NDArray[Any] | None = None,
 ) -> Calibration:
     """Return the calibration with the highest posterior probability.
 
@@ -65,6 +66,7 @@ def fit_calibration(
         label_smoothing: Share of each label's probability that was spread over all classes in
             training, 0 to 1. The prior of the temperature is centred at the one that undoes it.
         fit_bias: Whether biases are fitted; if not, they are the centres of their priors.
+        row_weights: Weight of each row, `(n,)`, at least 0; None if all count alike.
 
     Returns:
         If every row's class already is the most probable one and labels were not smoothed,
@@ -89,6 +91,10 @@ def fit_calibration(
         # Softmax ignores a constant that is added to all biases. The bias of the fixed first logit
         # of a binary task is 0; otherwise the mean is 0.
         prior_bias -= prior_bias[0] if task == "binary" else prior_bias.mean()
+    if row_weights is not None:
+        is_counted = row_weights > 0
+        z, target_indices = z[is_counted], target_indices[is_counted]
+        row_weights = row_weights[is_counted].astype(np.float64)
     first = int(task == "binary")
     temperature, bias = _minimize(
         z,
@@ -96,6 +102,7 @@ def fit_calibration(
         _compute_prior_beta(label_smoothing, z.shape[1]),
         prior_bias,
         first if fit_bias else z.shape[1],
+        row_weights,
     )
     return Calibration(temperature, bias[first:])
 
@@ -120,6 +127,7 @@ def _minimize(
     prior_beta: float,
     prior_bias: Floats,
     n_fixed: int,
+    row_weights: Floats | None,
 ) -> tuple[float, Floats]:
     """Minimise the negative log-posterior and return the temperature and all biases.
 
@@ -129,6 +137,7 @@ def _minimize(
         prior_beta: Centre of the prior of 1 / temperature; 1 if labels were not smoothed.
         prior_bias: Centre of the prior of each bias, `(n_classes,)`.
         n_fixed: Number of biases, from the first on, that stay at the centre of their prior.
+        row_weights: Weight of each row, float64 `(n,)`; None if all count alike.
     """
     from scipy import optimize  # noqa: PLC0415 - slow to import
 
@@ -137,8 +146,12 @@ def _minimize(
     is_separated = (prior_logits[rows, target_indices] == prior_logits.max(axis=1)).all()
     if is_separated and prior_beta == 1:
         return 1.0, prior_bias
-    target_logit_sum = z[rows, target_indices].sum()
-    class_counts = np.bincount(target_indices, minlength=z.shape[1])
+    target_logits = z[rows, target_indices]
+    n: float = len(z)
+    if row_weights is not None:
+        target_logits, n = target_logits * row_weights, float(row_weights.sum())
+    target_logit_sum = target_logits.sum()
+    class_counts = np.bincount(target_indices, row_weights, minlength=z.shape[1])
 
     def compute_cost(parameters: Floats) -> tuple[float, Floats]:
         """Return the negative log-posterior per row, and its gradient.
@@ -151,14 +164,15 @@ def _minimize(
         p = np.exp(logits - max_logits)
         p_sums = p.sum(axis=1, keepdims=True)
         p /= p_sums
+        log_sums = np.log(p_sums) + max_logits
+        if row_weights is not None:
+            p *= row_weights[:, None]
+            log_sums *= row_weights[:, None]
         deviations = np.append(beta - prior_beta, bias - prior_bias) / PRIOR_STD
-        log_likelihood = (
-            beta * target_logit_sum + bias @ class_counts - np.sum(np.log(p_sums) + max_logits)
-        )
+        log_likelihood = beta * target_logit_sum + bias @ class_counts - np.sum(log_sums)
         gradient = np.append(np.vdot(p, z) - target_logit_sum, p.sum(axis=0) - class_counts)
         gradient += deviations / PRIOR_STD
         free_gradient = np.concatenate([gradient[:1], gradient[1 + n_fixed :]])
-        n = len(z)
         return float(deviations @ deviations / 2 - log_likelihood) / n, free_gradient / n
 
     start = np.append(prior_beta, prior_bias[n_fixed:])

@@ -202,9 +202,13 @@ def _create_searcher(context: SearchContext, grid: Grid, splitter: Folds, *, ref
 
 
 def _count_epochs(context: SearchContext) -> int | None:
-    """Return the largest number of epochs that a candidate is trained for."""
-    table = context.table
-    return context.config.resolve(table.task, len(table.target)).epochs
+    """Return the largest number of epochs that a candidate is trained for.
+
+    It is that of the final training, for its number of training rows.
+    """
+    table, config = context.table, context.config
+    n_rows = round(len(table.target) * (1 - config.test - config.validation))
+    return config.resolve(table.task, n_rows).epochs
 
 
 def _score_nested(

@@ -56,8 +56,11 @@ def compute_excess_loss(network: Network, rows: TrainingRows, loss: Loss) -> flo
 def _measure_initial_loss(
     network: Network, rows: TrainingRows, loss: Loss
 ) -> Iterator[Measurement]:
-    expected = compute_zero_logits_loss(network, rows, loss)
-    initial = compute_excess_loss(network, rows, loss)
+    # The lowest possible loss is above 0 with label smoothing. The ratio of the excesses over it
+    # would make the same logits look worse than with plain labels.
+    lowest = loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
+    expected = compute_zero_logits_loss(network, rows, loss) + lowest
+    initial = compute_excess_loss(network, rows, loss) + lowest
     if expected > 0:
         note = f"{initial:.3g} over {expected:.3g}"
         yield Measurement("initial_loss", initial / expected, note=note)
