@@ -28,6 +28,7 @@ from trainer.nn import (
     Members,
     Network,
     Penalty,
+    PeriodicEmbedding,
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
@@ -57,6 +58,11 @@ LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
     "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(N_OUTPUTS)],
     "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(N_OUTPUTS)],
     "embedding": lambda f: [Embedding([N_CATEGORIES], [2]), Dense(5, f()), Dense(N_OUTPUTS)],
+    "periodic embedding": lambda f: [
+        PeriodicEmbedding(N_INPUTS - 1, n_frequencies=3, units=2),
+        Dense(5, f()),
+        Dense(N_OUTPUTS),
+    ],
     "branches": lambda f: [
         Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])),
         Dense(N_OUTPUTS),

@@ -118,8 +118,15 @@ class PreprocessingOptions(Options):
     scaling: Scaling = Field(
         "standard",
         description="Scaling of numeric columns: standard (mean 0, standard deviation 1), minmax "
-        "(0 to 1), robust (by median and quartiles), quantile (to a normal distribution), or "
-        "range (all columns together to 0 to 1, for pixels)",
+        "(0 to 1), robust (by median and quartiles), robust_clip (robust, then smoothly limited to "
+        "±3; the default with --numbers pbld), quantile (to a normal distribution), or range (all "
+        "columns together to 0 to 1, for pixels)",
+    )
+    numbers: Literal["scaled", "pbld"] = Field(
+        "scaled",
+        description="Inputs that a numeric column becomes: scaled (its scaled value) or pbld (also "
+        "3 learned periodic functions of it; --scaling is then robust_clip unless it is given). "
+        "Columns read in float64 and dates stay as they are",
     )
     rare: int = Field(
         10,

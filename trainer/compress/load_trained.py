@@ -25,7 +25,12 @@ from serving.bundle import (
     Manifest,
     NumberColumn,
 )
-from trainer.compress.to_dense import list_dense_layers, list_members, simplify_members
+from trainer.compress.to_dense import (
+    list_dense_layers,
+    list_embeddings,
+    list_members,
+    simplify_members,
+)
 from trainer.config import Config
 from trainer.data.files.file_sources import CSV_SUFFIXES
 from trainer.data.splits import Split
@@ -33,7 +38,7 @@ from trainer.data.tables import DataError, Table
 from trainer.export.onnx_graph import build_graph
 from trainer.export.preprocessing import create_graph_inputs
 from trainer.model import Model
-from trainer.nn import Embedding
+from trainer.nn import Embedding, PeriodicEmbedding
 from trainer.option_errors import list_option_errors
 from trainer.pipeline import load_and_split, prepare_training
 
@@ -207,10 +212,16 @@ def _restore_parameters(model: Model, constants: dict[str, NDArray[np.float32]])
         if constant is not None and constant.shape == parameters.shape:
             parameters[...] = constant
 
-    embeddings = [layer for layer in model.network.layers if isinstance(layer, Embedding)]
-    for embedding in embeddings:
-        for index, vectors in enumerate(embedding.tables):
-            restore(f"E1_{index}", vectors)
+    embeddings = list_embeddings(model.network)
+    for position, embedding in enumerate(embeddings, start=1):
+        if isinstance(embedding, Embedding):
+            for index, vectors in enumerate(embedding.tables):
+                restore(f"E{position}_{index}", vectors)
+        if isinstance(embedding, PeriodicEmbedding):
+            restore(f"F{position}", embedding.frequencies[:, :, None])
+            restore(f"P{position}", embedding.phases[:, :, None])
+            restore(f"W{position}", embedding.W)
+            restore(f"b{position}", embedding.b[:, :, None])
     first_index = 1 + len(embeddings)
     members = list_members(model.network)
     dense_layers = [] if members else list_dense_layers(model.network)

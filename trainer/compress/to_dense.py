@@ -19,11 +19,13 @@ from trainer.export.folding import (
     Lookup,
     Matrix,
     Operation,
+    Periodic,
     Scale,
     fold_network,
 )
 from trainer.nn import (
     Activation,
+    Chain,
     Dense,
     Embedding,
     FeatureSelect,
@@ -31,6 +33,7 @@ from trainer.nn import (
     Layer,
     Members,
     Network,
+    PeriodicEmbedding,
 )
 
 # Weights (n_in, n_out), biases (n_out,) and activation f of one layer f(x W + b).
@@ -40,9 +43,10 @@ DenseParameters = tuple[Matrix, Matrix, Activation]
 def to_dense(network: Network) -> Network:
     """Return a network of dense layers that gives the same answers, up to rounding.
 
-    Its layers are an `Embedding` if the network has one, a `FeatureSelect` if the network ignores
-    some inputs, and one or more `Dense`. It is in float32 and shares no weights with the original.
-    Members become one network, whose hidden layers have the units of all members.
+    Its layers are the embeddings of the network, of numbers and of categories, a `FeatureSelect` if
+    the network ignores some inputs, and one or more `Dense`. It is in float32 and shares no weights
+    with the original. Members become one
+    network, whose hidden layers have the units of all members.
 
     Raises:
         ValueError: If the network has branches, members with other layers than dense ones before a
@@ -50,10 +54,9 @@ def to_dense(network: Network) -> Network:
             follow a dense layer, a selection or an embedding that is not at its beginning, or no
             dense layer.
     """
-    embedding = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
     columns: NDArray[np.int64] | None = None
     parameters: list[DenseParameters] = []
-    for index, operation in enumerate(fold_network(network.layers)):
+    for operation in fold_network(network.layers):
         match operation:
             case Affine(W, b, activation):
                 parameters.append((W, b, activation))
@@ -61,7 +64,7 @@ def to_dense(network: Network) -> Network:
                 parameters += _join_members([_list_affine(m, network) for m in members], network)
             case FeatureSelect() if not parameters and columns is None:
                 columns = operation.columns
-            case Lookup() if index == 0:
+            case Periodic() | Lookup() if not parameters and columns is None:
                 pass
             case Fork():
                 raise _build_error("branches; compress their networks one by one", network)
@@ -71,11 +74,11 @@ def to_dense(network: Network) -> Network:
                 raise _build_error("integer layers; compress the float network instead", network)
             case FeatureSelect():
                 raise _build_error("a selection after another layer", network)
-            case Lookup():
+            case Periodic() | Lookup():
                 raise _build_error("an embedding after another layer", network)
     if not parameters:
         raise _build_error("no dense layer", network)
-    return build_dense_network(network.n_inputs, embedding, columns, parameters)
+    return build_dense_network(network.n_inputs, list_embeddings(network), columns, parameters)
 
 
 def simplify_members(network: Network) -> Network:
@@ -164,7 +167,7 @@ def _stack_diagonally(matrices: Sequence[Matrix]) -> Matrix:
 
 def build_dense_network(
     n_inputs: int,
-    embedding: Embedding | None,
+    embeddings: Sequence[Layer],
     columns: NDArray[np.int64] | None,
     parameters: Sequence[DenseParameters],
 ) -> Network:
@@ -172,23 +175,23 @@ def build_dense_network(
 
     Args:
         n_inputs: Number of features of a row.
-        embedding: Embedding that comes first, of which the vectors are copied; None for none.
-        columns: Ascending indices, among the embedding's outputs or else the features, of the
+        embeddings: Embeddings that come first, in order, of which the parameters are copied.
+        columns: Ascending indices, among the outputs of the embeddings or else the features, of the
             inputs of the first dense layer, int64 `(n,)`; None for all.
         parameters: Weights, biases and activation of each dense layer, in order; at least one.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    layers: list[Layer] = [] if embedding is None else [copy.deepcopy(embedding)]
-    width = n_inputs if embedding is None else embedding.outputs(n_inputs)
+    layers: list[Layer] = [copy.deepcopy(embedding) for embedding in embeddings]
+    width = Chain(layers).widths(n_inputs)[-1]
     if columns is not None and len(columns) < width:
         layers.append(FeatureSelect(columns))
     layers += [Dense(W.shape[1], copy.deepcopy(activation)) for W, _, activation in parameters]
     # The initial weights that this generator draws are overwritten.
     network = Network(n_inputs, layers, rng=np.random.default_rng(0))
-    if embedding is not None:
-        _copy_parameters(embedding, network.layers[0])
+    for source, target in zip(embeddings, network.layers, strict=False):
+        _copy_parameters(source, target)
     for dense, (W, b, _) in zip(list_dense_layers(network), parameters, strict=True):
         if dense.W.shape != W.shape or dense.b.shape != b.shape:
             raise ValueError(
@@ -199,6 +202,11 @@ def build_dense_network(
     return network
 
 
+def list_embeddings(network: Network) -> list[Layer]:
+    """Return the embeddings of a network, of numbers and of categories, in order."""
+    return [layer for layer in network.layers if isinstance(layer, PeriodicEmbedding | Embedding)]
+
+
 def list_dense_layers(network: Network) -> list[Dense]:
     """Return the dense layers of a network as returned by `to_dense`, in order.
 
@@ -206,7 +214,7 @@ def list_dense_layers(network: Network) -> list[Dense]:
         ValueError: If it has layers that such a network does not have.
     """
     for layer in network.layers:
-        if not isinstance(layer, Dense | Embedding | FeatureSelect):
+        if not isinstance(layer, Dense | PeriodicEmbedding | Embedding | FeatureSelect):
             raise ValueError(
                 f"expected a network of dense layers; got {layer!r} in it; convert the network "
                 "with to_dense() first"
@@ -224,5 +232,5 @@ def _copy_parameters(source: Layer, target: Layer) -> None:
 def _build_error(problem: str, network: Network) -> ValueError:
     return ValueError(
         "expected a network of dense layers, with dropout, batch normalization after dense layers, "
-        f"and an embedding or a selection at its beginning; got {problem}, in {network!r}"
+        f"and embeddings or a selection at its beginning; got {problem}, in {network!r}"
     )

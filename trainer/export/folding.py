@@ -23,6 +23,7 @@ from trainer.nn import (
     IntegerDense,
     Layer,
     Members,
+    PeriodicEmbedding,
 )
 
 Matrix = NDArray[np.float32]
@@ -93,8 +94,25 @@ class Lookup:
     tables: list[Matrix]
 
 
+@dataclass(frozen=True)
+class Periodic:
+    """Periodic embeddings of the first columns, followed by all columns as they are.
+
+    Attributes:
+        frequencies: Frequencies of each embedded column, float32 `(n, n_frequencies)`.
+        phases: Phases of each embedded column, float32 `(n, n_frequencies)`.
+        W: Weights of the linear layer of each column, float32 `(n, units, n_frequencies)`.
+        b: Biases of the linear layer of each column, float32 `(n, units)`.
+    """
+
+    frequencies: Matrix
+    phases: Matrix
+    W: Matrix
+    b: Matrix
+
+
 # `FeatureSelect` and `IntegerDense` are used as they are, since they are made for prediction only.
-Operation = Affine | Scale | Fork | Average | Lookup | FeatureSelect | IntegerDense
+Operation = Affine | Scale | Fork | Average | Lookup | Periodic | FeatureSelect | IntegerDense
 
 
 def fold_network(layers: Sequence[Layer]) -> list[Operation]:
@@ -124,6 +142,8 @@ def fold_network(layers: Sequence[Layer]) -> list[Operation]:
             case Embedding():
                 tables = [parameter.value for parameter in layer.parameters()]
                 operations.append(Lookup(layer.n_in - len(tables), tables))
+            case PeriodicEmbedding():
+                operations.append(Periodic(layer.frequencies, layer.phases, layer.W, layer.b))
             case Branches():
                 operations.append(Fork(_fold_branches(layer)))
             case Members():

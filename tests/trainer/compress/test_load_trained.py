@@ -12,6 +12,7 @@ from trainer.compress.to_dense import list_dense_layers, simplify_members, to_de
 from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.export.onnx_graph import build_graph
+from trainer.nn import PeriodicEmbedding
 from trainer.pipeline import fit
 
 QUICK = {"hidden": (8, 6), "epochs": 3, "skip_baselines": True}
@@ -85,6 +86,8 @@ def test_load_trained_restores_threshold_and_temperature(load_model):
         ("linnerud", {"loss": "poisson", "clip_norm": 1.0, "average": 0.9}),
         ("wine", {"members": 3, "dropout": 0.2, "input_dropout": 0.1}),
         ("diabetes", {"members": 2, "hidden": (), "target_scaling": "log"}),
+        ("wine", {"numbers": "pbld", "input_dropout": 0.1}),
+        ("diabetes", {"preset": "best"}),
     ],
 )
 def test_load_trained_any_training_options_are_restored(data, options, tmp_path):
@@ -97,6 +100,16 @@ def test_load_trained_any_training_options_are_restored(data, options, tmp_path)
 def test_load_trained_columns_with_names_of_constants_are_no_problem(columns, write, tmp_path, rng):
     data = write(tmp_path / "t.csv", columns, rng)
     bundle, training = fit(Config(data=data, models=tmp_path / "m", one_hot=3, **QUICK))
+    assert_same_model(load_trained(bundle), training)
+
+
+@pytest.mark.parametrize("write", [write_numbers, write_categories])
+@pytest.mark.parametrize("columns", [("W1", "b1"), ("F1", "P1", "b2"), ("tau1", "z1", "W1_")])
+def test_load_trained_embedded_numbers_are_restored(columns, write, tmp_path, rng):
+    data = write(tmp_path / "t.csv", columns, rng)
+    config = Config(data=data, models=tmp_path / "m", one_hot=3, numbers="pbld", **QUICK)
+    bundle, training = fit(config)
+    assert isinstance(training.model.network.layers[0], PeriodicEmbedding)
     assert_same_model(load_trained(bundle), training)
 
 

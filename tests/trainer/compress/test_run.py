@@ -333,6 +333,7 @@ def test_compress_bundle_without_its_fp32_file_is_refused(copy_bundle):
         ("diabetes", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
         ("diabetes", {"hidden": (16, 8), "target_scaling": "log", "loss": "mae"}),
         ("linnerud", {"hidden": (8,), "activation": "tanh"}),
+        ("wine", {"hidden": (8, 6), "numbers": "pbld"}),
     ],
 )
 def test_compress_any_training_options_are_supported(data, options, tmp_path):

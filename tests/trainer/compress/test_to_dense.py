@@ -21,6 +21,7 @@ from trainer.nn import (
     LeakyReLU,
     Members,
     Network,
+    PeriodicEmbedding,
     Quantization,
     ReLU,
 )
@@ -87,6 +88,20 @@ NETWORKS = {  # layers before, types of layers after
         ],
         [Embedding, FeatureSelect, Dense, Dense, Dense],
     ),
+    "periodic embedding": (
+        lambda: [PeriodicEmbedding(4), Dropout(0.2), Dense(4, "relu"), Dense(2)],
+        [PeriodicEmbedding, Dense, Dense],
+    ),
+    "both embeddings and selection": (
+        lambda: [
+            PeriodicEmbedding(3, 4, 2),
+            Embedding([3, 3], [2, 3]),
+            FeatureSelect(np.array([1, 4, 5, 8, 15])),
+            Dense(4),
+            Dense(2),
+        ],
+        [PeriodicEmbedding, Embedding, FeatureSelect, Dense, Dense],
+    ),
 }
 
 
@@ -126,7 +141,7 @@ def test_simplify_members_of_a_single_network_is_to_dense(kind, rng):
 def test_to_dense_gives_the_same_answers(kind, rng):
     make_layers, expected_types = NETWORKS[kind]
     layers = make_layers()
-    categories = 2 * isinstance(layers[0], Embedding)
+    categories = 2 * any(isinstance(layer, Embedding) for layer in layers)
     network = make_network(5 + categories, layers, rng)
     before = network.snapshot()
     x = draw_rows(rng, categories=categories)
@@ -179,6 +194,7 @@ def make_integer_layer():
             [FeatureSelect(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
             "got an embedding after another",
         ),
+        ([Dense(3), PeriodicEmbedding(2), Dense(1)], "got an embedding after another"),
         ([Dropout(0.5)], "got no dense layer"),
         ([Members(*([BatchNorm(), Dense(1)] for _ in range(2)))], "got members with other layers"),
         ([Members([Dense(1, "tanh")], [Dense(1, "tanh")])], "members whose last layer has an act"),
@@ -192,7 +208,7 @@ def test_to_dense_other_layers_are_refused(layers, problem, rng):
 
 def test_build_dense_network_copies_the_weights(rng):
     W, b = rng.normal(size=(2, 3)).astype(np.float32), np.ones(3, np.float32)
-    network = build_dense_network(4, None, np.array([1, 3]), [(W, b, ReLU())])
+    network = build_dense_network(4, (), np.array([1, 3]), [(W, b, ReLU())])
     x = draw_rows(rng, numbers=4)
     expected = np.maximum(x[:, [1, 3]] @ W + b, 0)
     np.testing.assert_allclose(network.logits(x), expected, atol=1e-6)
@@ -204,7 +220,7 @@ def test_build_dense_network_copies_the_weights(rng):
 def test_build_dense_network_wrong_shapes_are_refused(n_in, n_bias):
     parameters = [(np.ones((n_in, 3), np.float32), np.ones(n_bias, np.float32), ReLU())]
     with pytest.raises(ValueError, match=r"expected weights \(2, 3\) and biases \(3,\); got"):
-        build_dense_network(4, None, np.array([1, 3]), parameters)
+        build_dense_network(4, (), np.array([1, 3]), parameters)
 
 
 def test_list_dense_layers_other_layers_are_refused(rng):

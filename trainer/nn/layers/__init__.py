@@ -13,6 +13,7 @@ from trainer.nn.layers.integer_dense import (
 )
 from trainer.nn.layers.layer import Activity, Layer, Parameter
 from trainer.nn.layers.members import Members
+from trainer.nn.layers.periodic_embedding import PeriodicEmbedding
 from trainer.nn.layers.select import FeatureSelect
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Layer",
     "Members",
     "Parameter",
+    "PeriodicEmbedding",
     "Quantization",
     "embedding_width",
     "largest_weight",

@@ -72,8 +72,9 @@ def _measure_scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterato
     elif loss.link == "sigmoid":
         yield Measurement("one_class", min(len(np.unique(column)) for column in rows.targets.T))
     features = sample_rows(rows).features
-    if isinstance(network.layers[0], Embedding):  # indices of categories have no scale
-        features = features[:, : network.layers[0].n_numeric]
+    for layer in network.layers:
+        if isinstance(layer, Embedding):  # the last inputs are indices, which have no scale
+            features = features[:, : -len(layer.sizes)]
     if features.shape[1]:
         yield _measure_largest("unscaled_features", features)
     if loss.link == "identity":
