@@ -59,9 +59,11 @@ class Layer(ABC):
         n_in: Number of inputs, once bound.
         n_out: Number of outputs, once bound.
         dtype: Dtype of parameters and outputs, once bound.
+        is_compiled: Whether compiled loops are used where there are some; see `set_compiled`.
     """
 
     settings: tuple[str, ...] = ()
+    is_compiled = False
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -162,6 +164,19 @@ class Layer(ABC):
         slopes = np.empty_like(self._a)
         activation.derivative(self._z, self._a, slopes)
         return Activity(activation, self._a, slopes)
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether there are compiled loops for this layer or its activation; see `kernels`."""
+        activation = getattr(self, "activation", None)
+        return activation is not None and activation.has_kernel
+
+    def set_compiled(self, is_compiled: bool) -> None:
+        """Choose between the compiled loops and NumPy, for the layer and its activation."""
+        self.is_compiled = is_compiled
+        activation = getattr(self, "activation", None)
+        if activation is not None:
+            activation.is_compiled = is_compiled
 
     def list_sublayers(self) -> list[Layer]:
         """Return the layers that this layer consists of; by default the layer itself."""
