@@ -21,9 +21,9 @@ AVAILABLE = importlib.util.find_spec("numba") is not None
 # Parameters from which Adam is compiled if nothing is known about the length of the run.
 MIN_SIZE = 50_000
 
-# Parameters times steps from which a run pays for loading Numba: the loops save about 8 ns of each
-# parameter's share of a step, and most runs stop early, after half of their steps.
-MIN_WORK = 250_000_000
+# Parameters times steps from which a run pays for loading Numba, which takes 0.8 s: the loops save
+# about 5 ns per parameter and step, and many runs stop early, after half of their steps.
+MIN_WORK = 400_000_000
 
 # The rules of IEEE 754 for NaN and infinity stay, so that a run that diverges is noticed; sums are
 # not reordered either, which would remove the rounding that `compile_swish` relies on.
