@@ -136,9 +136,7 @@ class UpdateRule:
         is_compiled = kernels.are_worthwhile(network.n_parameters, n_steps)
         self._set_compiled(network, is_compiled, optimizer=is_compiled)
 
-    def _set_compiled(
-        self, network: Network, is_compiled: bool, *, optimizer: bool | None
-    ) -> None:
+    def _set_compiled(self, network: Network, is_compiled: bool, *, optimizer: bool | None) -> None:
         network.set_compiled(is_compiled)
         self.optimizer.is_compiled = optimizer
         if self.average is not None:

@@ -74,7 +74,9 @@ def updates(monkeypatch):
         return lambda *arguments: (calls.append(name), update(*arguments))[1]
 
     compiled = kernels.compile_adam
-    monkeypatch.setattr(kernels, "compile_adam", lambda **options: record_call("compiled", compiled(**options)))
+    monkeypatch.setattr(
+        kernels, "compile_adam", lambda **options: record_call("compiled", compiled(**options))
+    )
     monkeypatch.setattr(Adam, "_update", record_call("plain", Adam._update))
     return calls
 

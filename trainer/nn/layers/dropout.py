@@ -46,9 +46,10 @@ class Dropout(Layer):
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Derive a random generator for the masks from `rng`."""
-        # Of the default kind, whatever the kind of `rng` is: some have words of 32 bits.
-        (sequence,) = rng.bit_generator.seed_seq.spawn(1)
-        self._rng = np.random.default_rng(sequence)
+        (child,) = rng.spawn(1)
+        if isinstance(child.bit_generator, np.random.MT19937):  # its words have 32 bits, not 64
+            child = np.random.default_rng(child.integers(2**63))
+        self._rng = child
 
     def generators(self) -> list[np.random.Generator]:
         return [self._rng]
