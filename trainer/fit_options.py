@@ -321,9 +321,10 @@ class EvaluationOptions(Options):
     )
     calibrate: bool | None = Field(
         None,
-        description="Calibrate the probabilities on the validation rows, by a temperature and "
-        "biases of the logits. With two classes and --class-weight the threshold is then the "
-        "positive class's share of the training rows [on for classification]",
+        description="Calibrate the probabilities on the validation rows, by a temperature of the "
+        "logits, and with --class-weight also by biases. With two classes and --class-weight the "
+        "threshold is then the positive class's share of the training rows [on for "
+        "classification]",
     )
     clip_predictions: bool | None = Field(
         None,
