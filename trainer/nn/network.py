@@ -84,6 +84,19 @@ class Network:
         """
         return self._gradient_parts
 
+    @property
+    def has_kernels(self) -> bool:
+        """Whether there are compiled loops for some of its layers; see `kernels`."""
+        return any(part.has_kernel for part in self._list_parts())
+
+    def set_compiled(self, is_compiled: bool) -> None:
+        """Choose between the compiled loops and NumPy where there are both.
+
+        The results differ by rounding errors. Float64 and complex networks always use NumPy.
+        """
+        for part in self._list_parts():
+            part.set_compiled(is_compiled)
+
     def weights(self) -> list[tuple[Array, Array]]:
         """Return each weight matrix with its gradient, in order; biases are not included."""
         return [
@@ -250,6 +263,9 @@ class Network:
         split = self.n_parameters - last.size(last.n_in)
         shared = [self.gradients[:split]] if split else []
         return [*shared, *self.gradients[split:].reshape(self.n_members, -1)]
+
+    def _list_parts(self) -> list[Layer]:
+        return [part for layer in self.layers for part in layer.list_sublayers()]
 
     def _named_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays that training changes, by name; not copies."""

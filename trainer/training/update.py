@@ -23,6 +23,7 @@ from trainer.nn import (
     clip_norm,
     clip_value,
     compute_parameter_rates,
+    kernels,
 )
 
 # A schedule's factor may be 0, but the learning rate of an optimizer must be above 0.
@@ -122,10 +123,34 @@ class UpdateRule:
         if self.average is not None:
             self.average.start(network.parameters)
 
-    def finish(self) -> None:
-        """End a run: set the full learning rate, dropout and weight decay, for the next use."""
+    def choose_kernels(self, network: Network, n_steps: int) -> None:
+        """Choose between compiled loops and NumPy for a run, until `finish`.
+
+        Args:
+            network: Network that the run trains.
+            n_steps: Number of steps that the run has if it does not stop early; 0 if it is unknown.
+        """
+        # A network without kernels has only those of its update, which has a rule of its own.
+        if not (network.has_kernels and n_steps):
+            return
+        is_compiled = kernels.are_worthwhile(network.n_parameters, n_steps)
+        self._set_compiled(network, is_compiled, optimizer=is_compiled)
+
+    def _set_compiled(self, network: Network, is_compiled: bool, *, optimizer: bool | None) -> None:
+        network.set_compiled(is_compiled)
+        self.optimizer.is_compiled = optimizer
+        if self.average is not None:
+            self.average.is_compiled = is_compiled
+
+    def finish(self, network: Network) -> None:
+        """End a run: set the full learning rate, dropout and weight decay, for the next use.
+
+        Args:
+            network: Network that the run has trained; it computes by NumPy from now on.
+        """
         self.optimizer.learning_rate = self.full_rate
         self._scale_regularization(1.0)
+        self._set_compiled(network, False, optimizer=None)
 
     def step(
         self,
