@@ -87,7 +87,12 @@ def train_bundle(tmp_path_factory) -> Callable[[str], TrainedBundle]:
             if options["data"] == "mixed":
                 options["data"] = str(write_mixed(folder / "wages.csv"))
             config = Config(
-                name=kind, models=folder / kind, epochs=15, skip_baselines=True, **options
+                preset="fast",
+                name=kind,
+                models=folder / kind,
+                epochs=15,
+                skip_baselines=True,
+                **options,
             )
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(MAX_TIMED_RUNS, 1)
@@ -127,7 +132,9 @@ def trained_digits() -> TrainedDigits:
     """A network that was trained on 1,200 of the digits."""
     rng = np.random.default_rng(0)
     table = load_table("digits")
-    config = Config(data="digits", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
+    config = Config(
+        data="digits", preset="fast", hidden=(64, 32), dropout=0.1, learning_rate=0.005
+    )
     all_rows = np.arange(len(table))
     model = Model.build(
         table,

@@ -46,10 +46,9 @@ def assert_same_model(loaded, training):
         layer.activation.name for layer in list_dense_layers(dense)
     ]
     assert (model.threshold, model.temperature) == (expected.threshold, expected.temperature)
-    assert (model.positive_index, model.logit_bias) == (
-        expected.positive_index,
-        expected.logit_bias,
-    )
+    assert model.positive_index == expected.positive_index
+    np.testing.assert_equal(model.logit_bias, expected.logit_bias)
+    np.testing.assert_equal(model.value_range, expected.value_range)
     assert (model.task, model.has_log_target) == (expected.task, expected.has_log_target)
     records = training.table.records.take(training.split.test)
     answers = model.answers(records)

@@ -75,7 +75,7 @@ def export(tmp_path_factory):
                 data = str(path)
             table = load_table(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
-            config = Config(data=data, learning_rate=0.01, **options)
+            config = Config(data=data, preset="fast", learning_rate=0.01, **options)
             model = Model.build(
                 table,
                 rows,
