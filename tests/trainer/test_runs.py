@@ -28,7 +28,7 @@ def fit_and_record(config):
     path = write_run(
         config.runs,
         bundle,
-        config=config,
+        config=trained.config,
         model=trained.model,
         table=trained.table,
         split=trained.split,
@@ -124,7 +124,8 @@ def test_write_run_json_and_csv_files_have_options_metrics_and_history(people):
         "weights.npz",
     ]
     run = read_run(path)
-    assert Config.model_validate(run.config) == config
+    assert Config.model_validate(run.config) == trained.config
+    assert trained.config == config.resolve("binary", len(trained.split.train))
     manifest = json.loads((bundle.path / "bundle.json").read_text())
     assert run.metrics == {key: manifest[key] for key in ("metrics", "intervals", "baselines")}
     assert run.history == trained.history
@@ -163,7 +164,7 @@ def test_write_run_many_test_rows_records_a_sample(people, tmp_path, monkeypatch
     path = write_run(
         tmp_path,
         bundle,
-        config=config,
+        config=trained.config,
         model=trained.model,
         table=trained.table,
         split=trained.split,
@@ -200,7 +201,7 @@ def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
         path = write_run(
             tmp_path,
             bundle,
-            config=config,
+            config=trained.config,
             model=trained.model,
             table=trained.table,
             split=trained.split,
@@ -221,7 +222,7 @@ def test_read_run_damaged_file_is_refused(people, tmp_path):
         copy = write_run(
             tmp_path,
             bundle,
-            config=config,
+            config=trained.config,
             model=trained.model,
             table=trained.table,
             split=trained.split,

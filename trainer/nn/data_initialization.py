@@ -29,12 +29,14 @@ def initialize_from_rows(network: Network, x: Array, rng: np.random.Generator) -
         x: Training rows as the network takes them, `(n, n_inputs)`, n ≥ 1.
         rng: Generator of the weights and of the combinations.
     """
+    # Rows that vary less count as constant: dividing by their deviation would overflow.
+    smallest = float(np.sqrt(np.finfo(network.dtype).tiny))
     for layer in network.layers:
         if isinstance(layer, Dense):
             layer.W[...] = rng.standard_normal(layer.W.shape)
             z = x @ layer.W
             deviation = float(z.std(axis=0, dtype=np.float64).mean())
-            if deviation > 0:
+            if deviation > smallest:
                 layer.W /= deviation
                 z /= deviation
             layer.b[...] = -_mix_rows(z, rng)

@@ -103,9 +103,10 @@ def test_initialize_from_rows_leaves_batch_norm_as_new(rows):
         np.zeros((50, 3)),
         np.array([[1.0, -2.0, 3.0]]),
         np.full((50, 3), 1e-30),
+        np.linspace(0, 1e-40, 150).reshape(50, 3),
         np.linspace(0, 1e30, 150).reshape(50, 3),
     ],
-    ids=["constant", "zero", "one row", "tiny", "huge"],
+    ids=["constant", "zero", "one row", "tiny", "subnormal", "huge"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_initialize_from_rows_degenerate_rows_give_finite_weights(x, dtype):

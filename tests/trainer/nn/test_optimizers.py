@@ -74,7 +74,9 @@ def updates(monkeypatch):
         return lambda *arguments: (calls.append(name), update(*arguments))[1]
 
     compiled = kernels.compile_adam
-    monkeypatch.setattr(kernels, "compile_adam", lambda: record_call("compiled", compiled()))
+    monkeypatch.setattr(
+        kernels, "compile_adam", lambda **options: record_call("compiled", compiled(**options))
+    )
     monkeypatch.setattr(Adam, "_update", record_call("plain", Adam._update))
     return calls
 
@@ -124,7 +126,9 @@ def test_adam_kernel_without_cache_matches_pytorch(name, torch, monkeypatch):
 @pytest.mark.parametrize("more, expected", [(-1, "plain"), (0, "compiled")])
 def test_adam_short_vector_or_complex_uses_numpy(more, expected, monkeypatch, updates):
     monkeypatch.setattr(kernels, "MIN_SIZE", 8)
-    monkeypatch.setattr(kernels, "compile_adam", lambda: lambda *_: updates.append("compiled"))
+    monkeypatch.setattr(
+        kernels, "compile_adam", lambda **_: lambda *_: updates.append("compiled")
+    )
     theta = np.ones(8 + more)
     Adam(0.1).step(theta, np.ones(8 + more))
     assert updates == [expected]
