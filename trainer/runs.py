@@ -4,7 +4,7 @@
       config.json        options of the run
       metrics.json       metrics on the held-out rows, their intervals, the baselines
       environment.json   Python, libraries, platform, processor, cores, seconds, graph SHA-256
-      history.csv        learning rate and losses of each epoch
+      history.csv        learning rate, losses and other measurements of each epoch
       health.json        diagnostics of the trained network, layer by layer
       weights.npz        parameters and running statistics of the layers
       test.parquet       test rows before preprocessing, and their targets
@@ -311,15 +311,20 @@ def _measurement_from_json(entry: dict[str, Any]) -> Measurement:
 
 def _history_to_csv(history: Sequence[Epoch]) -> str:
     text = io.StringIO()
+    metrics = list(dict.fromkeys(name for epoch in history for name in epoch.metrics))
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
-    writer.writerows((e.number, e.learning_rate, e.train_loss, e.validation_loss) for e in history)
+    writer.writerow([*HISTORY_COLUMNS, *metrics])
+    for e in history:
+        measured = [e.metrics.get(name) for name in metrics]
+        writer.writerow([e.number, e.learning_rate, e.train_loss, e.validation_loss, *measured])
     return text.getvalue()
 
 
 def _history_from_csv(text: str) -> list[Epoch]:
     lines = csv.DictReader(io.StringIO(text))
-    if tuple(lines.fieldnames or ()) != HISTORY_COLUMNS:
+    names = tuple(lines.fieldnames or ())
+    metrics = names[len(HISTORY_COLUMNS) :]
+    if names[: len(HISTORY_COLUMNS)] != HISTORY_COLUMNS:
         raise ValueError(f"history.csv: expected the columns {', '.join(HISTORY_COLUMNS)}")
     return [
         Epoch(
@@ -327,6 +332,7 @@ def _history_from_csv(text: str) -> list[Epoch]:
             float(line["train_loss"]),
             float(line["validation_loss"]) if line["validation_loss"] else None,
             float(line["learning_rate"]) if line["learning_rate"] else None,
+            {name: float(line[name]) for name in metrics if line[name]},
         )
         for line in lines
     ]

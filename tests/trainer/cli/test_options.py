@@ -74,7 +74,7 @@ def test_option_invalid_value_error_names_option_and_value(model):
         ),
         (["--label-smoothing", "1"], "for example --label-smoothing 0.1"),
         (["--preset", "balancd"], "got 'balancd'; did you mean balanced?"),
-        (["--monitor", "los"], "got 'los'; did you mean loss?"),
+        (["--monitor", "los"], "--monitor: expected loss or squared_error; got 'los'"),
         (["--batch-norm", "--batch-size", "1"], "--batch-size: expected at least 2 for batch norm"),
     ],
     ids=str,
