@@ -14,7 +14,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean
+.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-defaults bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,14 @@ bench-tables: data  ## run the README's fits of real tables, about 2 minutes
 
 bench-parity: data  ## compare the answers of NumPy, scored files and POST /predict on 5,000 records of two tables
 	$(BIN)/python -m benchmarks.training.answer_parity
+
+bench-defaults: install requirements/defaults.txt  ## errors of the presets beside gradient boosting, about 40 minutes
+	@cmp -s requirements/defaults.txt .bench/defaults/installed.txt || (rm -rf .bench/defaults \
+	  && $(PYTHON) -m venv .bench/defaults \
+	  && .bench/defaults/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/defaults.txt \
+	  && cp requirements/defaults.txt .bench/defaults/installed.txt)
+	$(BIN)/python -m benchmarks.defaults
+	$(BIN)/python -m benchmarks.report
 
 bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (needs root, 4 GB of disk)
 	$(BIN)/python -m benchmarks.training.larger_than_memory

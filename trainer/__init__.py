@@ -5,13 +5,13 @@ Each package imports only packages that are listed before it:
 - `nn`: layers, losses, optimizers and the network, in NumPy only.
 - `data`: reading files, checking tables, splitting, preprocessing.
 - `training`: the training loop, its callbacks, checkpoints and diagnostics.
-- `model`, `sequential`, `estimators`: a whole model in NumPy; the interfaces of Keras and
-  scikit-learn.
+- `model`, `sequential`: a whole model in NumPy; the interface of Keras.
 - `evaluate`: metrics, intervals, baselines, threshold, calibration.
 - `export`: the ONNX graph, its comparison with NumPy, the bundle.
 - `config`, `runs`, `pipeline`, `score`: the options of a run, its record, the way from data to a
-  bundle, batch scoring. `fit_options`, `config_types`, `option_errors`, `run_rows`,
+  bundle, batch scoring. `fit_options`, `presets`, `config_types`, `option_errors`, `run_rows`,
   `output_scaling` and `score_writers` are parts of them.
+- `estimators`: the interface of scikit-learn.
 - `compress`, `search`, `report`, `study`, `check`: uses of a trained model.
 - `cli`: the command line.
 

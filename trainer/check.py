@@ -25,8 +25,10 @@ from trainer.nn import (
     Dropout,
     Embedding,
     Layer,
+    Members,
     Network,
     Penalty,
+    PeriodicEmbedding,
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
@@ -56,9 +58,18 @@ LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
     "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(N_OUTPUTS)],
     "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(N_OUTPUTS)],
     "embedding": lambda f: [Embedding([N_CATEGORIES], [2]), Dense(5, f()), Dense(N_OUTPUTS)],
+    "periodic embedding": lambda f: [
+        PeriodicEmbedding(N_INPUTS - 1, n_frequencies=3, units=2),
+        Dense(5, f()),
+        Dense(N_OUTPUTS),
+    ],
     "branches": lambda f: [
         Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])),
         Dense(N_OUTPUTS),
+    ],
+    "members": lambda f: [
+        Embedding([N_CATEGORIES], [2]),
+        Members(*([Dense(4, f()), Dropout(0.3), Dense(N_OUTPUTS)] for _ in range(2))),
     ],
 }
 PENALTIES = {"none": None, "l1": Penalty(l1=0.01), "l2": Penalty(l2=0.01)}

@@ -35,6 +35,7 @@ from trainer.nn import (
     Layer,
     Loss,
     MaxNorm,
+    Members,
     Penalty,
     WeightAverage,
 )
@@ -164,7 +165,12 @@ class Config(
         return Encoding(self.scaling, rare, self.one_hot, fill_all=self.gaps == "impute")
 
     def build_layers(self, n_outputs: int) -> list[Layer]:
-        """Return new layers of the network, of which the last has `n_outputs` units."""
+        """Return new layers of the network, of which the last has `n_outputs` outputs."""
+        if self.members == 1:
+            return self._build_member(n_outputs)
+        return [Members(*(self._build_member(n_outputs) for _ in range(self.members)))]
+
+    def _build_member(self, n_outputs: int) -> list[Layer]:
         activations = self.activation * (len(self.hidden) if len(self.activation) == 1 else 1)
         initializer = None if self.initializer == DATA_INITIALIZER else self.initializer
         layers: list[Layer] = [Dropout(self.input_dropout)] if self.input_dropout else []

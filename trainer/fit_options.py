@@ -118,8 +118,15 @@ class PreprocessingOptions(Options):
     scaling: Scaling = Field(
         "standard",
         description="Scaling of numeric columns: standard (mean 0, standard deviation 1), minmax "
-        "(0 to 1), robust (by median and quartiles), quantile (to a normal distribution), or "
-        "range (all columns together to 0 to 1, for pixels)",
+        "(0 to 1), robust (by median and quartiles), robust_clip (robust, then smoothly limited to "
+        "±3; the default with --numbers pbld), quantile (to a normal distribution), or range (all "
+        "columns together to 0 to 1, for pixels)",
+    )
+    numbers: Literal["scaled", "pbld"] = Field(
+        "scaled",
+        description="Inputs that a numeric column becomes: scaled (its scaled value) or pbld (also "
+        "3 learned periodic functions of it; --scaling is then robust_clip unless it is given). "
+        "Columns read in float64 and dates stay as they are",
     )
     rare: int = Field(
         10,
@@ -185,6 +192,13 @@ class NetworkOptions(Options):
         0, ge=0, lt=1, description="Share of the network's inputs dropped in training, 0 to 1"
     )
     batch_norm: bool = Field(False, description="Normalize each hidden layer over the batch")
+    members: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="Number of networks with different initial weights that are trained together "
+        "and whose outputs are averaged, 1 to 4",
+    )
 
 
 class TrainingOptions(Options):
@@ -329,9 +343,10 @@ class EvaluationOptions(Options):
     )
     calibrate: bool | None = Field(
         None,
-        description="Calibrate the probabilities on the validation rows, by a temperature and "
-        "biases of the logits. With two classes and --class-weight the threshold is then the "
-        "positive class's share of the training rows [on for classification]",
+        description="Calibrate the probabilities on the validation rows, by a temperature of the "
+        "logits, and with --class-weight also by biases. With two classes and --class-weight the "
+        "threshold is then the positive class's share of the training rows [on for "
+        "classification]",
     )
     clip_predictions: bool | None = Field(
         None,

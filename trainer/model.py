@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainer.data.preprocess import Encoder, Encoding, Scaler
 from trainer.data.records import Records
 from trainer.data.tables import Table, Task
-from trainer.nn import Embedding, Layer, Loss, Network, embedding_width
+from trainer.nn import Embedding, Layer, Loss, Network, PeriodicEmbedding, embedding_width
 from trainer.training.batches import TrainingRows
 
 Answers = dict[str, NDArray[Any]]
@@ -69,14 +69,16 @@ class Model:
         encoding: Encoding | None = None,
         has_log_target: bool = False,
         clip_values: bool = False,
+        embeds_numbers: bool = False,
     ) -> Model:
         """Return a model for `table` with initial weights.
 
         Args:
             table: Table with the columns and the target.
             train: Indices of the training rows, from which the preprocessing takes its statistics.
-            layers: Function from the number of logits to the layers; an embedding layer is put
-                before them if the encoder has embedded columns.
+            layers: Function from the number of logits to the layers; embedding layers are put
+                before them, of numbers if `embeds_numbers` and of categories if there are some that
+                the encoder leaves to one.
             loss: Loss of the training.
             rng: Random generator of the initial weights.
             encoding: Options of the preprocessing [default: the encoder's].
@@ -84,6 +86,8 @@ class Model:
                 then all above 0 [default: no].
             clip_values: Whether the values of a regression are clipped to the range of the training
                 targets [default: no].
+            embeds_numbers: Whether the scaled float32 numbers, booleans included, have periodic
+                embeddings [default: no].
         """
         classes = target_scaler = value_range = None
         if table.task == "regression":
@@ -100,12 +104,11 @@ class Model:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
         encoder = Encoder.fit(table.records, train, encoding)
-        sizes = [categories.size for categories in encoder.embedded_categories]
-        embedding = [Embedding(sizes, [embedding_width(n) for n in sizes])] if sizes else []
+        embeddings = _build_embeddings(encoder, embeds_numbers=embeds_numbers)
         return cls(
             task=table.task,
             encoder=encoder,
-            network=Network(encoder.width, [*embedding, *layers(n_outputs)], rng=rng),
+            network=Network(encoder.width, [*embeddings, *layers(n_outputs)], rng=rng),
             loss=loss,
             target_scaler=target_scaler,
             classes=classes,
@@ -179,3 +182,14 @@ class Model:
         else:
             choice = outputs.argmax(axis=1)
         return {"label": self.classes[choice], "probabilities": outputs}  # type: ignore[index]
+
+
+def _build_embeddings(encoder: Encoder, *, embeds_numbers: bool) -> list[Layer]:
+    """Return the embedding layers: first of the numbers, which are the first inputs."""
+    layers: list[Layer] = []
+    if embeds_numbers and encoder.n_scaled_numbers:
+        layers.append(PeriodicEmbedding(encoder.n_scaled_numbers))
+    sizes = [categories.size for categories in encoder.embedded_categories]
+    if sizes:
+        layers.append(Embedding(sizes, [embedding_width(size) for size in sizes]))
+    return layers

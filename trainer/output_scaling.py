@@ -73,6 +73,8 @@ def _calibrate(model: Model, table: Table, split: Split, config: Config) -> Mode
         np.searchsorted(classes, table.target[rows]),
         model.task,
         class_weights=weights,
+        label_smoothing=config.label_smoothing or 0.0,
+        fit_bias=weights is not None,
     )
     bias = calibration.bias.astype(np.float32)
     model = replace(

@@ -308,6 +308,7 @@ def prepare_training(
         encoding=config.get_encoding(),
         has_log_target=config.target_scaling == "log",
         clip_values=bool(config.clip_predictions),
+        embeds_numbers=config.numbers == "pbld",
     )
     if config.initializer == DATA_INITIALIZER:
         rows = data_rng.permutation(split.train)[:MAX_INITIALIZATION_ROWS]

@@ -42,9 +42,12 @@ DIFFERENCES: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
             "clip_predictions": False,
         },
         "balanced": {},
-        "best": {},
+        "best": {"numbers": "pbld", "members": 2},
     }
 )
+
+# Scaling of numbers with periodic embeddings, of which the cosines are made for values near 0.
+EMBEDDED_SCALING = "robust_clip"
 
 # Learning rates if none is given: with rates by layer, of a layer with one input.
 LAYER_RATE_CLASSES, LAYER_RATE_VALUES, EQUAL_RATE = 0.04, 0.2, 0.001
@@ -61,7 +64,7 @@ def add_preset_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with the values of their preset for those that are not given.
 
     If a learning rate is given, or an optimizer that has one rate for all parameters, all layers
-    have that rate.
+    have that rate. Numbers with periodic embeddings have the scaling that suits these.
 
     Args:
         options: Values by option name, as they were given; not yet validated.
@@ -74,6 +77,8 @@ def add_preset_values(options: Mapping[str, Any]) -> dict[str, Any]:
     if "learning_rate" in given or given.get("optimizer", "adamw") not in LAYER_RATE_OPTIMIZERS:
         # A learning rate that is given is that of all layers, as elsewhere.
         values["layer_rates"] = "equal"
+    if given.get("numbers", values.get("numbers")) == "pbld":
+        values["scaling"] = EMBEDDED_SCALING
     return values | given
 
 

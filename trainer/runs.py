@@ -4,7 +4,7 @@
       config.json        options of the run
       metrics.json       metrics on the held-out rows, their intervals, the baselines
       environment.json   Python, libraries, platform, processor, cores, seconds, graph SHA-256
-      history.csv        learning rate, losses and other measurements of each epoch
+      history.csv        learning rate, losses and validation error of each epoch
       health.json        diagnostics of the trained network, layer by layer
       weights.npz        parameters and running statistics of the layers
       test.parquet       test rows before preprocessing, and their targets
@@ -42,7 +42,7 @@ from trainer.model import Model
 from trainer.run_rows import rows_from_arrow, rows_to_arrow
 from trainer.training.array_file import Arrays, DamagedFileError, read_arrays, write_arrays
 from trainer.training.diagnostics import FAULTS, Measurement, measure_layer_health
-from trainer.training.loop import Epoch
+from trainer.training.loop import VALIDATION_ERROR, Epoch
 
 MAX_TEST_ROWS = 20_000
 HEALTH_ROWS = 512  # the number of rows that the diagnostics measure during training
@@ -311,20 +311,21 @@ def _measurement_from_json(entry: dict[str, Any]) -> Measurement:
 
 def _history_to_csv(history: Sequence[Epoch]) -> str:
     text = io.StringIO()
-    metrics = list(dict.fromkeys(name for epoch in history for name in epoch.metrics))
     writer = csv.writer(text, lineterminator="\n")
+    # Only some runs measure the error; other metrics are those of callbacks.
+    metrics = [m for m in (VALIDATION_ERROR,) if history and all(m in e.metrics for e in history)]
     writer.writerow([*HISTORY_COLUMNS, *metrics])
-    for e in history:
-        measured = [e.metrics.get(name) for name in metrics]
-        writer.writerow([e.number, e.learning_rate, e.train_loss, e.validation_loss, *measured])
+    writer.writerows(
+        [e.number, e.learning_rate, e.train_loss, e.validation_loss, *map(e.metrics.get, metrics)]
+        for e in history
+    )
     return text.getvalue()
 
 
 def _history_from_csv(text: str) -> list[Epoch]:
     lines = csv.DictReader(io.StringIO(text))
-    names = tuple(lines.fieldnames or ())
-    metrics = names[len(HISTORY_COLUMNS) :]
-    if names[: len(HISTORY_COLUMNS)] != HISTORY_COLUMNS:
+    columns = tuple(lines.fieldnames or ())
+    if columns not in (HISTORY_COLUMNS, (*HISTORY_COLUMNS, VALIDATION_ERROR)):
         raise ValueError(f"history.csv: expected the columns {', '.join(HISTORY_COLUMNS)}")
     return [
         Epoch(
@@ -332,7 +333,9 @@ def _history_from_csv(text: str) -> list[Epoch]:
             float(line["train_loss"]),
             float(line["validation_loss"]) if line["validation_loss"] else None,
             float(line["learning_rate"]) if line["learning_rate"] else None,
-            {name: float(line[name]) for name in metrics if line[name]},
+            {VALIDATION_ERROR: float(line[VALIDATION_ERROR])}
+            if VALIDATION_ERROR in columns
+            else {},
         )
         for line in lines
     ]

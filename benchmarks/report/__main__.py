@@ -21,6 +21,7 @@ from benchmarks.machine import RESULTS, ROOT
 from benchmarks.report import (
     comparisons,
     compression_tables,
+    defaults_tables,
     latency_tables,
     provenance,
     soak_tables,
@@ -32,7 +33,7 @@ from benchmarks.report.formatting import fill_marker
 
 TEMPLATE = "page.md.j2"
 # In the order of the page.
-BENCHMARKS = ("train", "compress", "serve", "load", "soak")
+BENCHMARKS = ("train", "defaults", "compress", "serve", "load", "soak")
 LOSSES_LINK = "docs/benchmarks.md#what-we-lose"
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -51,6 +52,7 @@ def list_comparisons(results: Results) -> list[Comparison]:
     """Return all comparisons of all benchmarks."""
     tables = {
         "train": training_tables,
+        "defaults": defaults_tables,
         "compress": compression_tables,
         "serve": throughput_tables,
         "load": latency_tables,
@@ -77,6 +79,7 @@ def render_page(results: Results) -> str:
         compared=list_comparisons(results),
         provenance=provenance,
         training=training_tables,
+        defaults=defaults_tables,
         compression=compression_tables,
         throughput=throughput_tables,
         latency=latency_tables,
@@ -118,6 +121,7 @@ def draw_plots(results: Results, folder: Path) -> None:
     """Draw all plots into a folder."""
     drawings = {
         "train": training_tables.draw,
+        "defaults": defaults_tables.draw,
         "serve": throughput_tables.draw,
         "load": latency_tables.draw,
         "soak": soak_tables.draw,

@@ -31,6 +31,14 @@ DISPLAY_NAMES = {
     "torch-eager": "PyTorch, eager",
     "torch-fused": "PyTorch, fused Adam",
     "sklearn": "scikit-learn",
+    "best": "forwardpass, `best`",
+    "balanced": "forwardpass, `balanced`",
+    "fast": "forwardpass, `fast`",
+    "lightgbm": "LightGBM",
+    "catboost": "CatBoost",
+    "xgboost": "XGBoost",
+    "histgradientboosting": "HistGradientBoosting",
+    "mlp": "scikit-learn's MLP",
 }
 LIMITS = ("constant", "products")  # limits that no implementation can exceed; no rivals
 

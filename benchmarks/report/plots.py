@@ -1,4 +1,4 @@
-"""Plots as SVG files, which are identical for identical results: grouped bars, and lines."""
+"""Plots as SVG files, which are identical for identical results: bars, lines and mean ranks."""
 
 from __future__ import annotations
 
@@ -126,6 +126,52 @@ def draw_lines(
         axes.xaxis.set_minor_formatter(NullFormatter())
         _use_logarithmic_scale(axes, y_label)
         axes.figure.legend(loc="outside right upper")
+
+
+def draw_mean_ranks(
+    path: Path,
+    ranks: Mapping[str, float],
+    *,
+    groups: Sequence[Sequence[str]],
+    critical_difference: float,
+) -> None:
+    """Draw mean ranks on an axis, with bars over contenders that do not differ (Demšar 2006).
+
+    Args:
+        path: Path of the SVG file.
+        ranks: Mean rank of each contender.
+        groups: Contenders that do not differ from each other.
+        critical_difference: Difference from which two mean ranks differ.
+    """
+    names = sorted(ranks, key=ranks.__getitem__)
+    n_left = (len(names) + 1) // 2
+    first_line = 0.6 + 0.3 * len(groups)  # below the axis, whose y is 0, and the bars
+    with open_axes(path, height=1.6 + 0.25 * len(groups) + 0.25 * n_left) as axes:
+        for place, name in enumerate(names):
+            is_left = place < n_left
+            edge = 0.7 if is_left else len(names) + 0.3
+            level = -first_line - 0.5 * (place if is_left else len(names) - 1 - place)
+            axes.plot([ranks[name]] * 2 + [edge], [0, level, level], color="black", linewidth=0.8)
+            axes.annotate(
+                f"{_strip_code(name)} ({ranks[name]:.2f})",
+                (edge, level),
+                xytext=(-4 if is_left else 4, 0),
+                textcoords="offset points",
+                ha="right" if is_left else "left",
+                va="center",
+            )
+        for place, group in enumerate(groups):
+            ends = [ranks[group[0]] - 0.04, ranks[group[-1]] + 0.04]
+            axes.plot(ends, [-0.3 * (place + 1)] * 2, color=COLOURS[0], linewidth=3)
+        axes.plot([1, 1 + critical_difference], [0.8, 0.8], color="black", marker="|")
+        axes.annotate(f"critical difference {critical_difference:.2f}", (1, 1.0), va="bottom")
+        axes.plot([1, len(names)], [0, 0], color="black", linewidth=1)
+        for rank in range(1, len(names) + 1):
+            axes.plot([rank, rank], [0, 0.12], color="black", linewidth=1)
+            axes.annotate(str(rank), (rank, 0.2), ha="center", va="bottom")
+        axes.set_xlim(-1.5, len(names) + 2.5)
+        axes.set_ylim(-first_line - 0.5 * n_left, 1.8)
+        axes.set_axis_off()
 
 
 def _use_logarithmic_scale(axes: Axes, label: str) -> None:

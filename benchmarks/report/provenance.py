@@ -13,6 +13,7 @@ TARGETS = {
     "compress": "bench-compress",
     "serve": "bench-serve",
     "load": "bench-load",
+    "defaults": "bench-defaults",
 }
 HEADINGS = ("command", "started", "minutes", "commit", "machine", "rounds")
 
@@ -51,6 +52,8 @@ def _describe_machine(machine: Mapping[str, Any]) -> str:
 
 
 def _describe_rounds(result: Mapping[str, Any]) -> str:
+    if "seeds" in result:
+        return f"{result['rounds']} seeds"
     rounds = f"{result['rounds']} rounds"
     if "seconds_a_turn" in result:
         return f"{rounds}, {result['seconds_a_turn']:g} s each"

@@ -269,7 +269,7 @@ def test_fill_marker_markers_not_there_once_raises(text):
 
 def test_page_missing_results_name_their_command():
     text = render_page({})
-    for target in ("bench-train", "bench-compress", "bench-serve", "bench-load"):
+    for target in ("bench-train", "bench-compress", "bench-serve", "bench-load", "bench-defaults"):
         assert f"There are no results yet; `make {target}` writes them." in text
     assert "There are no results yet; `make soak` writes them." in text.split("## Soak\n")[1]
     assert "[What we lose](docs/benchmarks.md#what-we-lose)" in fill_readme(

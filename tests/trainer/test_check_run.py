@@ -40,6 +40,15 @@ def test_check_run_other_networks_finds_no_fault(activation, extra):
         assert [str(m) for m in check_run(config) if not m.is_healthy] == []
 
 
+@pytest.mark.parametrize("data", ["iris", "diabetes"])
+def test_check_run_members_finds_no_fault_and_names_them(data):
+    config = Config(data=data, epochs=10, hidden=(32, 16), members=2, l2=0.001)
+    measured = list(check_run(config))
+    assert [str(m) for m in measured if not m.is_healthy] == []
+    places = {m.where.split(",")[0] for m in measured if m.fault == "vanishing_gradient"}
+    assert places == {"member 1", "member 2"}
+
+
 @pytest.mark.parametrize(
     "choices",
     [

@@ -85,6 +85,39 @@ def test_fit_any_network_exports_a_bundle_that_passes_its_self_test(hidden, acti
     assert bundle.manifest.parameters == trained.model.network.n_parameters
 
 
+@pytest.mark.parametrize("members", [2, 3, 4])
+def test_fit_members_exports_the_mean_of_their_logits(members, tmp_path):
+    config = Config(
+        data="wine",
+        models=tmp_path,
+        members=members,
+        hidden=(8, 6),
+        batch_norm=True,
+        epochs=8,
+        calibrate=False,
+        skip_baselines=True,
+    )
+    bundle, trained = fit(config)
+    variant = bundle.manifest.variants["fp32"]
+    assert variant.parity.label_agreement == 1
+    assert variant.parity.max_abs <= 1e-6
+    network, records = trained.model.network, trained.table.records.take(trained.split.test)
+    assert network.n_members == members
+    x = trained.model.encoder.transform(records)
+    logits = np.mean([c.forward(x, training=False) for c in network.layers[0].chains], axis=0)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    session = run_self_test(bundle, "fp32").session
+    probabilities = session.run(records.inputs())["probabilities"]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("members", [0, 5])
+def test_config_wrong_number_of_members_raises(members):
+    with pytest.raises(ValidationError, match="members"):
+        Config(data="wine", members=members)
+
+
 def train_wine(**options):
     """Return the sizes of the parts, the test rows, the number of epochs and the parameters."""
     options = {"preset": "fast", "epochs": 40, **options}

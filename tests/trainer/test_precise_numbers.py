@@ -166,7 +166,9 @@ def test_fit_json_option_prints_the_findings(files, monkeypatch, tmp_path):
     assert "precise_column" in names
 
 
-@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile", "range"])
+@pytest.mark.parametrize(
+    "scaling", ["standard", "minmax", "robust", "robust_clip", "quantile", "range"]
+)
 def test_fit_any_scaling_of_precise_column_agrees_with_numpy(files, tmp_path, scaling):
     pyarrow.parquet.write_table(create_northings(gap_share=0.1), tmp_path / "t.parquet")
     bundle, _ = fit(
@@ -188,7 +190,12 @@ def test_encoder_any_scaling_brings_precise_column_to_its_range():
     records = Records(
         (Column("t", "precise"),), np.empty((101, 0), np.float32), precise=values[:, None]
     )
-    for scaling, low, high in (("minmax", 0, 1), ("range", 0, 1), ("robust", -1, 1)):
+    for scaling, low, high in (
+        ("minmax", 0, 1),
+        ("range", 0, 1),
+        ("robust", -1, 1),
+        ("robust_clip", -3 / 10**0.5, 3 / 10**0.5),
+    ):
         encoder = Encoder.fit(records, np.arange(101), Encoding(scaling=scaling))
         rows = encoder.transform(records)
         np.testing.assert_allclose([rows.min(), rows.max()], [low, high], atol=1e-6)

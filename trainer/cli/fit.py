@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from serving.bundle import STAGED_PREFIX, Bundle, BundleError, pluralize
+from serving.bundle import STAGED_PREFIX, Bundle, BundleError, Manifest, pluralize
 from serving.runtime import GraphError
 from trainer.cli.data_summary import DataSummary
 from trainer.cli.grouped_help import GroupedCommand, grouped_option
@@ -29,6 +29,7 @@ from trainer.cli.options import OUTPUT, SOURCES, TRAINING, NewFile, config_optio
 from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.evaluate.cautions import list_cautions
+from trainer.evaluate.metric_names import format_monitor
 from trainer.export.parity import ParityError
 from trainer.pipeline import OnDataLoaded, TrainingResult
 from trainer.pipeline import fit as run_pipeline
@@ -215,8 +216,7 @@ def print_summary(bundle: Bundle, trained: TrainingResult) -> None:
     lines = {
         "task": f"{TASK_NAMES[manifest.task]} of {', '.join(manifest.data.target)}",
         "rows": ", ".join(f"{count:,} {part}" for part, count in manifest.data.rows.items()),
-        "training": f"{pluralize(manifest.training.epochs_run, 'epoch')}, the best was epoch "
-        f"{manifest.training.best_epoch}, {manifest.training.seconds:.1f} s",
+        "training": _describe_training(manifest),
         **summarize_classes(manifest),
         **summarize_metrics(manifest),
         **summarize_interval(manifest),
@@ -232,6 +232,23 @@ def print_summary(bundle: Bundle, trained: TrainingResult) -> None:
     for line in format_cautions(list_cautions(manifest)):
         click.echo(textwrap.fill(line, 100, subsequent_indent=12 * " "))
     click.echo(f"\n{describe_rollout(bundle)}")
+
+
+def _describe_training(manifest: Manifest) -> str:
+    """Return the preset, how training ended, and which epoch's weights were kept."""
+    training = manifest.training
+    n_epochs = training.config.get("epochs")
+    end = f"all {pluralize(training.epochs_run, 'epoch')}"
+    if training.epochs_run == 1:
+        end = "1 epoch"
+    elif training.epochs_run != n_epochs:
+        end = f"stopped early, after epoch {training.epochs_run} of at most {n_epochs}"
+    monitor = format_monitor(training.config, manifest.task)
+    return (
+        f"preset {training.config['preset']}, {end}; the weights are those of epoch "
+        f"{training.best_epoch}, with the lowest {monitor} of the validation rows; "
+        f"{training.seconds:.1f} s"
+    )
 
 
 def _describe_parity(bundle: Bundle) -> str:

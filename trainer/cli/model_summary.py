@@ -10,7 +10,11 @@ from typing import Any
 from serving.bundle import Bundle, Manifest, find_positive_index
 from trainer.data.checks import Finding
 from trainer.evaluate import MAX_EVALUATED_ROWS, get_main_metric
-from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
+from trainer.evaluate.baseline_comparison import (
+    compare_with_baselines,
+    find_constant_answer,
+    suggest_preset,
+)
 from trainer.evaluate.cautions import list_cautions
 from trainer.evaluate.metric_names import (
     MACRO_AVERAGES,
@@ -133,6 +137,9 @@ def summarize_baselines(manifest: Manifest) -> dict[str, str]:
     ]
     if verdicts:
         lines[""] = "; ".join(verdicts)
+    preset = suggest_preset(manifest)
+    if comparison.better_baselines and preset is not None:
+        lines[""] += f"; try --preset {preset}"
     return lines
 
 

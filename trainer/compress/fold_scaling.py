@@ -16,7 +16,7 @@ import numpy as np
 
 from trainer.data.preprocess import Scaler
 from trainer.model import Model
-from trainer.nn import Dense, IntegerDense, Layer, Network, Quantization
+from trainer.nn import Dense, IntegerDense, Layer, Network, PeriodicEmbedding, Quantization
 
 
 def fold_scaling(model: Model) -> Model:
@@ -31,6 +31,9 @@ def fold_scaling(model: Model) -> Model:
     has_only_numbers = not has_other_columns and not len(numbers.flagged_columns)
     if not has_only_numbers or not isinstance(scaler, Scaler) or scaler.offset.any():
         return model
+    is_embedded = any(isinstance(layer, PeriodicEmbedding) for layer in model.network.layers)
+    if scaler.is_limited or is_embedded:
+        return model  # The first layer does not see the scaled features as they are.
     scale = scaler.scale[0]
     if (scaler.scale != scale).any():
         return model

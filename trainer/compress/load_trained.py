@@ -25,7 +25,12 @@ from serving.bundle import (
     Manifest,
     NumberColumn,
 )
-from trainer.compress.to_dense import list_dense_layers, to_dense
+from trainer.compress.to_dense import (
+    list_dense_layers,
+    list_embeddings,
+    list_members,
+    simplify_members,
+)
 from trainer.config import Config
 from trainer.data.files.file_sources import CSV_SUFFIXES
 from trainer.data.splits import Split
@@ -33,7 +38,7 @@ from trainer.data.tables import DataError, Table
 from trainer.export.onnx_graph import build_graph
 from trainer.export.preprocessing import create_graph_inputs
 from trainer.model import Model
-from trainer.nn import Embedding
+from trainer.nn import Embedding, PeriodicEmbedding
 from trainer.option_errors import list_option_errors
 from trainer.pipeline import load_and_split, prepare_training
 
@@ -53,7 +58,8 @@ class TrainedModel:
         config: The options of the training.
         table: The training data.
         split: Row numbers of the training, validation and test rows.
-        model: The NumPy reference of the bundle's graph, with a network as `to_dense` returns it.
+        model: The NumPy reference of the bundle's graph, with a network as `simplify_members`
+            returns it.
     """
 
     bundle: Bundle
@@ -87,7 +93,7 @@ def load_trained(bundle: Bundle, data: str | None = None) -> TrainedModel:
     untrained = prepare_training(table, split, config, np.random.default_rng(0)).model
     model = replace(
         untrained,
-        network=to_dense(untrained.network),
+        network=simplify_members(untrained.network),
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
         logit_bias=(
@@ -206,11 +212,22 @@ def _restore_parameters(model: Model, constants: dict[str, NDArray[np.float32]])
         if constant is not None and constant.shape == parameters.shape:
             parameters[...] = constant
 
-    embeddings = [layer for layer in model.network.layers if isinstance(layer, Embedding)]
-    for embedding in embeddings:
-        for index, vectors in enumerate(embedding.tables):
-            restore(f"E1_{index}", vectors)
+    embeddings = list_embeddings(model.network)
+    for position, embedding in enumerate(embeddings, start=1):
+        if isinstance(embedding, Embedding):
+            for index, vectors in enumerate(embedding.tables):
+                restore(f"E{position}_{index}", vectors)
+        if isinstance(embedding, PeriodicEmbedding):
+            restore(f"F{position}", embedding.frequencies[:, :, None])
+            restore(f"P{position}", embedding.phases[:, :, None])
+            restore(f"W{position}", embedding.W)
+            restore(f"b{position}", embedding.b[:, :, None])
     first_index = 1 + len(embeddings)
-    for index, dense in enumerate(list_dense_layers(model.network), start=first_index):
-        restore(f"W{index}", dense.W)
-        restore(f"b{index}", dense.b)
+    members = list_members(model.network)
+    dense_layers = [] if members else list_dense_layers(model.network)
+    layers_by_suffix = {f"{i}": layer for i, layer in enumerate(dense_layers, start=first_index)}
+    for k, member in enumerate(members):
+        layers_by_suffix |= {f"{first_index}_{k}_{i}": x for i, x in enumerate(member, start=1)}
+    for suffix, dense in layers_by_suffix.items():
+        restore(f"W{suffix}", dense.W)
+        restore(f"b{suffix}", dense.b)

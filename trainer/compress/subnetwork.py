@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compress.to_dense import build_dense_network, list_dense_layers
-from trainer.nn import Dense, Embedding, FeatureSelect, Network
+from trainer.compress.to_dense import build_dense_network, list_dense_layers, list_embeddings
+from trainer.nn import Dense, FeatureSelect, Network
 
 Floats = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -64,14 +64,13 @@ def extract_subnetwork(
     """Return a network of the given parameters that has only the remaining inputs of each layer.
 
     Args:
-        network: The dense network that the embedding, the selection and the activations are taken
+        network: The dense network that the embeddings, the selection and the activations are taken
             from.
         weights: Weights of each dense layer with all inputs, float64 `(n_in, units)`.
         biases: Biases of each dense layer with all inputs, float64 `(units,)`.
         means: Mean of each input of each dense layer, float64 `(n_in,)`.
         remaining_inputs: Ascending indices of the inputs that each dense layer keeps, int64.
     """
-    embedding = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
     select = next((layer for layer in network.layers if isinstance(layer, FeatureSelect)), None)
     features = remaining_inputs[0]
     columns = features if select is None else select.columns[features]
@@ -95,4 +94,4 @@ def extract_subnetwork(
                 layer.activation,
             )
         )
-    return build_dense_network(network.n_inputs, embedding, columns, parameters)
+    return build_dense_network(network.n_inputs, list_embeddings(network), columns, parameters)

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from serving.bundle import CompressionCandidate, MetricDrop
+from trainer.compress.to_dense import list_members
 from trainer.model import Model
-from trainer.nn import Dense, FeatureSelect, IntegerDense, Network
+from trainer.nn import Dense, Embedding, FeatureSelect, IntegerDense, Network, PeriodicEmbedding
 
 Bits = Literal[4, 7, 8, 32]
 SPARSE = "sparse"  # name of the variant of which single weights are 0
@@ -44,7 +47,10 @@ class Trial:
 
     @property
     def hidden_units(self) -> list[int]:
-        """Number of units of each hidden layer."""
+        """Number of units of each hidden layer, those of all members together."""
+        members = list_members(self.model.network)
+        if members:
+            return [len(members) * layer.units for layer in members[0][:-1]]
         layers = self.model.network.layers[:-1]
         return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
 
@@ -88,6 +94,10 @@ def count_stored_parameters(network: Network) -> int:
 
 def _count_used_inputs(network: Network) -> int:
     """Return the number of inputs that the network does not ignore."""
-    selected = [layer.n_out for layer in network.layers if isinstance(layer, FeatureSelect)]
-    first = next(layer for layer in network.layers if not isinstance(layer, FeatureSelect))
-    return selected[0] if selected else first.n_in
+    inputs = np.arange(network.n_inputs)
+    for layer in network.layers:
+        if isinstance(layer, PeriodicEmbedding | Embedding):
+            inputs = inputs[layer.find_sources()]
+        elif isinstance(layer, FeatureSelect):
+            inputs = inputs[layer.columns]
+    return len(np.unique(inputs))

@@ -24,7 +24,7 @@ from trainer.compress.prune import prune
 from trainer.compress.qat import quantize_weights
 from trainer.compress.quantize import quantize_network
 from trainer.compress.sparsify import KeepZeros, sparsify
-from trainer.compress.to_dense import list_dense_layers
+from trainer.compress.to_dense import list_dense_layers, to_dense
 from trainer.compress.trial import SPARSE, Bits, OnTrial, Trial, count_stored_parameters
 from trainer.data.memory_budget import compute_memory_budget
 from trainer.data.splits import subsample
@@ -56,6 +56,8 @@ class VariantSearch:
     Attributes:
         metric: Name of the metric whose drop is limited.
         original: The model as it was trained, as a trial.
+        dense_network: Network of the original model as `to_dense` returns it, from which the
+            variants are made.
         original_evaluation: The original model's answers to the validation rows.
         n_prunable_parameters: Number of weights and biases of its dense layers, of which pruning
             removes a share.
@@ -94,10 +96,11 @@ class VariantSearch:
         self.original_evaluation = Evaluation.from_model(model, self.table, validation)
         metrics = self.original_evaluation.compute_metrics()
         self.metric = self._choose_metric(model, metrics)
-        dense = list_dense_layers(model.network)
+        self.dense_network = to_dense(model.network)
+        dense = list_dense_layers(self.dense_network)
         self.n_prunable_parameters = sum(layer.W.size + layer.b.size for layer in dense)
         if isinstance(config.prune, float):
-            self._require_removable_share(model.network, config.prune)
+            self._require_removable_share(self.dense_network, config.prune)
         self.trials: list[Trial] = []
         n_parameters = count_stored_parameters(model.network)
         self.original = self._add_trial(
@@ -111,7 +114,7 @@ class VariantSearch:
             The accepted trials of each variant by its name, the smallest file first; the original
             model is the first variant.
         """
-        network = self.original.model.network
+        network = self.dense_network
         if self.config.int8:
             self._try_quantized("int8", network)
         if self.config.sparse is not None:
@@ -141,7 +144,7 @@ class VariantSearch:
         """Halve the network until no variant is accepted, then try one size in between."""
         share = PRUNING_FACTOR
         # Some networks cannot be pruned down to MIN_PARAMETERS.
-        smallest = max(MIN_PARAMETERS, count_min_parameters(self.original.model.network))
+        smallest = max(MIN_PARAMETERS, count_min_parameters(self.dense_network))
         while share * self.n_prunable_parameters > smallest:
             pruned = self._prune_and_train(network, share)
             if not self._try_pruned(pruned):

@@ -17,9 +17,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from trainer.data.precision_loss import warn_of_precision_losses
 from trainer.estimators.components import ComponentsMixin
 from trainer.estimators.convergence import ConvergenceMonitor
-from trainer.estimators.parameters import check_parameters
+from trainer.estimators.parameters import DATA_INITIALIZER, check_parameters
+from trainer.estimators.preset_parameters import list_preset_parameters
 from trainer.estimators.sparse_rows import SparseRows
-from trainer.nn import Dense, Loss, Network
+from trainer.nn import Dense, Loss, Network, initialize_from_rows
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import TrainingRun
 from trainer.training.update import UpdateRule
@@ -30,6 +31,7 @@ PRECISION_ADVICE = (
     "the network was trained on float32 and computes in it; train it on float64, or subtract an "
     "offset from them first"
 )
+MAX_INITIALIZATION_ROWS = 1024  # training rows that the initial weights are computed from
 # scikit-learn's names of the output activations, by the link of the loss.
 OUTPUT_ACTIVATIONS = {
     "identity": "identity",
@@ -77,6 +79,46 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
 
     def _count_outputs(self, targets: Array) -> int:
         return 1 if targets.ndim == 1 else targets.shape[1]
+
+    def _scale_targets(self, rows: TrainingRows, *, is_new: bool) -> None:
+        """Choose the scaling of the targets from the training rows, if there is one."""
+
+    def _apply_target_scaling(self, rows: TrainingRows) -> TrainingRows:
+        return rows
+
+    def _fit_calibration(self, validation: TrainingRows | None) -> None:
+        """Choose the calibration of the logits from the validation rows, if there is one."""
+
+    @classmethod
+    def from_preset(cls, preset: str, **parameters: Any) -> Self:
+        """Return an estimator with the parameters of `trainer fit --preset PRESET`.
+
+        The features must be scaled, and without gaps; categories must be encoded as numbers:
+
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from trainer import MLPClassifier
+        >>> model = make_pipeline(StandardScaler(), MLPClassifier.from_preset("balanced"))
+
+        `validation_fraction` of the rows are held out, by which the best epoch is chosen and
+        probabilities are calibrated. Such an estimator has no `partial_fit`. With `warm_start`,
+        each `fit` goes through the whole schedule again.
+
+        Args:
+            preset: Name of the preset: fast (one hidden layer of 256 units) or balanced (three of
+                128 units, with dropout, weight decay and a learning rate for each layer).
+            **parameters: Parameters of the constructor, in place of the preset's. With a
+                `learning_rate_init`, or a `solver` other than adam and adamw, all layers have one
+                rate. With `class_weight`, or without `early_stopping`, probabilities are not
+                calibrated. Without calibration, labels are not smoothed.
+
+        Raises:
+            ValueError: If there is no such preset.
+            TypeError: If there is no such parameter.
+        """
+        is_regression = issubclass(cls, RegressorMixin)
+        values = list_preset_parameters(preset, parameters, is_regression=is_regression)
+        return cls(**(values | parameters))
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network. With `warm_start=True`, training continues from the current weights.
@@ -151,17 +193,24 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
         validation, monitor = None, ConvergenceMonitor(self, None)
         if self.early_stopping:
             training, validation, monitor = self._split(training, labels, strata, weights, rng)
+        self._scale_targets(training, is_new=is_new)
+        training = self._apply_target_scaling(training)
+        if validation is not None:
+            validation = self._apply_target_scaling(validation)
         self._loss = self._make_loss()
         if is_new:
-            self._build(X, targets, np.random.default_rng(rng.randint(2**31)))
+            n_outputs = self._count_outputs(targets)
+            self._build(training, n_outputs, np.random.default_rng(rng.randint(2**31)))
         is_new_fit = is_new or not incremental
         self._prepare_update(should_reset=is_new_fit)
         batch_rows = self._get_batch_rows(len(training))
         self._update.penalty = self._make_penalty(training, batch_rows)
-        epochs = 1 if incremental else self.max_iter
+        epochs = 1 if incremental else self._count_epochs(len(training), batch_rows)
         run = self._run(training, validation, monitor, epochs=epochs, batch_rows=batch_rows)
+        self._fit_calibration(validation)
         self._set_fitted_attributes(run, monitor, should_reset=is_new_fit, n_rows=len(training))
-        if not incremental and not run.stop:
+        # A number of epochs that the estimator has chosen is no limit that was reached too early.
+        if not incremental and not run.stop and self.max_iter != "auto":
             warnings.warn(
                 f"expected to converge; reached max_iter={self.max_iter} first; raise it, or tol",
                 ConvergenceWarning,
@@ -207,11 +256,16 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
 
         return training, validation, ConvergenceMonitor(self, score)
 
-    def _build(self, X: Array, targets: Array, rng: np.random.Generator) -> None:
-        """Make a new network, and the generator of the order of its rows."""
-        weights_rng, self._order_rng = rng.spawn(2)
-        layers = [*self._make_hidden_layers(), Dense(self._count_outputs(targets))]
+    def _build(self, rows: TrainingRows, n_outputs: int, rng: np.random.Generator) -> None:
+        """Make a new network for the rows, and the generator of the order of its rows."""
+        # Separate generators, so that a change of the draws in one does not change the others.
+        weights_rng, self._order_rng, data_rng = rng.spawn(3)
+        layers = [*self._make_hidden_layers(), Dense(n_outputs)]
+        X = rows.features
         self.network_ = Network(X.shape[1], layers, rng=weights_rng, dtype=X.dtype)
+        if self.initializer == DATA_INITIALIZER:
+            indices = data_rng.permutation(len(rows))[:MAX_INITIALIZATION_ROWS]
+            initialize_from_rows(self.network_, X[indices], data_rng)
         self._network_parameters = self._get_network_parameters()
 
     def _require_same_network(self) -> None:
@@ -254,6 +308,7 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
             callbacks=[monitor, *self.callbacks],
             shuffle=self.shuffle,
             first_step=self._n_steps,
+            measure_error=validation is not None and self.monitor == "squared_error",
         )
         weights = run.network.snapshot()
         try:

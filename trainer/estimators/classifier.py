@@ -14,10 +14,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from trainer.estimators.base import BaseMLP
+from trainer.evaluate.calibration import fit_calibration
 from trainer.nn import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, Network, Schedule
+from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback
 
 Array = NDArray[Any]
+
+# Number of logits that a calibration is fitted on; more of them hardly change it.
+MAX_CALIBRATION_LOGITS = 4_000_000
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -36,7 +41,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             [default: "constant"].
         learning_rate_init: Initial learning rate, above 0 [default: 0.001].
         power_t: Exponent of the schedule `invscaling` [default: 0.5].
-        max_iter: Maximum number of epochs [default: 200].
+        max_iter: Maximum number of epochs; "auto" for 128, or 64 from 10,000 training rows, in 500
+            to 30,000 steps. A `batch_size` above the number of rows is then cut without a warning
+            [default: 200].
         shuffle: Whether each epoch has a new order of rows [default: True].
         random_state: Seed or generator of the initial weights, the order of the rows and the
             validation split [default: None].
@@ -69,6 +76,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         clip_norm: Largest norm of the gradient; None for no limit [default: None].
         average: Decay of a moving average of the weights, which replaces them when training ends,
             in [0, 1); 0 for no average [default: 0].
+        initializer: Initialization of the layers: `data` (all layers, from training rows), or of
+            the hidden layers' weights a name from `trainer.nn.INITIALIZERS`; None for the default
+            of their activations [default: None].
+        layer_rates: Learning rates of the layers: `equal`, or `fan_in` (of weights divided by the
+            square root of the layer's inputs, of biases a tenth; with `adam` and `adamw`)
+            [default: "equal"].
+        regularization_schedule: Change of dropout and weight decay in training: `constant`, or
+            `flat_cosine` (down to 0 in the second half) [default: "constant"].
+        monitor: Measure of the held-out rows by which `early_stopping` chooses the best epoch:
+            `score` (accuracy), `loss`, or `squared_error` (of classes the Brier score)
+            [default: "score"].
+        calibrate: Whether probabilities are calibrated on the rows that `early_stopping` holds out,
+            by a temperature of the logits [default: False].
         callbacks: Callbacks from `trainer.training`, called while the network is trained
             [default: ()].
 
@@ -90,6 +110,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         n_outputs_: Number of outputs of the network.
         out_activation_: Name of the output activation, `logistic` or `softmax`.
         t_: Number of training rows seen, over all epochs.
+        temperature_: Divisor of the logits by `calibrate`, `(n_outputs,)` for multilabel targets,
+            else a float; None without it.
     """
 
     def __init__(
@@ -103,7 +125,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
-        max_iter: int = 200,
+        max_iter: int | Literal["auto"] = 200,
         shuffle: bool = True,
         random_state: Any = None,
         tol: float = 1e-4,
@@ -125,6 +147,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         max_norm: float | None = None,
         clip_norm: float | None = None,
         average: float = 0.0,
+        initializer: str | None = None,
+        layer_rates: Literal["equal", "fan_in"] = "equal",
+        regularization_schedule: Literal["constant", "flat_cosine"] = "constant",
+        monitor: Literal["score", "loss", "squared_error"] = "score",
+        calibrate: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -157,6 +184,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self.max_norm = max_norm
         self.clip_norm = clip_norm
         self.average = average
+        self.initializer = initializer
+        self.layer_rates = layer_rates
+        self.regularization_schedule = regularization_schedule
+        self.monitor = monitor
+        self.calibrate = calibrate
         self.callbacks = callbacks
 
     def partial_fit(
@@ -245,6 +277,35 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             result: Array = np.log(self.predict_proba(X))
         return result
+
+    def _compute_logits(self, X: Any) -> Array:
+        logits = super()._compute_logits(X)
+        if self.temperature_ is not None:
+            logits /= np.asarray(self.temperature_, logits.dtype)
+        return logits
+
+    def _fit_calibration(self, validation: TrainingRows | None) -> None:
+        self.temperature_: float | Array | None = None
+        if not self.calibrate or validation is None:
+            return
+        n_rows = max(1, MAX_CALIBRATION_LOGITS // self.network_.n_outputs)
+        logits = self.network_.logits(validation.features[:n_rows])
+        targets = validation.targets[:n_rows].astype(np.int64)
+        weights = None if validation.weights is None else validation.weights[:n_rows]
+        options: dict[str, Any] = {
+            "label_smoothing": self.label_smoothing,
+            "fit_bias": False,
+            "row_weights": weights,
+        }
+        if self._kind == "multiclass":
+            parts = [fit_calibration(logits, targets, "multiclass", **options)]
+        else:  # each label is a task of its own
+            parts = [
+                fit_calibration(logits[:, [k]], targets[:, k], "binary", **options)
+                for k in range(logits.shape[1])
+            ]
+        temperatures = np.array([part.temperature for part in parts])
+        self.temperature_ = temperatures if self._kind == "multilabel" else float(temperatures[0])
 
     def _select_classes(self, logits: Array) -> Array:
         if self._kind == "multilabel":

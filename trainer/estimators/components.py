@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal
 
+from trainer.estimators.parameters import DATA_INITIALIZER
 from trainer.nn import (
     SCHEDULES,
     SGD,
@@ -30,6 +31,7 @@ from trainer.nn import (
     Schedule,
     WeightAverage,
 )
+from trainer.presets import choose_epochs
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback
 from trainer.training.update import UpdateRule
@@ -39,7 +41,15 @@ AUTO_BATCH_ROWS = 200
 # scikit-learn's names of activations that have another name in `trainer.nn`.
 ACTIVATION_NAMES = {"logistic": "sigmoid"}
 # Parameters of the network itself. If one of them changes, training cannot be continued.
-NETWORK_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout", "batch_norm", "loss")
+NETWORK_PARAMETERS = (
+    "hidden_layer_sizes",
+    "activation",
+    "initializer",
+    "dropout",
+    "batch_norm",
+    "loss",
+    "target_scaling",
+)
 # Parameters of the update rule. If one of them changes, training continues with a new rule.
 UPDATE_PARAMETERS = (
     "solver",
@@ -56,6 +66,8 @@ UPDATE_PARAMETERS = (
     "max_norm",
     "clip_norm",
     "average",
+    "layer_rates",
+    "regularization_schedule",
 )
 
 
@@ -73,7 +85,7 @@ class ComponentsMixin:
     learning_rate: str | Schedule
     learning_rate_init: float
     power_t: float
-    max_iter: int
+    max_iter: int | Literal["auto"]
     shuffle: bool
     random_state: Any
     tol: float
@@ -93,6 +105,10 @@ class ComponentsMixin:
     max_norm: float | None
     clip_norm: float | None
     average: float
+    initializer: str | None
+    layer_rates: Literal["equal", "fan_in"]
+    regularization_schedule: Literal["constant", "flat_cosine"]
+    monitor: Literal["score", "loss", "squared_error"]
     callbacks: Sequence[Callback]
 
     def _get_network_parameters(self) -> dict[str, Any]:
@@ -122,10 +138,15 @@ class ComponentsMixin:
                 f"expected one activation, or {len(sizes)}, one per hidden layer; got "
                 f"{len(activations)}"
             )
+        # A network from training rows is initialized when all of its layers are there.
+        initializer = None if self.initializer == DATA_INITIALIZER else self.initializer
         layers: list[Layer] = []
         for units, f in zip(sizes, activations, strict=True):
             own = ACTIVATION_NAMES.get(f, f) if isinstance(f, str) else copy.deepcopy(f)
-            layers += [Dense(units), BatchNorm(own)] if self.batch_norm else [Dense(units, own)]
+            if self.batch_norm:
+                layers += [Dense(units, initializer=initializer), BatchNorm(own)]
+            else:
+                layers.append(Dense(units, own, initializer=initializer))
             if self.dropout:
                 layers.append(Dropout(self.dropout))
         return layers
@@ -137,6 +158,8 @@ class ComponentsMixin:
             clip_norm=self.clip_norm,
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
+            regularization_schedule=SCHEDULES[self.regularization_schedule](),
+            has_layer_rates=self.layer_rates == "fan_in",
         )
 
     def _make_optimizer(self) -> Optimizer:
@@ -186,10 +209,19 @@ class ComponentsMixin:
         """Return the number of rows per batch, at most `n_rows`."""
         if self.batch_size == "auto":
             return min(AUTO_BATCH_ROWS, n_rows)
-        if self.batch_size > n_rows:
+        if self.batch_size > n_rows and self.max_iter != "auto":  # "auto" adapts to the rows
             warnings.warn(
                 f"expected a batch_size of at most the {n_rows} rows; got {self.batch_size}; cut "
                 f"to {n_rows}",
                 stacklevel=4,  # the line that calls `fit` or `partial_fit`
             )
         return min(self.batch_size, n_rows)
+
+    def _count_epochs(self, n_rows: int, batch_rows: int) -> int:
+        """Return the maximum number of epochs of a fit.
+
+        Args:
+            n_rows: Number of training rows.
+            batch_rows: Number of rows per batch.
+        """
+        return choose_epochs(n_rows, batch_rows) if self.max_iter == "auto" else self.max_iter

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.training.loop import Callback, TrainingRun
+from trainer.training.loop import VALIDATION_ERROR, Callback, TrainingRun
 
 # A function that returns the score of a network on the validation rows.
 ScoreFunction = Callable[[TrainingRun], float]
@@ -21,18 +21,21 @@ class StoppingParameters(Protocol):
         tol: Improvement below which an epoch counts as no better.
         n_iter_no_change: Number of such epochs in a row after which the run ends.
         verbose: Whether the loss of each epoch is printed.
+        monitor: Value of the validation rows that decides: `score`, `loss` or `squared_error`.
     """
 
     tol: float
     n_iter_no_change: int
     verbose: bool
+    monitor: Literal["score", "loss", "squared_error"]
 
 
 class ConvergenceMonitor(Callback):
     """Callback that ends a run that no longer improves.
 
-    Without validation rows the training loss decides. With them their score decides, and the run
-    ends with the weights of the best epoch.
+    Without validation rows the training loss decides. With them their score, loss or squared error
+    decides, and the run ends with the weights of the best epoch: of equal epochs the first, or for
+    the squared error the last, as in `EarlyStopping`.
 
     Args:
         parameters: Estimator, whose parameters are read after each epoch.
@@ -56,16 +59,14 @@ class ConvergenceMonitor(Callback):
     def on_epoch(self, run: TrainingRun) -> None:
         """Compare the epoch with the best one, and stop the run if it is time."""
         loss = run.history[-1].train_loss
-        value = -loss
-        if self.score is not None:
-            with run.use_final_weights():
-                value = self.score(run)
-            self.scores.append(value)
+        value = -loss if self.score is None else self._measure_validation(run, self.score)
         if self.parameters.verbose:
             print(f"Iteration {run.history[-1].number}, loss = {loss:.8f}")  # noqa: T201
         margin = self.parameters.tol if np.isfinite(self._best_value) else 0
-        has_improved = value > self._best_value + margin
-        if value > self._best_value:
+        is_error = self.score is not None and self.parameters.monitor == "squared_error"
+        is_best = value >= self._best_value if is_error else value > self._best_value
+        has_improved = value > self._best_value + margin if margin else is_best
+        if is_best:
             self._best_value = value
             if self.score is not None:
                 self._best_weights = run.snapshot()
@@ -74,6 +75,17 @@ class ConvergenceMonitor(Callback):
         )
         if self._n_epochs_without_improvement > self.parameters.n_iter_no_change:
             run.stop = True
+
+    def _measure_validation(self, run: TrainingRun, score: ScoreFunction) -> float:
+        """Add the score of the epoch, and return the value that decides, higher is better."""
+        with run.use_final_weights():
+            self.scores.append(score(run))
+        epoch = run.history[-1]
+        if self.parameters.monitor == "score" or epoch.validation_loss is None:
+            return self.scores[-1]
+        if self.parameters.monitor == "loss":
+            return -epoch.validation_loss
+        return -epoch.metrics[VALIDATION_ERROR]
 
     def on_end(self, run: TrainingRun) -> None:
         """Restore the weights of the best epoch, if there are validation rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils import column_or_1d
 
 from trainer.estimators.base import BaseMLP
 from trainer.nn import LOSSES, Loss, MeanSquaredError, Network, Schedule
+from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback
 
 Array = NDArray[Any]
@@ -25,11 +27,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """A multilayer perceptron for regression with one target or several.
 
     All other parameters and attributes are those of `MLPClassifier`, except that there is no
-    `class_weight`, `label_smoothing` or `classes_`. The validation score is R².
+    `class_weight`, `label_smoothing`, `calibrate` or `classes_`. The validation score is R².
 
     Args:
         loss: Loss: `squared_error`, `absolute_error`, `huber` or `poisson`
             [default: "squared_error"].
+        target_scaling: `standard` to train on targets of mean 0 and standard deviation 1, over the
+            training rows of the first fit; predictions are in the units of the targets. None to
+            train on the targets as they are [default: None].
+        clip_predictions: Whether predictions are limited to the range of the training targets
+            [default: False].
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
-        max_iter: int = 200,
+        max_iter: int | Literal["auto"] = 200,
         shuffle: bool = True,
         random_state: Any = None,
         tol: float = 1e-4,
@@ -64,6 +71,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         max_norm: float | None = None,
         clip_norm: float | None = None,
         average: float = 0.0,
+        initializer: str | None = None,
+        layer_rates: Literal["equal", "fan_in"] = "equal",
+        regularization_schedule: Literal["constant", "flat_cosine"] = "constant",
+        monitor: Literal["score", "loss", "squared_error"] = "score",
+        target_scaling: Literal["standard"] | None = None,
+        clip_predictions: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.loss = loss
@@ -95,6 +108,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self.max_norm = max_norm
         self.clip_norm = clip_norm
         self.average = average
+        self.initializer = initializer
+        self.layer_rates = layer_rates
+        self.regularization_schedule = regularization_schedule
+        self.monitor = monitor
+        self.target_scaling = target_scaling
+        self.clip_predictions = clip_predictions
         self.callbacks = callbacks
 
     def partial_fit(
@@ -131,13 +150,47 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         logits = self._compute_logits(
             X
         )  # first, since it raises the error of an unfitted estimator
-        return self._match_target_shape(self._loss.answers(logits))
+        return self._decode_values(self._loss.answers(logits))
 
     def _match_target_shape(self, values: Array) -> Array:
         return values[:, 0] if self._is_target_1d else values
 
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
-        return self._match_target_shape(loss.answers(network.logits(X)))
+        return self._decode_values(loss.answers(network.logits(X)))
+
+    def _decode_values(self, values: Array) -> Array:
+        """Return outputs of the network in the units and the shape of the targets."""
+        if self._target_scale is not None:
+            mean, deviation = self._target_scale
+            values = values * deviation + mean
+        if self._target_range is not None:
+            values = values.clip(*self._target_range)
+        return self._match_target_shape(values)
+
+    def _scale_targets(self, rows: TrainingRows, *, is_new: bool) -> None:
+        weights = rows.weights
+        targets = rows.targets if weights is None else rows.targets[weights > 0]
+        if is_new:  # later, the network's outputs have this scale already
+            self._target_scale: tuple[Array, Array] | None = None
+            self._target_range: tuple[Array, Array] | None = None
+            if self.target_scaling is not None:
+                mean = np.average(rows.targets, axis=0, weights=weights)
+                variance = np.average((rows.targets - mean) ** 2, axis=0, weights=weights)
+                deviation = np.sqrt(np.where(variance > 0, variance, 1))
+                self._target_scale = mean.astype(targets.dtype), deviation.astype(targets.dtype)
+        earlier = self._target_range
+        self._target_range = None
+        if self.clip_predictions:
+            low, high = targets.min(axis=0), targets.max(axis=0)
+            if earlier is not None:
+                low, high = np.minimum(low, earlier[0]), np.maximum(high, earlier[1])
+            self._target_range = low, high
+
+    def _apply_target_scaling(self, rows: TrainingRows) -> TrainingRows:
+        if self._target_scale is None:
+            return rows
+        mean, deviation = self._target_scale
+        return replace(rows, targets=(rows.targets - mean) / deviation)
 
     def _score(self, predictions: Array, y: Array, weights: Array | None) -> float:
         return float(r2_score(y, predictions, sample_weight=weights))

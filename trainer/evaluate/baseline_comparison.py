@@ -54,6 +54,15 @@ def compare_with_baselines(manifest: Manifest) -> BaselineComparison:
     )
 
 
+def suggest_preset(manifest: Manifest) -> str | None:
+    """Return the name of a preset that may train a better network; None for the best one.
+
+    A manifest of an earlier version lacks the preset; its defaults are those of `fast`.
+    """
+    presets = {"fast": "balanced", "balanced": "best"}
+    return presets.get(str(manifest.training.config.get("preset", "fast")))
+
+
 @dataclass(frozen=True)
 class ConstantAnswer:
     """The score of a model that always answers the most frequent class.

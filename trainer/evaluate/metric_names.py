@@ -22,6 +22,19 @@ _RANKS: dict[str, int] = {
 }
 
 
+def format_monitor(config: Mapping[str, object], task: str) -> str:
+    """Return the name of the value by which the best epoch was chosen, such as `Brier score`.
+
+    Args:
+        config: Options of the training, from the manifest. Those of earlier versions lack the
+            option `monitor`; the loss was monitored then.
+        task: Kind of the target.
+    """
+    if config.get("monitor") != "squared_error":
+        return "loss"
+    return "squared error" if task == "regression" else "Brier score"
+
+
 def format_class(name: object, max_characters: int = MAX_CLASS_CHARACTERS) -> str:
     """Return a class as printable text, in quotes unless it is one word.
 

@@ -22,6 +22,8 @@ from trainer.nn import (
     FeatureSelect,
     IntegerDense,
     Layer,
+    Members,
+    PeriodicEmbedding,
 )
 
 Matrix = NDArray[np.float32]
@@ -69,6 +71,17 @@ class Fork:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Members, each with its own operations on the same inputs, whose outputs are averaged.
+
+    Attributes:
+        members: Operations of each member.
+    """
+
+    members: list[list[Operation]]
+
+
+@dataclass(frozen=True)
 class Lookup:
     """Embeddings of the last columns, which hold row indices; the first columns stay as they are.
 
@@ -81,8 +94,25 @@ class Lookup:
     tables: list[Matrix]
 
 
+@dataclass(frozen=True)
+class Periodic:
+    """Periodic embeddings of the first columns, followed by all columns as they are.
+
+    Attributes:
+        frequencies: Frequencies of each embedded column, float32 `(n, n_frequencies)`.
+        phases: Phases of each embedded column, float32 `(n, n_frequencies)`.
+        W: Weights of the linear layer of each column, float32 `(n, units, n_frequencies)`.
+        b: Biases of the linear layer of each column, float32 `(n, units)`.
+    """
+
+    frequencies: Matrix
+    phases: Matrix
+    W: Matrix
+    b: Matrix
+
+
 # `FeatureSelect` and `IntegerDense` are used as they are, since they are made for prediction only.
-Operation = Affine | Scale | Fork | Lookup | FeatureSelect | IntegerDense
+Operation = Affine | Scale | Fork | Average | Lookup | Periodic | FeatureSelect | IntegerDense
 
 
 def fold_network(layers: Sequence[Layer]) -> list[Operation]:
@@ -112,8 +142,12 @@ def fold_network(layers: Sequence[Layer]) -> list[Operation]:
             case Embedding():
                 tables = [parameter.value for parameter in layer.parameters()]
                 operations.append(Lookup(layer.n_in - len(tables), tables))
+            case PeriodicEmbedding():
+                operations.append(Periodic(layer.frequencies, layer.phases, layer.W, layer.b))
             case Branches():
                 operations.append(Fork(_fold_branches(layer)))
+            case Members():
+                operations.append(Average([fold_network(chain.layers) for chain in layer.chains]))
             case _:
                 raise TypeError(f"expected a layer that can be exported; got {layer!r}")
     return operations

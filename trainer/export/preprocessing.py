@@ -4,6 +4,7 @@ The nodes compute what `trainer.data.preprocess` computes in NumPy, so that the 
 records.
 
     numbers    → Concat → IsNaN, Where (fill) → Sub, Div (scale)
+                 with a smooth limit: Clip → Mul → Mul → Add → Sqrt, Div
                  with flags of missing values: IsNaN → Gather, Cast
                  with quantile scaling: Sub, Div, Clip, Mul, ReduceSum, Add
     a float64  → IsNaN, Where → Sub, Div or the nodes of quantiles, in float64 → Cast
@@ -18,6 +19,7 @@ import onnx
 
 from serving.bundle import FEATURES_INPUT
 from trainer.data.preprocess import Categories, Encoder, Numbers, Precise, Quantiles, Scaler
+from trainer.data.preprocess.scaler import LARGEST_UNLIMITED, LIMIT
 from trainer.data.records import Column, input_names
 from trainer.export.date_preprocessing import add_date_nodes
 from trainer.export.node_builder import DOUBLE, FLOAT, STRING, NodeBuilder, create_value_info
@@ -74,6 +76,8 @@ def _add_numbers(graph: NodeBuilder, numbers: Numbers, rows: str) -> str:
         scaled = _add_quantile_scaling(graph, numbers.scaler, rows)
     else:
         scaled = _add_scaling(graph, numbers.scaler, rows)
+        if numbers.scaler.is_limited:
+            scaled = _add_smooth_limit(graph, scaled)
     if not len(numbers.flagged_columns):
         return scaled
     indices = graph.add_constant("flagged", numbers.flagged_columns)
@@ -90,6 +94,25 @@ def _add_scaling(graph: NodeBuilder, scaler: Scaler, rows: str) -> str:
     centred = graph.add_node("Sub", [rows, graph.add_constant("offset", scaler.offset)], "moved")
     scale = graph.add_constant("scale", scaler.scale)
     return graph.add_node("Div", [centred, scale], "scaled_features")
+
+
+def _add_smooth_limit(graph: NodeBuilder, value: str) -> str:
+    """Add the operations of `limit_smoothly` to float32 values of any shape."""
+    low, high, share, one = (
+        graph.add_shared_constant(f"limit_{name}", np.array(number, np.float32))
+        for name, number in (
+            ("low", -LARGEST_UNLIMITED),
+            ("high", LARGEST_UNLIMITED),
+            ("share", 1 / LIMIT**2),
+            ("one", 1),
+        )
+    )
+    clipped = graph.add_node("Clip", [value, low, high], "limit_clipped")
+    square = graph.add_node("Mul", [clipped, clipped], "limit_square")
+    ratio = graph.add_node("Mul", [square, share], "limit_ratio")
+    total = graph.add_node("Add", [ratio, one], "limit_sum")
+    divisor = graph.add_node("Sqrt", [total], "limit_divisor")
+    return graph.add_node("Div", [clipped, divisor], "limited")
 
 
 def _add_quantile_scaling(graph: NodeBuilder, quantiles: Quantiles, rows: str) -> str:
@@ -131,6 +154,8 @@ def _add_float64(graph: NodeBuilder, precise: Precise, column: str) -> str:
         scale = add_number("scale", precise.scale)
         scaled = graph.add_node("Div", [centred, scale], f"{column}_scaled")
     parts = [graph.add_node("Cast", [scaled], f"{column}_single", to=FLOAT)]
+    if precise.is_limited:
+        parts = [_add_smooth_limit(graph, parts[0])]
     if precise.has_gap_flag:
         parts.append(graph.add_node("Cast", [is_missing], f"{column}_flag", to=FLOAT))
     return graph.concatenate(parts, f"{column}_encoded")

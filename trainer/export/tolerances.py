@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays
 from trainer.data.records import Records
-from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold_network
+from trainer.export.folding import (
+    Affine,
+    Average,
+    Fork,
+    Lookup,
+    Operation,
+    Periodic,
+    Scale,
+    fold_network,
+)
 from trainer.model import Model
 from trainer.nn import Activation, FeatureSelect, IntegerDense, Quantization
 from trainer.nn.layers.integer_dense import MAX_BYTE
@@ -99,6 +108,11 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
                     for columns, branch in branches
                 ]
                 a, errors = (np.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
+            case Average(members):
+                # Members share the errors of their inputs, so that theirs are not independent.
+                outputs = [_propagate(member, a, errors) for member in members]
+                a, errors = (np.mean(parts, axis=0) for parts in zip(*outputs, strict=True))
+                errors = errors + EPSILON * np.abs(a)
             case FeatureSelect(columns=columns):
                 a, errors = a[:, columns], errors[:, columns]
             case IntegerDense():
@@ -112,7 +126,28 @@ def _propagate(operations: list[Operation], a: Floats, errors: Floats) -> Values
                 # The tables are the same on both sides.
                 table_errors = np.zeros((len(a), a.shape[1] - n_passed))
                 errors = np.concatenate([errors[:, :n_passed], table_errors], axis=1)
+            case Periodic():
+                waves, wave_errors = _propagate_periodic(operation, a, errors)
+                a = np.concatenate([waves, a], axis=1)
+                errors = np.concatenate([wave_errors, errors], axis=1)
     return a, errors
+
+
+def _propagate_periodic(operation: Periodic, a: Floats, errors: Floats) -> ValuesAndErrors:
+    """Return the embeddings of the first columns, without the columns themselves."""
+    n, units, _ = operation.W.shape
+    vectors, vector_errors = np.empty((len(a), n, units)), np.empty((len(a), n, units))
+    for k in range(n):  # one by one, since the cosines of all numbers take much memory
+        frequencies = 2 * np.pi * operation.frequencies[k].astype(np.float64)
+        turned = frequencies * a[:, k, None]
+        z = turned + operation.phases[k]
+        z_errors = np.abs(frequencies) * errors[:, k, None]
+        z_errors += EPSILON * (2 * np.abs(turned) + np.abs(z))
+        # A cosine has a slope of at most 1, and no error can be more than from -1 to 1.
+        wave_errors = np.minimum(z_errors, 2) + EPSILON
+        W, b = operation.W[k].T.astype(np.float64), operation.b[k].astype(np.float64)
+        vectors[:, k], vector_errors[:, k] = _propagate_affine(W, b, np.cos(z), wave_errors)
+    return vectors.reshape(len(a), n * units), vector_errors.reshape(len(a), n * units)
 
 
 def _propagate_affine(W: Floats, b: Floats, a: Floats, errors: Floats) -> ValuesAndErrors:

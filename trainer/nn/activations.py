@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.nn import kernels
 from trainer.nn.buffers import Buffers
 from trainer.nn.erf import erf
 
@@ -33,6 +34,8 @@ class Activation(ABC):
         max_slope: The largest |f'(z)|: the factor by which an error in z can grow.
         has_output_derivative: Whether f'(z) can be computed from a alone, so that a may overwrite
             z.
+        has_kernel: Whether there is a compiled loop for it; see `kernels`.
+        is_compiled: Whether the compiled loop is used, for float32 [default: False].
     """
 
     name: str
@@ -40,6 +43,8 @@ class Activation(ABC):
     slope: float = 0.0
     max_slope: float = 1.0
     has_output_derivative: bool = True
+    has_kernel = False
+    is_compiled = False
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -298,18 +303,44 @@ class Swish(Activation):
     initializer = "he_normal"
     max_slope = 1.1  # at z = 2.4
     has_output_derivative = False
+    has_kernel = True
 
     def value(self, z: Array, out: Array) -> None:
         s = self._scratch("sigmoid", z)
-        sigmoid(z, s)
-        np.multiply(z, s, out=out)
+        if self._can_use_kernel(z, out):
+            kernels.compile_swish()(z.reshape(-1), s.reshape(-1), out.reshape(-1))
+        else:
+            sigmoid(z, s)
+            np.multiply(z, s, out=out)
+        self._buffers.workspace = (z, s)
 
     def derivative(self, z: Array, a: Array, out: Array) -> None:
-        s = self._scratch("sigmoid", z)
-        sigmoid(z, s)
+        s = self._get_sigmoid(z)
         np.subtract(1, s, out=out)
         np.multiply(out, a, out=out)
         np.add(out, s, out=out)
+
+    def backward(self, gradient: Array, z: Array, a: Array) -> None:
+        if self._can_use_kernel(gradient, a):
+            multiply = kernels.compile_swish_backward()
+            multiply(gradient.reshape(-1), self._get_sigmoid(z).reshape(-1), a.reshape(-1))
+        else:
+            super().backward(gradient, z, a)
+
+    def _get_sigmoid(self, z: Array) -> Array:
+        """Return σ(z): that of the last forward pass, if that was of this very array."""
+        workspace = self._buffers.workspace
+        if workspace and workspace[0] is z:
+            return workspace[1]
+        s = self._scratch("sigmoid", z)
+        sigmoid(z, s)
+        self._buffers.workspace = ()  # σ of the last forward pass is overwritten
+        return s
+
+    def _can_use_kernel(self, x: Array, y: Array) -> bool:
+        """Return whether the kernel is chosen and accepts the two arrays, of one shape each."""
+        is_float32 = self.is_compiled and x.dtype == y.dtype == np.float32
+        return is_float32 and x.flags.c_contiguous and y.flags.c_contiguous
 
 
 def sigmoid(z: Array, out: Array) -> None:

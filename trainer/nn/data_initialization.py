@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn.layers import Dense
+from trainer.nn.layers import Dense, Layer, Members
 from trainer.nn.network import Network
 
 Array = NDArray[Any]
@@ -20,18 +21,27 @@ def initialize_from_rows(network: Network, x: Array, rng: np.random.Generator) -
 
     The weights are normal, scaled so that the pre-activations of each layer have the standard
     deviation 1 on the rows. The bias of each unit is minus its pre-activation of a random convex
-    combination of five rows, so that the places where the units are bent lie among the rows.
-    Holzmüller et al. 2024, https://arxiv.org/abs/2407.04491, appendix A.1; the biases after
-    Steinwart 2019, https://arxiv.org/abs/1903.11482, section 4.
+    combination of five rows, so that the places where the units are bent lie among the rows. Each
+    member of a network has its own draws. Holzmüller et al. 2024,
+    https://arxiv.org/abs/2407.04491, appendix A.1; the biases after Steinwart 2019,
+    https://arxiv.org/abs/1903.11482, section 4.
 
     Args:
         network: Network, changed in place.
         x: Training rows as the network takes them, `(n, n_inputs)`, n ≥ 1.
         rng: Generator of the weights and of the combinations.
     """
+    _initialize_layers(network.layers, x, rng)
+
+
+def _initialize_layers(layers: Sequence[Layer], x: Array, rng: np.random.Generator) -> None:
     # Rows that vary less count as constant: dividing by their deviation would overflow.
-    smallest = float(np.sqrt(np.finfo(network.dtype).tiny))
-    for layer in network.layers:
+    smallest = float(np.sqrt(np.finfo(x.dtype).tiny))
+    for layer in layers:
+        if isinstance(layer, Members):
+            for chain in layer.chains:
+                _initialize_layers(chain.layers, x, rng)
+            return  # members are the last layer of a network
         if isinstance(layer, Dense):
             layer.W[...] = rng.standard_normal(layer.W.shape)
             z = x @ layer.W

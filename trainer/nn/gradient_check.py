@@ -90,6 +90,8 @@ def check_gradients(
     numeric = _derivatives(
         network, places, x, targets, copy.deepcopy(loss), weights, penalty, method
     )
+    # The loss is a mean over members; the gradient is that of their sum.
+    numeric *= network.n_members
     # Rounding error of a derivative that is 0: relative to L / h, or to the largest derivative.
     scale = abs(value) / STEPS[method] if method == "central" else np.abs(numeric).max()
     noise = 20 * np.finfo(np.float64).eps * scale

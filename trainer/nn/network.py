@@ -49,6 +49,8 @@ class Network:
             raise ValueError(f"expected at least 1 input; got {n_inputs}")
         if not layers:
             raise ValueError("expected at least 1 layer; got none")
+        if any(layer.n_members > 1 for layer in layers[:-1]):
+            raise ValueError(f"expected members as the last layer only; got {list(layers)}")
         self.n_inputs = n_inputs
         self.chain = Chain(layers)
         self.dtype = np.dtype(dtype)
@@ -56,6 +58,7 @@ class Network:
         self.parameters: Array = np.zeros(self.chain.size(n_inputs), self.dtype)
         self.gradients: Array = np.zeros(self.chain.size(n_inputs), self.dtype)
         self.chain.bind(n_inputs, self.parameters, self.gradients)
+        self._gradient_parts = self._split_gradients()
         self.chain.initialize(rng)
 
     @property
@@ -67,6 +70,32 @@ class Network:
     def n_parameters(self) -> int:
         """Number of trained parameters."""
         return self.parameters.size
+
+    @property
+    def n_members(self) -> int:
+        """Number of networks that are trained together and averaged; see `Members`."""
+        return self.layers[-1].n_members
+
+    @property
+    def gradient_parts(self) -> list[Array]:
+        """Views into the gradients: of the layers that members share, if any, and of each member.
+
+        A network without members has one part, the whole vector.
+        """
+        return self._gradient_parts
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether there are compiled loops for some of its layers; see `kernels`."""
+        return any(part.has_kernel for part in self._list_parts())
+
+    def set_compiled(self, is_compiled: bool) -> None:
+        """Choose between the compiled loops and NumPy where there are both.
+
+        The results differ by rounding errors. Float64 and complex networks always use NumPy.
+        """
+        for part in self._list_parts():
+            part.set_compiled(is_compiled)
 
     def weights(self) -> list[tuple[Array, Array]]:
         """Return each weight matrix with its gradient, in order; biases are not included."""
@@ -106,8 +135,14 @@ class Network:
     ) -> float:
         """Return the value of `loss_and_gradients` without computing gradients."""
         logits = self.chain.forward(x, training=True)
-        value = loss.value(logits, targets, weights)
-        return value if penalty is None else value + penalty.value(self.weights())
+        n = len(x)
+        value = sum(
+            loss.value(logits[start : start + n], targets, weights)
+            for start in range(0, len(logits), n)
+        )
+        if penalty is not None:
+            value += penalty.value(self.weights())
+        return value / self.n_members
 
     def loss_and_gradients(
         self,
@@ -118,6 +153,10 @@ class Network:
         penalty: Penalty | None = None,
     ) -> float:
         """Run a forward and a backward pass: fill `gradients` and return the mean loss.
+
+        With members, the loss is the mean of their losses, of which each has its own penalty, and
+        the gradient is that of their sum. It has in the part of a member the same values as if
+        the member were trained alone, so that clipping and learning rates mean the same.
 
         Args:
             x: Inputs, `(n, n_inputs)` of the dtype of the network, n ≥ 1.
@@ -134,11 +173,17 @@ class Network:
         logits = self.chain.forward(x, training=True)
         if self._flow is None or self._flow.shape != logits.shape:
             self._flow = np.empty_like(logits)
-        value = loss.value_and_gradient(logits, targets, self._flow, weights)
+        n = len(x)
+        value = sum(
+            loss.value_and_gradient(
+                logits[start : start + n], targets, self._flow[start : start + n], weights
+            )
+            for start in range(0, len(logits), n)
+        )
         self.chain.backward(self._flow, to_inputs=False)
         if penalty is not None:
             value += penalty.value_and_gradient(self.weights())
-        return value
+        return value / self.n_members
 
     _flow: Array | None = None  # ∂L/∂logits
 
@@ -199,8 +244,9 @@ class Network:
         """Return a text table of the layers with their shapes and parameter counts."""
         rows = [("layer", "shape", "parameters")]
         rows += [
-            (repr(layer), f"{layer.n_in} → {layer.n_out}", f"{layer.size(layer.n_in):,}")
+            (name, f"{n_in} → {n_out}", f"{size:,}")
             for layer in self.layers
+            for name, n_in, n_out, size in layer.summarize()
         ]
         rows.append(("total", f"{self.n_inputs} → {self.n_outputs}", f"{self.n_parameters:,}"))
         a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
@@ -208,6 +254,18 @@ class Network:
 
     def __repr__(self) -> str:
         return f"Network({self.n_inputs}, {self.layers!r})"
+
+    def _split_gradients(self) -> list[Array]:
+        """Return the views of `gradient_parts`."""
+        if self.n_members == 1:
+            return [self.gradients]
+        last = self.layers[-1]
+        split = self.n_parameters - last.size(last.n_in)
+        shared = [self.gradients[:split]] if split else []
+        return [*shared, *self.gradients[split:].reshape(self.n_members, -1)]
+
+    def _list_parts(self) -> list[Layer]:
+        return [part for layer in self.layers for part in layer.list_sublayers()]
 
     def _named_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays that training changes, by name; not copies."""

@@ -38,12 +38,15 @@ class Optimizer(ABC):
         slots: Names of the state vectors, each of the shape of θ.
         n_scratch: Number of scratch vectors that an update needs.
         has_parameter_rates: Whether `set_parameter_rates` is supported.
+        is_compiled: Whether the compiled update is used, if there is one for this optimizer; None
+            to use it for long vectors only [default: None].
     """
 
     name: str
     slots: tuple[str, ...] = ()
     n_scratch = 1
     has_parameter_rates = False
+    is_compiled: bool | None = None
 
     def __init__(self, learning_rate: float) -> None:
         if not learning_rate > 0:
@@ -287,8 +290,10 @@ class Adam(Optimizer):
         self.epsilon = epsilon
 
     def step(self, parameters: Array, gradients: Array) -> None:
-        compiled = kernels.AVAILABLE and parameters.size >= kernels.MIN_SIZE
-        if not compiled or parameters.dtype.kind != "f":
+        is_compiled = self.is_compiled
+        if is_compiled is None:
+            is_compiled = kernels.AVAILABLE and parameters.size >= kernels.MIN_SIZE
+        if not is_compiled or parameters.dtype.kind != "f":
             super().step(parameters, gradients)
             return
         self.steps += 1

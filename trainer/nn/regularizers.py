@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.nn import kernels
 from trainer.nn.buffers import Buffers
 
 Array = NDArray[Any]
@@ -109,7 +110,10 @@ class WeightAverage:
     Attributes:
         steps: Number of steps in the average.
         average: The average, `(n_parameters,)`; None before the first step.
+        is_compiled: Whether the compiled update is used; see `kernels` [default: False].
     """
+
+    is_compiled = False
 
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:
@@ -138,6 +142,9 @@ class WeightAverage:
             self.average = parameters.copy()
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        if self.is_compiled and parameters.dtype.kind == "f":
+            kernels.compile_average()(self.average, parameters, parameters.dtype.type(share))
+            return
         work = self._buffers.get("work", parameters.shape, parameters.dtype)
         np.subtract(parameters, self.average, out=work)
         np.multiply(work, share, out=work)

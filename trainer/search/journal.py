@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from serving.bundle import add_path_to_errors, create_folder
 from trainer.config import Config
 
-# Options that do not change any score.
-OPTIONS_WITHOUT_EFFECT = {"data", "name", "models", "runs", "skip_baselines"}
+# Options that do not change any score. A preset has an effect by the values of the other options.
+OPTIONS_WITHOUT_EFFECT = {"data", "name", "models", "runs", "skip_baselines", "preset"}
 HASH_CHARACTERS = 16
 
 

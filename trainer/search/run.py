@@ -24,7 +24,6 @@ from serving.bundle import suggest_name
 from trainer.config import Config
 from trainer.data.tables import Task
 from trainer.pipeline import OnDataLoaded, load_and_split
-from trainer.presets import choose_epochs
 from trainer.search.candidates import (
     Candidate,
     InvalidSearchError,
@@ -139,7 +138,7 @@ def _score_candidates(
     Raises:
         TrainingDivergedError: If the training of every candidate diverged in some fold.
     """
-    searcher = _create_searcher(context, grid, splitter, len(rows), refit=False)
+    searcher = _create_searcher(context, grid, splitter, refit=False)
     with _ignore_missing_scores():
         searcher.fit(rows)
     candidates = _rank_candidates(searcher.cv_results_, splitter.count, get_sign(context.metric))
@@ -180,18 +179,8 @@ def _average_metrics(
     return {name: float(np.mean([scores[name] for scores in fold_scores])) for name in names}
 
 
-def _create_searcher(
-    context: SearchContext, grid: Grid, splitter: Folds, n_rows: int, *, refit: bool
-) -> Any:
-    """Return scikit-learn's searcher for the method of the grid.
-
-    Args:
-        context: The values that all candidates share.
-        grid: The values that are tried.
-        splitter: Folds of the rows.
-        n_rows: Number of rows that are divided into folds.
-        refit: Whether the best candidate is trained on all of these rows.
-    """
+def _create_searcher(context: SearchContext, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
+    """Return scikit-learn's searcher for the method of the grid."""
     estimator, seed, plan = CandidateEstimator(context), context.config.seed, grid.plan
     options: dict[str, Any] = {"cv": splitter, "refit": refit, "error_score": "raise"}
     values = dict(grid.values)
@@ -206,25 +195,27 @@ def _create_searcher(
         values,
         factor=plan.factor or DEFAULT_HALVING_FACTOR,
         resource="epochs",
-        max_resources=_count_epochs(context.config, splitter, n_rows),
+        max_resources=_count_epochs(context),
         random_state=seed,
         **options,
     )
 
 
-def _count_epochs(config: Config, splitter: Folds, n_rows: int) -> int:
-    """Return the largest number of epochs that a candidate is trained for."""
-    if config.epochs is not None:
-        return config.epochs
-    n_training_rows = n_rows * (1 - 1 / splitter.count) * (1 - config.validation)
-    return choose_epochs(max(1, int(n_training_rows)), config.batch_size)
+def _count_epochs(context: SearchContext) -> int | None:
+    """Return the largest number of epochs that a candidate is trained for.
+
+    It is that of the final training, for its number of training rows.
+    """
+    table, config = context.table, context.config
+    n_rows = round(len(table.target) * (1 - config.test - config.validation))
+    return config.resolve(table.task, n_rows).epochs
 
 
 def _score_nested(
     context: SearchContext, grid: Grid, splitter: Folds, rows: NDArray[np.int64]
 ) -> tuple[float, ...]:
     """Return the metric on each outer fold, of the best candidate of a search on the others."""
-    searcher = _create_searcher(context, grid, splitter, len(rows), refit=True)
+    searcher = _create_searcher(context, grid, splitter, refit=True)
     with _ignore_missing_scores():
         scores = cross_val_score(searcher, rows, cv=splitter, error_score="raise")
     return tuple((get_sign(context.metric) * scores).tolist())

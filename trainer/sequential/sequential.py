@@ -141,7 +141,7 @@ class Sequential:
             raise ValueError(f"expected a loss of trainer.nn, or its name; got {loss!r}")
         if isinstance(schedule, str):
             schedule = find_by_name("schedule", SCHEDULES, schedule)()
-        activation = getattr(self.layers[-1], "activation", None)
+        activation = self.layers[-1].output_activation
         if activation is not None:
             nn.check_pairing(loss, activation.name)
         functions = select_metrics(metrics, loss)

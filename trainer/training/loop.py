@@ -153,7 +153,7 @@ class TrainingRun:
                 raise ValueError(f"expected {name}, a whole number; got {value!r}")
             if value < 1:
                 raise ValueError(f"expected {name} of at least 1; got {value}")
-        activation = getattr(network.layers[-1], "activation", None)
+        activation = network.layers[-1].output_activation
         if activation is not None:
             check_pairing(loss, activation.name)
         self.network, self.loss, self.update = network, loss, update
@@ -198,6 +198,7 @@ class TrainingRun:
         """
         if self.steps == 0:
             self.update.start(self.network, keep_schedule=self.first_step > 0)
+        self.update.choose_kernels(self.network, self.count_planned_steps())
         for callback in self.callbacks:
             callback.on_start(self)
         try:
@@ -211,7 +212,7 @@ class TrainingRun:
             average = self.update.averaged_parameters
             if average is not None:
                 self.network.parameters[...] = average
-            self.update.finish()
+            self.update.finish(self.network)
             for callback in self.callbacks:
                 callback.on_end(self)
         return self.history

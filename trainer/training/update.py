@@ -23,6 +23,7 @@ from trainer.nn import (
     clip_norm,
     clip_value,
     compute_parameter_rates,
+    kernels,
 )
 
 # A schedule's factor may be 0, but the learning rate of an optimizer must be above 0.
@@ -37,8 +38,8 @@ class UpdateRule:
         schedule: Schedule that gives the factor of the full learning rate at each step
             [default: constant].
         penalty: Penalty on the weights that is added to the loss; None for none.
-        clip_norm: Largest Euclidean norm of the gradient; a longer gradient is scaled down to it.
-            None for no limit.
+        clip_norm: Largest Euclidean norm of the gradient, of each member for a network with
+            members; a longer gradient is scaled down to it. None for no limit.
         clip_value: Largest magnitude of an entry of the gradient, applied before `clip_norm`. None
             for no limit.
         max_norm: Bound on the norm of the weights into each unit; None for none.
@@ -122,10 +123,34 @@ class UpdateRule:
         if self.average is not None:
             self.average.start(network.parameters)
 
-    def finish(self) -> None:
-        """End a run: set the full learning rate, dropout and weight decay, for the next use."""
+    def choose_kernels(self, network: Network, n_steps: int) -> None:
+        """Choose between compiled loops and NumPy for a run, until `finish`.
+
+        Args:
+            network: Network that the run trains.
+            n_steps: Number of steps that the run has if it does not stop early; 0 if it is unknown.
+        """
+        # A network without kernels has only those of its update, which has a rule of its own.
+        if not (network.has_kernels and n_steps):
+            return
+        is_compiled = kernels.are_worthwhile(network.n_parameters, n_steps)
+        self._set_compiled(network, is_compiled, optimizer=is_compiled)
+
+    def _set_compiled(self, network: Network, is_compiled: bool, *, optimizer: bool | None) -> None:
+        network.set_compiled(is_compiled)
+        self.optimizer.is_compiled = optimizer
+        if self.average is not None:
+            self.average.is_compiled = is_compiled
+
+    def finish(self, network: Network) -> None:
+        """End a run: set the full learning rate, dropout and weight decay, for the next use.
+
+        Args:
+            network: Network that the run has trained; it computes by NumPy from now on.
+        """
         self.optimizer.learning_rate = self.full_rate
         self._scale_regularization(1.0)
+        self._set_compiled(network, False, optimizer=None)
 
     def step(
         self,
@@ -155,7 +180,8 @@ class UpdateRule:
         if self.clip_value is not None:
             clip_value(network.gradients, self.clip_value)
         if self.clip_norm is not None:
-            clip_norm(network.gradients, self.clip_norm)
+            for part in network.gradient_parts:
+                clip_norm(part, self.clip_norm)
         if not self._has_constant_rate:
             factor = self.schedule.factor(step_index, n_steps)
             self.optimizer.learning_rate = max(self.full_rate * factor, MIN_LEARNING_RATE)

@@ -66,13 +66,17 @@ def test_constant_line_regression_compares_with_the_mean():
     [
         (0.6, 0.5, None),
         (0.7, 0.5, "as good as this network on the test rows: line"),
-        (0.8, 0.5, "better than this network on the test rows: line"),
-        (0.8, 0.9, "better than this network on the test rows: line, trees"),
+        (0.8, 0.5, "better than this network on the test rows: line; try --preset best"),
+        (
+            0.8,
+            0.9,
+            "better than this network on the test rows: line, trees; try --preset best",
+        ),
         (
             0.7,
             0.9,
             "better than this network on the test rows: trees; "
-            "as good as this network on the test rows: line",
+            "as good as this network on the test rows: line; try --preset best",
         ),
     ],
 )
@@ -80,7 +84,8 @@ def test_baselines_line_names_the_better_and_the_equally_good(line, trees, verdi
     baselines = {
         name: {"accuracy": 0.5, "roc_auc": auc} for name, auc in (("line", line), ("trees", trees))
     }
-    lines = summarize_baselines(make_manifest(OWN, baselines=baselines))
+    manifest = make_manifest(OWN, baselines=baselines, config={"preset": "balanced"})
+    lines = summarize_baselines(manifest)
     start = f"roc_auc of 1: this network 0.7000, line {line:.4f}, trees {trees:.4f}"
     assert lines["baselines"].startswith(start)
     assert lines.get("") == verdict

@@ -36,6 +36,14 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "progress": {"data": "diabetes", "hidden": (16,), "learning_rate": 0.01},
     "deep": {"data": "digits", "hidden": (16, 12, 12, 8), "learning_rate": 0.01},
+    "members": {"data": "breast_cancer", "hidden": (12, 8), "members": 2, "batch_norm": True},
+    "wages-members": {
+        "data": "mixed",
+        "hidden": (12, 8),
+        "one_hot": 4,
+        "learning_rate": 0.01,
+        "members": 3,
+    },
     "wages": {"data": "mixed", "hidden": (16, 8), "one_hot": 4, "learning_rate": 0.01},
 }
 
@@ -132,9 +140,7 @@ def trained_digits() -> TrainedDigits:
     """A network that was trained on 1,200 of the digits."""
     rng = np.random.default_rng(0)
     table = load_table("digits")
-    config = Config(
-        data="digits", preset="fast", hidden=(64, 32), dropout=0.1, learning_rate=0.005
-    )
+    config = Config(data="digits", preset="fast", hidden=(64, 32), dropout=0.1, learning_rate=0.005)
     all_rows = np.arange(len(table))
     model = Model.build(
         table,

@@ -27,7 +27,7 @@ class TrainedDigits(NamedTuple):
     rows: TrainingRows
 
 
-def make_dense_network(n_inputs, layer_widths, activation, rng, *, embedding=None, columns=None):
+def make_dense_network(n_inputs, layer_widths, activation, rng, *, embeddings=(), columns=None):
     """Return a dense network of random weights and biases.
 
     Args:
@@ -35,12 +35,12 @@ def make_dense_network(n_inputs, layer_widths, activation, rng, *, embedding=Non
         layer_widths: Units of each dense layer, the outputs included.
         activation: Class of the activation of the hidden layers.
         rng: Generator of the numbers.
-        embedding: Embedding layer that comes first; None for none.
+        embeddings: Embedding layers that come first.
         columns: Indices of the inputs that the first dense layer takes; None for all.
     """
     n_selected = n_inputs
-    if embedding is not None:
-        n_selected = Network(n_inputs, [embedding], rng=rng).n_outputs
+    if embeddings:
+        n_selected = Network(n_inputs, embeddings, rng=rng).n_outputs
     sizes = [n_selected if columns is None else len(columns), *layer_widths]
     parameters = [
         (
@@ -50,7 +50,7 @@ def make_dense_network(n_inputs, layer_widths, activation, rng, *, embedding=Non
         )
         for i, (n_in, n_out) in enumerate(zip(sizes, layer_widths, strict=False), start=1)
     ]
-    return build_dense_network(n_inputs, embedding, columns, parameters)
+    return build_dense_network(n_inputs, embeddings, columns, parameters)
 
 
 def count_network_parameters(network):

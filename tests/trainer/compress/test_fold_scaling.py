@@ -15,7 +15,7 @@ from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
 from trainer.export.onnx_graph import build_graph
 from trainer.model import Model
-from trainer.nn import CategoricalCrossEntropy, Dense, Identity, ReLU
+from trainer.nn import CategoricalCrossEntropy, Dense, Identity, Network, PeriodicEmbedding, ReLU
 
 N_PIXELS = 20
 
@@ -62,7 +62,7 @@ def select_columns(network, columns):
     first, second = network.layers
     return build_dense_network(
         N_PIXELS,
-        None,
+        (),
         columns,
         [(first.W[columns], first.b, ReLU()), (second.W, second.b, Identity())],
     )
@@ -127,6 +127,14 @@ def test_fold_scaling_missing_value_flags_keep_the_scaling(rng):
     assert fold_scaling(model) is model
 
 
+def test_fold_scaling_embedded_numbers_keep_their_scaling(rng):
+    model, _ = make_model(rng)
+    layers = [PeriodicEmbedding(N_PIXELS), Dense(2)]
+    embedded = replace(model, network=Network(N_PIXELS, layers, rng=rng))
+    assert fold_scaling(model) is not model
+    assert fold_scaling(embedded) is embedded
+
+
 NUMBER_COLUMNS = tuple(Column(f"p{i}") for i in range(N_PIXELS))
 
 
@@ -136,6 +144,7 @@ NUMBER_COLUMNS = tuple(Column(f"p{i}") for i in range(N_PIXELS))
         {"scaling": "standard"},
         {"scaling": "minmax"},
         {"scaling": "robust"},
+        {"scaling": "robust_clip"},
         {"scaling": "quantile"},
         {"low": 0.5},
         {"columns": (*NUMBER_COLUMNS, Column("c", "category", ("x", "y"))), "codes": 2},

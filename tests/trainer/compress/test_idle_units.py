@@ -5,7 +5,7 @@ from tests.trainer.compress.networks import draw_rows, get_columns, make_dense_n
 from trainer.compress.idle_units import remove_idle_units
 from trainer.compress.layer_widths import get_widths
 from trainer.compress.to_dense import list_dense_layers
-from trainer.nn import Embedding, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from trainer.nn import Embedding, Identity, LeakyReLU, PeriodicEmbedding, ReLU, Sigmoid, Tanh
 
 
 def test_idle_units_none_idle_changes_nothing(rng):
@@ -145,7 +145,7 @@ def test_idle_units_network_with_selection_reduces_the_selection(rng):
 
 def test_idle_units_constant_category_is_removed_and_its_vectors_stay(rng):
     embedding = Embedding([4, 3], [3, 2])
-    network = make_dense_network(5, [16, 2], ReLU, rng, embedding=embedding)
+    network = make_dense_network(5, [16, 2], ReLU, rng, embeddings=[embedding])
     for vectors in network.layers[0].tables:
         vectors[...] = rng.normal(size=vectors.shape)
     x = draw_rows(rng, 200, 5)
@@ -153,4 +153,16 @@ def test_idle_units_constant_category_is_removed_and_its_vectors_stay(rng):
     reduced = remove_idle_units(network, x)
     assert get_columns(reduced) == [0, 1, 2, 3, 4, 5]
     assert reduced.layers[0].sizes == [4, 3]
+    np.testing.assert_allclose(reduced.logits(x), network.logits(x), atol=1e-5)
+
+
+def test_idle_units_constant_number_loses_all_outputs_of_its_embedding(rng):
+    embedding = PeriodicEmbedding(3, n_frequencies=4, units=2)
+    network = make_dense_network(5, [16, 2], ReLU, rng, embeddings=[embedding])
+    before = network.layers[0].frequencies.copy()
+    x = draw_rows(rng, 200, 5)
+    x[:, 1] = 0.3
+    reduced = remove_idle_units(network, x)
+    assert get_columns(reduced) == [0, 1, 4, 5, 6, 8, 9, 10]
+    np.testing.assert_array_equal(reduced.layers[0].frequencies, before)
     np.testing.assert_allclose(reduced.logits(x), network.logits(x), atol=1e-5)

@@ -8,10 +8,11 @@ import pytest
 from serving.bundle import Bundle, BundleError
 from tests.variants import compute_sha256
 from trainer.compress.load_trained import FP32, load_trained
-from trainer.compress.to_dense import list_dense_layers, to_dense
+from trainer.compress.to_dense import list_dense_layers, simplify_members, to_dense
 from trainer.config import Config
 from trainer.data.tables import DataError
 from trainer.export.onnx_graph import build_graph
+from trainer.nn import PeriodicEmbedding
 from trainer.pipeline import fit
 
 QUICK = {"hidden": (8, 6), "epochs": 3, "skip_baselines": True}
@@ -40,10 +41,10 @@ def write_categories(path, columns, rng, n=150):
 def assert_same_model(loaded, training):
     """Assert that a loaded model has the numbers and gives the answers of the trained one."""
     model, expected = loaded.model, training.model
-    dense = to_dense(expected.network)
-    np.testing.assert_array_equal(model.network.parameters, dense.parameters)
-    assert [layer.activation.name for layer in list_dense_layers(model.network)] == [
-        layer.activation.name for layer in list_dense_layers(dense)
+    simplified = simplify_members(expected.network)
+    np.testing.assert_array_equal(model.network.parameters, simplified.parameters)
+    assert [layer.activation.name for layer in list_dense_layers(to_dense(model.network))] == [
+        layer.activation.name for layer in list_dense_layers(to_dense(expected.network))
     ]
     assert (model.threshold, model.temperature) == (expected.threshold, expected.temperature)
     assert model.positive_index == expected.positive_index
@@ -52,14 +53,16 @@ def assert_same_model(loaded, training):
     assert (model.task, model.has_log_target) == (expected.task, expected.has_log_target)
     records = training.table.records.take(training.split.test)
     answers = model.answers(records)
-    for name, array in replace(expected, network=dense).answers(records).items():
+    for name, array in replace(expected, network=simplified).answers(records).items():
         np.testing.assert_array_equal(answers[name], array)
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(loaded.split, part), getattr(training.split, part))
     assert loaded.table.fingerprint() == training.table.fingerprint()
 
 
-@pytest.mark.parametrize("kind", ["digits", "iris", "tumours", "progress", "wages"])
+@pytest.mark.parametrize(
+    "kind", ["digits", "iris", "tumours", "progress", "wages", "members", "wages-members"]
+)
 def test_load_trained_returns_the_trained_model(kind, train_bundle, load_model):
     assert_same_model(load_model(kind), train_bundle(kind).training)
     assert build_graph(load_model(kind).model) == train_bundle(kind).bundle.read_graph(FP32)
@@ -81,6 +84,10 @@ def test_load_trained_restores_threshold_and_temperature(load_model):
         ("wine", {"hidden": (), "class_weight": "balanced"}),
         ("diabetes", {"target_scaling": "log", "loss": "huber", "scaling": "quantile"}),
         ("linnerud", {"loss": "poisson", "clip_norm": 1.0, "average": 0.9}),
+        ("wine", {"members": 3, "dropout": 0.2, "input_dropout": 0.1}),
+        ("diabetes", {"members": 2, "hidden": (), "target_scaling": "log"}),
+        ("wine", {"numbers": "pbld", "input_dropout": 0.1}),
+        ("diabetes", {"preset": "best"}),
     ],
 )
 def test_load_trained_any_training_options_are_restored(data, options, tmp_path):
@@ -93,6 +100,16 @@ def test_load_trained_any_training_options_are_restored(data, options, tmp_path)
 def test_load_trained_columns_with_names_of_constants_are_no_problem(columns, write, tmp_path, rng):
     data = write(tmp_path / "t.csv", columns, rng)
     bundle, training = fit(Config(data=data, models=tmp_path / "m", one_hot=3, **QUICK))
+    assert_same_model(load_trained(bundle), training)
+
+
+@pytest.mark.parametrize("write", [write_numbers, write_categories])
+@pytest.mark.parametrize("columns", [("W1", "b1"), ("F1", "P1", "b2"), ("tau1", "z1", "W1_")])
+def test_load_trained_embedded_numbers_are_restored(columns, write, tmp_path, rng):
+    data = write(tmp_path / "t.csv", columns, rng)
+    config = Config(data=data, models=tmp_path / "m", one_hot=3, numbers="pbld", **QUICK)
+    bundle, training = fit(config)
+    assert isinstance(training.model.network.layers[0], PeriodicEmbedding)
     assert_same_model(load_trained(bundle), training)
 
 

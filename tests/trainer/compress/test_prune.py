@@ -27,6 +27,7 @@ from trainer.nn import (
     Identity,
     MeanSquaredError,
     Network,
+    PeriodicEmbedding,
     ReLU,
     Tanh,
 )
@@ -177,7 +178,7 @@ def test_prune_no_hidden_layers_removes_inputs(rng):
 
 def test_prune_embedding_keeps_its_vectors_and_loses_outputs(rng):
     embedding = Embedding([4, 3], [3, 2])
-    network = make_dense_network(5, [16, 2], ReLU, rng, embedding=embedding)
+    network = make_dense_network(5, [16, 2], ReLU, rng, embeddings=[embedding])
     list_dense_layers(network)[0].W[[0, 4]] = 1e-5
     x = np.concatenate([draw_rows(rng, 200, 3), rng.integers(0, 3, size=(200, 2))], axis=1).astype(
         np.float32
@@ -189,6 +190,20 @@ def test_prune_embedding_keeps_its_vectors_and_loses_outputs(rng):
     assert {0, 4}.isdisjoint(get_columns(pruned))
     for after, before in zip(pruned.layers[0].tables, network.layers[0].tables, strict=True):
         np.testing.assert_array_equal(after, before)
+
+
+def test_prune_periodic_embedding_keeps_its_parameters_and_loses_outputs(rng):
+    embedding = PeriodicEmbedding(3, n_frequencies=4, units=2)
+    network = make_dense_network(5, [16, 2], ReLU, rng, embeddings=[embedding])
+    list_dense_layers(network)[0].W[[1, 4, 8]] = 1e-5
+    x = draw_rows(rng, 200, 5)
+    pruned = prune(network, x, network.logits(x), MeanSquaredError(), max_parameters=110)
+    assert count_network_parameters(pruned) <= 110
+    assert {1, 4, 8}.isdisjoint(get_columns(pruned))
+    for after, before in zip(
+        pruned.layers[0].parameters(), network.layers[0].parameters(), strict=True
+    ):
+        np.testing.assert_array_equal(after.value, before.value)
 
 
 def test_prune_network_with_dropout_is_refused(rng):

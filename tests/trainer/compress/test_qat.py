@@ -29,6 +29,7 @@ from trainer.nn import (
     IntegerDense,
     MeanSquaredError,
     Network,
+    PeriodicEmbedding,
 )
 
 FUNCTIONS = {
@@ -329,6 +330,23 @@ def test_quantize_weights_other_layers_stay(rng):
     np.testing.assert_array_equal(integer_network.layers[1].columns, [0, 2, 4])
     for other in (quantized, integer_network):
         assert np.abs(other.logits(x) - network.logits(x)).max() < 0.1
+
+
+def test_quantize_weights_periodic_embedding_stays_in_float32(rng):
+    layers = [PeriodicEmbedding(3), Dense(8, "relu"), Dense(2)]
+    network = Network(4, layers, rng=rng)
+    quantized, x = insert_quantization(network, [8, 8]), draw_rows(rng, 60, 4)
+    calibrate(quantized, x, "min-max")
+    integer_network = quantize_weights(quantized)
+    assert [type(layer) for layer in integer_network.layers] == [
+        PeriodicEmbedding,
+        IntegerDense,
+        IntegerDense,
+    ]
+    np.testing.assert_array_equal(
+        integer_network.parameters, network.parameters[: network.layers[0].size(4)]
+    )
+    assert np.abs(integer_network.logits(x) - network.logits(x)).max() < 0.2
 
 
 def test_quantize_weights_batch_norm_is_folded_before_the_rounding(rng):

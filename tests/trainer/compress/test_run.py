@@ -26,6 +26,8 @@ OPTIONS = {
     "tumours": {"max_drop": 0.2, "prune": 0.5},
     "progress": {"max_drop": 0.6, "prune": 0.5},
     "wages": {"max_drop": 0.3, "prune": 0.5},
+    "members": {"max_drop": 0.3, "prune": 0.5},
+    "wages-members": {"max_drop": 0.3, "prune": 0.5},
 }
 
 
@@ -331,6 +333,7 @@ def test_compress_bundle_without_its_fp32_file_is_refused(copy_bundle):
         ("diabetes", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
         ("diabetes", {"hidden": (16, 8), "target_scaling": "log", "loss": "mae"}),
         ("linnerud", {"hidden": (8,), "activation": "tanh"}),
+        ("wine", {"hidden": (8, 6), "numbers": "pbld"}),
     ],
 )
 def test_compress_any_training_options_are_supported(data, options, tmp_path):

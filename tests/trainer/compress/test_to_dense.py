@@ -3,7 +3,13 @@ import copy
 import numpy as np
 import pytest
 
-from trainer.compress.to_dense import build_dense_network, list_dense_layers, to_dense
+from trainer.compress.to_dense import (
+    build_dense_network,
+    list_dense_layers,
+    list_members,
+    simplify_members,
+    to_dense,
+)
 from trainer.nn import (
     BatchNorm,
     Branches,
@@ -13,7 +19,9 @@ from trainer.nn import (
     FeatureSelect,
     IntegerDense,
     LeakyReLU,
+    Members,
     Network,
+    PeriodicEmbedding,
     Quantization,
     ReLU,
 )
@@ -33,6 +41,10 @@ def draw_rows(rng, n=200, numbers=5, categories=0):
     return np.concatenate(
         [rng.normal(size=(n, numbers)), rng.integers(0, 3, size=(n, categories))], axis=1
     ).astype(np.float32)
+
+
+def make_member(_):
+    return [Dense(4, "relu"), Dropout(0.2), Dense(3, "swish"), Dense(2)]
 
 
 NETWORKS = {  # layers before, types of layers after
@@ -66,14 +78,70 @@ NETWORKS = {  # layers before, types of layers after
         ],
         [Embedding, FeatureSelect, Dense, Dense],
     ),
+    "members": (lambda: [Members(*map(make_member, range(3)))], [Dense, Dense, Dense]),
+    "members of one layer": (lambda: [Members([Dense(2)], [Dense(2)])], [Dense]),
+    "embedding, selection and members": (
+        lambda: [
+            Embedding([3, 3], [2, 3]),
+            FeatureSelect(np.array([1, 4, 5, 8])),
+            Members(*map(make_member, range(2))),
+        ],
+        [Embedding, FeatureSelect, Dense, Dense, Dense],
+    ),
+    "periodic embedding": (
+        lambda: [PeriodicEmbedding(4), Dropout(0.2), Dense(4, "relu"), Dense(2)],
+        [PeriodicEmbedding, Dense, Dense],
+    ),
+    "both embeddings and selection": (
+        lambda: [
+            PeriodicEmbedding(3, 4, 2),
+            Embedding([3, 3], [2, 3]),
+            FeatureSelect(np.array([1, 4, 5, 8, 15])),
+            Dense(4),
+            Dense(2),
+        ],
+        [PeriodicEmbedding, Embedding, FeatureSelect, Dense, Dense],
+    ),
 }
+
+
+def test_to_dense_members_have_no_weights_between_them(rng):
+    network = make_network(5, NETWORKS["members"][0](), rng)
+    _, hidden, last = to_dense(network).layers
+    assert hidden.W.shape == (3 * 4, 3 * 3)
+    for k, chain in enumerate(network.layers[0].chains):
+        block = hidden.W[4 * k : 4 * (k + 1)]
+        np.testing.assert_array_equal(block[:, 3 * k : 3 * (k + 1)], chain.layers[2].W)
+        assert np.count_nonzero(block) == 4 * 3
+        expected = chain.layers[3].W / 3
+        np.testing.assert_allclose(last.W[3 * k : 3 * (k + 1)], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["members", "embedding, selection and members"])
+def test_simplify_members_keeps_members_and_answers(kind, rng):
+    categories = 2 * kind.startswith("embedding")
+    network = make_network(5 + categories, NETWORKS[kind][0](), rng)
+    x, simplified = draw_rows(rng, categories=categories), simplify_members(network)
+    np.testing.assert_allclose(simplified.logits(x), network.logits(x), atol=1e-5)
+    expected = network.n_members
+    assert [len(chain) for chain in list_members(simplified)] == [3] * expected
+    assert simplified.n_members == expected
+
+
+@pytest.mark.parametrize("kind", ["batch norm", "embedding"])
+def test_simplify_members_of_a_single_network_is_to_dense(kind, rng):
+    network = make_network(7, NETWORKS[kind][0](), rng)
+    simplified, dense = simplify_members(network), to_dense(network)
+    assert repr(simplified) == repr(dense)
+    np.testing.assert_array_equal(simplified.parameters, dense.parameters)
+    assert list_members(simplified) == []
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_to_dense_gives_the_same_answers(kind, rng):
     make_layers, expected_types = NETWORKS[kind]
     layers = make_layers()
-    categories = 2 * isinstance(layers[0], Embedding)
+    categories = 2 * any(isinstance(layer, Embedding) for layer in layers)
     network = make_network(5 + categories, layers, rng)
     before = network.snapshot()
     x = draw_rows(rng, categories=categories)
@@ -126,7 +194,10 @@ def make_integer_layer():
             [FeatureSelect(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
             "got an embedding after another",
         ),
+        ([Dense(3), PeriodicEmbedding(2), Dense(1)], "got an embedding after another"),
         ([Dropout(0.5)], "got no dense layer"),
+        ([Members(*([BatchNorm(), Dense(1)] for _ in range(2)))], "got members with other layers"),
+        ([Members([Dense(1, "tanh")], [Dense(1, "tanh")])], "members whose last layer has an act"),
     ],
 )
 def test_to_dense_other_layers_are_refused(layers, problem, rng):
@@ -137,7 +208,7 @@ def test_to_dense_other_layers_are_refused(layers, problem, rng):
 
 def test_build_dense_network_copies_the_weights(rng):
     W, b = rng.normal(size=(2, 3)).astype(np.float32), np.ones(3, np.float32)
-    network = build_dense_network(4, None, np.array([1, 3]), [(W, b, ReLU())])
+    network = build_dense_network(4, (), np.array([1, 3]), [(W, b, ReLU())])
     x = draw_rows(rng, numbers=4)
     expected = np.maximum(x[:, [1, 3]] @ W + b, 0)
     np.testing.assert_allclose(network.logits(x), expected, atol=1e-6)
@@ -149,7 +220,7 @@ def test_build_dense_network_copies_the_weights(rng):
 def test_build_dense_network_wrong_shapes_are_refused(n_in, n_bias):
     parameters = [(np.ones((n_in, 3), np.float32), np.ones(n_bias, np.float32), ReLU())]
     with pytest.raises(ValueError, match=r"expected weights \(2, 3\) and biases \(3,\); got"):
-        build_dense_network(4, None, np.array([1, 3]), parameters)
+        build_dense_network(4, (), np.array([1, 3]), parameters)
 
 
 def test_list_dense_layers_other_layers_are_refused(rng):

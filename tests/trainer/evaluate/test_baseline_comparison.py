@@ -1,7 +1,11 @@
 import pytest
 
 from tests.manifests import make_manifest
-from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
+from trainer.evaluate.baseline_comparison import (
+    compare_with_baselines,
+    find_constant_answer,
+    suggest_preset,
+)
 
 
 def test_compare_with_baselines_compares_printed_values():
@@ -38,3 +42,15 @@ def test_find_constant_answer_without_baselines_is_the_training_share():
 
 def test_find_constant_answer_regression_is_none():
     assert find_constant_answer(make_manifest({"r2": 0.5}, classes=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "preset"),
+    [({}, "balanced"), ({"preset": "fast"}, "balanced"), ({"preset": "balanced"}, "best")],
+)
+def test_suggest_preset_is_the_next_better_one(config, preset):
+    assert suggest_preset(make_manifest({"accuracy": 1}, config=config)) == preset
+
+
+def test_suggest_preset_of_the_best_is_none():
+    assert suggest_preset(make_manifest({"accuracy": 1}, config={"preset": "best"})) is None

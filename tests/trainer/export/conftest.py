@@ -12,6 +12,7 @@ import pytest
 
 from serving.runtime import GraphSession
 from trainer.compress.int8_overflow import has_int8_overflow
+from trainer.compress.to_dense import list_embeddings
 from trainer.config import Config
 from trainer.data.sources import load_table
 from trainer.data.tables import Table
@@ -20,7 +21,6 @@ from trainer.model import Model
 from trainer.nn import (
     ACTIVATIONS,
     Dense,
-    Embedding,
     FeatureSelect,
     IntegerDense,
     Layer,
@@ -41,6 +41,10 @@ KINDS = {
     "counts": ("linnerud", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
     "batch norm": ("wine", {"hidden": (12, 8), "batch_norm": True, "dropout": 0.2}),
     "range": ("digits", {"hidden": (16,), "scaling": "range"}),
+    "members": ("wine", {"hidden": (12, 8), "members": 3, "dropout": 0.2}),
+    "members, regression": ("diabetes", {"hidden": (16,), "members": 2, "batch_norm": True}),
+    "members, no hidden layer": ("breast_cancer", {"hidden": (), "members": 2}),
+    "embedded numbers": ("wine", {"hidden": (12,), "numbers": "pbld"}),
     "gelu batch norm": ("diabetes", {"hidden": (12,), "batch_norm": True, "activation": "gelu"}),
 }
 
@@ -83,6 +87,7 @@ def export(tmp_path_factory):
                 loss=config.build_loss(table.task),
                 rng=rng,
                 encoding=config.get_encoding(),
+                embeds_numbers=config.numbers == "pbld",
             )
             TrainingRun(
                 model.network,
@@ -130,9 +135,10 @@ def _create_integer_model(
     if runs_here and bits == 8 and has_int8_overflow():
         bits = 7
     x, layers = model.encoder.transform(records), list[Layer]()
-    if isinstance(model.network.layers[0], Embedding):
-        layers.append(copy.deepcopy(model.network.layers[0]))
-        x = model.network.layers[0].forward(x, training=False)
+    embeddings = list_embeddings(model.network)
+    for embedding in embeddings:
+        layers.append(copy.deepcopy(embedding))
+        x = embedding.forward(x, training=False)
     if columns is not None:
         layers.append(FeatureSelect(columns))
         x = x[:, columns]
@@ -154,7 +160,11 @@ def _create_integer_model(
         source = target
     if last != "integer":
         layers.append(Dense(model.network.n_outputs))
-    return replace(model, network=Network(model.network.n_inputs, layers, rng=rng))
+    network = Network(model.network.n_inputs, layers, rng=rng)
+    for source, target in zip(embeddings, network.layers, strict=False):
+        for origin, to in zip(source.parameters(), target.parameters(), strict=True):
+            to.value[...] = origin.value
+    return replace(model, network=network)
 
 
 @pytest.fixture(scope="session")

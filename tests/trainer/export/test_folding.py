@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trainer.export.folding import Affine, Lookup, Scale, fold_network
-from trainer.nn import BatchNorm, Dense, Dropout, Embedding, Network
+from trainer.export.folding import Affine, Average, Lookup, Scale, fold_network
+from trainer.nn import BatchNorm, Dense, Dropout, Embedding, Members, Network
 
 
 def create_layers(layers, n_inputs=3):
@@ -36,6 +36,15 @@ def test_fold_network_embedding_is_a_lookup():
     assert isinstance(lookup, Lookup)
     assert lookup.n_passed == 2
     assert [table.shape for table in lookup.tables] == [(5, 2)]
+
+
+def test_fold_network_members_are_an_average_of_folded_layers():
+    members = [[Dense(4), BatchNorm("relu"), Dropout(0.5), Dense(1)] for _ in range(2)]
+    (average,) = fold_network(create_layers([Members(*members)]))
+    assert isinstance(average, Average)
+    for operations, member in zip(average.members, members, strict=True):
+        assert [type(operation) for operation in operations] == [Affine, Affine]
+        np.testing.assert_array_equal(operations[1].W, member[3].W)
 
 
 def test_fold_network_unknown_layer_is_refused():

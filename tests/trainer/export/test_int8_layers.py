@@ -45,9 +45,12 @@ def create_distinct_records(model, rng, rows):
     return Records(model.encoder.columns, numbers.astype(np.float32))
 
 
-@pytest.fixture(scope="module")
-def mixed_model():
-    """A model with numbers, a one-hot and an embedded category, and its records."""
+@pytest.fixture(scope="module", params=[False, True], ids=["scaled", "pbld"])
+def mixed_model(request):
+    """A model with numbers, one-hot and embedded categories, and its records.
+
+    The numbers are as they are, or embedded.
+    """
     rng = np.random.default_rng(5)
     n = 300
     columns = (
@@ -68,6 +71,7 @@ def mixed_model():
         loss=CategoricalCrossEntropy(),
         rng=rng,
         encoding=Encoding(rare=1),
+        embeds_numbers=request.param,
     )
     # Initial embeddings are near 0, so that the answers of all rows would be nearly equal.
     model.network.parameters[...] = rng.normal(size=model.network.n_parameters)

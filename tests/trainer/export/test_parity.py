@@ -21,6 +21,9 @@ KINDS = [
     "no hidden layer",
     "counts",
     "batch norm",
+    "members",
+    "members, regression",
+    "members, no hidden layer",
     "gelu batch norm",
 ]
 

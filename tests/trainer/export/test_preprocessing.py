@@ -36,7 +36,7 @@ def create_records(rng, *, dates=None, name="x"):
     return Records(columns, numbers.astype(np.float32), dates, codes.astype(np.int32))
 
 
-def create_model(rows, rng, **encoding):
+def create_model(rows, rng, embeds_numbers=False, **encoding):
     target = np.where(rng.random(len(rows)) < 0.5, "a", "b")
     table = make_table(source="t", records=rows, target=target, target_names=("y",))
     return Model.build(
@@ -46,14 +46,16 @@ def create_model(rows, rng, **encoding):
         loss=BinaryCrossEntropy(),
         rng=rng,
         encoding=Encoding(rare=1, **encoding),
+        embeds_numbers=embeds_numbers,
     )
 
 
-@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile"])
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "robust_clip", "quantile"])
 @pytest.mark.parametrize("one_hot", [8, 100])
-def test_preprocessing_mixed_columns_equals_numpy(scaling, one_hot, rng):
+@pytest.mark.parametrize("embeds_numbers", [False, True])
+def test_preprocessing_mixed_columns_equals_numpy(scaling, one_hot, embeds_numbers, rng):
     rows = create_records(rng)
-    model = create_model(rows, rng, scaling=scaling, one_hot=one_hot)
+    model = create_model(rows, rng, embeds_numbers, scaling=scaling, one_hot=one_hot)
     parity = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
     assert parity.max_abs < 1e-6
     assert parity.label_agreement == 1
@@ -150,9 +152,10 @@ def test_preprocessing_dates_outside_calendar_equals_numpy(rng):
     assert (delta <= compute_tolerances(model, extreme_records)["probabilities"]).all()
 
 
-def test_preprocessing_missing_value_without_fill_gives_nan(rng):
+@pytest.mark.parametrize("options", [{}, {"scaling": "robust_clip", "embeds_numbers": True}])
+def test_preprocessing_missing_value_without_fill_gives_nan(options, rng):
     records_without_gaps = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
-    model = create_model(records_without_gaps, rng)
+    model = create_model(records_without_gaps, rng, **options)
     record_with_gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
     assert np.isnan(
         GraphSession(build_graph(model)).run(record_with_gap.inputs())["probabilities"]
@@ -188,3 +191,27 @@ def test_input_names_are_distinct():
         "probabilities": "probabilities_input",
         "x": "x",
     }
+
+
+def read_encoded(model, inputs):
+    """Return the inputs of the network that the graph of a model computes, float32 `(n, width)`."""
+    proto = onnx.load_from_string(build_graph(model))
+    (name,) = {i for node in proto.graph.node if node.op_type == "Gemm" for i in node.input} & {
+        node.output[0] for node in proto.graph.node if node.op_type in ("Div", "Concat")
+    }
+    del proto.graph.output[:]
+    proto.graph.output.append(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+    )
+    return GraphSession(proto.SerializeToString()).run(inputs)[name]
+
+
+def test_preprocessing_smooth_limit_equals_numpy_to_the_bit(rng):
+    rows = Records.of_numbers(["a", "b"], rng.lognormal(0, 3, size=(ROWS, 2)))
+    model = create_model(rows, rng, scaling="robust_clip")
+    extremes = np.array([3e38, -3e38, 1e-38, 0, 1e20, -1e7], np.float32)
+    for values in (rows.numbers, np.column_stack([extremes, extremes])):
+        records = Records.of_numbers(["a", "b"], values)
+        encoded = read_encoded(model, records.inputs())
+        np.testing.assert_array_equal(encoded, model.encoder.transform(records))
+        assert np.abs(encoded).max() <= 3

@@ -8,7 +8,7 @@ from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
 from trainer.export.onnx_graph import build_graph
 from trainer.export.tolerances import compute_tolerances
-from trainer.nn import Dense, IntegerDense, Network, Quantization
+from trainer.nn import Dense, IntegerDense, Members, Network, Quantization
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -34,7 +34,23 @@ def test_compute_tolerances_random_networks_are_within(seed, export):
         assert (np.abs(outputs[name] - expected[name]) <= tolerance).all()
 
 
-@pytest.mark.parametrize("kind", ["multiclass", "binary"])
+@pytest.mark.parametrize("seed", range(4))
+def test_compute_tolerances_random_members_are_within(seed, export):
+    rng = np.random.default_rng(seed)
+    exported = export("regression")
+    model, width = exported.model, exported.model.network.n_inputs
+    n_members, units = int(rng.integers(2, 5)), int(rng.integers(1, 300))
+    members = [[Dense(units, "relu"), Dense(1)] for _ in range(n_members)]
+    model = replace(model, network=Network(width, [Members(*members)], rng=rng))
+    scaler, spread = model.encoder.numbers.scaler, rng.choice([1, 10, 1000], size=(200, 1))
+    rows = rng.normal(scaler.offset, spread * scaler.scale, size=(200, width))
+    records = Records(model.encoder.columns, rows.astype(np.float32))
+    output = GraphSession(build_graph(model)).run(records.inputs())["value"]
+    tolerance = compute_tolerances(model, records)["value"]
+    assert (np.abs(output - model.answers(records)["value"]) <= tolerance).all()
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "members"])
 def test_compute_tolerances_ordinary_rows_are_tight(kind, export):
     exported = export(kind)
     tolerances = compute_tolerances(exported.model, exported.table.records)["probabilities"]

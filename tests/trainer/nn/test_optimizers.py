@@ -126,9 +126,8 @@ def test_adam_kernel_without_cache_matches_pytorch(name, torch, monkeypatch):
 @pytest.mark.parametrize("more, expected", [(-1, "plain"), (0, "compiled")])
 def test_adam_short_vector_or_complex_uses_numpy(more, expected, monkeypatch, updates):
     monkeypatch.setattr(kernels, "MIN_SIZE", 8)
-    monkeypatch.setattr(
-        kernels, "compile_adam", lambda **_: lambda *_: updates.append("compiled")
-    )
+    record = lambda *_: updates.append("compiled")  # noqa: E731
+    monkeypatch.setattr(kernels, "compile_adam", lambda **_: record)
     theta = np.ones(8 + more)
     Adam(0.1).step(theta, np.ones(8 + more))
     assert updates == [expected]

@@ -15,6 +15,7 @@ from trainer.nn import (
     Dropout,
     Huber,
     MaxNorm,
+    Members,
     Penalty,
     WeightAverage,
 )
@@ -43,6 +44,20 @@ def test_sequential_fit_values_learns():
     assert set(history.curves) == {"loss", "val_loss", "val_mae", "val_mse"}
     assert history.curves["val_mse"][-1] < 0.7
     assert network.predict(X).dtype == np.float64
+
+
+def test_sequential_members_learn_and_predict_their_mean():
+    X, y = load_standardised(load_iris)
+    network = Sequential([Members(*([Dense(8, "tanh"), Dense(3)] for _ in range(3)))], seed=0)
+    network.compile("adam", "categorical_cross_entropy", ["accuracy"], learning_rate=0.02)
+    network.fit(X, y, epochs=40, validation_data=(X, y))
+    assert network.evaluate(X, y)["accuracy"] > 0.95
+    probabilities = network.predict(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    x = X.astype(np.float32)
+    chains = network.network.layers[0].chains
+    logits = np.mean([chain.forward(x, training=False) for chain in chains], axis=0)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
 
 
 def test_sequential_branches_accept_one_array_each(rng):

@@ -17,6 +17,7 @@ from trainer.nn import (
     Dense,
     Dropout,
     FlatCosine,
+    Members,
     Momentum,
     Nadam,
     Network,
@@ -53,11 +54,16 @@ UPDATE_MAKERS = {
 }
 
 
-def make_run(update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, **options):
+def make_layers():
+    return [Dense(8), BatchNorm("relu"), Dropout(0.3), Dense(2)]
+
+
+def make_run(
+    update="nadam, cosine", callbacks=(), rows=None, epochs=EPOCHS, layers=None, **options
+):
     rng = np.random.default_rng(5)
-    layers = [Dense(8), BatchNorm("relu"), Dropout(0.3), Dense(2)]
     return TrainingRun(
-        Network(3, layers, rng=rng),
+        Network(3, layers or make_layers(), rng=rng),
         CategoricalCrossEntropy(),
         UPDATE_MAKERS[update](),
         rows or make_rows(),
@@ -126,6 +132,33 @@ def test_checkpoint_run_killed_at_any_step_resumes_to_same_bits(update, every, t
         resumed.run()
         for got, expected in zip(collect_outcome(resumed), collect_outcome(whole), strict=True):
             np.testing.assert_equal(got, expected)
+
+
+def test_checkpoint_members_resume_to_same_bits(tmp_path):
+    def create(*callbacks):
+        return make_run(
+            "nadam, cosine", callbacks, layers=[Members(*(make_layers() for _ in range(2)))]
+        )
+
+    whole = create()
+    whole.run()
+    for step in (1, 6, whole.steps - 1):
+        path = tmp_path / f"{step}.npz"
+        with pytest.raises(KilledError):
+            create(Checkpoint(path, every_n_steps=1), KillAt(step)).run()
+        resumed = create(Checkpoint(path))
+        resumed.run()
+        for got, expected in zip(collect_outcome(resumed), collect_outcome(whole), strict=True):
+            np.testing.assert_equal(got, expected)
+
+
+def test_checkpoint_of_another_number_of_members_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(KilledError):
+        make_run(callbacks=[Checkpoint(path, every_n_steps=1), KillAt(1)]).run()
+    members = [Members(make_layers(), make_layers())]
+    with pytest.raises(CheckpointError, match="with other data or options"):
+        make_run(callbacks=[Checkpoint(path)], layers=members).run()
 
 
 def test_checkpoint_stream_resumes_to_same_bits(tmp_path):

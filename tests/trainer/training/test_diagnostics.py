@@ -21,6 +21,7 @@ from trainer.nn import (
     CategoricalCrossEntropy,
     Dense,
     MeanSquaredError,
+    Members,
     Poisson,
     Tanh,
 )
@@ -197,6 +198,14 @@ def test_measure_layer_health_branches_names_inner_layer():
     branches.list_sublayers()[0].b[:] = -100
     findings = [m for m in measure_health(net) if not m.is_healthy and m.fault == "dead_relu"]
     assert [m.where for m in findings] == ["layer 1, Dense(8, 'relu')"]
+
+
+def test_measure_layer_health_members_names_member_and_layer():
+    members = Members(*([Dense(8, "relu"), Dense(CLASSES)] for _ in range(2)))
+    net = make_network(Dense(8, "tanh"), members)
+    members.chains[1].layers[0].b[:] = -100
+    findings = [m for m in measure_health(net) if not m.is_healthy and m.fault == "dead_relu"]
+    assert [m.where for m in findings] == ["member 2, layer 2, Dense(8, 'relu')"]
 
 
 def test_checks_poisson_and_multilabel_find_no_fault():

@@ -118,6 +118,11 @@ class Encoder:
         return self.numbers.width + precise + dates + sum(c.width for c in self.categories)
 
     @property
+    def n_scaled_numbers(self) -> int:
+        """Number of scaled float32 numbers and booleans, which are the first inputs."""
+        return len(self.numbers.fill)
+
+    @property
     def embedded_categories(self) -> tuple[Categories, ...]:
         """The categories that are embedded; their indices are the last inputs."""
         return tuple(c for c in self.categories if c.is_embedded)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.preprocess.quantiles import Quantiles
-from trainer.data.preprocess.scaler import Scaling, offset_and_scale
+from trainer.data.preprocess.scaler import Scaling, limit_smoothly, offset_and_scale
 
 CONSTANT_SPREAD = 1e-15  # relative to the offset: no more than float64 rounding
 
@@ -25,6 +25,7 @@ class Precise:
         quantiles: Float64 quantiles of the column, used instead of offset and scale; None for the
             other scalings.
         has_gap_flag: Whether the network has an input that is 1 for a gap and 0 otherwise.
+        is_limited: Whether `limit_smoothly` is applied after the cast to float32.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Precise:
     scale: float
     quantiles: Quantiles | None
     has_gap_flag: bool
+    is_limited: bool = False
 
     @classmethod
     def fit(
@@ -60,6 +62,7 @@ class Precise:
             float(scale[0]),
             quantiles=Quantiles.fit(rows, np.float64) if scaling == "quantile" else None,
             has_gap_flag=gaps and bool(is_gap.any()),
+            is_limited=scaling == "robust_clip",
         )
 
     @property
@@ -81,6 +84,8 @@ class Precise:
                 scaled = self.quantiles.transform(filled)
             else:
                 scaled = ((filled - self.offset) / self.scale).astype(np.float32)
+        if self.is_limited:
+            scaled = limit_smoothly(scaled)
         if not self.has_gap_flag:
             return scaled
         return np.concatenate([scaled, is_gap[:, None].astype(np.float32)], axis=1)

@@ -8,8 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Scaling = Literal["standard", "minmax", "robust", "quantile", "range"]
+Scaling = Literal["standard", "minmax", "robust", "robust_clip", "quantile", "range"]
 CONSTANT_SPREAD = 1e-7  # relative to the offset: no more than float32 rounding
+LIMIT = 3.0  # which the magnitude of limited values approaches
+# Values are first cut here, where they are LIMIT in float32 already, so that no square overflows.
+LARGEST_UNLIMITED = 1e6
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,12 @@ class Scaler:
     Attributes:
         offset: Number subtracted first, float32 `(n_columns,)`.
         scale: Number divided by then, float32 `(n_columns,)`, above 0.
+        is_limited: Whether `limit_smoothly` is applied to the result; there is no inverse then.
     """
 
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
+    is_limited: bool = False
 
     @classmethod
     def fit(cls, rows: NDArray[Any], scaling: Scaling = "standard") -> Scaler:
@@ -34,20 +39,37 @@ class Scaler:
                 constant column has scale 1, and so becomes 0. `minmax` maps lowest and highest
                 value of each column to 0 and 1. `robust` uses the median and the distance of the
                 quartiles, which outliers do not move, or the standard deviation where both
-                quartiles are equal. `range` maps lowest and highest value of all columns together
-                to 0 and 1, for pixels and other columns of one unit, whose differences in spread
-                have a meaning.
+                quartiles are equal. `robust_clip` is `robust` with `limit_smoothly`. `range` maps
+                lowest and highest value of all columns together to 0 and 1, for pixels and other
+                columns of one unit, whose differences in spread have a meaning.
         """
         offset, scale = offset_and_scale(rows, scaling, CONSTANT_SPREAD)
-        return cls(offset.astype(np.float32), scale.astype(np.float32))
+        is_limited = scaling == "robust_clip"
+        return cls(offset.astype(np.float32), scale.astype(np.float32), is_limited)
 
     def transform(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return scaled rows, float32 of the same shape; float64 rows are cast at the end."""
-        return ((rows - self.offset) / self.scale).astype(np.float32, copy=False)
+        if not self.is_limited:
+            return ((rows - self.offset) / self.scale).astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # an infinite quotient becomes ±LIMIT
+            scaled = ((rows - self.offset) / self.scale).astype(np.float32, copy=False)
+        return limit_smoothly(scaled)
 
     def inverse(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows that `transform` maps to these: x = z · scale + offset."""
         return rows * self.scale + self.offset
+
+
+def limit_smoothly(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return z / √(1 + (z/3)²), float32 of the same shape, between -3 and 3.
+
+    Values near 0 hardly change, and outliers keep their order. Holzmüller et al. 2024,
+    https://arxiv.org/abs/2407.04491, section 3.
+    """
+    z = z.clip(-LARGEST_UNLIMITED, LARGEST_UNLIMITED)
+    # The graph has the same operations, each of which is rounded alike: the results are equal.
+    limited: NDArray[np.float32] = z / np.sqrt(z * z * np.float32(1 / LIMIT**2) + np.float32(1))
+    return limited
 
 
 def offset_and_scale(
@@ -66,7 +88,7 @@ def offset_and_scale(
     elif scaling == "minmax":
         offset = rows.min(axis=0).astype(np.float64)
         scale = rows.max(axis=0) - offset
-    elif scaling == "robust":
+    elif scaling in ("robust", "robust_clip"):
         low, offset, high = np.quantile(rows.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
         scale = np.where(high > low, high - low, rows.std(axis=0, dtype=np.float64))
     else:

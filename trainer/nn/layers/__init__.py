@@ -12,6 +12,8 @@ from trainer.nn.layers.integer_dense import (
     largest_weight,
 )
 from trainer.nn.layers.layer import Activity, Layer, Parameter
+from trainer.nn.layers.members import Members
+from trainer.nn.layers.periodic_embedding import PeriodicEmbedding
 from trainer.nn.layers.select import FeatureSelect
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "FeatureSelect",
     "IntegerDense",
     "Layer",
+    "Members",
     "Parameter",
+    "PeriodicEmbedding",
     "Quantization",
     "embedding_width",
     "largest_weight",

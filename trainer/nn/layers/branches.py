@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainer.nn.layers.chain import Chain
-from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
+from trainer.nn.layers.chain import Chain, CompositeLayer
+from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
-class Branches(Layer):
+class Branches(CompositeLayer):
     """A layer that splits its inputs among chains of layers and concatenates their outputs.
 
     In `Branches((64, [Dense(32, "relu")]), (3, []))` the first 64 inputs go to a dense layer and
@@ -29,6 +27,8 @@ class Branches(Layer):
             raise ValueError(
                 f"expected branches of at least 1 input each; got {[w for w, _ in branches]}"
             )
+        if any(layer.n_members > 1 for _, layers in branches for layer in layers):
+            raise ValueError(f"expected branches without members; got {list(branches)}")
         super().__init__()
         self.widths = [width for width, _ in branches]
         self.chains = [Chain(layers) for _, layers in branches]
@@ -58,28 +58,6 @@ class Branches(Layer):
             )
             self._columns.append((inputs, outputs))
             start, read, written = stop, inputs.stop, outputs.stop
-
-    def initialize(self, rng: np.random.Generator) -> None:
-        for chain in self.chains:
-            chain.initialize(rng)
-
-    def parameters(self) -> list[Parameter]:
-        return [p for layer in self.list_sublayers() for p in layer.parameters()]
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {
-            f"{i}.{name}": array
-            for i, layer in enumerate(self.list_sublayers())
-            for name, array in layer.state().items()
-        }
-
-    def generators(self) -> list[np.random.Generator]:
-        return [g for layer in self.list_sublayers() for g in layer.generators()]
-
-    def list_sublayers(self) -> list[Layer]:
-        return [
-            i for chain in self.chains for layer in chain.layers for i in layer.list_sublayers()
-        ]
 
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.nn import kernels
 from trainer.nn.layers.layer import Array, Layer
+
+N_THRESHOLDS = 2**16  # different values of a random number
+NUMBERS_PER_WORD = 4  # random numbers in one word of the bit generator
+WORDS_PER_DRAW = 2**12  # words that are drawn at a time, into a new array of 32 KB
 
 
 class Dropout(Layer):
@@ -15,7 +23,8 @@ class Dropout(Layer):
     al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; inverted as in section 10.
 
     Args:
-        rate: Probability that an input is set to 0, in [0, 1).
+        rate: Probability that an input is set to 0, in [0, 1); it is rounded to a multiple of
+            2⁻¹⁶, up to 1 − 2⁻¹⁶.
 
     Attributes:
         rate_scale: Factor of the rate; schedules change it between steps [default: 1].
@@ -30,15 +39,17 @@ class Dropout(Layer):
         super().__init__()
         self.rate = rate
         self._rng = np.random.default_rng(0)
-        self._mask: NDArray[np.bool_] | None = None
-        self._gain = 1.0  # factor of the inputs that remain
+        self._mask: Array | None = None  # factors of the inputs in the last forward pass
 
     def outputs(self, n_in: int) -> int:
         return n_in
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Derive a random generator for the masks from `rng`."""
-        (self._rng,) = rng.spawn(1)
+        (child,) = rng.spawn(1)
+        if isinstance(child.bit_generator, np.random.MT19937):  # its words have 32 bits, not 64
+            child = np.random.default_rng(child.integers(2**63))
+        self._rng = child
 
     def generators(self) -> list[np.random.Generator]:
         return [self._rng]
@@ -48,22 +59,46 @@ class Dropout(Layer):
         if not training or rate == 0:
             self._mask = None
             return x
-        self._gain = 1 / (1 - rate)
-        draws = self._buffers.get("draws", x.shape, np.float32)
-        self._rng.random(out=draws, dtype=np.float32)
-        self._mask = self._buffers.get("mask", x.shape, np.bool_)
-        np.greater_equal(draws, rate, out=self._mask)
+        threshold = min(round(rate * N_THRESHOLDS), N_THRESHOLDS - 1)
+        gain = N_THRESHOLDS / (N_THRESHOLDS - threshold)  # of the rounded rate
+        draws = self._draw(x.size)
+        mask = self._mask = self._buffers.get("mask", x.shape, x.dtype)
         out = self._buffers.get("out", x.shape, x.dtype)
-        np.multiply(x, self._mask, out=out)
-        np.multiply(out, self._gain, out=out)
+        if self.is_compiled and x.dtype == np.float32 and x.flags.c_contiguous:
+            numbers = np.uint16(threshold), np.float32(gain)
+            drop = kernels.compile_dropout()
+            drop(x.reshape(-1), draws, *numbers, mask.reshape(-1), out.reshape(-1))
+        else:
+            kept = self._buffers.get("kept", x.shape, np.bool_)
+            np.greater_equal(draws.reshape(x.shape), threshold, out=kept)
+            np.multiply(kept, x.dtype.type(gain), out=mask)
+            np.multiply(x, mask, out=out)
         self._x = x
         return out
+
+    def _draw(self, n: int) -> NDArray[np.uint16]:
+        """Return n random numbers, `(n,)`.
+
+        They are quarters of the words of the bit generator. That is ten times as fast as its
+        floats, and as exact as a rate needs to be.
+        """
+        n_words, draw_words = math.ceil(n / NUMBERS_PER_WORD), self._rng.bit_generator.random_raw
+        if n_words <= WORDS_PER_DRAW:
+            return draw_words(n_words).view(np.uint16)[:n]
+        words: NDArray[Any] = self._buffers.get("words", (n_words,), np.uint64)
+        for start in range(0, n_words, WORDS_PER_DRAW):
+            part = words[start : start + WORDS_PER_DRAW]
+            part[:] = draw_words(len(part))
+        return words.view(np.uint16)[:n]
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         if self._mask is not None:
             np.multiply(gradient, self._mask, out=gradient)
-            np.multiply(gradient, self._gain, out=gradient)
         return gradient
+
+    @property
+    def has_kernel(self) -> bool:
+        return True
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

@@ -84,6 +84,11 @@ class Embedding(Layer):
             self._columns.append(slice(read, read + units))
             start, read = stop, read + units
 
+    def find_sources(self) -> NDArray[np.int64]:
+        """Return the index of the input that each output is computed from, int64 `(n_out,)`."""
+        columns = np.arange(self.n_numeric, self.n_in)
+        return np.concatenate([np.arange(self.n_numeric), np.repeat(columns, self.units)])
+
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw small normal vectors; the vector of category 0 is 0."""
         for table in self.tables:

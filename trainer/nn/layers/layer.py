@@ -59,9 +59,13 @@ class Layer(ABC):
         n_in: Number of inputs, once bound.
         n_out: Number of outputs, once bound.
         dtype: Dtype of parameters and outputs, once bound.
+        n_members: Number of networks that the layer averages; see `Members` [default: 1].
+        is_compiled: Whether compiled loops are used where there are some; see `set_compiled`.
     """
 
     settings: tuple[str, ...] = ()
+    n_members: int = 1
+    is_compiled = False
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -162,6 +166,28 @@ class Layer(ABC):
         slopes = np.empty_like(self._a)
         activation.derivative(self._z, self._a, slopes)
         return Activity(activation, self._a, slopes)
+
+    @property
+    def output_activation(self) -> Activation | None:
+        """Activation that the outputs have passed; None if the layer has none."""
+        return getattr(self, "activation", None)
+
+    def summarize(self) -> list[tuple[str, int, int, int]]:
+        """Return name, number of inputs, of outputs and of parameters of each part, once bound."""
+        return [(repr(self), self.n_in, self.n_out, self.size(self.n_in))]
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether there are compiled loops for this layer or its activation; see `kernels`."""
+        activation = getattr(self, "activation", None)
+        return activation is not None and activation.has_kernel
+
+    def set_compiled(self, is_compiled: bool) -> None:
+        """Choose between the compiled loops and NumPy, for the layer and its activation."""
+        self.is_compiled = is_compiled
+        activation = getattr(self, "activation", None)
+        if activation is not None:
+            activation.is_compiled = is_compiled
 
     def list_sublayers(self) -> list[Layer]:
         """Return the layers that this layer consists of; by default the layer itself."""

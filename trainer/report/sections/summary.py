@@ -7,7 +7,11 @@ from functools import partial
 
 from serving.bundle import Manifest
 from trainer.evaluate import get_main_metric
-from trainer.evaluate.baseline_comparison import compare_with_baselines, find_constant_answer
+from trainer.evaluate.baseline_comparison import (
+    compare_with_baselines,
+    find_constant_answer,
+    suggest_preset,
+)
 from trainer.evaluate.cautions import list_cautions
 from trainer.report.blocks import (
     Block,
@@ -131,18 +135,20 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
             " It is within the 95 % interval of the network, so the difference may be due to "
             "chance."
         )
+    preset = suggest_preset(manifest)
+    advice = "Use the simpler model, or improve the network"
+    advice += "." if preset is None else f", for example with --preset {preset}."
     if names := comparison.better_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} better on the same "
             f"rows than this network ({metric} {format_decimal(own)}); the best is {best_text}."
-            f"{note} Use the simpler model, or improve the network.",
+            f"{note} {advice}",
             "bad",
         )
     if names := comparison.equal_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} as good on the same "
-            f"rows as this network: {metric} {format_decimal(own)}. Use the simpler model, or "
-            f"improve the network.",
+            f"rows as this network: {metric} {format_decimal(own)}. {advice}",
             "bad",
         )
     text = (

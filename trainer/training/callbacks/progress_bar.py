@@ -7,11 +7,11 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from trainer.training.loop import Callback, TrainingRun
+from trainer.training.loop import VALIDATION_ERROR, Callback, TrainingRun
 
 
 class ProgressBar(Callback):
-    """Callback that shows the number of epochs, the losses and the remaining time.
+    """Callback that shows the number of epochs, their losses and the remaining time.
 
     Nothing is shown if the output is not a terminal.
 
@@ -48,6 +48,8 @@ class ProgressBar(Callback):
         text = f"train {epoch.train_loss:.4f}"
         if epoch.validation_loss is not None:
             text += f"  validation {epoch.validation_loss:.4f}"
+        if VALIDATION_ERROR in epoch.metrics:
+            text += f"  squared error {epoch.metrics[VALIDATION_ERROR]:.4f}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=len(run.history), description=text)
 

@@ -7,7 +7,7 @@ import numpy as np
 from trainer.nn import Loss, Network, Penalty, check_gradients
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
-from trainer.training.diagnostics.layer_health import sample_rows
+from trainer.training.diagnostics.layer_health import iterate_layers, sample_rows
 
 MAX_ENTRIES = 40  # entries of each parameter array whose derivatives are checked
 MAX_ROWS = 16
@@ -43,11 +43,8 @@ def check_backpropagation(
         method="complex",
         max_entries=MAX_ENTRIES,
     )
+    names = [name for name, layer in iterate_layers(network) for _ in layer.parameters()]
     return [
-        Measurement(
-            "wrong_gradient",
-            error.relative,
-            f"{error.parameter} of layer {error.layer + 1}, {network.layers[error.layer]!r}",
-        )
-        for error in errors
+        Measurement("wrong_gradient", error.relative, f"{error.parameter} of {name}")
+        for name, error in zip(names, errors, strict=True)
     ]

@@ -56,8 +56,11 @@ def compute_excess_loss(network: Network, rows: TrainingRows, loss: Loss) -> flo
 def _measure_initial_loss(
     network: Network, rows: TrainingRows, loss: Loss
 ) -> Iterator[Measurement]:
-    expected = compute_zero_logits_loss(network, rows, loss)
-    initial = compute_excess_loss(network, rows, loss)
+    # The lowest possible loss is above 0 with label smoothing. The ratio of the excesses over it
+    # would make the same logits look worse than with plain labels.
+    lowest = loss.compute_minimum(rows.targets, network.n_outputs, rows.weights)
+    expected = compute_zero_logits_loss(network, rows, loss) + lowest
+    initial = compute_excess_loss(network, rows, loss) + lowest
     if expected > 0:
         note = f"{initial:.3g} over {expected:.3g}"
         yield Measurement("initial_loss", initial / expected, note=note)
@@ -69,8 +72,9 @@ def _measure_scales(network: Network, rows: TrainingRows, loss: Loss) -> Iterato
     elif loss.link == "sigmoid":
         yield Measurement("one_class", min(len(np.unique(column)) for column in rows.targets.T))
     features = sample_rows(rows).features
-    if isinstance(network.layers[0], Embedding):  # indices of categories have no scale
-        features = features[:, : network.layers[0].n_numeric]
+    for layer in network.layers:
+        if isinstance(layer, Embedding):  # the last inputs are indices, which have no scale
+            features = features[:, : -len(layer.sizes)]
     if features.shape[1]:
         yield _measure_largest("unscaled_features", features)
     if loss.link == "identity":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trainer.nn import Layer, Loss, Network, Penalty
+from trainer.nn import Layer, Loss, Members, Network, Penalty
 from trainer.training.batches import TrainingRows
 from trainer.training.diagnostics.faults import Measurement
 
@@ -44,10 +44,20 @@ def measure_layer_health(
 
 
 def iterate_layers(network: Network) -> Iterator[tuple[str, Layer]]:
-    """Yield each layer with its description; the layers of branches are yielded one by one."""
+    """Yield each layer with its description.
+
+    The layers of branches and of members are yielded one by one. Those of a member have the
+    positions that they would have if it were the only one.
+    """
     for position, layer in enumerate(network.layers, start=1):
-        for inner in layer.list_sublayers():
-            yield f"layer {position}, {inner!r}", inner
+        if isinstance(layer, Members):
+            for number, chain in enumerate(layer.chains, start=1):
+                for place, part in enumerate(chain.layers, start=position):
+                    for inner in part.list_sublayers():
+                        yield f"member {number}, layer {place}, {inner!r}", inner
+        else:
+            for inner in layer.list_sublayers():
+                yield f"layer {position}, {inner!r}", inner
 
 
 def _measure_outputs(layers: list[tuple[str, Layer]]) -> Iterator[Measurement]:

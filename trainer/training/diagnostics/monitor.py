@@ -197,7 +197,9 @@ class Diagnostics(Callback):
 def _compute_penalty(run: TrainingRun) -> float:
     """Return the penalty of the current weights, which is part of the loss of an epoch."""
     penalty = run.update.penalty
-    return 0.0 if penalty is None else penalty.value(run.network.weights())
+    if penalty is None:
+        return 0.0
+    return penalty.value(run.network.weights()) / run.network.n_members
 
 
 def _is_power_of_two(number: int) -> bool:

@@ -15,10 +15,51 @@ def test_dropout_training_zeroes_rate_and_scales_rest(rng):
     net = make_network([layer, Dense(1)], 400, rng)
     x = np.ones((200, 400))
     out = layer.forward(x, training=True)
-    assert set(np.unique(out)) == {0, 1 / 0.7}
+    share = round(0.3 * 2**16) / 2**16  # the rate in multiples of 2⁻¹⁶
+    assert set(np.unique(out)) == {0, 1 / (1 - share)}
     assert (out == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert out.mean() == pytest.approx(1, abs=0.01)
     assert net.layers[0].forward(x, training=False) is x
+
+
+@pytest.mark.parametrize("rate", [2**-16, 0.15, 0.5, 0.999])
+@pytest.mark.parametrize("shape", [(1, 3), (7, 5), (128, 130)])
+def test_dropout_zeroes_quarters_of_generator_words_below_rate(rate, shape, rng):
+    layer = Dropout(rate)
+    make_network([layer, Dense(1)], shape[1], rng)
+    stream = np.random.PCG64()
+    stream.state = layer.generators()[0].bit_generator.state
+    n = shape[0] * shape[1]
+    words = [int(stream.random_raw()) for _ in range(-(-n // 4))]
+    quarters = np.array([word >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)])
+    out = layer.forward(np.ones(shape), training=True)
+    np.testing.assert_array_equal(out.ravel() == 0, quarters[:n] < round(rate * 2**16))
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
+def test_dropout_rate_beyond_resolution_keeps_expected_output(rate, rng):
+    layer = Dropout(rate)
+    make_network([layer, Dense(1)], 1000, rng)
+    total, n = 0.0, 300
+    for _ in range(n):
+        total += layer.forward(np.ones((100, 1000)), training=True).mean()
+    assert total / n == pytest.approx(1, abs=0.2)  # 5 standard deviations of the higher rate
+
+
+def test_dropout_rate_scale_changes_share_of_zeros(rng):
+    layer = Dropout(0.4)
+    make_network([layer, Dense(1)], 400, rng)
+    for scale, share in ((1.0, 0.4), (0.5, 0.2), (0.0, 0.0)):
+        layer.rate_scale = scale
+        out = layer.forward(np.ones((200, 400)), training=True)
+        assert (out == 0).mean() == pytest.approx(share, abs=0.01)
+
+
+def test_dropout_parent_generator_of_32_bit_words_drops_rate():
+    layer = Dropout(0.3)
+    make_network([layer, Dense(1)], 400, np.random.Generator(np.random.MT19937(0)))
+    out = layer.forward(np.ones((200, 400)), training=True)
+    assert (out == 0).mean() == pytest.approx(0.3, abs=0.01)
 
 
 def test_dropout_backward_uses_mask_of_forward(rng):
