@@ -329,9 +329,7 @@ def test_load_trained_manifest_without_preset_is_read_as_fast(data, tmp_path):
     assert loaded.config.preset == "fast"
     assert get_values(loaded.config, WITHOUT_NEW_PARTS) == WITHOUT_NEW_PARTS
     assert loaded.model.value_range is None
-    np.testing.assert_array_equal(
-        loaded.model.network.parameters, trained.model.network.parameters
-    )
+    np.testing.assert_array_equal(loaded.model.network.parameters, trained.model.network.parameters)
 
 
 def test_normalize_run_identity_options_without_preset_are_those_of_fast():

@@ -160,7 +160,7 @@ def test_read_weights_restored_network_has_the_same_logits(people):
 
 
 def test_write_run_many_test_rows_records_a_sample(people, tmp_path, monkeypatch):
-    config, _, bundle, trained, _ = people
+    _, _, bundle, trained, _ = people
     monkeypatch.setattr(runs, "MAX_TEST_ROWS", 7)
     path = write_run(
         tmp_path,
@@ -197,7 +197,7 @@ def test_read_run_regression_targets_keep_their_shape(data, targets, tmp_path):
 
 
 def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
-    config, _, bundle, trained, _ = people
+    _, _, bundle, trained, _ = people
     for _ in range(2):
         path = write_run(
             tmp_path,
@@ -214,7 +214,7 @@ def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
 
 
 def test_read_run_damaged_file_is_refused(people, tmp_path):
-    config, _, bundle, trained, path = people
+    _, _, bundle, trained, path = people
     with pytest.raises(
         RunError, match="expected the folder of a run; got .*/2, which does not exist"
     ):

@@ -138,8 +138,9 @@ def test_training_run_measure_error_adds_the_brier_score_of_each_epoch(is_measur
 
 def test_training_run_measure_error_is_that_of_the_averaged_weights():
     validation = make_rows(np.random.default_rng(9))
-    rows, network = make_rows(np.random.default_rng(1)), Network(
-        3, [Dense(2)], rng=np.random.default_rng(2)
+    rows, network = (
+        make_rows(np.random.default_rng(1)),
+        Network(3, [Dense(2)], rng=np.random.default_rng(2)),
     )
     update = UpdateRule(SGD(0.5), average=WeightAverage(0.9))
     history = train(
