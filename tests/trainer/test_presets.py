@@ -64,6 +64,8 @@ WITHOUT_NEW_PARTS = {
     "regularization_schedule": "constant",
     "monitor": "loss",
     "clip_predictions": False,
+    "members": 1,
+    "numbers": "scaled",
 }
 BALANCED = {
     "hidden": (128, 128, 128),
