@@ -65,6 +65,7 @@ def test_fit_checkpoint_of_schema_1_resumes_to_the_same_model(tmp_path, monkeypa
         shutil.copy(BEFORE / name, name)
     options = "--category zone --hidden 4 --epochs 12 --seed 3 --rare 1 --aim f1 --skip-baselines"
     options += " --positive good"  # which the second class was, without being said
+    options += " --preset fast"  # the defaults of that version
     run("fit", "plain.csv", *options.split(), "--checkpoint", "plain_checkpoint.npz")
     run("score", "models/plain", "plain.csv", "-o", "scored.csv")
     require_same_answers("scored.csv", BEFORE / "plain_scored.csv")

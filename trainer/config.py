@@ -134,9 +134,24 @@ class Config(
             "calibrate": calibrate,
             "clip_predictions": is_regression,
         }
-        return self.model_copy(
-            update={name: v for name, v in defaults.items() if getattr(self, name) is None}
-        )
+        # The layer rates count as given, as the learning rate does from now on: otherwise a config
+        # that is validated with the options given in this one would have equal rates.
+        missing = {name: v for name, v in defaults.items() if getattr(self, name) is None}
+        return self.model_copy(update={"layer_rates": self.layer_rates, **missing})
+
+    def get_resolved(self, name: str) -> Any:
+        """Return the value of an option that `resolve` chooses if it is not given.
+
+        Args:
+            name: Name of the option.
+
+        Raises:
+            ValueError: If the option has no value yet.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"expected a value of {name}; got none; call Config.resolve first")
+        return value
 
     def get_read_options(self) -> ReadOptions:
         """Return how the data are read."""
@@ -239,15 +254,16 @@ class Config(
     def build_update_rule(self) -> UpdateRule:
         """Return a new update rule, which changes the network after each batch.
 
-        The options must be those that `resolve` returned.
+        Raises:
+            ValueError: If the learning rate or the weight decay has no value yet; see `resolve`.
         """
         options: dict[str, Any] = {}
         if self.optimizer == "adamw":
-            options["weight_decay"] = self.weight_decay
+            options["weight_decay"] = self.get_resolved("weight_decay")
         if self.optimizer in ("adam", "adamw", "nadam"):
             options["beta2"] = self.beta2
         return UpdateRule(
-            OPTIMIZERS[self.optimizer](self.learning_rate, **options),
+            OPTIMIZERS[self.optimizer](self.get_resolved("learning_rate"), **options),
             regularization_schedule=SCHEDULES[self.regularization_schedule](),
             has_layer_rates=self.layer_rates == "fan_in",
             schedule=SCHEDULES[self.schedule](),

@@ -163,9 +163,9 @@ class NetworkOptions(Options):
 
     preset: Preset = Field(
         "balanced",
-        description="Values of the options that are not given: fast (one hidden layer, trained in "
-        "a second), balanced (three layers with the defaults shown here) or best (two networks "
-        "with periodic embeddings of numbers, several times as slow)",
+        description="Preset of the options that are not given: fast (one hidden layer, trained in "
+        "a second), balanced (three hidden layers; its values are the defaults in this help) or "
+        "best (two networks with periodic embeddings of numbers, several times as slow)",
     )
 
     hidden: LayerWidths = Field(
@@ -228,14 +228,17 @@ class TrainingOptions(Options):
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="Learning rate, above 0 [0.04 for classification and 0.2 for regression with "
-        "--layer-rates fan_in, else 0.001]",
+        examples=[0.001],
+        description="Learning rate, above 0. If it is given, all layers have this rate, unless "
+        "--layer-rates fan_in is given too [0.04 for classification and 0.2 for regression, or "
+        "0.001 with --layer-rates equal]",
     )
     layer_rates: Literal["fan_in", "equal"] = Field(
         "fan_in",
-        description="Learning rates of the layers: fan_in (of weights divided by the square root "
-        "of the layer's inputs, of biases a tenth; with adam and adamw) or equal [fan_in, or equal "
-        "if --learning-rate or another --optimizer is given]",
+        description="Learning rates of the layers: fan_in (of weights the rate divided by the "
+        "square root of the layer's number of inputs, of biases a tenth; only with --optimizer "
+        "adam or adamw) or equal (one rate for all; also the default if --learning-rate or an "
+        "optimizer without fan_in is given)",
     )
     beta2: float = Field(
         0.95,
@@ -251,7 +254,7 @@ class TrainingOptions(Options):
     regularization_schedule: Literal["constant", "flat_cosine"] = Field(
         "flat_cosine",
         description="Change of dropout and weight decay during training: constant, or flat_cosine "
-        "(down to 0 in the second half)",
+        "(down to 0 in the second half of the epochs)",
     )
     l1: float = Field(
         0, ge=0, description="Strength of the L1 penalty, the sum of the absolute weights"
@@ -260,7 +263,10 @@ class TrainingOptions(Options):
         0, ge=0, description="Strength of the L2 penalty, half the sum of the squared weights"
     )
     weight_decay: float | None = Field(
-        None, ge=0, description="Decoupled weight decay; only with --optimizer adamw, then [0.02]"
+        None,
+        ge=0,
+        examples=[0.01],
+        description="Decoupled weight decay; only with --optimizer adamw [0.02]",
     )
     clip_norm: float | None = Field(
         None,
@@ -290,17 +296,19 @@ class TrainingOptions(Options):
     epochs: int | None = Field(
         None,
         ge=1,
-        description="Maximum number of epochs [128, or 64 from 10,000 training rows, in 500 to "
-        "30,000 steps]",
+        examples=[100],
+        description="Maximum number of epochs [128, or 64 from 10,000 training rows; more for at "
+        "least 500 steps, fewer for at most 30,000]",
     )
     patience: int = Field(
         24,
         ge=1,
-        description="Number of epochs without a better --monitor after which training stops",
+        description="Number of epochs without an improvement of --monitor after which training "
+        "stops",
     )
     monitor: Monitor | None = Field(
         None,
-        description="Measure of the validation rows by which the best epoch is chosen: loss, or "
+        description="Measure on the validation rows that decides which epoch is the best: loss, or "
         "squared_error (of classes the Brier score) [squared_error, or loss with a --loss other "
         "than mse]",
     )
@@ -342,7 +350,7 @@ class EvaluationOptions(Options):
     )
     clip_predictions: bool | None = Field(
         None,
-        description="Limit predicted values to the range of the training targets, in the graph "
+        description="Limit the predictions to the range of the training targets; for regression "
         "[on for regression]",
     )
     skip_baselines: bool = Field(

@@ -83,15 +83,19 @@ def _describe_value(error: ErrorDetails, model: type[BaseModel], schema: dict[st
 
 
 def _find_example(field: FieldInfo, schema: dict[str, Any]) -> str:
-    """Return a valid value of an option for a number or a model's name; else an empty text."""
+    """Return a valid value of an option for a number or a model's name; else an empty text.
+
+    It is the example of the field, if there is one, or its default.
+    """
     types = _list_types(schema)
     if any("pattern" in each for each in types):
         return EXAMPLE_NAME
     number = next((each for each in types if each.get("type") in ("number", "integer")), None)
     if number is None or len(types) > 1 or "enum" in number:
         return ""
-    if field.default:
-        return f"{field.default:g}"
+    for value in (*(field.examples or ()), field.default):
+        if value:
+            return f"{value:g}"
     if number["type"] == "integer":
         return str(max(1, number.get("minimum", 1)))
     return f"{EXAMPLE_SHARE if number.get('exclusiveMaximum', 2) <= 1 else 1:g}"

@@ -66,7 +66,7 @@ class TrainingTask:
 
     def create_early_stopping(self) -> EarlyStopping:
         """Return the callback that ends the run and keeps the best weights."""
-        return EarlyStopping(self.config.patience, self.config.monitor or "loss")
+        return EarlyStopping(self.config.patience, self.config.get_resolved("monitor"))
 
     def create_run(self, callbacks: Sequence[Callback]) -> TrainingRun:
         """Return the training run, which has not started yet.
@@ -84,7 +84,7 @@ class TrainingTask:
                 self.model.loss,
                 config.build_update_rule(),
                 self.training_rows,
-                epochs=config.epochs or 0,  # never None: `resolve` has chosen it
+                epochs=config.get_resolved("epochs"),
                 batch_size=config.batch_size,
                 rng=self.shuffle_rng,
                 validation=self.validation_rows,

@@ -15,7 +15,7 @@ from trainer.training.diagnostics import FAULTS
 
 @pytest.mark.parametrize("data", [*REAL, *TOYS])
 def test_check_run_built_in_data_finds_no_fault(data):
-    measured = list(check_run(Config(data=data, epochs=30)))
+    measured = list(check_run(Config(preset="fast", data=data, epochs=30)))
     assert [str(m) for m in measured if not m.is_healthy] == []
     # Everything that applies was measured.
     conditional = {"saturation", "one_class", "unscaled_targets", "initial_loss", "flat_loss"}
@@ -23,11 +23,20 @@ def test_check_run_built_in_data_finds_no_fault(data):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("data", ["iris", "breast_cancer", "diabetes"])
+def test_check_run_default_options_find_no_fault(data):
+    measured = list(check_run(Config(data=data, epochs=20)))
+    assert [str(m) for m in measured if not m.is_healthy] == []
+    assert {"wrong_gradient", "vanishing_gradient", "small_updates"} <= {m.fault for m in measured}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "gelu", "selu", "swish", "elu"])
 @pytest.mark.parametrize("extra", [{}, {"batch_norm": True}, {"dropout": 0.3}], ids=str)
 def test_check_run_other_networks_finds_no_fault(activation, extra):
     for data in ("digits", "diabetes"):
-        config = Config(data=data, epochs=5, hidden=(64, 32), activation=(activation,), **extra)
+        options = {"hidden": (64, 32), "activation": (activation,), **extra}
+        config = Config(preset="fast", data=data, epochs=5, **options)
         assert [str(m) for m in check_run(config) if not m.is_healthy] == []
 
 
@@ -50,14 +59,14 @@ def test_check_run_members_finds_no_fault_and_names_them(data):
     ids=str,
 )
 def test_check_run_units_with_zero_inputs_have_no_wrong_gradient(choices):
-    measured = list(check_run(Config(epochs=2, **choices)))
+    measured = list(check_run(Config(preset="fast", epochs=2, **choices)))
     assert all(m.is_healthy for m in measured if m.fault == "wrong_gradient")
 
 
 def test_check_run_zero_weights_finds_symmetry_but_no_wrong_gradient():
     faults = {
         m.fault
-        for m in check_run(Config(data="iris", epochs=2, initializer="zeros"))
+        for m in check_run(Config(preset="fast", data="iris", epochs=2, initializer="zeros"))
         if not m.is_healthy
     }
     assert "symmetry" in faults
@@ -66,12 +75,13 @@ def test_check_run_zero_weights_finds_symmetry_but_no_wrong_gradient():
 
 @pytest.mark.parametrize("penalty", [{"l2": 0.1}, {"l1": 0.01}], ids=str)
 def test_check_run_large_penalty_finds_no_exploding_loss(penalty):
-    measured = check_run(Config(data="wine", epochs=40, **penalty))
+    measured = check_run(Config(preset="fast", data="wine", epochs=40, **penalty))
     assert [str(m) for m in measured if not m.is_healthy] == []
 
 
 def test_check_run_diverges_on_validation_rows_finds_exploding_loss():
-    config = Config(data="diabetes", optimizer="sgd", learning_rate=1e30, batch_size=1000, epochs=9)
+    options = {"optimizer": "sgd", "learning_rate": 1e30, "batch_size": 1000, "epochs": 9}
+    config = Config(preset="fast", data="diabetes", **options)
     assert "exploding_loss" in {m.fault for m in check_run(config) if not m.is_healthy}
 
 
@@ -86,6 +96,6 @@ def test_check_run_rows_not_accepted_by_loss_stops_after_label_shape(monkeypatch
         return replace(task, training_rows=wrong)
 
     monkeypatch.setattr(check, "prepare_training", prepare_wrong_targets)
-    (found,) = check_run(Config(data="iris"))
+    (found,) = check_run(Config(preset="fast", data="iris"))
     assert found.fault == "label_shape"
     assert "expected class indices" in str(found)

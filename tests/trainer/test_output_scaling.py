@@ -50,7 +50,8 @@ def write_rows(path, n=2000, names=("fraud", "good")):
 def evaluations(tmp_path_factory):
     """Results and evaluations of models without class weights, with them, and calibrated."""
     data = write_rows(tmp_path_factory.mktemp("rare") / "rare.csv")
-    plain = {"data": data, "positive": "fraud", "hidden": (4,), "epochs": 12, "learning_rate": 0.01}
+    plain = {"preset": "fast", "data": data, "positive": "fraud"}
+    plain |= {"hidden": (4,), "epochs": 12, "learning_rate": 0.01}
     weighted = plain | {"class_weight": "balanced"}
     evaluations = {}
     for name, options in {
@@ -164,6 +165,8 @@ def run_fit(folder, data, *options):
         [
             "fit",
             data,
+            "--preset",
+            "fast",
             "--hidden",
             "4",
             "--epochs",
@@ -292,7 +295,8 @@ def interrupt_training(config, path):
     ids=str,
 )
 def test_checkpoint_option_without_effect_on_weights_resumes(unlearnable, tmp_path, changes):
-    config, path = Config(data=unlearnable, hidden=(3,), epochs=6), tmp_path / "run.npz"
+    config = Config(preset="fast", data=unlearnable, hidden=(3,), epochs=6)
+    path = tmp_path / "run.npz"
     interrupt_training(config, path)
     resumed = train(config.model_copy(update=changes), np.random.default_rng(0), checkpoint=path)
     whole = train(config, np.random.default_rng(0))
@@ -303,7 +307,8 @@ def test_checkpoint_option_without_effect_on_weights_resumes(unlearnable, tmp_pa
     "changes", [{"rare": 2}, {"class_weight": "balanced"}, {"seed": 1}], ids=str
 )
 def test_checkpoint_option_with_effect_on_weights_is_refused(unlearnable, tmp_path, changes):
-    config, path = Config(data=unlearnable, hidden=(3,), epochs=6), tmp_path / "run.npz"
+    config = Config(preset="fast", data=unlearnable, hidden=(3,), epochs=6)
+    path = tmp_path / "run.npz"
     interrupt_training(config, path)
     with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
         train(config.model_copy(update=changes), np.random.default_rng(0), checkpoint=path)
@@ -315,6 +320,7 @@ def test_checkpoint_of_earlier_version_resumes(tmp_path, monkeypatch, aim):
         shutil.copy(SCHEMA_1_FOLDER / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     config = Config(
+        preset="fast",  # the defaults of that version
         data="plain.csv",
         category=("zone",),
         hidden=(4,),

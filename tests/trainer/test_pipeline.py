@@ -23,13 +23,13 @@ def test_fit_digits_reaches_the_accuracy_of_the_shipped_model(tmp_path, shipped,
     # The baselines take long, and are not tested here.
     monkeypatch.setattr("trainer.evaluate.baselines.fit_baselines", lambda *_, **__: {})
     shipped_bundle = Bundle.open(shipped / "digits" / "1")
-    bundle, _ = fit(Config(data="digits", models=tmp_path))
+    bundle, _ = fit(Config(preset="fast", data="digits", models=tmp_path))
     accuracy = bundle.manifest.metrics["test"]["accuracy"]
     assert accuracy >= 0.97
     assert accuracy == pytest.approx(shipped_bundle.manifest.metrics["test"]["accuracy"], abs=0.01)
     assert bundle.manifest.data.fingerprint == shipped_bundle.manifest.data.fingerprint
-    # Options that were added since the export have their defaults.
-    shipped_config = Config.model_validate(shipped_bundle.manifest.training.config)
+    # Options that were added since the export have the values of the preset fast.
+    shipped_config = Config(preset="fast", **shipped_bundle.manifest.training.config)
     assert Config.model_validate(bundle.manifest.training.config) == shipped_config
     parity = bundle.manifest.variants["fp32"].parity
     assert parity.rows == bundle.manifest.data.rows["test"]
@@ -45,7 +45,7 @@ def test_shipped_model_all_rows_has_high_accuracy(shipped, digits):
 @pytest.mark.slow
 def test_fit_same_seed_exports_the_same_graph(tmp_path):
     first, second, other = (
-        fit(Config(data="wine", models=tmp_path, seed=seed, epochs=20, skip_baselines=True))[0]
+        fit(Config(data="wine", models=tmp_path, seed=seed, epochs=8, skip_baselines=True))[0]
         for seed in (1, 1, 2)
     )
     assert first.read_graph("fp32") == second.read_graph("fp32")
@@ -120,14 +120,15 @@ def test_config_wrong_number_of_members_raises(members):
 
 def train_wine(**options):
     """Return the sizes of the parts, the test rows, the number of epochs and the parameters."""
-    trained = train(Config(data="wine", **{"epochs": 40, **options}), np.random.default_rng(0))
+    options = {"preset": "fast", "epochs": 40, **options}
+    trained = train(Config(data="wine", **options), np.random.default_rng(0))
     sizes = [len(p) for p in (trained.split.train, trained.split.validation, trained.split.test)]
     return sizes, set(trained.split.test), len(trained.history), trained.model.network.parameters
 
 
 @pytest.fixture(scope="module")
 def default_result():
-    """What `train_wine` returns for the default options."""
+    """What `train_wine` returns for the options of the preset fast."""
     return train_wine()
 
 
@@ -153,6 +154,10 @@ def default_result():
         {"clip_value": 0.01},
         {"max_norm": 0.5},
         {"average": 0.99},
+        {"initializer": "data"},
+        {"layer_rates": "fan_in"},
+        {"beta2": 0.9},
+        {"preset": "balanced"},
     ],
     ids=str,
 )
@@ -318,7 +323,7 @@ def test_fit_failing_self_test_writes_nothing(tmp_path, monkeypatch):
         {"optimiser": "adam"},
         {"activation": "rleu"},
         {"activation": ("relu", "tanh")},
-        {"weight_decay": 0.1},
+        {"optimizer": "adam", "weight_decay": 0.1},
         {"loss": "binary_cross_entropy"},
         {"batch_norm": True, "batch_size": 1},
     ],

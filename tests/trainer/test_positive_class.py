@@ -87,6 +87,7 @@ def write_transactions(path, *, names=("fraud", "good"), n=800):
 
 
 QUICK_OPTIONS = {"hidden": (4,), "epochs": 8, "learning_rate": 0.02, "validation": 0.3}
+QUICK_OPTIONS |= {"preset": "fast"}
 
 
 def count_missed_frauds(config):
@@ -145,6 +146,8 @@ def fraud(tmp_path_factory):
         [
             "fit",
             data,
+            "--preset",
+            "fast",
             "--validation",
             "0.3",
             "--positive",

@@ -28,7 +28,7 @@ def fit_and_record(config):
     path = write_run(
         config.runs,
         bundle,
-        config=config,
+        config=trained.config,
         model=trained.model,
         table=trained.table,
         split=trained.split,
@@ -124,10 +124,12 @@ def test_write_run_json_and_csv_files_have_options_metrics_and_history(people):
         "weights.npz",
     ]
     run = read_run(path)
-    assert Config.model_validate(run.config) == config
+    assert Config.model_validate(run.config) == trained.config
+    assert trained.config == config.resolve("binary", len(trained.split.train))
     manifest = json.loads((bundle.path / "bundle.json").read_text())
     assert run.metrics == {key: manifest[key] for key in ("metrics", "intervals", "baselines")}
     assert run.history == trained.history
+    assert all(list(e.metrics) == ["validation_squared_error"] for e in run.history)
     assert run.environment["cores"] >= 1
     assert run.environment["graph"] == manifest["variants"]["fp32"]["sha256"]
     for key in ("python", "libraries", "platform", "cpu", "seconds"):
@@ -139,7 +141,7 @@ def test_write_run_health_has_every_layer(people):
     entries = json.loads((path / "health.json").read_text())
     assert all(set(entry) == {"name", "where", "value", "healthy"} for entry in entries)
     measured = {(entry["name"], entry["where"].split(",")[0]) for entry in entries}
-    assert {("saturation", "layer 1"), ("dead_relu", "layer 2")} <= measured
+    assert {("saturation", "layer 1"), ("dead_relu", "layer 3")} <= measured  # 2 is dropout
     layers = {f"layer {i + 1}" for i in range(len(trained.model.network.layers))}
     assert {where for name, where in measured if name == "vanishing_gradient"} == layers
     healthy = [m.is_healthy for m in read_run(path).health]
@@ -158,12 +160,12 @@ def test_read_weights_restored_network_has_the_same_logits(people):
 
 
 def test_write_run_many_test_rows_records_a_sample(people, tmp_path, monkeypatch):
-    config, _, bundle, trained, _ = people
+    _, _, bundle, trained, _ = people
     monkeypatch.setattr(runs, "MAX_TEST_ROWS", 7)
     path = write_run(
         tmp_path,
         bundle,
-        config=config,
+        config=trained.config,
         model=trained.model,
         table=trained.table,
         split=trained.split,
@@ -195,12 +197,12 @@ def test_read_run_regression_targets_keep_their_shape(data, targets, tmp_path):
 
 
 def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
-    config, _, bundle, trained, _ = people
+    _, _, bundle, trained, _ = people
     for _ in range(2):
         path = write_run(
             tmp_path,
             bundle,
-            config=config,
+            config=trained.config,
             model=trained.model,
             table=trained.table,
             split=trained.split,
@@ -212,7 +214,7 @@ def test_write_run_same_name_and_version_is_replaced(people, tmp_path):
 
 
 def test_read_run_damaged_file_is_refused(people, tmp_path):
-    config, _, bundle, trained, path = people
+    _, _, bundle, trained, path = people
     with pytest.raises(
         RunError, match="expected the folder of a run; got .*/2, which does not exist"
     ):
@@ -221,7 +223,7 @@ def test_read_run_damaged_file_is_refused(people, tmp_path):
         copy = write_run(
             tmp_path,
             bundle,
-            config=config,
+            config=trained.config,
             model=trained.model,
             table=trained.table,
             split=trained.split,

@@ -35,6 +35,8 @@ def initialize_from_rows(network: Network, x: Array, rng: np.random.Generator) -
 
 
 def _initialize_layers(layers: Sequence[Layer], x: Array, rng: np.random.Generator) -> None:
+    # Rows that vary less count as constant: dividing by their deviation would overflow.
+    smallest = float(np.sqrt(np.finfo(x.dtype).tiny))
     for layer in layers:
         if isinstance(layer, Members):
             for chain in layer.chains:
@@ -44,7 +46,7 @@ def _initialize_layers(layers: Sequence[Layer], x: Array, rng: np.random.Generat
             layer.W[...] = rng.standard_normal(layer.W.shape)
             z = x @ layer.W
             deviation = float(z.std(axis=0, dtype=np.float64).mean())
-            if deviation > 0:
+            if deviation > smallest:
                 layer.W /= deviation
                 z /= deviation
             layer.b[...] = -_mix_rows(z, rng)

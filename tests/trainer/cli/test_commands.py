@@ -23,7 +23,7 @@ def trainer():
     return run
 
 
-QUICK = ("--epochs", 20, "--hidden", "8")
+QUICK = ("--preset", "fast", "--epochs", 20, "--hidden", "8")
 
 
 def test_fit_prints_a_summary(trainer, tmp_path):
@@ -273,12 +273,12 @@ def test_fit_options_take_precedence_over_config_file(trainer, tmp_path):
             "optimizer: expected one of sgd, momentum",
         ),
         (
-            ["fit", "wine", "--weight-decay", "0.1"],
+            ["fit", "wine", "--optimizer", "adam", "--weight-decay", "0.1"],
             "expected the optimizer adamw for a weight decay",
         ),
         (
             ["fit", "wine", "--activation", "relu,tanh"],
-            "expected one activation for all hidden layers, or one for each of the 1; got 2",
+            "expected one activation for all hidden layers, or one for each of the 3; got 2",
         ),
         (["fit", "wine", "--name", "a/b"], "--name: expected up to 64 letters, digits"),
         (["fit", "wine", "--colour", "red"], "No such option"),

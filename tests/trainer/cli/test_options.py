@@ -59,7 +59,22 @@ def test_option_invalid_value_error_names_option_and_value(model):
             "0.001",
         ),
         (["--name", "a/b"], "--name: expected up to 64 letters, digits, dots"),
-        (["--weight-decay", "0.1"], "--weight-decay: expected the optimizer adamw"),
+        (
+            ["--optimizer", "adam", "--weight-decay", "0.1"],
+            "--weight-decay: expected the optimizer adamw",
+        ),
+        (
+            ["--weight-decay", "-1"],
+            "--weight-decay: expected a number of at least 0; got '-1'; for example "
+            "--weight-decay 0.01",
+        ),
+        (
+            ["--epochs", "0"],
+            "--epochs: expected a whole number of at least 1; got '0'; for example --epochs 100",
+        ),
+        (["--label-smoothing", "1"], "for example --label-smoothing 0.1"),
+        (["--preset", "balancd"], "got 'balancd'; did you mean balanced?"),
+        (["--monitor", "los"], "--monitor: expected loss or squared_error; got 'los'"),
         (["--batch-norm", "--batch-size", "1"], "--batch-size: expected at least 2 for batch norm"),
     ],
     ids=str,

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
-from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.metrics import brier_score_loss, log_loss, mean_squared_error
 
 from trainer.nn import (
     ACTIVATIONS,
@@ -173,6 +173,54 @@ def test_loss_answers_apply_link_function(rng):
         assert loss.answers(logits).dtype == np.float32
         assert not np.shares_memory(loss.answers(logits), logits)
         assert loss.answers(logits[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_squared_error_of_classes_is_the_brier_score_of_scikit_learn(weighted, rng):
+    weights = rng.uniform(0.1, 3, N) if weighted else None
+    logits, classes = 2 * rng.normal(size=(N, K)), rng.integers(0, K, N)
+    several = brier_score_loss(
+        classes,
+        softmax(logits, axis=1),
+        sample_weight=weights,
+        labels=range(K),
+        scale_by_half=False,
+    )
+    for smoothing in (0, 0.2):  # which is for the loss only
+        value = CategoricalCrossEntropy(smoothing).squared_error(logits, classes, weights)
+        assert value == pytest.approx(several, rel=1e-12)
+    marks = rng.integers(0, 2, (N, 1)).astype(float)
+    two = brier_score_loss(marks[:, 0], expit(logits[:, 0]), sample_weight=weights)
+    value = BinaryCrossEntropy(0.1).squared_error(logits[:, :1], marks, weights)
+    assert value == pytest.approx(two, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "loss", [MeanSquaredError(), MeanAbsoluteError(), Huber(), Poisson()], ids=str
+)
+def test_squared_error_of_values_matches_scikit_learn(loss, weighted, rng):
+    weights = rng.uniform(0.1, 3, N) if weighted else None
+    logits, targets = rng.normal(size=(N, K)), rng.uniform(1, 3, (N, K))
+    values = np.exp(logits) if loss.name == "poisson" else logits
+    # The targets are added up, not averaged.
+    expected = K * mean_squared_error(targets, values, sample_weight=weights)
+    assert loss.squared_error(logits, targets, weights) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ALL, ids=repr)
+def test_squared_error_leaves_logits_and_targets_unchanged(loss, rng):
+    logits, targets = make_case(loss, rng)
+    before = logits.copy(), targets.copy()
+    loss.squared_error(logits, targets)
+    np.testing.assert_array_equal(logits, before[0])
+    np.testing.assert_array_equal(targets, before[1])
+
+
+def test_squared_error_many_float32_rows_is_summed_in_float64(rng):
+    logits = np.full((200_000, 1), 0.1, np.float32)
+    value = MeanSquaredError().squared_error(logits, np.zeros((200_000, 1), np.float32))
+    assert value == pytest.approx(float(np.float32(0.1)) ** 2, rel=1e-6)
 
 
 def test_huber_is_quadratic_then_linear():

@@ -6,6 +6,7 @@ from trainer.nn import (
     Constant,
     Cosine,
     Exponential,
+    FlatCosine,
     InverseScaling,
     OneCycle,
     ReduceOnPlateau,
@@ -57,6 +58,17 @@ def test_cosine_warm_up_is_linear():
     assert max(result) == 1
     assert result.index(max(result)) == 10
     assert result[-1] == pytest.approx(0.1)
+
+
+def test_flat_cosine_is_1_and_then_half_a_wave_to_0():
+    result = compute_factors(FlatCosine(), 40)
+    assert result[:21] == [1] * 21  # at step 20 of 40 the wave begins
+    assert result[25] == pytest.approx((1 + np.sqrt(0.5)) / 2)
+    assert result[30] == pytest.approx(0.5)
+    assert result[35] == pytest.approx((1 - np.sqrt(0.5)) / 2)
+    assert (np.diff(result[20:]) < 0).all()
+    assert 0 < result[-1] < 0.01
+    assert compute_factors(FlatCosine(), 1) == [1]
 
 
 def test_reduce_on_plateau_patience_exceeded_reduces():

@@ -100,7 +100,12 @@ def train_example(tmp_path_factory):
             if data.endswith(".csv"):
                 data = write_mixed(folder / data)
             config = Config(
-                data=data, name=kind, models=folder / "models", runs=folder / "runs", **options
+                data=data,
+                preset="fast",
+                name=kind,
+                models=folder / "models",
+                runs=folder / "runs",
+                **options,
             )
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
@@ -108,7 +113,7 @@ def train_example(tmp_path_factory):
             run = write_run(
                 config.runs,
                 bundle,
-                config=config,
+                config=trained.config,
                 model=trained.model,
                 table=trained.table,
                 split=trained.split,

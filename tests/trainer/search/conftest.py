@@ -15,8 +15,8 @@ def make_config(tmp_path):
     """Return a function that makes the options of a short training."""
 
     def make(data="iris", **options):
-        quick = {"hidden": 8, "epochs": 6, "skip_baselines": True, "models": tmp_path / "models"}
-        return Config(data=data, **quick | options)
+        quick = {"preset": "fast", "hidden": 8, "epochs": 6, "skip_baselines": True}
+        return Config(data=data, models=tmp_path / "models", **quick | options)
 
     return make
 

@@ -12,7 +12,7 @@ from trainer.cli import main
 from trainer.data.sources import load_table
 from trainer.data.splits import split_table
 
-QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
+QUICK = ("--preset", "fast", "--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from trainer.training.callbacks import (
     TensorBoard,
 )
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import Callback, Epoch, TrainingRun
+from trainer.training.loop import VALIDATION_ERROR, Callback, Epoch, TrainingRun
 from trainer.training.update import UpdateRule
 
 
@@ -45,10 +45,11 @@ def make_run(epochs, rng):
     )
 
 
-def replay_losses(callback, losses, rng, state=None):
+def replay_losses(callback, losses, rng, state=None, errors=None):
     """Return a run with the given validation losses, whose weights are the number of the epoch.
 
-    A state is restored where a checkpoint does it: after the start of the run.
+    A state is restored where a checkpoint does it: after the start of the run. The squared errors
+    of the validation rows, if any, are those in `errors`.
     """
     run = make_run(len(losses), rng)
     callback.on_start(run)
@@ -56,7 +57,8 @@ def replay_losses(callback, losses, rng, state=None):
         callback.restore(state)
     for number, loss in enumerate(losses, start=1):
         run.network.parameters[...] = number
-        run.history.append(Epoch(number, 1.0, loss))
+        metrics = {} if errors is None else {VALIDATION_ERROR: errors[number - 1]}
+        run.history.append(Epoch(number, 1.0, loss, metrics=metrics))
         callback.on_epoch(run)
         if run.stop:
             break
@@ -82,6 +84,32 @@ def test_early_stopping_loss_falls_does_not_stop(rng):
     run = replay_losses(EarlyStopping(patience=1), [5, 4, 3], rng)
     assert not run.stop
     assert (run.network.parameters == 3).all()
+
+
+def test_early_stopping_squared_error_decides_and_not_the_loss(rng):
+    stopping = EarlyStopping(patience=2, monitor="squared_error")
+    run = replay_losses(stopping, [5, 1, 2, 3, 4], rng, errors=[0.5, 0.4, 0.2, 0.3, 0.3])
+    assert len(run.history) == 5
+    assert stopping.best_epoch == 3
+    assert (run.network.parameters == 3).all()
+
+
+def test_early_stopping_equal_squared_error_takes_the_later_epoch(rng):
+    stopping = EarlyStopping(patience=2, monitor="squared_error")
+    run = replay_losses(stopping, [1] * 6, rng, errors=[0.2, 0.1, 0.3, 0.1, 0.1, 0.2])
+    assert len(run.history) == 6
+    assert stopping.best_epoch == 5
+    assert (run.network.parameters == 5).all()
+
+
+def test_early_stopping_squared_error_state_restored_continues(rng):
+    errors = [0.3, 0.1, 0.2, 0.1, 0.2, 0.2, 0.2]
+    first = EarlyStopping(patience=3, monitor="squared_error")
+    replay_losses(first, [1] * 3, rng, errors=errors[:3])
+    second = EarlyStopping(patience=3, monitor="squared_error")
+    run = replay_losses(second, [1] * 2, rng, state=first.state(), errors=[0.2, 0.3])
+    assert second.best_epoch == 2  # that of the first run
+    assert (run.network.parameters == 2).all()
 
 
 def test_early_stopping_no_validation_rows_raises_value_error(rng):

@@ -10,11 +10,13 @@ from tests.killed import every_moment, restore
 from trainer.cli import main
 from trainer.nn import (
     SGD,
+    AdamW,
     BatchNorm,
     CategoricalCrossEntropy,
     Cosine,
     Dense,
     Dropout,
+    FlatCosine,
     Members,
     Momentum,
     Nadam,
@@ -26,7 +28,7 @@ from trainer.training.array_file import read_arrays, write_arrays
 from trainer.training.batches import TrainingRows
 from trainer.training.callbacks import EarlyStopping
 from trainer.training.checkpoint import Checkpoint, CheckpointError, collect_state
-from trainer.training.loop import Callback, TrainingRun
+from trainer.training.loop import VALIDATION_ERROR, Callback, TrainingRun
 from trainer.training.update import UpdateRule
 
 N_ROWS, BATCH_ROWS, EPOCHS = 50, 16, 4
@@ -42,6 +44,13 @@ UPDATE_MAKERS = {
     "nadam, cosine": lambda: UpdateRule(Nadam(0.01), schedule=Cosine()),
     "momentum, plateau": lambda: UpdateRule(Momentum(0.05), schedule=ReduceOnPlateau(1, 0.5)),
     "sgd, average": lambda: UpdateRule(SGD(0.05), average=WeightAverage(0.9)),
+    "adamw, layer rates, both schedules, average": lambda: UpdateRule(
+        AdamW(0.05, weight_decay=0.1, beta2=0.95),
+        schedule=Cosine(),
+        regularization_schedule=FlatCosine(),
+        has_layer_rates=True,
+        average=WeightAverage(0.9),
+    ),
 }
 
 
@@ -78,6 +87,27 @@ class KillAt(Callback):
     def on_step(self, run):
         if run.steps == self.step:
             raise KilledError
+
+
+@pytest.mark.slow
+def test_checkpoint_run_that_stops_by_squared_error_resumes_to_same_bits(tmp_path):
+    name = "adamw, layer rates, both schedules, average"
+
+    def make(*callbacks):
+        stopping = EarlyStopping(2, monitor="squared_error")
+        return make_run(name, [stopping, *callbacks], epochs=8, measure_error=True)
+
+    whole = make()
+    whole.run()
+    assert all(0 < e.metrics[VALIDATION_ERROR] < 2 for e in whole.history)
+    for step in (1, 5, 8, 9, whole.steps - 1, whole.steps):
+        path = tmp_path / f"{step}.npz"
+        with pytest.raises(KilledError):
+            make(Checkpoint(path, every_n_steps=1), KillAt(step)).run()
+        resumed = make(Checkpoint(path, every_n_steps=1))
+        resumed.run()
+        for got, expected in zip(collect_outcome(resumed), collect_outcome(whole), strict=True):
+            np.testing.assert_equal(got, expected)
 
 
 def collect_outcome(run):

@@ -2,8 +2,19 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.metrics import brier_score_loss
 
-from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Cosine, Dense, MeanSquaredError, Network
+from trainer.nn import (
+    SGD,
+    Adam,
+    CategoricalCrossEntropy,
+    Cosine,
+    Dense,
+    MeanSquaredError,
+    Network,
+    WeightAverage,
+)
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback, TrainingDivergedError, TrainingRun
 from trainer.training.update import UpdateRule
@@ -103,6 +114,55 @@ def test_training_run_train_loss_is_mean_over_rows():
         rng=np.random.default_rng(0),
     )
     assert epoch.train_loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_training_run_measure_error_adds_the_brier_score_of_each_epoch(is_measured):
+    validation, probabilities = make_rows(np.random.default_rng(9)), []
+
+    class Predict(Callback):
+        def on_epoch(self, run):
+            probabilities.append(softmax(run.network.logits(validation.features), axis=1))
+
+    options = {"validation": validation, "callbacks": [Predict()], "measure_error": is_measured}
+    _, history = train_classifier(**options)
+    if not is_measured:
+        assert [epoch.metrics for epoch in history] == [{}] * 5
+        return
+    expected = [
+        brier_score_loss(validation.targets, p, labels=[0, 1], scale_by_half=False)
+        for p in probabilities
+    ]
+    assert [e.metrics["validation_squared_error"] for e in history] == pytest.approx(expected)
+
+
+def test_training_run_measure_error_is_that_of_the_averaged_weights():
+    validation = make_rows(np.random.default_rng(9))
+    rows, network = (
+        make_rows(np.random.default_rng(1)),
+        Network(3, [Dense(2)], rng=np.random.default_rng(2)),
+    )
+    update = UpdateRule(SGD(0.5), average=WeightAverage(0.9))
+    history = train(
+        network,
+        CategoricalCrossEntropy(),
+        update,
+        rows,
+        rng=np.random.default_rng(0),
+        epochs=1,
+        batch_size=4,
+        validation=validation,
+        measure_error=True,
+    )
+    # The network has the averaged weights after the run.
+    p = softmax(network.logits(validation.features), axis=1)
+    expected = brier_score_loss(validation.targets, p, labels=[0, 1], scale_by_half=False)
+    assert history[0].metrics["validation_squared_error"] == pytest.approx(expected)
+
+
+def test_training_run_measure_error_without_validation_rows_measures_nothing():
+    _, history = train_classifier(measure_error=True)
+    assert [epoch.metrics for epoch in history] == [{}] * 5
 
 
 def test_training_run_validation_rows_are_measured_but_not_trained_on():

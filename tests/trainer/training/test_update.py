@@ -3,14 +3,23 @@ import pytest
 
 from trainer.nn import (
     SGD,
+    Adam,
+    AdamW,
+    Branches,
     CategoricalCrossEntropy,
+    Cosine,
     Dense,
+    Dropout,
     Exponential,
+    FlatCosine,
     MaxNorm,
+    Nadam,
     Network,
     Penalty,
     WeightAverage,
 )
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, TrainingRun
 from trainer.training.update import UpdateRule
 
 
@@ -89,3 +98,106 @@ def test_update_rule_limit_of_zero_raises_value_error():
     for name in ("clip_norm", "clip_value"):
         with pytest.raises(ValueError, match=f"expected {name} above 0; got 0"):
             UpdateRule(SGD(0.1), **{name: 0})
+
+
+class RecordingRule(UpdateRule):
+    """An update rule that records the dropout rate and the decay of each step."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.records = []
+
+    def step(self, network, *arguments, **options):
+        value = super().step(network, *arguments, **options)
+        dropout = network.layers[1]
+        self.records.append((dropout.rate * dropout.rate_scale, self.optimizer.decay_scale))
+        return value
+
+
+def run_rule(update, epochs=5, callbacks=()):
+    """Return the network after a run of 5 epochs of 4 steps."""
+    rng = np.random.default_rng(1)
+    rows = TrainingRows(rng.normal(size=(16, 3)).astype(np.float32), rng.integers(0, 2, 16))
+    network = Network(3, [Dense(4, "tanh"), Dropout(0.4), Dense(2)], rng=np.random.default_rng(0))
+    options = {"epochs": epochs, "batch_size": 4, "rng": rng, "callbacks": callbacks}
+    TrainingRun(network, CategoricalCrossEntropy(), update, rows, **options).run()
+    return network
+
+
+def test_update_rule_regularization_schedule_scales_dropout_and_decay():
+    update = RecordingRule(AdamW(0.01), regularization_schedule=FlatCosine())
+    run_rule(update)
+    factors = [1 if s < 10 else (1 + np.cos(np.pi * (s - 10) / 10)) / 2 for s in range(20)]
+    rates, decays = zip(*update.records, strict=True)
+    np.testing.assert_allclose(rates, 0.4 * np.array(factors), atol=1e-12)
+    np.testing.assert_allclose(decays, factors, atol=1e-12)
+
+
+def test_update_rule_without_regularization_schedule_keeps_dropout_and_decay():
+    update = RecordingRule(AdamW(0.01))
+    run_rule(update)
+    assert update.records == [(0.4, 1)] * 20
+
+
+class StopAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, run):
+        if run.steps == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", [15, None])
+def test_update_rule_run_ends_restores_full_rates_and_decay(step):
+    update = UpdateRule(AdamW(0.01), schedule=Cosine(), regularization_schedule=FlatCosine())
+    networks = []
+
+    class Remember(Callback):
+        def on_start(self, run):
+            networks.append(run.network)
+
+    try:
+        run_rule(update, callbacks=[Remember(), StopAt(step)])
+    except KeyboardInterrupt:
+        assert step is not None
+    assert networks[0].layers[1].rate_scale == 1
+    assert update.optimizer.decay_scale == 1
+    assert update.optimizer.learning_rate == 0.01
+
+
+def test_update_rule_regularization_schedule_reaches_dropout_in_branches():
+    inner = Dropout(0.4)
+    layers = [Branches((2, [Dense(3, "tanh"), inner]), (1, [Dense(2)])), Dense(2)]
+    network = Network(3, layers, rng=np.random.default_rng(0))
+    update = UpdateRule(SGD(0.1), regularization_schedule=FlatCosine())
+    update.start(network)
+    x, y = np.ones((4, 3), np.float32), np.zeros(4, int)
+    update.step(network, CategoricalCrossEntropy(), x, y, None, step_index=15, n_steps=20)
+    assert inner.rate_scale == pytest.approx(0.5)
+    update.finish()
+    assert inner.rate_scale == 1
+
+
+def test_update_rule_layer_rates_scale_the_step_of_each_parameter():
+    network = make_network()
+    update = UpdateRule(Adam(0.1, epsilon=1e-12), has_layer_rates=True)
+    update.start(network)
+    before, rng = network.parameters.copy(), np.random.default_rng(1)
+    x, y = rng.normal(size=(20, 3)).astype(np.float32), rng.integers(0, 2, 20)
+    update.step(network, CategoricalCrossEntropy(), x, y, None, step_index=0, n_steps=1)
+    # The first step of Adam is the rate of the parameter, in the direction of the gradient.
+    change = np.abs(network.parameters - before)
+    factors = np.r_[[3**-0.5] * 12, [0.1] * 4, [4**-0.5] * 8, [0.1] * 2]
+    np.testing.assert_allclose(change, 0.1 * factors, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Nadam(0.1)], ids=repr)
+def test_update_rule_layer_rates_of_another_optimizer_raises_value_error(optimizer):
+    with pytest.raises(ValueError, match="expected adam or adamw for rates of single layers"):
+        UpdateRule(optimizer, has_layer_rates=True)
+
+
+def test_update_rule_regularization_schedule_of_another_type_raises_value_error():
+    with pytest.raises(ValueError, match=r"expected a trainer.nn.Schedule; got 'flat_cosine'"):
+        UpdateRule(SGD(0.1), regularization_schedule="flat_cosine")

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,31 @@ def test_dropout_forward_leaves_input_unchanged(rng):
 def test_dropout_invalid_rate_raises(rate):
     with pytest.raises(ValueError, match=r"rate in \[0, 1\)"):
         Dropout(rate)
+
+
+@pytest.mark.parametrize(("scale", "rate"), [(1.0, 0.4), (0.5, 0.2), (0.0, 0.0)])
+def test_dropout_rate_scale_scales_the_rate(scale, rate, rng):
+    layer = Dropout(0.4)
+    make_network([layer, Dense(1)], 400, rng)
+    layer.rate_scale = scale
+    out = layer.forward(np.ones((200, 400)), training=True).copy()
+    assert (out == 0).mean() == pytest.approx(rate, abs=0.01)
+    assert out.max() == pytest.approx(1 / (1 - rate), rel=1e-12)
+    assert out.mean() == pytest.approx(1, abs=0.01)
+    gradient = layer.backward(np.full((200, 400), 3.0), to_inputs=True)
+    np.testing.assert_array_equal(gradient, 3 * out)
+
+
+def test_dropout_rate_scale_changed_after_forward_keeps_gradient_of_forward(rng):
+    layer = Dropout(0.4)
+    make_network([layer, Dense(1)], 50, rng)
+    out = layer.forward(np.ones((4, 50)), training=True).copy()
+    layer.rate_scale = 0.1
+    np.testing.assert_array_equal(layer.backward(np.ones((4, 50)), to_inputs=True), out)
+
+
+def test_dropout_copy_has_the_full_rate():
+    layer = Dropout(0.4)
+    layer.rate_scale = 0.25
+    assert copy.deepcopy(layer).rate_scale == 1
+    assert repr(layer) == "Dropout(0.4)"
