@@ -24,6 +24,7 @@ from benchmarks.report import (
     defaults_tables,
     latency_tables,
     provenance,
+    real_tables,
     soak_tables,
     throughput_tables,
     training_tables,
@@ -33,7 +34,7 @@ from benchmarks.report.formatting import fill_marker
 
 TEMPLATE = "page.md.j2"
 # In the order of the page.
-BENCHMARKS = ("train", "defaults", "compress", "serve", "load", "soak")
+BENCHMARKS = ("train", "tables", "defaults", "compress", "serve", "load", "soak")
 LOSSES_LINK = "docs/benchmarks.md#what-we-lose"
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -92,6 +93,7 @@ def render_page(results: Results) -> str:
 def fill_readme(text: str, results: Results) -> str:
     """Return the README with new content between its markers."""
     summaries = {
+        "tables": (real_tables.make_summary_table, "bench-tables"),
         "compress": (compression_tables.make_summary_table, "bench-compress"),
         "serve": (throughput_tables.make_summary_table, "bench-serve"),
         "load": (latency_tables.make_summary_table, "bench-load"),
