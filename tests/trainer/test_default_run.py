@@ -134,7 +134,7 @@ def test_fit_classes_are_calibrated_unless_no_calibrate(fit_kind, tmp_path):
 
 @pytest.mark.slow
 def test_fit_class_weight_is_calibrated_by_default(fit_kind, tmp_path):
-    bundle, folder = fit_kind("class")
+    _, folder = fit_kind("class")
     places = ["--models", tmp_path / "models", "--runs", tmp_path / "runs", "--skip-baselines"]
     columns = ["--target", "rich", "--drop", "amount", "--epochs", 15, "--json"]
     means, scores = {}, {}
