@@ -125,12 +125,14 @@ class Config(
         rate = EQUAL_RATE
         if self.layer_rates == "fan_in":
             rate = LAYER_RATE_VALUES if is_regression else LAYER_RATE_CLASSES
+        # Smoothed labels make a better classifier of many classes, but gain nothing with two.
+        smoothing = LABEL_SMOOTHING if calibrate and task == "multiclass" else 0.0
         defaults = {
             "learning_rate": rate,
             "weight_decay": WEIGHT_DECAY if self.optimizer == "adamw" else 0.0,
             "epochs": choose_epochs(n_rows, self.batch_size),
             "monitor": "squared_error" if self.loss == "mse" else "loss",
-            "label_smoothing": LABEL_SMOOTHING if calibrate else 0.0,
+            "label_smoothing": smoothing,
             "calibrate": calibrate,
             "clip_predictions": is_regression,
         }

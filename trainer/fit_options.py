@@ -214,7 +214,8 @@ class TrainingOptions(Options):
         ge=0,
         lt=1,
         description="Share of each label's probability spread evenly over all classes, 0 to 1; "
-        "for classification [0.1 if the probabilities are calibrated, else 0]",
+        "for classification [0.1 for more than two classes if the probabilities are calibrated, "
+        "else 0]",
     )
     class_weight: Literal["balanced"] | None = Field(
         None,

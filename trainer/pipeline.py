@@ -325,7 +325,10 @@ def prepare_training(
     else:
         train = np.sort(split.train)  # a file is read from its beginning to its end
         training_rows = StreamedRows(
-            len(train), lambda places: fetch(train[places]), config.batch_size, row_bytes=row_bytes
+            len(train),
+            lambda places: fetch(train[places]),
+            config.batch_size,
+            row_bytes=row_bytes,
         )
     validation_rows = fetch(subsample(split.validation, max_rows))
     return TrainingTask(table, split, config, model, training_rows, validation_rows, shuffle_rng)

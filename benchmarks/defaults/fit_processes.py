@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,10 @@ from benchmarks.machine import ROOT
 
 FOLDER = Path(__file__).parent
 RIVAL_SCRIPT = FOLDER / "rival_fit.py"
+# Sources that decide the results of all contenders.
+SHARED_SOURCES = tuple(
+    FOLDER / f"{name}.py" for name in ("error_measures", "fit_processes", "shared_tables")
+)
 RIVALS = ("lightgbm", "catboost", "xgboost", "histgradientboosting", "mlp")
 TIMEOUT_SECONDS = 300.0
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -101,7 +106,8 @@ class FitRunner:
             measure_bundle: Whether ours is exported and timed.
 
         Returns:
-            `failed`, a text, if the fit has failed; it is not kept, unless it took too long.
+            `failed`, a text, if the fit has failed; it is not kept, unless it took too long. In
+            any case `process_seconds`, the duration of its process.
         """
         is_ours = contender.options is not None
         key = {
@@ -118,7 +124,9 @@ class FitRunner:
         if path.exists():
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
             return kept
+        started = time.perf_counter()
         result = self._fit(contender, table, seed, measure_bundle=measure_bundle)
+        result["process_seconds"] = time.perf_counter() - started
         if "failed" not in result or result.get("timeout"):
             self.folder.mkdir(parents=True, exist_ok=True)
             entry = {"table_name": table.name, "key": key, "result": result}
@@ -187,14 +195,16 @@ class FitRunner:
 def compute_our_digest() -> str:
     """Return a digest of the sources that decide the results of our fits."""
     sources = [path for path in (ROOT / "trainer").rglob("*.py") if "cli" not in path.parts]
-    return compute_files_digest([*sources, FOLDER / "our_fit.py", FOLDER / "shared_tables.py"])
+    return compute_files_digest([*sources, FOLDER / "our_fit.py", *SHARED_SOURCES])
 
 
 @cache
 def compute_rival_digest(python: str | None) -> str:
-    """Return a digest of the versions of the rivals and of the script that fits them."""
+    """Return a digest of the versions of the rivals and of the sources of their fits."""
     versions = json.dumps(read_rival_versions(python)) if python else ""
-    return hashlib.sha256((versions + compute_files_digest([RIVAL_SCRIPT])).encode()).hexdigest()
+    return hashlib.sha256(
+        (versions + compute_files_digest([RIVAL_SCRIPT, *SHARED_SOURCES])).encode()
+    ).hexdigest()
 
 
 @cache

@@ -144,7 +144,7 @@ def share_table(
 
 
 def _stack_columns(records: Records, columns: Sequence[Column], dtype: type) -> NDArray[Any]:
-    values = np.empty((len(records), len(columns)), dtype)
+    values: NDArray[Any] = np.empty((len(records), len(columns)), dtype)
     for place, column in enumerate(columns):
         values[:, place] = records.column(column.name)
     return values

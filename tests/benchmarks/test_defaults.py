@@ -168,6 +168,7 @@ def test_fit_runner_fit_again_is_read_from_its_folder(make_runner, processes, ir
     assert first["error"] == (n_wrong + 0.5) / 39
     assert first["log_loss"] == pytest.approx(np.log(3))
     assert (first["seconds"], first["peak_mb"]) == (1.5, 90.0)
+    assert first["process_seconds"] > 0
     assert runner.run(ours, iris, 1) == first
     assert len(read_log()) == 1
     for other in (
@@ -288,6 +289,7 @@ def defaults_result():
                 "xgboost": {"failed": "no result after 300 s", "timeout": True},
             },
         },
+        "fit_minutes": 37.5,
         "bundles": {"bupa": {"balanced": bundle}, "german": {"balanced": bundle}},
     }
 
@@ -318,6 +320,7 @@ def test_page_defaults_tables_have_the_figures_of_the_results(defaults_result):
     assert "| CatBoost | 2.00 | 3.00 | 110 | 120 |" in section
     assert "| `balanced` | 11 | 12 | 31 | 95 | 200 | 200 |" in section
     assert "No result: XGBoost on german." in section
+    assert "threads of each fit: 2. All fits one\nafter the other took 37.5 minutes." in section
 
 
 def test_page_defaults_ranks_are_those_of_the_mean_errors(defaults_result):
