@@ -177,6 +177,8 @@ def test_config_layer_rates_of_an_optimizer_without_them_are_refused(optimizer):
                 "clip_predictions": True,
             },
         ),
+        ("multiclass", {"calibrate": False}, {"label_smoothing": 0.0, "calibrate": False}),
+        ("binary", {}, {"label_smoothing": 0.0, "calibrate": True, "learning_rate": 0.04}),
         ("binary", {"calibrate": False}, {"label_smoothing": 0.0, "calibrate": False}),
         ("binary", {"label_smoothing": 0.2}, {"label_smoothing": 0.2, "calibrate": True}),
         ("binary", {"label_smoothing": 0}, {"label_smoothing": 0, "calibrate": True}),

@@ -357,7 +357,11 @@ class BaseMLP(ComponentsMixin, BaseEstimator):  # type: ignore[misc]
             self, X, accept_sparse="csr", dtype=self.network_.dtype, order="C", reset=False
         )
         rows: Any = SparseRows(X) if issparse(X) else X
-        return self.network_.logits(rows)
+        return self._scale_logits(self.network_.logits(rows))
+
+    def _scale_logits(self, logits: Array) -> Array:
+        """Return the logits with the calibration of a classifier; they may be overwritten."""
+        return logits
 
     def _warn_of_precision_losses(self, X: Any) -> None:
         """Warn if the network is float32 and rounding the features to it merges values."""

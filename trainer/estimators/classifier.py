@@ -278,8 +278,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             result: Array = np.log(self.predict_proba(X))
         return result
 
-    def _compute_logits(self, X: Any) -> Array:
-        logits = super()._compute_logits(X)
+    def _scale_logits(self, logits: Array) -> Array:
         if self.temperature_ is not None:
             logits /= np.asarray(self.temperature_, logits.dtype)
         return logits

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.training.callbacks.early_stopping import MIN_DECREASE
 from trainer.training.loop import VALIDATION_ERROR, Callback, TrainingRun
 
 # A function that returns the score of a network on the validation rows.
@@ -54,6 +55,7 @@ class ConvergenceMonitor(Callback):
         """Forget all epochs."""
         self.scores: list[float] = []
         self._best_value, self._n_epochs_without_improvement = -np.inf, 0
+        self._improved_value = -np.inf  # at the last improvement
         self._best_weights: dict[str, NDArray[Any]] | None = None
 
     def on_epoch(self, run: TrainingRun) -> None:
@@ -63,9 +65,14 @@ class ConvergenceMonitor(Callback):
         if self.parameters.verbose:
             print(f"Iteration {run.history[-1].number}, loss = {loss:.8f}")  # noqa: T201
         margin = self.parameters.tol if np.isfinite(self._best_value) else 0
-        is_error = self.score is not None and self.parameters.monitor == "squared_error"
-        is_best = value >= self._best_value if is_error else value > self._best_value
+        is_best = value > self._best_value
         has_improved = value > self._best_value + margin if margin else is_best
+        if self.score is not None and self.parameters.monitor == "squared_error":
+            # As in `EarlyStopping`: tiny steps count together, once they exceed the margin.
+            is_best = value >= self._best_value
+            has_improved = value > self._improved_value + max(margin, MIN_DECREASE)
+        if has_improved:
+            self._improved_value = value
         if is_best:
             self._best_value = value
             if self.score is not None:

@@ -196,7 +196,7 @@ def test_check_without_data_checks_all_gradients(trainer, monkeypatch):
     assert done.exit_code == 0
     report = json.loads(done.stdout)
     assert report["healthy"] is True
-    assert report["cases"] == 6 * 2 * len(LOSSES)
+    assert report["cases"] == 7 * 2 * len(LOSSES)
     assert report["worst"]["central"] < 1e-6
 
 

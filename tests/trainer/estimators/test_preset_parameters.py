@@ -261,7 +261,14 @@ class Parameters:
 
 @pytest.mark.parametrize("monitor", ["loss", "squared_error"])
 @pytest.mark.parametrize(
-    "errors", [[5, 4, 4, 4, 4, 4, 4, 4], [3, 2, 5, 5, 5, 5, 1], [3, 3, 4, 2, 4, 4, 2, 3, 3, 3]]
+    "errors",
+    [
+        [5, 4, 4, 4, 4, 4, 4, 4],
+        [3, 2, 5, 5, 5, 5, 1],
+        [3, 3, 4, 2, 4, 4, 2, 3, 3, 3],
+        [0.1 - 1e-7 * epoch for epoch in range(12)],
+        [0.1 - 4e-7 * epoch for epoch in range(12)],
+    ],
 )
 def test_monitor_stops_and_restores_like_early_stopping(monitor, errors):
     patience, outcomes = 3, []

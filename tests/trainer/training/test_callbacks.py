@@ -95,11 +95,36 @@ def test_early_stopping_squared_error_decides_and_not_the_loss(rng):
 
 
 def test_early_stopping_equal_squared_error_takes_the_later_epoch(rng):
-    stopping = EarlyStopping(patience=2, monitor="squared_error")
-    run = replay_losses(stopping, [1] * 6, rng, errors=[0.2, 0.1, 0.3, 0.1, 0.1, 0.2])
-    assert len(run.history) == 6
+    stopping = EarlyStopping(patience=4, monitor="squared_error")
+    run = replay_losses(stopping, [1] * 7, rng, errors=[0.2, 0.1, 0.3, 0.1, 0.1, 0.2, 0.2])
+    assert len(run.history) == 6  # a tie is no improvement for the patience
     assert stopping.best_epoch == 5
     assert (run.network.parameters == 5).all()
+
+
+@pytest.mark.parametrize(("decrease", "n_epochs"), [(1e-7, 4), (1e-4, 10)])
+def test_early_stopping_tiny_decreases_of_the_error_end_the_run_but_are_kept(
+    decrease, n_epochs, rng
+):
+    stopping = EarlyStopping(patience=3, monitor="squared_error")
+    errors = [0.1 - decrease * epoch for epoch in range(10)]
+    run = replay_losses(stopping, [1] * 10, rng, errors=errors)
+    assert len(run.history) == n_epochs
+    assert (run.network.parameters == n_epochs).all()
+    # The loss has no such limit.
+    run = replay_losses(EarlyStopping(patience=3), [1 - 1e-9 * e for e in range(10)], rng)
+    assert len(run.history) == 10
+
+
+def test_early_stopping_state_of_an_earlier_version_is_restored(rng):
+    first = EarlyStopping(patience=3)
+    replay_losses(first, [3, 1, 2], rng)
+    state = first.state()
+    del state["last_decrease"]
+    second = EarlyStopping(patience=3)
+    run = replay_losses(second, [2] * 9, rng, state=state)
+    assert second.best_epoch == 2
+    assert len(run.history) == 5  # three epochs after the best
 
 
 def test_early_stopping_squared_error_state_restored_continues(rng):

@@ -175,7 +175,7 @@ def test_update_rule_regularization_schedule_reaches_dropout_in_branches():
     x, y = np.ones((4, 3), np.float32), np.zeros(4, int)
     update.step(network, CategoricalCrossEntropy(), x, y, None, step_index=15, n_steps=20)
     assert inner.rate_scale == pytest.approx(0.5)
-    update.finish()
+    update.finish(network)
     assert inner.rate_scale == 1
 
 
