@@ -238,11 +238,10 @@ def _add_softmax(graph: NodeBuilder, logits: str) -> str:
 
 
 def _add_value(graph: NodeBuilder, model: Model, outputs: str) -> None:
+    operator, inputs = _add_unscaling(graph, model, outputs)
     if model.value_range is None:
-        operator, inputs = _add_unscaling(graph, model, outputs)
         graph.add_output_node(operator, inputs, "value")
         return
-    operator, inputs = _add_unscaling(graph, model, outputs)
     unclipped = graph.add_node(operator, inputs, "unclipped")
     low, high = (
         graph.add_constant(name, limit)
