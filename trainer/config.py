@@ -41,10 +41,10 @@ from trainer.nn import (
 )
 from trainer.presets import (
     EQUAL_RATE,
+    FAN_IN_RATE_CLASSIFICATION,
+    FAN_IN_RATE_REGRESSION,
     LABEL_SMOOTHING,
-    LAYER_RATE_CLASSES,
     LAYER_RATE_OPTIMIZERS,
-    LAYER_RATE_VALUES,
     WEIGHT_DECAY,
     add_preset_values,
     choose_epochs,
@@ -124,7 +124,7 @@ class Config(
         calibrate = not is_regression if self.calibrate is None else self.calibrate
         rate = EQUAL_RATE
         if self.layer_rates == "fan_in":
-            rate = LAYER_RATE_VALUES if is_regression else LAYER_RATE_CLASSES
+            rate = FAN_IN_RATE_REGRESSION if is_regression else FAN_IN_RATE_CLASSIFICATION
         # Smoothed labels make a better classifier of many classes, but gain nothing with two.
         smoothing = LABEL_SMOOTHING if calibrate and task == "multiclass" else 0.0
         defaults = {
@@ -136,8 +136,8 @@ class Config(
             "calibrate": calibrate,
             "clip_predictions": is_regression,
         }
-        # The layer rates count as given, as the learning rate does from now on: otherwise a config
-        # that is validated with the options given in this one would have equal rates.
+        # Mark the layer rates as given too. The learning rate now is, so that all layers would have
+        # it (see `add_preset_values`) if these options were validated again.
         missing = {name: v for name, v in defaults.items() if getattr(self, name) is None}
         return self.model_copy(update={"layer_rates": self.layer_rates, **missing})
 

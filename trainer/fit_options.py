@@ -163,9 +163,9 @@ class NetworkOptions(Options):
 
     preset: Preset = Field(
         "balanced",
-        description="Preset of the options that are not given: fast (one hidden layer, trained in "
-        "a second), balanced (three hidden layers; its values are the defaults in this help) or "
-        "best (two networks with periodic embeddings of numbers, several times as slow)",
+        description="Preset of the options that are not given: fast (one hidden layer), balanced "
+        "(three hidden layers; all defaults in this help are those of balanced) or best (two "
+        "networks with periodic embeddings of numbers, two to three times as slow as balanced)",
     )
 
     hidden: LayerWidths = Field(
@@ -230,16 +230,16 @@ class TrainingOptions(Options):
         None,
         gt=0,
         examples=[0.001],
-        description="Learning rate, above 0. If it is given, all layers have this rate, unless "
-        "--layer-rates fan_in is given too [0.04 for classification and 0.2 for regression, or "
-        "0.001 with --layer-rates equal]",
+        description="Learning rate, above 0. If given, it is used unchanged for all layers, unless "
+        "--layer-rates fan_in is given too; 0.001 is typical. If not, 0.04 for classification or "
+        "0.2 for regression is divided in each layer as --layer-rates says",
     )
     layer_rates: Literal["fan_in", "equal"] = Field(
         "fan_in",
-        description="Learning rates of the layers: fan_in (of weights the rate divided by the "
-        "square root of the layer's number of inputs, of biases a tenth; only with --optimizer "
-        "adam or adamw) or equal (one rate for all; also the default if --learning-rate or an "
-        "optimizer without fan_in is given)",
+        description="Learning rates of the layers: fan_in (of weights, the learning rate divided "
+        "by the square root of the layer's number of inputs; of biases, a tenth of the learning "
+        "rate; only with --optimizer adam or adamw) or equal (the same rate for all; the default "
+        "if --learning-rate or another optimizer is given)",
     )
     beta2: float = Field(
         0.95,
@@ -267,7 +267,7 @@ class TrainingOptions(Options):
         None,
         ge=0,
         examples=[0.01],
-        description="Decoupled weight decay; only with --optimizer adamw [0.02]",
+        description="Decoupled weight decay; only with --optimizer adamw [0.02 with adamw, else 0]",
     )
     clip_norm: float | None = Field(
         None,
@@ -290,16 +290,16 @@ class TrainingOptions(Options):
         0.998,
         ge=0,
         lt=1,
-        description="Decay of the exponential moving average of the weights, which the trained "
-        "model gets, 0 to 1; with 0 it gets the last weights",
+        description="Decay per step of the exponential moving average of the weights, 0 to 1. "
+        "The averaged weights are validated and kept; with 0 nothing is averaged",
     )
     batch_size: int = Field(128, ge=1, description="Number of rows in a batch")
     epochs: int | None = Field(
         None,
         ge=1,
         examples=[100],
-        description="Maximum number of epochs [128, or 64 from 10,000 training rows; more for at "
-        "least 500 steps, fewer for at most 30,000]",
+        description="Maximum number of epochs [128 below 10,000 training rows, else 64; more on "
+        "small tables, for at least 500 batches, and fewer on large ones, for at most 30,000]",
     )
     patience: int = Field(
         24,
@@ -310,8 +310,8 @@ class TrainingOptions(Options):
     monitor: Monitor | None = Field(
         None,
         description="Measure on the validation rows that decides which epoch is the best: loss, or "
-        "squared_error (of classes the Brier score) [squared_error, or loss with a --loss other "
-        "than mse]",
+        "squared_error (for classification, the Brier score) [squared_error, or loss with a "
+        "--loss other than mse]",
     )
     validation: float = Field(
         0.1, gt=0, lt=0.5, description="Share of the rows held out for early stopping, 0 to 0.5"

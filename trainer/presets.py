@@ -49,8 +49,8 @@ DIFFERENCES: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
 # Scaling of numbers with periodic embeddings, of which the cosines are made for values near 0.
 EMBEDDED_SCALING = "robust_clip"
 
-# Learning rates if none is given: with rates by layer, of a layer with one input.
-LAYER_RATE_CLASSES, LAYER_RATE_VALUES, EQUAL_RATE = 0.04, 0.2, 0.001
+# Default learning rates. Those of fan_in are divided by the square root of a layer's inputs.
+FAN_IN_RATE_CLASSIFICATION, FAN_IN_RATE_REGRESSION, EQUAL_RATE = 0.04, 0.2, 0.001
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
 

@@ -12,7 +12,11 @@ from rich.table import Table
 
 from benchmarks.defaults.choice_tables import load_choice_table
 from benchmarks.defaults.fit_processes import FitRunner, TrainingContender, compute_files_digest
-from benchmarks.defaults.ratios import compare_contenders, compute_geometric_mean
+from benchmarks.defaults.ratios import (
+    SMALLEST_LOG_LOSS,
+    compare_contenders,
+    compute_geometric_mean,
+)
 from benchmarks.defaults.shared_tables import SharedTable
 from benchmarks.machine import ROOT
 
@@ -107,7 +111,7 @@ def describe_ratios(name: str, base: str, results: Results) -> str:
     texts = []
     for measure in MEASURES:
         pairs = {
-            table: (by_contender[name][measure], by_contender[base][measure])
+            table: tuple(_limit(by_contender[each][measure], measure) for each in (name, base))
             for table, by_contender in results.items()
             if measure in by_contender[name] and measure in by_contender[base]
         }
@@ -123,6 +127,11 @@ def describe_ratios(name: str, base: str, results: Results) -> str:
             f"worse on {compared['worse']}, more than 5 % worse on {compared['clearly_worse']})"
         )
     return "; ".join(texts)
+
+
+def _limit(value: float, measure: str) -> float:
+    """Return the value, or for a very small log loss the smallest one that counts."""
+    return max(value, SMALLEST_LOG_LOSS) if measure == "log_loss" else value
 
 
 def _describe(result: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 WORSE_FACTOR = 1.05  # a table counts as clearly worse above this ratio
+# Smaller log losses count as this one. That of an easy table can be 0, and a ratio to it infinite.
+SMALLEST_LOG_LOSS = 1e-3
 
 
 def compute_geometric_mean(values: Sequence[float]) -> float:
@@ -16,13 +18,17 @@ def compute_geometric_mean(values: Sequence[float]) -> float:
 
 
 def compare_contenders(
-    ours: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
+    ours: Mapping[str, Sequence[float]],
+    other: Mapping[str, Sequence[float]],
+    *,
+    smallest: float = 0.0,
 ) -> dict[str, Any]:
     """Compare two contenders by the ratios of their errors, seed by seed.
 
     Args:
         ours: Errors by table, one for each seed.
         other: Errors of the other contender on the same tables and seeds.
+        smallest: Value as which smaller errors count [default: 0].
 
     Returns:
         `ratio`, the geometric mean over tables and seeds of ours / other; `better` and `worse`, the
@@ -30,7 +36,9 @@ def compare_contenders(
         `tables`, the mean ratio of each.
     """
     tables = {
-        name: compute_geometric_mean(np.divide(ours[name], other[name]).tolist())
+        name: compute_geometric_mean(
+            np.divide(np.maximum(ours[name], smallest), np.maximum(other[name], smallest)).tolist()
+        )
         for name in ours
         if name in other
     }

@@ -14,7 +14,7 @@ from benchmarks.defaults.ranks import (
     compute_mean_ranks,
     find_equal_groups,
 )
-from benchmarks.defaults.ratios import compare_contenders
+from benchmarks.defaults.ratios import SMALLEST_LOG_LOSS, compare_contenders
 from benchmarks.machine import compute_quartiles
 from benchmarks.report.comparisons import Comparison, compare_ratio
 from benchmarks.report.contender_names import get_display_name
@@ -51,7 +51,11 @@ def get_values(result: Result, contender: str, measure: str) -> dict[str, list[f
 
 def compare(result: Result, ours: str, other: str, measure: str) -> dict[str, Any]:
     """Compare two contenders by the ratios of one measure; see `compare_contenders`."""
-    return compare_contenders(get_values(result, ours, measure), get_values(result, other, measure))
+    return compare_contenders(
+        get_values(result, ours, measure),
+        get_values(result, other, measure),
+        smallest=SMALLEST_LOG_LOSS if measure == "log_loss" else 0.0,
+    )
 
 
 def describe_losses(result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class DigitsVersion:
         rng = np.random.default_rng(number)
         initializers = self._graph.graph.initializer
         for tensor in initializers:
-            if tensor.name in ("W1", "W2"):
+            if re.fullmatch(r"W\d+", tensor.name):
                 weights = numpy_helper.to_array(tensor)
                 drawn = rng.normal(0, weights.std(), weights.shape).astype(np.float32)
                 tensor.CopyFrom(numpy_helper.from_array(drawn, tensor.name))
@@ -41,8 +42,13 @@ class DigitsVersion:
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities, float32 `(n, 10)`, of rows, float32 `(n, 64)`."""
         w = self._weights
-        hidden = np.maximum((rows - w["offset"]) / w["scale"] @ w["W1"] + w["b1"], 0)
-        logits = hidden @ w["W2"] + w["b2"]
+        n_layers = sum(re.fullmatch(r"W\d+", name) is not None for name in w)
+        outputs = (rows - w["offset"]) / w["scale"]
+        for layer in range(1, n_layers + 1):
+            z = outputs @ w[f"W{layer}"] + w[f"b{layer}"]
+            with np.errstate(over="ignore"):  # for large negative z, where swish is 0
+                outputs = z / (1 + np.exp(-z)) if layer < n_layers else z
+        logits = outputs / w["temperature"]
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
         return probabilities
@@ -50,12 +56,13 @@ class DigitsVersion:
     def write(self, folder: Path) -> Path:
         """Write the bundle to a subfolder that is named after the version, and return its path."""
         path = folder / str(self.number)
-        shutil.copytree(SHIPPED_BUNDLE, path)
+        # Without the variants, whose weights are not those of this version.
+        shutil.copytree(SHIPPED_BUNDLE, path, ignore=shutil.ignore_patterns("model.*.onnx"))
         manifest = json.loads((path / "bundle.json").read_text())
         graph = self._graph.SerializeToString()
         (path / "model.onnx").write_bytes(graph)
         with np.load(path / "selftest.npz") as file:
-            arrays = dict(file)
+            arrays = {"input/features": file["input/features"]}
         probabilities = self.predict(arrays["input/features"])
         arrays["expected/fp32/probabilities"] = probabilities
         classes = np.array(manifest["classes"])
@@ -65,7 +72,7 @@ class DigitsVersion:
         manifest["version"] = self.number
         fp32 = manifest["variants"]["fp32"]
         fp32 |= {"sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}
-        manifest["variants"] = {"fp32": fp32}
+        manifest["variants"], manifest["compression"] = {"fp32": fp32}, None
         selftest = (path / "selftest.npz").read_bytes()
         manifest["files"]["selftest.npz"] = hashlib.sha256(selftest).hexdigest()
         (path / "bundle.json").write_text(json.dumps(manifest))

@@ -96,7 +96,7 @@ def main() -> None:
     """
     commands = [
         (kind, Path(arguments[1]).stem, arguments)
-        for kind, block in zip(KINDS, read_blocks(HEADING), strict=True)
+        for kind, block in zip(KINDS, read_blocks(HEADING), strict=False)
         for arguments in block
     ]
     tables = list(dict.fromkeys(name for _, name, _ in commands))
