@@ -54,7 +54,17 @@ from trainer.training.update import UpdateRule
 # Options that do not change the trained weights. A run may resume from the checkpoint of a run
 # with other values of them.
 OPTIONS_WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
-    {"models", "runs", "name", "skip_baselines", "aim", "positive", "calibrate", "preset"}
+    {
+        "models",
+        "runs",
+        "name",
+        "skip_baselines",
+        "aim",
+        "positive",
+        "calibrate",
+        "clip_predictions",
+        "preset",
+    }
 )
 
 
@@ -281,7 +291,7 @@ def normalize_run_identity(identity: str) -> str:
     """Return the identity of a run with only what decides its weights.
 
     A checkpoint of an earlier version lacks the options that were added since; they get their
-    defaults, by which it was trained.
+    values in the preset `fast`, the defaults at that time.
 
     Args:
         identity: Fingerprint of the data, a space, and the options as JSON.

@@ -55,7 +55,7 @@ WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
 
 # Numbers of epochs if none is given. Small tables get at least MIN_STEPS steps, since a few epochs
-# of them are too few; large ones at most MAX_STEPS, which bounds the time of training.
+# of them are too few; large ones at most MAX_STEPS, but at least one epoch.
 SMALL_TABLE_EPOCHS, LARGE_TABLE_EPOCHS, LARGE_TABLE_ROWS = 128, 64, 10_000
 MIN_STEPS, MAX_STEPS = 500, 30_000
 
@@ -74,7 +74,10 @@ def add_preset_values(options: Mapping[str, Any]) -> dict[str, Any]:
     if preset not in PRESETS:
         return given  # the validation refuses it
     values = dict(DIFFERENCES[preset])
-    if "learning_rate" in given or given.get("optimizer", "adamw") not in LAYER_RATE_OPTIMIZERS:
+    if (
+        given.get("learning_rate") is not None
+        or given.get("optimizer", "adamw") not in LAYER_RATE_OPTIMIZERS
+    ):
         # A learning rate that is given is that of all layers, as elsewhere.
         values["layer_rates"] = "equal"
     if given.get("numbers", values.get("numbers")) == "pbld":

@@ -379,3 +379,7 @@ def test_train_preset_fast_equals_the_earlier_defaults_written_out(data):
         for config in (Config(data=data, **options), Config(data=data, preset="fast", epochs=3))
     )
     np.testing.assert_array_equal(written, preset)
+
+
+def test_config_learning_rate_none_counts_as_not_given():
+    assert Config(data="any", learning_rate=None).layer_rates == "fan_in"

@@ -279,8 +279,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return result
 
     def _scale_logits(self, logits: Array) -> Array:
-        if self.temperature_ is not None:
-            logits /= np.asarray(self.temperature_, logits.dtype)
+        # Callbacks predict before the first fit has ended, when there is none yet.
+        temperature = getattr(self, "temperature_", None)
+        if temperature is not None:
+            logits /= np.asarray(temperature, logits.dtype)
         return logits
 
     def _fit_calibration(self, validation: TrainingRows | None) -> None:

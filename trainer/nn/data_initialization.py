@@ -14,16 +14,17 @@ from trainer.nn.network import Network
 Array = NDArray[Any]
 
 N_MIXED_ROWS = 5
+MAX_ROUNDING = 100  # units of rounding by which pre-activations of equal rows may differ
 
 
 def initialize_from_rows(network: Network, x: Array, rng: np.random.Generator) -> None:
-    """Initialize the dense layers of a network, one after the other, from the outputs before each.
+    """Initialize each dense layer from its inputs on the training rows, the first layer first.
 
     The weights are normal, scaled so that the pre-activations of each layer have the standard
     deviation 1 on the rows. The bias of each unit is minus its pre-activation of a random convex
-    combination of five rows, so that the places where the units are bent lie among the rows. Each
-    member of a network has its own draws. Holzmüller et al. 2024,
-    https://arxiv.org/abs/2407.04491, appendix A.1; the biases after Steinwart 2019,
+    combination of five rows, so that its activation bends near some training rows. Each member of
+    a network has its own draws. Layers inside `Branches` keep their initial weights. Holzmüller et
+    al. 2024, https://arxiv.org/abs/2407.04491, appendix A.1; the biases after Steinwart 2019,
     https://arxiv.org/abs/1903.11482, section 4.
 
     Args:
@@ -35,8 +36,9 @@ def initialize_from_rows(network: Network, x: Array, rng: np.random.Generator) -
 
 
 def _initialize_layers(layers: Sequence[Layer], x: Array, rng: np.random.Generator) -> None:
-    # Rows that vary less count as constant: dividing by their deviation would overflow.
-    smallest = float(np.sqrt(np.finfo(x.dtype).tiny))
+    # Rows that vary less count as constant: their deviation is rounding, or dividing by it would
+    # overflow.
+    smallest, rounding = np.sqrt(np.finfo(x.dtype).tiny), MAX_ROUNDING * np.finfo(x.dtype).eps
     for layer in layers:
         if isinstance(layer, Members):
             for chain in layer.chains:
@@ -46,7 +48,7 @@ def _initialize_layers(layers: Sequence[Layer], x: Array, rng: np.random.Generat
             layer.W[...] = rng.standard_normal(layer.W.shape)
             z = x @ layer.W
             deviation = float(z.std(axis=0, dtype=np.float64).mean())
-            if deviation > smallest:
+            if deviation > max(smallest, rounding * float(np.abs(z).mean())):
                 layer.W /= deviation
                 z /= deviation
             layer.b[...] = -_mix_rows(z, rng)

@@ -170,13 +170,13 @@ class TrainingRun:
         self.steps_per_epoch = steps_per_epoch or 0
         if isinstance(self.source, BatchSource):
             self.steps_per_epoch = len(self.source)
-        elif not self.steps_per_epoch and not isinstance(
-            update.schedule, Constant | ReduceOnPlateau
-        ):
-            raise ValueError(
-                f"expected steps_per_epoch, since {update.schedule!r} depends on the progress of "
-                f"the run; got a stream of unknown length; pass steps_per_epoch"
-            )
+        elif not self.steps_per_epoch:
+            for schedule in (update.schedule, update.regularization_schedule):
+                if not isinstance(schedule, Constant | ReduceOnPlateau):
+                    raise ValueError(
+                        f"expected steps_per_epoch, since {schedule!r} depends on the progress of "
+                        f"the run; got a stream of unknown length; pass steps_per_epoch"
+                    )
         self.history: list[Epoch] = []
         self.steps, self.first_step = 0, first_step
         self.stop = False

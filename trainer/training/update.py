@@ -87,6 +87,11 @@ class UpdateRule:
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.penalty, self.max_norm, self.average = penalty, max_norm, average
         self.clip_norm, self.clip_value = clip_norm, clip_value
+        if isinstance(regularization_schedule, ReduceOnPlateau):
+            raise ValueError(
+                f"expected a regularization_schedule that depends on the progress alone; got "
+                f"{regularization_schedule!r}; choose flat_cosine"
+            )
         self.regularization_schedule = regularization_schedule or Constant()
         self.has_layer_rates = has_layer_rates
         if has_layer_rates and not optimizer.has_parameter_rates:

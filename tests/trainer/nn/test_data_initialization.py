@@ -136,3 +136,9 @@ def test_initialize_from_rows_does_not_change_the_rows(rows):
     before = rows.copy()
     make_network([Dense(8, "relu"), Dropout(0.5), Dense(2)], rows)
     np.testing.assert_array_equal(rows, before)
+
+
+def test_initialize_from_rows_equal_float64_rows_keep_weights_small(rng):
+    network = Network(3, [Dense(8, "swish"), Dense(1)], rng=rng, dtype=np.float64)
+    initialize_from_rows(network, np.full((200, 3), 0.3), rng)
+    assert np.abs(network.parameters).max() < 100

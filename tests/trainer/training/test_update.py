@@ -16,6 +16,7 @@ from trainer.nn import (
     Nadam,
     Network,
     Penalty,
+    ReduceOnPlateau,
     WeightAverage,
 )
 from trainer.training.batches import TrainingRows
@@ -201,3 +202,8 @@ def test_update_rule_layer_rates_of_another_optimizer_raises_value_error(optimiz
 def test_update_rule_regularization_schedule_of_another_type_raises_value_error():
     with pytest.raises(ValueError, match=r"expected a trainer.nn.Schedule; got 'flat_cosine'"):
         UpdateRule(SGD(0.1), regularization_schedule="flat_cosine")
+
+
+def test_update_rule_regularization_by_plateau_is_refused():
+    with pytest.raises(ValueError, match="depends on the progress alone; got ReduceOnPlateau"):
+        UpdateRule(AdamW(), regularization_schedule=ReduceOnPlateau())
