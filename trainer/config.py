@@ -45,6 +45,7 @@ from trainer.presets import (
     FAN_IN_RATE_REGRESSION,
     LABEL_SMOOTHING,
     LAYER_RATE_OPTIMIZERS,
+    REGRESSION_CLIP_NORM,
     WEIGHT_DECAY,
     add_preset_values,
     choose_epochs,
@@ -146,6 +147,8 @@ class Config(
             "calibrate": calibrate,
             "clip_predictions": is_regression,
         }
+        if is_regression and self.layer_rates == "fan_in":
+            defaults["clip_norm"] = REGRESSION_CLIP_NORM
         # Mark the layer rates as given too. The learning rate now is, so that all layers would have
         # it (see `add_preset_values`) if these options were validated again.
         missing = {name: v for name, v in defaults.items() if getattr(self, name) is None}

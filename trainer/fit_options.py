@@ -272,8 +272,8 @@ class TrainingOptions(Options):
     clip_norm: float | None = Field(
         None,
         gt=0,
-        description="Maximum Euclidean norm of a gradient; longer gradients are scaled down "
-        "[no limit]",
+        description="Maximum Euclidean norm of a gradient; longer gradients are scaled down [3 for "
+        "regression with --layer-rates fan_in, else no limit]",
     )
     clip_value: float | None = Field(
         None,

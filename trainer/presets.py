@@ -51,6 +51,9 @@ EMBEDDED_SCALING = "robust_clip"
 
 # Default learning rates. Those of fan_in are divided by the square root of a layer's inputs.
 FAN_IN_RATE_CLASSIFICATION, FAN_IN_RATE_REGRESSION, EQUAL_RATE = 0.04, 0.2, 0.001
+# Largest norm of a gradient of a regression with fan_in, whose rate is high: without a limit, steps
+# from a few extreme targets made runs on large tables diverge for some epochs.
+REGRESSION_CLIP_NORM = 3.0
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
 

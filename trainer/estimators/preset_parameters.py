@@ -46,6 +46,7 @@ def list_preset_parameters(
         "layer_rates": config.layer_rates,
         "beta_2": config.beta2,
         "regularization_schedule": config.regularization_schedule,
+        "clip_norm": config.clip_norm,
         "average": config.average,
         "batch_size": config.batch_size,
         # The number of epochs depends on that of rows, unless the preset says it.
