@@ -231,8 +231,8 @@ class TrainingOptions(Options):
         gt=0,
         examples=[0.001],
         description="Learning rate, above 0. If given, it is used unchanged for all layers, unless "
-        "--layer-rates fan_in is given too; 0.001 is typical. If not, 0.04 for classification or "
-        "0.2 for regression is divided in each layer as --layer-rates says",
+        "--layer-rates fan_in is given too; 0.001 is typical [0.04 for classification or 0.2 for "
+        "regression, divided in each layer as --layer-rates says]",
     )
     layer_rates: Literal["fan_in", "equal"] = Field(
         "fan_in",

@@ -9,7 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.machine import RESULTS, ROOT
-from benchmarks.report import latency_tables, soak_tables, throughput_tables, training_tables
+from benchmarks.report import (
+    defaults_tables,
+    latency_tables,
+    soak_tables,
+    throughput_tables,
+    training_tables,
+)
 from benchmarks.report.__main__ import (
     fill_readme,
     list_comparisons,
@@ -279,11 +285,13 @@ def test_page_missing_results_name_their_command():
 
 def test_page_names_time_commit_and_versions_of_each_result(results, load_result, soak_result):
     text = render_page(results | {"load": load_result, "soak": soak_result})
-    for result in (results | {"load": load_result, "soak": soak_result}).values():
+    shown = results | {"load": load_result, "soak": soak_result}
+    for name in shown.keys() - {"tables"}:  # which the README has, not the page
+        result = shown[name]
         assert result["when"] in text
         assert f"`{result['commit']}`" in text
-        for name, version in result["libraries"].items():
-            assert f"{name} {version}" in text
+        for library, version in result["libraries"].items():
+            assert f"{library} {version}" in text
     assert "31,234 requests/s, priority -5" in text
     assert "mosec 0.9.8" in text
     assert text.count("mosec 0.9.8") == 2  # of serve once, for both of its sides, and of load
@@ -425,6 +433,7 @@ def test_plots_same_results_give_the_same_files(results, load_result, soak_resul
     drawn = []
     for name in ("one", "other"):
         training_tables.draw(results["train"], tmp_path / name)
+        defaults_tables.draw(results["defaults"], tmp_path / name)
         throughput_tables.draw(results["serve"], tmp_path / name)
         latency_tables.draw(load_result, tmp_path / name)
         soak_tables.draw(soak_result, tmp_path / name)

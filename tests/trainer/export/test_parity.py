@@ -34,8 +34,10 @@ def numpy_forward(graph, x):
         t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(graph).graph.initializer
     }
     a = (x - weights["offset"]) / weights["scale"]
-    a = np.maximum(a @ weights["W1"] + weights["b1"], 0)
-    z = a @ weights["W2"] + weights["b2"]
+    for layer in (1, 2, 3):
+        z = a @ weights[f"W{layer}"] + weights[f"b{layer}"]
+        a = z / (1 + np.exp(-z))
+    z = (a @ weights["W4"] + weights["b4"]) / weights["temperature"]
     e = np.exp(z - z.max(axis=1, keepdims=True))
     p = e / e.sum(axis=1, keepdims=True)
     return weights["classes"][p.argmax(axis=1)], p
