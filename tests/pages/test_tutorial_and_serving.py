@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from serving import create_app
 from serving.settings.options import Settings
-from tests.test_readme import same
+from tests.pages.test_readme import same
 from trainer.cli import main
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGE = (DOCS / "people.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "tutorial.md").read_text()
 
 
 def blocks(language):
