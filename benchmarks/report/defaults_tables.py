@@ -72,8 +72,7 @@ def make_loss_table(result: Result) -> str:
                 continue
             compared = {measure: compare(result, ours, other, measure) for measure in MEASURES}
             ratios = [
-                f"{entry['ratio']:.3f}" if entry["ratio"] > 1 else ""
-                for entry in compared.values()
+                f"{entry['ratio']:.3f}" if entry["ratio"] > 1 else "" for entry in compared.values()
             ]
             tables = [
                 table
@@ -106,9 +105,10 @@ def make_answer_table(result: Result) -> str:
 def describe_result(result: Result) -> str:
     """Return the error of the default preset as a multiple of each rival's, in one sentence."""
     parts = [
-        f"{compare(result, DEFAULT_PRESET, rival, 'error')['ratio']:.2f} × {get_display_name(rival)}"
+        f"{ratio:.2f} × {get_display_name(rival)}"
         for rival in list_contenders(result)
         if rival not in OURS
+        for ratio in [compare(result, DEFAULT_PRESET, rival, "error")["ratio"]]
     ]
     return f"Error of the default, `{DEFAULT_PRESET}`: {', '.join(parts)}."
 

@@ -11,7 +11,6 @@ from benchmarks.machine import ROOT
 from benchmarks.report.comparisons import Comparison, compare_ratio, make_range_table
 from benchmarks.report.contender_names import (
     get_display_name,
-    is_rival,
     list_rival_ratios,
     sort_contenders,
 )
@@ -186,16 +185,26 @@ def make_range_summary(result: Result) -> str:
 
 
 def describe_result(result: Result) -> str:
-    """Return our highest rate within the main bound and the best rivals', in one sentence."""
+    """Return our highest rate within the main bound, and as a multiple of the best-known servers'.
+
+    Args:
+        result: Results of the benchmark.
+    """
     entry, bound = result["results"][0], MAIN_BOUND_MS
-    rates = {
-        name: side["held"][bound]["median"]
-        for name, side in entry["sides"].items()
-        if bound in side["held"]
+    rate = entry["sides"]["ours"]["held"][bound]["median"]
+    ratios = {
+        rival: entry["ratios"].get(f"ours / {rival}", {}).get(bound, {}).get("median")
+        for rival in ("triton", "mosec", "mosec-batching", "fastapi")
     }
-    rivals = sorted(filter(is_rival, rates), key=lambda name: -rates[name])[:3]
-    shown = "; ".join(f"{get_display_name(name)} {rates[name]:,.0f}" for name in ["ours", *rivals])
-    return f"Requests per second with p99 ≤ {bound} ms ({describe_scenario(entry)}): {shown}."
+    shown = "; ".join(
+        f"{format_number(ratio)} × {get_display_name(rival)}"
+        for rival, ratio in ratios.items()
+        if ratio is not None
+    )
+    return (
+        f"Highest rate with p99 ≤ {bound} ms ({describe_scenario(entry)}): {rate:,.0f} requests/s; "
+        f"{shown}."
+    )
 
 
 def draw(result: Result, folder: Path) -> None:

@@ -90,7 +90,7 @@ def make_version_table(result: Mapping[str, Any]) -> str:
 def describe_separate_runs(result: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each contender that was measured in a run of its own."""
     return [
-        f"{get_display_name(run['contender'])}, was measured in a separate run beside forwardpass "
+        f"{get_display_name(run['contender'])} was measured in a separate run beside forwardpass "
         f"({run['rounds']} rounds, {run['when'].partition('T')[0]}), because {run['why']}. Its "
         "ratios come from that run; its absolute figures cannot be compared with those of the "
         "other rows."

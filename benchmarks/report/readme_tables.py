@@ -74,8 +74,8 @@ def _describe_speed(result: Result, contenders: tuple[str, ...]) -> str:
             f"forwardpass is slower than {' and '.join(behind)}: [where we lose]({LOSSES_LINK})."
         )
     sentences += [
-        f"{get_display_name(run['contender'])}, was measured in a run of its own, so only its "
-        "ratio can be compared."
+        f"{get_display_name(run['contender'])} was measured in a separate run: compare its ratio, "
+        "not its figures, with ours."
         for run in result.get("separate_runs", [])
         if run["contender"] in contenders
     ]

@@ -86,7 +86,7 @@ def make_accuracy_table(result: Result) -> str:
             [
                 f"{name}, {default['rows']['train']:,}",
                 METRIC_NAMES[metric],
-                f"**{_format_metric(default['metrics'][metric])}**",
+                _format_metric(default["metrics"][metric]),
                 *baselines,
             ]
         )

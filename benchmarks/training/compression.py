@@ -1,7 +1,7 @@
 """Measure what compression saves and what it costs: size, speed and test metric of each variant.
 
-Trains and compresses networks with the commands of docs/compression.md: two
-networks at a time, each in a process of its own, on one thread. For each variant of fewer bits it
+Trains and compresses networks with the commands of docs/compression.md: two networks at a time,
+each in a process of its own, on one thread. For each variant of fewer bits it
 
 - compares ONNX Runtime with the NumPy reference in integers, row by row;
 - runs the same rows alone, in batches of 7 and 256, and in batches with outliers a thousand times
