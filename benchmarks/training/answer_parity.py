@@ -1,8 +1,8 @@
 """Compare three answers on real tables: the NumPy model's, `trainer score`'s and POST /predict's.
 
 Trains on Adult and on diamonds as in docs/results.md, takes held-out records, empties some cells,
-and puts unseen categories into others. The same records are answered by the NumPy model, by `trainer
-score` from a CSV file, and by a real server over HTTP.
+and puts unseen categories into others. The same records are answered by the NumPy model, by
+`trainer score` from a CSV file, and by a real server over HTTP.
 
     python -m benchmarks.training.answer_parity --records 5000
 """
