@@ -71,7 +71,8 @@ def _describe_speed(result: Result, contenders: tuple[str, ...]) -> str:
     behind = _describe_losses(result)
     if behind:
         sentences.append(
-            f"forwardpass is slower than {' and '.join(behind)}: [where we lose]({LOSSES_LINK})."
+            f"forwardpass answers fewer requests than {' and than '.join(behind)}: "
+            f"[where we lose]({LOSSES_LINK})."
         )
     sentences += [
         f"{get_display_name(run['contender'])} was measured in a separate run: compare its ratio, "
@@ -91,6 +92,6 @@ def _describe_losses(result: Result) -> list[str]:
             median = ratios["requests_per_second"]["median"]
             if ours == "ours" and is_rival(other) and median < 1:
                 behind.setdefault(other, []).append(
-                    f"{format_number(median)} × at {WORKLOADS[key]}"
+                    f"{format_number(median)} × as many with {WORKLOADS[key]}"
                 )
     return [f"{get_display_name(name)} ({', '.join(texts)})" for name, texts in behind.items()]

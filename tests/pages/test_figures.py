@@ -1,4 +1,7 @@
-"""Figures on pages are those of benchmarks/results, read here without the program that writes them."""
+"""Figures on pages are those of benchmarks/results.
+
+The results are read here without the program that writes the pages.
+"""
 
 import json
 import re
