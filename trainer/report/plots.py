@@ -61,23 +61,23 @@ WIDTH, HEIGHT = 4.6, 3.2  # inches, default size of a plot
 WIDE_WIDTH = 5.0  # inches, of a plot that stands alone in its row
 # Width of the SVG on the page, in rem per inch of the plot. With a maximum, text has the same size
 # in all plots; with a minimum, it stays readable on small screens, where the plot then scrolls.
-MAX_REM_PER_INCH, MIN_REM_PER_INCH = 7.0, 4.6
-LABEL_SIZE = 9.0  # typographic points, font size of labels at data points
-LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.3, 13.0, 4.0  # typographic points
+MAX_REM_PER_INCH, MIN_REM_PER_INCH = 6.6, 4.4
+LABEL_SIZE = 9.5  # typographic points, font size of labels at data points
+LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.6, 13.0, 4.0  # typographic points
 MAX_VECTOR_POINTS = 2000  # data points; more are drawn as an image, which keeps the page small
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9.5,
+    "axes.labelsize": 10,
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 9.5,
     "grid.color": RULE,
     "grid.linewidth": 0.7,
-    "legend.fontsize": 9,
+    "legend.fontsize": 9.3,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
@@ -86,9 +86,9 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "text.parse_math": False,  # names may contain dollar signs
     "xtick.color": MUTED,
-    "xtick.labelsize": 9,
+    "xtick.labelsize": 9.5,
     "ytick.color": MUTED,
-    "ytick.labelsize": 9,
+    "ytick.labelsize": 9.5,
 }
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points
@@ -197,9 +197,8 @@ def label_points(
         obstacles: x and y of other points that no name may cover.
     """
     axes.autoscale_view()
-    axes.get_figure(
-        root=True
-    ).draw_without_rendering()  # moves the axes to where the layout leaves them
+    if (figure := axes.get_figure(root=True)) is not None:
+        figure.draw_without_rendering()  # moves the axes to where the layout leaves them
     scale = 72 / axes.figure.dpi  # typographic points per pixel
     boxes = [
         (x - MARKER_RADIUS, y - MARKER_RADIUS, x + MARKER_RADIUS, y + MARKER_RADIUS)

@@ -68,7 +68,7 @@ def _list_class_shares(inputs: ReportInputs) -> list[tuple[str, str]]:
     shares = sorted(
         zip(manifest.classes, manifest.class_shares, strict=True), key=lambda pair: -pair[1]
     )
-    items = [f"{shorten(str(name), 24)} {format_percent(share)}" for name, share in shares]
+    items = [f"“{shorten(str(name), 24)}”: {format_percent(share)}" for name, share in shares]
     text = ", ".join(items[:MAX_WORDS])
     if len(items) > MAX_WORDS:
         text += f" and {len(items) - MAX_WORDS:,} more, the rarest {items[-1]}"

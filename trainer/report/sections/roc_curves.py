@@ -25,7 +25,8 @@ from trainer.report.plots import (
 
 MAX_CURVES = 10
 MAX_POINTS = 400  # points of a curve; more would not be visible
-MAX_NAME_LENGTH = 20  # characters of a class in a legend of two columns
+MAX_NAME_LENGTH = 28  # characters of a class in a legend
+MAX_NAME_LENGTH_IN_COLUMNS = 9  # characters of a class in a legend of two columns
 LEGEND_ROW_HEIGHT = 0.17  # inches
 
 
@@ -95,7 +96,7 @@ def _plot_curves(
         compute_area: Function from a class index to the area under its curve.
         drawstyle: Style of matplotlib lines: `default` or `steps-pre`.
     """
-    names = shorten_all([str(c) for c in test_rows.class_labels.tolist()], MAX_NAME_LENGTH)
+    names = _shorten_classes(test_rows)
     for (colour, dashes), k in zip(LINE_STYLES, plotted, strict=False):
         axes.plot(
             *compute_curve(k),
@@ -105,16 +106,24 @@ def _plot_curves(
             drawstyle=drawstyle,
             label=f"“{names[k]}”: area {compute_area(k):.3f}",
         )
-    add_legend(axes, ncols=_count_legend_columns(plotted))
+    add_legend(axes, ncols=_count_legend_columns(test_rows, plotted))
 
 
-def _count_legend_columns(plotted: list[int]) -> int:
-    return 1 if len(plotted) < 3 else 2
+def _shorten_classes(test_rows: EvaluatedRows) -> list[str]:
+    return shorten_all([str(c) for c in test_rows.class_labels.tolist()], MAX_NAME_LENGTH)
 
 
-def _compute_height(plotted: list[int]) -> float:
+def _count_legend_columns(test_rows: EvaluatedRows, plotted: list[int]) -> int:
+    """Return the number of columns of a legend, which must not be wider than the plot."""
+    names = _shorten_classes(test_rows)
+    is_short = max(len(names[k]) for k in plotted) <= MAX_NAME_LENGTH_IN_COLUMNS
+    return 2 if is_short and len(plotted) > 2 else 1
+
+
+def _compute_height(test_rows: EvaluatedRows, plotted: list[int]) -> float:
     """Return the height of a plot in inches, with room for its legend above the axes."""
-    return 3.5 + LEGEND_ROW_HEIGHT * -(-len(plotted) // _count_legend_columns(plotted))
+    n_rows = -(-len(plotted) // _count_legend_columns(test_rows, plotted))
+    return 3.5 + LEGEND_ROW_HEIGHT * n_rows
 
 
 def _plot_roc(
@@ -124,7 +133,7 @@ def _plot_roc(
         false, true, _ = metrics.roc_curve(*_get_truth_and_probability(test_rows, k))
         return _thin_out(false, true)
 
-    with open_canvas(height=_compute_height(plotted)) as canvas:
+    with open_canvas(height=_compute_height(test_rows, plotted)) as canvas:
         axes = canvas.main_axes
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=THIN_DASHES)
         _set_unit_square(
@@ -158,7 +167,7 @@ def _plot_precision_recall(test_rows: EvaluatedRows, plotted: list[int], note: s
         return float(metrics.average_precision_score(*_get_truth_and_probability(test_rows, k)))
 
     shares = [float(np.mean(_get_truth_and_probability(test_rows, k)[0])) for k in plotted]
-    with open_canvas(height=_compute_height(plotted)) as canvas:
+    with open_canvas(height=_compute_height(test_rows, plotted)) as canvas:
         axes = canvas.main_axes
         if len(plotted) == 1:
             axes.axhline(shares[0], color=MUTED, linewidth=1, linestyle=THIN_DASHES)
