@@ -24,8 +24,8 @@ MEASURE = """
       fetched: frame.contentWindow.performance.getEntriesByType('resource').map(e => e.name),
       sections: inside.querySelectorAll('section').length,
       drawn: [...inside.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect().height),
-      scrolled: [...inside.querySelectorAll('[role=img]')].filter(e => e.scrollWidth > e.clientWidth)
-        .map(e => e.ariaLabel),
+      scrolled: [...inside.querySelectorAll('[role=img]')]
+        .filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel),
       letters: [...inside.querySelectorAll('figure svg text')]
         .map(e => parseFloat(getComputedStyle(e).fontSize) * e.ownerSVGElement.getScreenCTM().a),
     };

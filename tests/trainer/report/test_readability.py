@@ -4,7 +4,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -238,7 +238,7 @@ def test_calibration_bins_are_distinct_and_marked_when_small(train_example, canv
     (canvas,) = canvases
     curve, histogram = canvas.axes
     bars = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in histogram.patches)
-    assert all(end < start for (_, end), (start, _) in zip(bars, bars[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(bars))
     counts = [bar.get_height() for bar in histogram.patches]
     assert sum(counts) == len(inputs.test_rows)
     filled, hollow = curve.lines[1:]
