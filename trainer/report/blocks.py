@@ -47,7 +47,7 @@ class Figure:
     """A plot with its title and caption.
 
     Attributes:
-        title: What the plot shows, above it; screen readers announce the plot by it.
+        title: Subject of the plot, above it; screen readers announce the plot by it.
         svg: SVG element, with all text escaped (see `plots.Canvas.svg`).
         caption: How to read the plot, in one or two sentences.
     """
@@ -69,7 +69,7 @@ class TableBlock:
     """A table with a title and a header row.
 
     Attributes:
-        title: What the table shows and what its rows are, above it.
+        title: Subject of the table and of each of its rows, above it.
         head: Column names.
         rows: Cells of each row, one per column.
         caption: Explanation below the table.
