@@ -10,8 +10,7 @@ VENV    ?= .venv
 PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
              $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-BIN       := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-defaults bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean
@@ -19,21 +18,21 @@ INSTALLED := $(VENV)/.installed
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-install: $(INSTALLED)  ## make .venv with all that training, serving and testing need
+# Installs a stage of requirements/install.py into VENV; does nothing if it is installed.
+define install
+@test -n "$(PYTHON)" || { echo "expected Python >= 3.11, found none on PATH; install one or run: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+$(PYTHON) requirements/install.py $(1) $(VENV)
+endef
 
-$(INSTALLED): requirements/all.lock requirements/parser.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "expected Python >= 3.11, found none on PATH; install one or run: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-	  --no-build-isolation -r requirements/parser.lock >$(VENV)/parser.log 2>&1 \
-	  || echo "expected a C compiler and Python's headers; found none that work ($(VENV)/parser.log): the server reads requests more slowly, and is right all the same" >&2
-	@touch $@
+install:  ## make .venv with all that training, serving and testing need
+	$(call install,development)
 
-serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
-	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
-	exec $(BIN)/serving run --models "$(MODELS)" $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
+BUNDLES = $(shell ls "$(MODELS)"/*/[1-9]*/bundle.json 2>/dev/null)
+
+serve:  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
+	$(call install,$(if $(BUNDLES),serving,training))
+	$(if $(BUNDLES),,$(BIN)/python -m trainer fit digits --models "$(MODELS)")
+	exec $(BIN)/python -m serving run --models "$(MODELS)" $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
 # Two processes share the tests; each multiplies on one thread, or they would wait for each other's.
 # The sources are compiled once, and not by every process that a test starts.
@@ -161,13 +160,16 @@ bench-swaps: install  ## swap versions 300 times under load, and detect a server
 	$(BIN)/python -m benchmarks.robustness.swaps --swaps 300
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
-lock:  ## pin the requirements of pyproject.toml anew
+lock:  ## pin the requirements of pyproject.toml anew; UPGRADE= keeps the versions that are pinned
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --extra train --extra loadtest --extra fast --extra tensorboard --extra dev --output-file requirements/all.lock
+	$(LOCK) --extra train --output-file requirements/training.lock --constraints requirements/all.lock
 	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
+	echo setuptools | $(LOCK:pyproject.toml=-) --output-file requirements/build.lock --constraints requirements/all.lock
 	echo gunicorn_h1c | $(LOCK:pyproject.toml=-) --no-deps --output-file requirements/parser.lock
 
-LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+UPGRADE := --upgrade
+LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet $(UPGRADE) --universal --python-version 3.11 \
        --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 clean:  ## remove what make made, except trained models
