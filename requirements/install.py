@@ -108,10 +108,9 @@ class Environment:
                 check=False,
             )
         if done.returncode:
-            print(
-                "expected a C compiler and Python's headers; found none that work"
-                f" ({log}): the server reads requests more slowly, and is right all the same",
-                file=sys.stderr,
+            sys.stderr.write(
+                f"expected a C compiler and Python's headers; found none that work ({log}): the"
+                " server reads requests more slowly, and is right all the same\n"
             )
 
 
@@ -155,7 +154,7 @@ def install_up_to(last: str, folder: Path) -> None:
         missing = [name for name in wanted if installed.get(name) != wanted[name]]
         if not missing:
             return
-        print(f"installing what {last} needs into {folder}", file=sys.stderr)
+        sys.stderr.write(f"installing what {last} needs into {folder}\n")
         environment.begin()
         if not installed:
             environment.run(sys.executable, "-m", "venv", folder)
@@ -166,7 +165,9 @@ def install_up_to(last: str, folder: Path) -> None:
 
 def main() -> None:
     """Read the command line and install."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Install what a make target needs into a virtual environment, once."
+    )
     parser.add_argument("stage", choices=STAGES, help="stage to install, with those before it")
     parser.add_argument("folder", type=Path, help="folder of the virtual environment")
     options = parser.parse_args()
