@@ -98,10 +98,12 @@ class Environment:
     def install_parser(self) -> None:
         """Install gunicorn_h1c, without which the server works too; say so if it does not build."""
         log = self.folder / "parser.log"
-        options = ["--require-hashes", "--no-build-isolation", "--requirement", PARSER]
+        command = self.pip_install(
+            "--require-hashes", "--no-build-isolation", "--requirement", PARSER
+        )
         with log.open("w") as output:
             done = subprocess.run(
-                self.pip_install(*options),
+                command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[self.lock],
