@@ -86,7 +86,12 @@ def _explain_missing_loadtest() -> str | None:
 def _create_missing_loadtest(reason: str) -> click.Command:
     """Return a command `loadtest` that ends with a reason, whatever its arguments are."""
 
-    @click.command("loadtest", context_settings={"ignore_unknown_options": True})
+    # A short help is shown in full, whereas a docstring is cut where the line ends.
+    @click.command(
+        "loadtest",
+        context_settings={"ignore_unknown_options": True},
+        short_help="Measure a server (needs pip install 'forwardpass[loadtest]').",
+    )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def missing(**_: object) -> None:
         """Measure a server under load (not installed: pip install 'forwardpass[loadtest]')."""

@@ -8,10 +8,11 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import trainer.train_extra
+
 import pytest
 
 import serving.cli
-import trainer.train_extra
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
