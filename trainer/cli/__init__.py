@@ -35,9 +35,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except MemoryError as error:
             raise click.ClickException(
-                f"expected enough memory for the arrays of this command; got none: "
-                f"{error or 'out of memory'}; use smaller layers (--hidden) or batches "
-                f"(--batch-size), fewer columns (--drop), or a machine with more memory"
+                f"expected enough memory for this command; got: {error or 'out of memory'}; use "
+                f"smaller layers (--hidden) or batches (--batch-size), fewer columns (--drop), or "
+                f"a machine with more memory"
             ) from error
 
 

@@ -216,9 +216,9 @@ class CsvFile:
             row = number - 1 - self._n_skipped - (0 if self._given_names else 1)
             (row_name,) = self.name_rows(row)
             return (
-                f"got {pluralize(n_cells, 'column')} instead of {n_expected} in {row_name}; correct "
-                f"that row: a cell that contains a {self._get_delimiter_name()} needs quotation "
-                f"marks"
+                f"got {pluralize(n_cells, 'column')} instead of {n_expected} in {row_name}; "
+                f"correct that row: a cell that contains a {self._get_delimiter_name()} needs "
+                f"quotation marks"
             )
         if "straddl" in message:
             limit = self._block_bytes
