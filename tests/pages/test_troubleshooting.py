@@ -170,6 +170,18 @@ def forget_to_activate_the_environment(user):
     return done.stderr.replace(f"{bash}: ", "bash: ")
 
 
+@case("expected the libraries for training")
+def train_without_the_extra(user):
+    hidden = "import sys; sys.modules['pyarrow'] = None; "
+    processes = user.request.getfixturevalue("processes")
+    done = processes.python(
+        "-c",
+        f"{hidden}from trainer.__main__ import main; main()",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    return done.stderr
+
+
 @case("cannot import name 'Sequential' from 'trainer' (…)")
 def import_a_folder_of_the_same_name(user):
     (user.folder / "trainer").mkdir()
