@@ -14,7 +14,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-defaults bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean
+.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-defaults bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean reference
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -172,3 +172,6 @@ LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universa
 
 clean:  ## remove what make made, except trained models
 	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+
+reference: install  ## write docs/cli.md, docs/cli/ and docs/api.md from the code
+	$(BIN)/python -m docs.reference

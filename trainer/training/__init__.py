@@ -1,1 +1,18 @@
-"""Training: the loop, batches of rows, the update rule, callbacks, checkpoints, diagnostics."""
+"""Training: the loop, its rows, the rule of its updates, and the base class of callbacks.
+
+`callbacks` and `diagnostics` hold what a run can call while it trains; `checkpoint` stores its
+state. `TrainingRun` trains a network on rows in memory, or on batches from any source.
+"""
+
+from trainer.training.batches import TrainingRows
+from trainer.training.loop import Callback, Epoch, TrainingDivergedError, TrainingRun
+from trainer.training.update import UpdateRule
+
+__all__ = [
+    "Callback",
+    "Epoch",
+    "TrainingDivergedError",
+    "TrainingRows",
+    "TrainingRun",
+    "UpdateRule",
+]
