@@ -1,4 +1,4 @@
-"""Reading the pages: README.md, CONTRIBUTING.md and docs/."""
+"""Reading the pages: README.md, CONTRIBUTING.md, SECURITY.md and docs/."""
 
 import functools
 import re
@@ -9,6 +9,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted(DOCS.rglob("*.md")),
 ]
 

@@ -195,7 +195,7 @@ def _create_logs(file: Path | None, folder: Path | None) -> list[Callback]:
         try:
             logs.append(TensorBoard(folder))
         except ImportError as error:
-            raise click.UsageError(f"tensorboard: {error}") from error
+            raise click.ClickException(f"--tensorboard: {error}") from error
     return logs
 
 

@@ -4,6 +4,8 @@
 state. `TrainingRun` trains a network on rows in memory, or on batches from any source.
 """
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 from trainer.training.batches import TrainingRows
 from trainer.training.loop import Callback, Epoch, TrainingDivergedError, TrainingRun
 from trainer.training.update import UpdateRule
