@@ -4,7 +4,6 @@ import ast
 import itertools
 import re
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,8 +13,8 @@ import serving.cli
 import trainer.cli
 from docs.reference.__main__ import find_differences, main, render_pages, write_pages
 from docs.reference.markdown import to_cell, to_markdown
+from tests.pages.markdown import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = {"trainer": trainer.cli.main, "serving": serving.cli.main}
 PAGES = [ROOT / "docs/cli.md", ROOT / "docs/api.md", *sorted((ROOT / "docs/cli").glob("*.md"))]
 
@@ -169,12 +168,8 @@ def test_reference_api_page_has_each_name_that_pages_import():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_reference_pages_are_short_and_their_links_have_targets(page):
-    text = page.read_text()
-    assert len(text.splitlines()) <= 300
-    render(page)  # nothing that is read as HTML or emphasis
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (page.parent / link).exists(), link
+def test_reference_page_text_is_not_read_as_html_or_emphasis(page):
+    render(page)
 
 
 def test_check_pages_differ_names_each_fault(tmp_path):
