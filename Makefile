@@ -13,7 +13,7 @@ PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install clean test test-fast test-random fuzz lint format test-docker test-browser test-clients test-packages test-wheel lock packages data bench-tables bench-parity bench-memory bench-train bench-defaults bench-compress bench-serve bench-before bench-load bench-guarantees bench-swaps bench-stalls bench-early-answers soak soak-metrics bench-page
+.PHONY: help serve install clean test test-fast test-random fuzz lint format test-docker test-browser test-clients test-packages test-wheel lock packages data bench-tables bench-parity bench-memory bench-train bench-defaults bench-compress bench-serve bench-before bench-load bench-guarantees bench-swaps bench-stalls bench-early-answers soak soak-metrics bench-page reference
 
 # A line that begins with `##@` is a heading.
 help:  ## list the targets
@@ -192,3 +192,8 @@ soak-metrics: install  ## compare the metrics with 100,000 answers while workers
 
 bench-page: install  ## write pages and tables from the results of the benchmarks
 	$(BIN)/python -m benchmarks.report
+
+##@ Write the reference
+
+reference: install  ## write docs/cli.md, docs/cli/ and docs/api.md from the code
+	$(BIN)/python -m docs.reference

@@ -1,8 +1,4 @@
-"""The command line of the trainer.
-
-Results go to stdout, progress and errors to stderr. The exit status is 1 if a command failed, or if
-its answer is no, as that of `verify` can be; it is 2 if the command line is invalid.
-"""
+"""The command line of the trainer: one module for each command, and what they share."""
 
 from __future__ import annotations
 
@@ -48,7 +44,12 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="forwardpass")
 def main() -> None:
-    """Train a network in NumPy and export it as a verified ONNX bundle."""
+    """Train a network in NumPy and export it as a verified ONNX bundle.
+
+    Results go to standard output, progress, warnings and errors to standard error. The exit status
+    is 1 if a command failed, or if its answer is no, as that of verify can be; it is 2 if the
+    command line is invalid.
+    """
 
 
 for command in (fit, search, compress, report, score, check, verify, study):

@@ -90,7 +90,7 @@ def monitoring_options(command: F) -> F:
             "--checkpoint",
             group=TRAINING,
             type=NewFile(),
-            help="File for the state of the training, from which an interrupted run resumes",
+            help="File that stores the state of the training; an interrupted run resumes from it",
         ),
         stage_option,
     ):
