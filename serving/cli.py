@@ -103,7 +103,10 @@ def _create_missing_loadtest(reason: str) -> click.Command:
 @click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="serving")
 def main() -> None:
-    """Serve models over HTTP."""
+    """Serve models over HTTP: bundles that `trainer fit` has written.
+
+    `serving COMMAND --help` explains a command. Begin with `serving run`.
+    """
     remove_blank_variables()  # before click reads the variables of a command's options
 
 
@@ -227,14 +230,14 @@ def _require_readable_files(settings: Settings) -> None:
     type=click.Choice(SCOPES),
     default="predict",
     show_default=True,
-    help="what the key permits; admin includes predict",
+    help="what the key permits: predict, or admin (also to load, unload and roll back models)",
 )
 def create_key(name: str, scope: Scope) -> None:
-    """Create an API key called NAME.
+    """Create an API key and print it.
 
-    The line to add to the file of --keys goes to standard output, so `serving key NAME >> FILE`
-    adds it. The key itself goes to standard error and cannot be shown again. A running server
-    accepts it as soon as the file has changed.
+    NAME says whose key it is. `serving key NAME >> FILE` appends the key's hash to FILE, for
+    `serving run --keys FILE`, and shows the key itself on the terminal (standard error), once: it
+    is stored nowhere. A running server accepts the key as soon as FILE has changed.
     """
     try:
         secret, line = generate_key(name, scope)
@@ -253,15 +256,16 @@ def create_key(name: str, scope: Scope) -> None:
     default="models",
     show_default=True,
     envvar=f"{ENV_PREFIX}MODELS",
-    help="folder of models",
+    help="folder that holds the models as NAME/VERSION  [env: FORWARDPASS_MODELS]",
 )
 def promote_version(name: str, version: int | None, models: Path) -> None:
-    """Promote a staged version of the model NAME, so that servers load it.
+    """Release a staged version of a model to servers.
 
     `trainer fit --stage` writes a version as NAME/staged-VERSION, which servers ignore. This
     command checks its files and renames the folder to NAME/VERSION. VERSION may be left out if only
-    one version is staged. A running server loads it within --poll seconds, if it passes its
-    self-test there; POST /v2/repository/index reports the result.
+    one version of the model NAME is staged. A running server of the folder finds the version within
+    the time of its --poll and serves it if it passes the self-test there; POST /v2/repository/index
+    on that server shows whether it did.
     """
     try:
         bundle = promote(models, name, version)
@@ -325,7 +329,11 @@ def _drop_unset(options: dict[str, str | None]) -> dict[str, str]:
 @main.command()
 @_add_settings_options()
 def run(**options: str | None) -> None:
-    """Serve the models of a repository until SIGTERM or Ctrl-C.
+    """Serve the models in a folder over HTTP, until SIGTERM or Ctrl-C.
+
+    The address is http://127.0.0.1:8000 unless --host and --port change it; /docs there is a page
+    that lists and sends all requests. Every option can also be set by the environment variable that
+    its help names.
 
     On Vertex AI, AIP_HTTP_PORT and AIP_STORAGE_URI take precedence over FORWARDPASS_ variables.
     """
@@ -335,10 +343,10 @@ def run(**options: str | None) -> None:
 @main.command()
 @_add_settings_options(SAGEMAKER_SETTINGS)
 def serve(**options: str | None) -> None:
-    """Serve as Amazon SageMaker expects it of a container.
+    """Serve in a container of Amazon SageMaker.
 
-    Like run, but on port 8080 of every address, with the models in /opt/ml/model: the model archive
-    must hold NAME/VERSION, like the folder of models. Only options change these three, no
-    environment variables.
+    Like run, but with other defaults: port 8080, all addresses of the machine, and the models in
+    /opt/ml/model. Environment variables do not change these three, only options do. The model
+    archive must hold NAME/VERSION, like the folder of models.
     """
     _exec_gunicorn(**SAGEMAKER_SETTINGS | _drop_unset(options))

@@ -93,18 +93,19 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     "--rate",
     callback=_bounded_number(MAX_RATE),
     metavar="R",
-    help="open loop: R requests per second, sent when due, whatever has been answered",
+    help="send R requests per second, whether or not earlier ones have been answered (open loop)",
 )
 @click.option(
     "--users",
     type=click.IntRange(1),
     metavar="N",
-    help=f"closed loop: N users, each sends again when answered  [default: {DEFAULT_USERS}]",
+    help="simulate N users, each of which sends its next request when the last one is answered "
+    f"(closed loop)  [default, without --rate and --find-capacity: {DEFAULT_USERS}]",
 )
 @click.option(
     "--find-capacity",
     is_flag=True,
-    help="search for the highest rate of an open loop that meets the objectives of --slo",
+    help="search for the highest rate that meets the objectives of --slo",
 )
 @click.option(
     "--duration",
@@ -112,7 +113,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default="10",
     show_default=True,
     metavar="S",
-    help="duration of the load in seconds",
+    help="duration of the measured load, in seconds",
 )
 @click.option(
     "--warm-up",
@@ -120,14 +121,15 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default="1",
     show_default=True,
     metavar="S",
-    help="seconds of the same load before the measurement; unused by --find-capacity",
+    help="duration of the same load before the measurement, in seconds; --find-capacity has none",
 )
 @click.option(
     "--arrivals",
     type=click.Choice(["poisson", "constant"]),
     default="poisson",
     show_default=True,
-    help="open loop: random arrivals, as of independent users, or equal intervals",
+    help="with --rate or --find-capacity: poisson sends at random intervals, as independent users "
+    "do; constant at equal intervals",
 )
 @click.option(
     "--connections",
@@ -135,7 +137,8 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default=64,
     show_default=True,
     metavar="N",
-    help="open loop: number of connections; a request waits if all are busy",
+    help="with --rate or --find-capacity: largest number of connections; a request waits if all "
+    "are busy",
 )
 @click.option(
     "--timeout",
@@ -152,7 +155,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default=["1"],
     show_default=True,
     metavar="N,M",
-    help="instances per request; several numbers are used in turn; repeatable",
+    help="number of instances (rows) in each request; several numbers are used in turn; repeatable",
 )
 @click.option(
     "--format",
@@ -160,14 +163,16 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     type=click.Choice(["json", "oip", "binary"]),
     default="json",
     show_default=True,
-    help="json: POST /predict; oip: Open Inference Protocol in JSON; binary: its raw tensors",
+    help="format of the requests: json is POST /predict; oip the Open Inference Protocol in JSON; "
+    "binary the same protocol with binary tensors",
 )
-@click.option("--model", metavar="NAME", help="model, if the server has several")
+@click.option("--model", metavar="NAME", help="model to test; required if the server has several")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="instances to send, JSON, JSON Lines or CSV  [default: generated from the schema]",
+    help="file of instances to send: JSON, JSON Lines or CSV  [default: generated from the model's "
+    "schema]",
 )
 @click.option(
     "--key",
@@ -180,7 +185,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     "ca_file",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="PEM file of certificates to trust instead of the system's",
+    help="PEM file of the certificates to trust instead of the system's",
 )
 @click.option(
     "--slo",
@@ -188,14 +193,16 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     multiple=True,
     callback=_parse_slo,
     metavar="P99=50MS,…",
-    help="objectives: p99=50ms, p99.9=0.2s, errors=0.1%, rate=500; repeatable",
+    help="objectives that decide between success and failure, such as p99=50ms (99 % of the "
+    "requests take at most 50 ms), errors=0.1% and rate=500 (answers per second); separated by "
+    "commas; repeatable",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="seed of the arrival times and of the generated instances",
+    help="seed of the random arrival times and instances",
 )
 @click.option(
     "--html",
@@ -203,7 +210,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     callback=_require_folder,
     metavar="FILE",
-    help="write the report with plots to an HTML file",
+    help="also write the report, with plots, to this HTML file",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON instead of tables")
 def loadtest(
@@ -227,15 +234,21 @@ def loadtest(
     html_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure latency, throughput and errors of the server at URL under load.
+    r"""Measure a running server under load: latency, throughput, errors.
 
-    Requests are generated from the model's schema, which the server publishes. Each answer is
-    compared with the answer before the load; a wrong answer counts as an error. Latency counts from
-    the time a request was due, so that a server that stalls cannot hide it.
+    URL is the address of the server [default: http://127.0.0.1:8000]. Requests are generated from
+    the model's schema, which the server publishes. Each answer is compared with the answer to the
+    same request before the load; a wrong answer counts as an error. Latency counts from the time at
+    which a request was due, not from the time at which it was sent: a server that stalls delays the
+    requests after it too, and that delay counts.
 
-    Exit status: 0 for success; 1 if an objective was missed, if nothing was answered, or, without
-    objectives, if an answer was wrong; 2 if nothing could be measured; 3 if a latency objective was
-    missed while the load generator was overloaded or late, which says nothing about the server.
+    \b
+    Exit status:
+      0  all objectives were met; or none were given and no answer was wrong
+      1  an objective was missed, nothing was answered, or an answer was wrong
+      2  nothing could be measured: no server, no such model, invalid options
+      3  a latency objective was missed, but the load generator itself was
+         overloaded or late: the result says nothing about the server
     """
     if sum((rate is not None, users is not None, find_capacity)) > 1:
         raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
@@ -261,11 +274,12 @@ def loadtest(
             percentile = max(objective.percentile for objective in latency_objectives)
             load = runner.find_capacity(connections, duration, percentile)
         elif rate is not None:
-            load = f"open loop, {rate:,g} requests/s, {arrivals} arrivals"
+            intervals = "random" if arrivals == "poisson" else "equal"
+            load = f"{rate:,g} requests/s at {intervals} intervals (open loop)"
             runner.run_load(partial(generator.run_open_loop, rate), warm_up, duration)
         else:
             user_count = users or DEFAULT_USERS
-            load = f"closed loop, {user_count} users"
+            load = f"{user_count} users, each sends again when answered (closed loop)"
             runner.run_load(partial(generator.run_closed_loop, user_count), warm_up, duration)
     except (UnusableServerError, InstanceFileError, LoadEngineError, CapacityError) as error:
         raise LoadTestCommandError(str(error)) from error

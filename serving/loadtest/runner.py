@@ -124,7 +124,8 @@ class LoadTestRunner:
                 self._capacity = confirmed_rate
                 break
             rate *= STEP_BACK_FACTOR
-        return "capacity search" + (f", {rate:,.0f} requests/s sustained" if self._capacity else "")
+        found = f", {rate:,.0f} requests/s sustained" if self._capacity else ""
+        return f"search for the highest rate (open loop){found}"
 
     def build_report(self, load: str, command: str) -> LoadTestReport:
         """Build the report of the last load.

@@ -67,13 +67,14 @@ class Settings(EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     models: Path = Field(
-        Path("models"), description="model repository: a folder with bundles as NAME/VERSION"
+        Path("models"),
+        description="folder that holds the models as NAME/VERSION, as trainer fit writes them",
     )
     variant: str = Field(
         "auto",
         min_length=1,
-        description="variant to serve of each bundle that has it, for example fp32; auto selects "
-        "the fastest on this machine",
+        description="variant of the models to serve, for example fp32, where a model has it; auto "
+        "selects the fastest on this machine",
     )
     keep: int = Field(
         1,
@@ -89,9 +90,9 @@ class Settings(EnvironmentSettings):
     )
     take_up: Literal["compatible", "all"] = Field(
         "compatible",
-        description="which new versions to serve automatically: with compatible, only those that "
-        "accept every request that the live version accepts (others wait for POST "
-        "/v2/repository/models/NAME/load); with all, every one",
+        description="which new versions to serve automatically: all, or compatible, which are "
+        "those that accept every request that the live version accepts (the others are held until "
+        "POST /v2/repository/models/NAME/load)",
     )
     state: Path = Field(
         Path(".serving.json"),
@@ -120,8 +121,8 @@ class Settings(EnvironmentSettings):
     request_seconds: float = Field(
         60,
         gt=0,
-        description="longest time from the head of a request to the end of its response, in "
-        "seconds; then 408 if the request is incomplete, else 504",
+        description="longest time from the arrival of a request's head to the end of its response, "
+        "in seconds; after it, the answer is 408 if the request is incomplete, else 504",
     )
     keep_alive: int = Field(
         75,
@@ -132,8 +133,8 @@ class Settings(EnvironmentSettings):
     timeout: float | None = Field(
         None,
         gt=0,
-        description="deadline of requests without X-Request-Timeout, in seconds; then 504 "
-        "[default: none]",
+        description="time limit of requests that set none with X-Request-Timeout, in seconds; a "
+        "request that takes longer is answered with 504 [default: none]",
     )
     max_batch_rows: int = Field(
         0,

@@ -24,12 +24,23 @@ from trainer.cli.verify import verify
 
 
 class _Commands(click.Group):
-    """The group of the commands. If the disk is full, a command names the file and exits."""
+    """The group of the commands. If disk or memory are full, a command says so in one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the command line names."""
         with exit_on_full_disk():
             return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and end it in one line if an array does not fit into memory."""
+        try:
+            return super().invoke(ctx)
+        except MemoryError as error:
+            raise click.ClickException(
+                f"expected enough memory for this command; got: {error or 'out of memory'}; use "
+                f"smaller layers (--hidden) or batches (--batch-size), fewer columns (--drop), or "
+                f"a machine with more memory"
+            ) from error
 
 
 @click.group(

@@ -162,7 +162,8 @@ def print_result(result: CompressionResult) -> None:
         click.echo(line)
     if result.bundle is None:
         click.echo(
-            "no variant is within the budget and smaller than the model; no version was written"
+            "no variant is within the budget and smaller than the model; no version was written; "
+            "raise --max-drop, or lower --prune"
         )
     else:
         click.echo(f"bundle {result.bundle.path}; {describe_rollout(result.bundle)}")

@@ -13,6 +13,7 @@ from typing import Any
 from serving.loadtest.capacity import RateProbe
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.objectives import ObjectiveResult
+from serving.loadtest.report.advice import advise, summarize_result
 from serving.loadtest.report.formatting import format_count, format_duration, format_percent
 from serving.loadtest.server_metrics import ServerMetrics
 from serving.loadtest.statistics import RunStatistics
@@ -29,7 +30,7 @@ class LoadTestReport:
     Attributes:
         target: Model, version and server, such as `digits/1 at http://127.0.0.1:8000`.
         command: Command line of the load test, without the API key.
-        load: Description of the load: `open loop, 500 requests/s, poisson arrivals, 30 s`.
+        load: Description of the load: `500 requests/s at random intervals (open loop), 30 s`.
         statistics: Statistics of the load.
         results: Results of the objectives; empty if there are none.
         server: The server's own measurements; None if it has none.
@@ -54,6 +55,16 @@ class LoadTestReport:
     def objectives_met(self) -> bool | None:
         """Whether all objectives were met; None if there are none."""
         return all(result.is_met for result in self.results) if self.results else None
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        return summarize_result(self)
+
+    @property
+    def advice(self) -> str:
+        """What to do about the verdict, in one or two sentences."""
+        return advise(self)
 
     @property
     def warnings(self) -> list[str]:
@@ -105,10 +116,13 @@ class LoadTestReport:
         """The load and the delays of the generator itself, in one line."""
         generator = self.generator
         delay = format_duration(generator.send_delay_p99_ms / 1000)
-        summary = f"{format_percent(generator.cpu_share)} of a core, {delay} late at p99"
+        summary = (
+            f"busy for {format_percent(generator.cpu_share)} of the time on one core; 99 % of the "
+            f"requests were sent at most {delay} late"
+        )
         if generator.max_rate is None:
             return summary
-        return f"{summary}, can send {generator.max_rate:,.0f} requests/s"
+        return f"{summary}; it can send {generator.max_rate:,.0f} requests/s"
 
     def as_json(self) -> dict[str, Any]:
         """Return the output of `--json`: milliseconds, rates per second, shares from 0 to 1."""

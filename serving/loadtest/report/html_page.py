@@ -11,9 +11,37 @@ from markupsafe import Markup
 from serving.loadtest.report import formatting
 from serving.loadtest.report.content import LoadTestReport
 from serving.loadtest.report.plots import plot_capacity, plot_percentiles, plot_seconds
+from serving.loadtest.run_record import (
+    CONNECTION_FAILED,
+    STATUS_NAMES,
+    TIMED_OUT,
+    UNANSWERED,
+    WRONG_ANSWER,
+)
 from serving.loadtest.server_metrics import ServerMetrics
 from serving.loadtest.statistics import RunStatistics
 
+# Percentiles among the key figures, each with its meaning.
+LATENCY_REMARKS = {
+    "p50": "half took longer",
+    "p99": "1 in 100 took longer",
+    "p99.9": "1 in 1,000 took longer",
+}
+STAGE_MEANINGS = {
+    "decode": "decode: read the request",
+    "queue": "queue: wait for the model",
+    "run": "run: compute the predictions",
+    "encode": "encode: write the answer",
+    "all": "all, from head to answer",
+}
+# Names of errors that need an explanation; those with an HTTP status are named by it.
+ERROR_MEANINGS = {
+    STATUS_NAMES[UNANSWERED]: "unanswered: the test ended before an answer came",
+    STATUS_NAMES[TIMED_OUT]: "timeout: no answer within the time of --timeout",
+    STATUS_NAMES[CONNECTION_FAILED]: "connection: refused, closed, or not HTTP",
+    STATUS_NAMES[WRONG_ANSWER]: "wrong: not the answer from before the load",
+    "503": "503: refused, since the server was overloaded or not ready",
+}
 _ENVIRONMENT = Environment(
     loader=PackageLoader("serving.loadtest.report"),
     autoescape=True,
@@ -38,7 +66,9 @@ def render_page(report: LoadTestReport) -> str:
         report=report,
         statistics=report.statistics,
         server=report.server,
-        sentence=_summarize_result(report),
+        is_passed=report.objectives_met and (report.capacity is not None or not report.probes),
+        latency_objectives=[o for o in objectives if o.kind == "latency"],
+        error_meanings=ERROR_MEANINGS,
         tiles=_build_tiles(report.statistics),
         time_rows=_build_time_rows(report.statistics, report.server),
         stage_rows=_build_stage_rows(report.server),
@@ -53,49 +83,28 @@ def render_page(report: LoadTestReport) -> str:
     )
 
 
-def _summarize_result(report: LoadTestReport) -> str:
-    """Return the result in one sentence."""
-    statistics = report.statistics
-    summary = (
-        f"{formatting.format_rate(statistics.throughput)} correct answers per second, half of them "
-        f"within {formatting.format_duration(statistics.latency.percentiles['p50'])}"
-    )
-    if report.probes:
-        if report.capacity is None:
-            return "No rate met the objectives for the whole duration."
-        rate = formatting.format_rate(report.capacity)
-        return f"{rate} requests per second met the objectives."
-    if report.objectives_met is None:
-        return f"{summary}. No objectives were given."
-    missed = sum(not result.is_met for result in report.results)
-    if not missed:
-        return f"All objectives were met: {summary}."
-    total = formatting.format_count(len(report.results), "objective")
-    return f"{missed} of {total} missed: {summary}."
-
-
 def _build_tiles(statistics: RunStatistics) -> list[tuple[str, str, str]]:
     """Return the name, value and remark of each key figure."""
     latency = statistics.latency
     offered = (
-        ""
+        "correct ones"
         if statistics.offered_rate is None
-        else f"of {formatting.format_rate(statistics.offered_rate)} offered"
+        else f"correct ones, of {formatting.format_rate(statistics.offered_rate)} due"
     )
     return [
-        ("correct answers/s", formatting.format_rate(statistics.throughput), offered),
+        ("answers per second", formatting.format_rate(statistics.throughput), offered),
         *(
             (
-                name,
+                f"latency, {name}",
                 formatting.format_duration(latency.percentiles[name]),
-                "from few requests" if name in latency.uncertain_percentiles else "",
+                f"{remark} (of few requests)" if name in latency.uncertain_percentiles else remark,
             )
-            for name in ("p50", "p99", "p99.9")
+            for name, remark in LATENCY_REMARKS.items()
         ),
         (
             "errors",
             formatting.format_percent(statistics.error_share),
-            f"of {statistics.request_count:,}",
+            f"of {formatting.format_count(statistics.request_count, 'request')}",
         ),
     ]
 
@@ -144,7 +153,7 @@ def _build_stage_rows(server: ServerMetrics | None) -> list[Sequence[str]]:
         return []
     return [
         (
-            name,
+            STAGE_MEANINGS.get(name, name),
             f"{summary.count:,}",
             formatting.format_milliseconds(summary.mean),
             *(formatting.format_bounds(summary.percentiles.get(p)) for p in ("p50", "p90", "p99")),

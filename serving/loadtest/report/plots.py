@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -28,7 +28,7 @@ from serving.loadtest.objectives import Objective
 from serving.loadtest.statistics import RunStatistics, TimeDistribution, format_percentile_name
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
-ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"
+ACCENT, SECOND, BAD = "#2563a8", "#b85c12", "#b93a32"
 CSS_VARIABLES = {
     PAPER: "paper",
     INK: "ink",
@@ -39,10 +39,12 @@ CSS_VARIABLES = {
     BAD: "bad",
 }
 # Distinguishable with colour blindness, on white and on black (after Okabe and Ito 2008).
-SERIES_COLOURS = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
+SERIES_COLOURS = (ACCENT, SECOND, "#00875f", "#b65a94", "#7d7d00", "#2b86bd")
+# Each series also has a line style and a marker of its own, so that colour is not needed.
+SERIES_STYLES = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "D"), ("-", "v"), ("--", "P"))
 WIDTH, HEIGHT = 7.2, 3.5  # inches
 # Widths of a plot on the page, in rem per inch: the same for all, so that their text is as large.
-REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
+REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 4.9
 DASHES = (0, (3, 3))
 USUAL_PERCENTILES = (50.0, 90.0, 99.0)  # in a capacity plot, in addition to the objectives'
 
@@ -60,7 +62,6 @@ MATPLOTLIB_STYLE: dict[Any, Any] = {
     "legend.edgecolor": "none",
     "legend.facecolor": PAPER,
     "legend.fontsize": 8.5,
-    "legend.framealpha": 0.85,  # curves may pass behind the legend
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # text, in the font of the page
@@ -101,10 +102,14 @@ def plot_percentiles(statistics: RunStatistics, objectives: Sequence[Objective] 
     """
     with _open_canvas(1, HEIGHT) as canvas:
         axes = canvas.axes[0]
-        _add_percentile_curve(axes, statistics.service_time, "service: from sent", MUTED)
-        _add_percentile_curve(axes, statistics.latency, "latency: from due", ACCENT)
+        _add_percentile_curve(
+            axes, statistics.service_time, "service time: from sent to answered", SECOND, "--"
+        )
+        _add_percentile_curve(
+            axes, statistics.latency, "latency: from due to answered", ACCENT, "-"
+        )
         _scale_percentile_axis(axes, max(statistics.latency.count, 100))
-        _scale_time_axis(axes, "ms")
+        _scale_time_axis(axes, "time, milliseconds")
         for objective in _select_latency(objectives):
             x, y = 1 / (1 - objective.percentile / 100), 1000 * objective.bound
             axes.axhline(y, color=BAD, linewidth=1, linestyle=DASHES)
@@ -127,18 +132,26 @@ def plot_seconds(statistics: RunStatistics) -> Markup:
     middles = [second.second + 0.5 for second in seconds]
     with _open_canvas(2, 4.2) as canvas:
         upper, lower = canvas.axes
-        for label, times, colour in (
-            ("p99", [1000 * second.p99 for second in seconds], SECOND),
-            ("p50", [1000 * second.p50 for second in seconds], ACCENT),
+        for label, times, colour, (line, marker) in (
+            ("latency, p99", [1000 * s.p99 for s in seconds], SECOND, SERIES_STYLES[1]),
+            ("latency, p50", [1000 * s.p50 for s in seconds], ACCENT, SERIES_STYLES[0]),
         ):
-            upper.plot(middles, times, color=colour, label=label, marker="o", markersize=2.5)
-        _scale_time_axis(upper, "latency, ms")
+            upper.plot(
+                middles,
+                times,
+                color=colour,
+                label=label,
+                linestyle=line,
+                marker=marker,
+                markersize=3.5,
+            )
+        _scale_time_axis(upper, "latency, milliseconds")
         lower.plot(
             middles,
             [second.throughput for second in seconds],
             color=ACCENT,
             drawstyle="steps-mid",
-            label="correct answers/s",
+            label="correct answers",
         )
         if statistics.offered_rate is not None:
             lower.axhline(
@@ -146,7 +159,7 @@ def plot_seconds(statistics: RunStatistics) -> Markup:
                 color=MUTED,
                 linewidth=1,
                 linestyle=DASHES,
-                label="offered",
+                label="requests due",
             )
         failed = [x for x, second in zip(middles, seconds, strict=True) if second.errors]
         if failed:
@@ -157,11 +170,11 @@ def plot_seconds(statistics: RunStatistics) -> Markup:
                 color=BAD,
                 markersize=5,
                 clip_on=False,
-                label="seconds with errors",
+                label="second with errors",
             )
         lower.set(
-            xlabel="second in which requests were due",
-            ylabel="answers/s",
+            xlabel="time since the start of the load, seconds",
+            ylabel="number per second",
             xlim=(0, max(1.0, statistics.load_seconds)),
         )
         lower.set_ylim(bottom=0)
@@ -186,29 +199,67 @@ def plot_capacity(
     Returns:
         SVG.
     """
-    by_rate = sorted(probes, key=lambda probe: probe.rate)
-    rates = [probe.rate for probe in by_rate]
+    by_rate: dict[float, list[RateProbe]] = {}
+    for probe in sorted(probes, key=lambda probe: probe.rate):
+        by_rate.setdefault(probe.rate, []).append(probe)
     latency_objectives = _select_latency(objectives)
     percentiles = sorted({*USUAL_PERCENTILES, *(o.percentile for o in latency_objectives)})
     with _open_canvas(1, HEIGHT) as canvas:
         axes = canvas.axes[0]
-        for percentile, colour in zip(percentiles, SERIES_COLOURS, strict=False):
-            times = [
-                1000 * probe.statistics.latency.compute_percentile(percentile) for probe in by_rate
-            ]
-            label = format_percentile_name(percentile)
-            axes.plot(rates, times, color=colour, marker="o", markersize=3, label=label)
-        _scale_time_axis(axes, "latency, ms")
+        for percentile, colour, style in zip(
+            percentiles, SERIES_COLOURS, SERIES_STYLES, strict=False
+        ):
+            _add_probe_series(axes, by_rate, percentile, colour, style)
+        _scale_time_axis(axes, "latency, milliseconds")
         axes.set(xlabel="requests offered per second")
-        axes.set_xlim(left=0)
         for objective in latency_objectives:
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
-            _annotate(axes, str(objective), (0.0, 1000 * objective.bound))
+            _annotate(axes, str(objective), (axes.get_xlim()[0], 1000 * objective.bound))
         if capacity is not None:
             label = f"sustained: {capacity:,.0f}/s"
             axes.axvline(capacity, color=INK, linewidth=1, linestyle=DASHES, label=label)
         _add_legend(axes)
     return canvas.svg
+
+
+def _add_probe_series(
+    axes: Axes,
+    by_rate: Mapping[float, Sequence[RateProbe]],
+    percentile: float,
+    colour: str,
+    style: tuple[str, str],
+) -> None:
+    """Draw a point for each probe, hollow if it was not sustained, and a line of the medians."""
+    line, marker = style
+    points = [
+        (probe.rate, 1000 * probe.statistics.latency.compute_percentile(percentile), probe)
+        for group in by_rate.values()
+        for probe in group
+    ]
+    medians = [
+        np.median([time for rate, time, _ in points if rate == group_rate])
+        for group_rate in by_rate
+    ]
+    axes.plot(
+        list(by_rate),
+        medians,
+        color=colour,
+        linestyle=line,
+        marker=marker,
+        markersize=0,
+        label=format_percentile_name(percentile),
+    )
+    for is_sustained in (True, False):
+        chosen = [(x, y) for x, y, probe in points if probe.is_sustained == is_sustained]
+        axes.plot(
+            [x for x, _ in chosen],
+            [y for _, y in chosen],
+            linestyle="none",
+            marker=marker,
+            markersize=5,
+            markeredgecolor=colour,
+            markerfacecolor=colour if is_sustained else PAPER,
+        )
 
 
 @contextmanager
@@ -234,11 +285,20 @@ def _open_canvas(rows: int, height: float) -> Iterator[PlotCanvas]:
         canvas.svg = _convert_to_inline_svg(file.getvalue())
 
 
-def _add_percentile_curve(axes: Axes, times: TimeDistribution, label: str, colour: str) -> None:
+def _add_percentile_curve(
+    axes: Axes, times: TimeDistribution, label: str, colour: str, line: str
+) -> None:
     curve = times.compute_curve()
     # A logarithmic axis cannot show 0.
     milliseconds = np.maximum(1000 * curve[:, 1], 1e-3)
-    axes.plot(curve[:, 0], milliseconds, color=colour, label=label, drawstyle="steps-pre")
+    axes.plot(
+        curve[:, 0],
+        milliseconds,
+        color=colour,
+        label=label,
+        linestyle=line,
+        drawstyle="steps-pre",
+    )
 
 
 def _scale_percentile_axis(axes: Axes, request_count: int) -> None:
@@ -248,7 +308,7 @@ def _scale_percentile_axis(axes: Axes, request_count: int) -> None:
     axes.xaxis.set_major_locator(FixedLocator([1.0, 2.0, *powers]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * (1 - 1 / x):.10g} %"))
-    axes.set(xlabel="percentile", xlim=(1, powers[-1]))
+    axes.set(xlabel="share of the requests that took no longer", xlim=(1, powers[-1]))
 
 
 def _scale_time_axis(axes: Axes, label: str) -> None:
@@ -269,7 +329,16 @@ def _add_grid(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    axes.legend(loc="best", handlelength=1.4, labelspacing=0.25)
+    """Put a legend above the axes, where it hides nothing."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=len(axes.get_legend_handles_labels()[0]) or 1,
+        handlelength=3.2,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+        borderpad=0.2,
+    )
 
 
 def _annotate(axes: Axes, text: str, point: tuple[float, float], *, is_left: bool = False) -> None:

@@ -51,6 +51,7 @@ def _render_heading(report: LoadTestReport) -> RenderableType:
     text.append(f"\n{escape_text(report.load)}", "dim")
     for warning in report.warnings:
         text.append("\n! ", "bold yellow").append(escape_text(warning), "yellow")
+    text.append(f"\n\n{report.verdict}", "bold").append(f"\n{report.advice}")
     return text
 
 
@@ -74,7 +75,7 @@ def _render_objectives(report: LoadTestReport) -> RenderableType | None:
 
 
 def _render_probes(report: LoadTestReport) -> RenderableType | None:
-    """Render the result of a capacity search and the rates that it probed."""
+    """Render the rates that a capacity search probed."""
     if not report.probes:
         return None
     table = _create_table("offered/s", "answered/s", "p50 ms", "p99 ms", "errors", "sustained")
@@ -89,17 +90,13 @@ def _render_probes(report: LoadTestReport) -> RenderableType | None:
             format_percent(statistics.error_share),
             Text("yes", "green") if probe.is_sustained else Text("no", "red"),
         )
-    sentence = (
-        "No rate met the objectives for the whole duration."
-        if report.capacity is None
-        else f"{format_rate(report.capacity)} requests per second met the objectives."
-    )
-    return Group(Text(sentence, "bold"), table)
+    note = "sustained: the objectives were met, and latency did not grow during the measurement"
+    return Group(table, Text(note, "dim"))
 
 
 def _render_times(report: LoadTestReport) -> RenderableType:
     statistics, server = report.statistics, report.server
-    table = _create_table("ms", *SHOWN_PERCENTILES, "max", "mean")
+    table = _create_table("time in ms", *SHOWN_PERCENTILES, "max", "mean")
     for name, times in (
         ("latency", statistics.latency),
         ("service", statistics.service_time),
@@ -118,11 +115,16 @@ def _render_times(report: LoadTestReport) -> RenderableType:
             "",
             format_milliseconds(server.duration.mean),
         )
-    notes = ["latency: from the time a request was due; service: from the time it was sent"]
+    notes = [
+        "p99: 99 % of the requests took no longer",
+        "latency: time from due to answered, which users feel; service: time from sent to answered",
+    ]
     if server is not None:
-        notes.append("server: measured by the server, bounds of the histogram's buckets")
+        notes.append(
+            "server: measured inside the server, which records ranges instead of single times"
+        )
     if statistics.latency.uncertain_percentiles:
-        notes.append("* fewer than ten requests lie beyond it")
+        notes.append("* uncertain: fewer than ten requests took longer")
     return Group(table, Text("\n".join(notes), "dim"))
 
 
@@ -167,8 +169,8 @@ def _describe_server(server: ServerMetrics, mean_service_time: float) -> Iterato
     mean = server.duration.mean
     outside = format_duration(max(0.0, mean_service_time - mean))
     yield (
-        f"{format_count(server.request_count, 'request')}, {format_duration(mean)} on average; "
-        f"{outside} more in the network, the accept queue and the generator"
+        f"{format_count(server.request_count, 'request')}, {format_duration(mean)} on average "
+        f"inside it; {outside} more in the network, the accept queue and the generator"
     )
     if server.stages:
         stages = ", ".join(
@@ -176,10 +178,11 @@ def _describe_server(server: ServerMetrics, mean_service_time: float) -> Iterato
         )
         rows = server.batch_rows
         has_batches = rows is not None and rows.count
-        yield f"{stages}; {rows.mean:.3g} rows per batch" if rows and has_batches else stages
+        batches = f"; {rows.mean:.3g} rows per batch" if rows and has_batches else ""
+        yield f"inside: {stages}{batches}"
     if server.refusals:
         refusals = ", ".join(f"{count:,} × {code}" for code, count in server.refusals.items())
-        yield f"refused {refusals}"
+        yield f"refused, by status: {refusals}"
 
 
 def _create_table(first: str, *others: str) -> Table:
