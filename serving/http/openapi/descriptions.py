@@ -2,7 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from serving.bundle import Manifest
 from serving.http.routes import Description
+
+MAX_LISTED = 20  # models and classes that the introduction lists
+
+_INTRODUCTION = """\
+This server answers requests for predictions. On the page `/docs` you can send each request that is
+listed below: open it, press **Try it out**, then **Execute**.
+
+"""
+_FIRST_STEPS = """
+
+**How to begin**
+
+1. `POST /predict` answers with predictions. Its example works as it stands. If there are several
+   models, choose the model and the example of the same name.
+2. `GET /models/{name}` shows which columns a model expects, and which values it accepts.
+3. The other groups answer the same models in the protocols of other servers. You need them only if
+   your client speaks one of these protocols.
+
+A padlock marks requests that need an API key if the server requires keys; the requests of
+*administration* that change something always need a key with the scope admin. A key that you gave
+this page is sent with every request; **Authorize** sets another one."""
+TAG_DESCRIPTIONS = {
+    "forwardpass": "Predictions, models, health and metrics: all that a new client needs",
+    "inference v2": "The same models in the Open Inference Protocol of KServe and Triton",
+    "administration": "Load, unload and roll back versions of models",
+    "tensorflow": "The same models in the protocol of TensorFlow Serving",
+    "clouds": "Paths that SageMaker and Vertex AI ask for",
+    "triton": "Triton's statistics and configurations, and settings that this server does not have",
+}
+
+
+def describe_server(models: Sequence[Manifest], default_model: str | None) -> str:
+    """Return the introduction of the document, in Markdown.
+
+    Args:
+        models: Manifests of the served models.
+        default_model: Name of the model that serves requests without a model name; None if
+            there is none.
+    """
+    if not models:
+        return f"{_INTRODUCTION}**No model is served at the moment.** `GET /readyz` says why."
+    lines = [_describe_model(manifest, default_model) for manifest in models[:MAX_LISTED]]
+    if len(models) > MAX_LISTED:
+        lines.append(f"- and {len(models) - MAX_LISTED} more, which `GET /models` lists")
+    return _INTRODUCTION + "**Served models**\n\n" + "\n".join(lines) + _FIRST_STEPS
+
+
+def _describe_model(manifest: Manifest, default_model: str | None) -> str:
+    """Return a line on a model: its name, version, target and number of columns."""
+    count = len(manifest.inputs)
+    columns = "1 column" if count == 1 else f"{count:,} columns"
+    target = ", ".join(f"`{name}`" for name in manifest.data.target)
+    classes = manifest.classes or []
+    listed = ", ".join(f"`{name}`" for name in classes[:MAX_LISTED])
+    more = ", …" if len(classes) > MAX_LISTED else ""
+    values = f" ({listed}{more})" if classes else ""
+    version = f"`{manifest.name}`, version {manifest.version}"
+    line = f"- {version}: predicts {target}{values}, from {columns}"
+    return f"{line}; the default model" if manifest.name == default_model else line
+
 
 _OVERLOAD_ERRORS = """
 - `503`: the server is overloaded, or no model is ready yet. Nothing was run. Try again, after
@@ -10,7 +73,8 @@ _OVERLOAD_ERRORS = """
 - `504`: the answer would have come after the deadline, which is `X-Request-Timeout` or the server's
   `--timeout`. Try again with more time."""
 _ROWS = f"""\
-The body holds instances, in the format that `Content-Type` names.
+The body holds instances, which are rows of data; the answer has a prediction for each. The format
+is the one that `Content-Type` names.
 
 - `application/json`: `{{"instances": [...]}}`. An instance is a record by column name, or a row of
   values in the order of the columns. `"parameters": {{"outputs": ["label"]}}` selects outputs.
@@ -28,10 +92,10 @@ Bodies may be compressed with `Content-Encoding: gzip` or `zstd`. The answer is 
 `Accept: text/csv` it is one line per instance without a header: the prediction, then the
 probabilities.
 {_OVERLOAD_ERRORS}"""
-PREDICT_ROWS = Description("Predict from records or rows", _ROWS)
-PREDICT_SAGEMAKER = Description("Predict, for SageMaker", _ROWS)
+PREDICT_ROWS = Description("Predict (start here)", _ROWS)
+PREDICT_SAGEMAKER = Description("Predict, as SageMaker sends it", _ROWS)
 PREDICT_TENSORS = Description(
-    "Predict from tensors",
+    "Predict from tensors (KServe, Triton)",
     f"""\
 The Open Inference Protocol of KServe and Triton. A model whose columns are all numbers has one
 input, `features`, of datatype FP32 and shape [instances, columns]. Any other model has one input
@@ -50,11 +114,13 @@ The protocol of TensorFlow Serving. `{{"instances": [...]}}` is answered with `{
 columns by name, each a list of values, or the matrix `features` by itself. `"parameters":
 {{"outputs": ["label"]}}` selects outputs.
 {_OVERLOAD_ERRORS}"""
-PREDICT_INSTANCES = Description("Predict from instances or columns", _TENSORFLOW)
-PREDICT_VERTEX = Description("Predict, for Vertex AI", _TENSORFLOW)
+PREDICT_INSTANCES = Description(
+    "Predict from instances or columns (TensorFlow Serving)", _TENSORFLOW
+)
+PREDICT_VERTEX = Description("Predict, as Vertex AI sends it", _TENSORFLOW)
 
 ALIVE = Description(
-    "Check that the server is alive",
+    "Check that the server process answers",
     """\
 For liveness probes: 200 as long as the process answers, even if no model is served. It needs no
 key.""",
@@ -62,11 +128,11 @@ key.""",
 _READY = """\
 For readiness probes: 200 if at least one model is loaded and has passed its self-test, else 503. It
 needs no key."""
-READY = Description("Check that a model is ready", _READY)
-READY_SAGEMAKER = Description("Check that a model is ready, for SageMaker", _READY)
-READY_VERTEX = Description("Check that a model is ready, for Vertex AI", _READY)
+READY = Description("Check that at least one model is ready", _READY)
+READY_SAGEMAKER = Description("Check that at least one model is ready, for SageMaker", _READY)
+READY_VERTEX = Description("Check that at least one model is ready, for Vertex AI", _READY)
 READY_WITH_REASONS = Description(
-    "Check that a model is ready, and list refused and held versions",
+    "Check that at least one model is ready; list refused and held versions",
     f"""\
 {_READY} The body lists the live version of each model, the refused versions with the reason, and
 the held versions: they have passed their self-test, but do not accept every input that the live
@@ -74,7 +140,7 @@ version accepts. If the server requires API keys, a request without a valid key 
 lists.""",
 )
 MODEL_READY = Description(
-    "Check that a model is ready",
+    "Check that this model is ready",
     """\
 200 if the model, or the given version of it, can serve predictions. 404 if it is not served, and
 503 if no model is served.""",
@@ -86,7 +152,7 @@ Each model with its live version, the variant that is served, its task, classes,
 self-test. `default` marks the model that serves requests without a model name.""",
 )
 MODEL = Description(
-    "Describe a model",
+    "Describe a model: its columns, an example, its metrics",
     """\
 The columns with their types, ranges and categories, and whether missing values are accepted; an
 example that the model accepts; metrics on the test rows; and every variant with its self-test, size
@@ -108,14 +174,14 @@ Counters start at 0 if their labels are known in advance; other series appear wi
 event.""",
 )
 OPENAPI_DOCUMENT = Description(
-    "Get this description",
+    "Get this description as JSON (OpenAPI 3.1)",
     """\
 An OpenAPI 3.1 document with the columns, categories and limits of the served models.""",
 )
 INDEX_PAGE = Description(
-    "List the other endpoints",
+    "List the main paths of the server",
     """\
-Links to the other endpoints, as JSON. Browsers, which accept `text/html` explicitly, are redirected
+Links to the main paths, as JSON. Browsers, which accept `text/html` explicitly, are redirected
 to `/docs`. It needs no key.""",
 )
 ICON = Description(
@@ -124,14 +190,14 @@ ICON = Description(
 The icon that browsers request by default. It needs no key.""",
 )
 DOCS_PAGE = Description(
-    "Read this description and try its operations",
+    "Open this page",
     """\
 Swagger UI. It loads nothing from other hosts. If the server requires API keys, the page asks for a
 key and keeps it in memory until the page is closed or reloaded. A URL with a fragment, such as
 `/docs#/forwardpass/post_predict`, opens the page at that operation.""",
 )
 DOCS_FILE = Description(
-    "Get a script or style of /docs",
+    "Get a file of this page",
     """\
 Scripts, styles and the icon of `/docs`.""",
 )
@@ -142,13 +208,13 @@ Name and version of the server, and the extensions of the Open Inference Protoco
 by Triton's names: binary tensors, the model repository, statistics and configurations.""",
 )
 MODEL_METADATA = Description(
-    "Describe the tensors of a model",
+    "Describe the input and output tensors of a model",
     """\
 Names, datatypes and shapes of inputs and outputs, with -1 for the number of instances, and the
 versions that can be requested by number. `--keep` sets how many there are.""",
 )
 INDEX = Description(
-    "List every version and its state",
+    "List all versions of all models with their states",
     """\
 Every version in the repository with its state: `READY`, `LOADING`, `UNLOADING`, or `UNAVAILABLE`
 with the reason, for example a failed self-test, or that the version is held. Folders that are
@@ -163,7 +229,7 @@ The change outlasts a restart of the server. The answer is sent once one worker 
 idle workers follow within about 30 ms. A request that is in progress during the change is completed
 by the version that it started with."""
 LOAD = Description(
-    "Serve the newest version, and end a rollback",
+    "Load: serve the newest version, and end a rollback",
     f"""\
 Scans the folder for new versions and serves the one with the highest number if it passes its
 self-test, even if it was held because it does not accept every input that the live version accepts.
@@ -172,13 +238,13 @@ version is still served.
 {_RELOAD_NOTES}""",
 )
 UNLOAD = Description(
-    "Stop serving a model",
+    "Unload: stop serving a model",
     f"""\
 Serves no version of the model until `load`, even if new versions are added to its folder. Triton's
 parameter `unload_dependents` has no effect, since no model depends on another. {_RELOAD_NOTES}""",
 )
 ROLLBACK = Description(
-    "Serve the previous version, or a given one",
+    "Roll back: serve the previous version, or a given one",
     f"""\
 Pins the version below the live one: until `load` is called, the pinned version serves all requests
 without a version number, even if a higher version is added. Each further rollback goes back by one
@@ -194,7 +260,7 @@ The versions that can be requested by number; `--keep` sets how many there are. 
 always `AVAILABLE`, because other versions are not listed.""",
 )
 SIGNATURE = Description(
-    "Get the signature of a model",
+    "Describe the inputs and outputs of a model (TensorFlow)",
     """\
 Inputs and outputs of `serving_default`, the only signature, in TensorFlow Serving's format.""",
 )
@@ -214,17 +280,19 @@ largest number of rows of one batch; a single request may have more.""",
 _TRACES = """\
 Triton's trace settings. Tracing is off, since this server keeps no traces; a change is refused with
 `400`. `/metrics` has the time of each stage."""
-TRACES = Description("Get settings", _TRACES)
-CHANGE_TRACES = Description("Refuse to change settings", _TRACES)
+TRACES = Description("Get trace settings (tracing is always off)", _TRACES)
+CHANGE_TRACES = Description("Change trace settings (not supported)", _TRACES)
 _LOGGING = """\
 Triton's log settings, which `--log-level` determines. A change is refused with `400`: the level is
 set when the server starts."""
-LOGGING = Description("Get settings", _LOGGING)
-CHANGE_LOGGING = Description("Refuse to change settings", _LOGGING)
+LOGGING = Description("Get log settings", _LOGGING)
+CHANGE_LOGGING = Description("Change log settings (not supported)", _LOGGING)
 _SHARED_MEMORY = """\
 Triton's shared memory, which this server does not support: the list of regions is empty, and
 registering a region is refused with `400`. Send binary tensors instead."""
-LIST_REGIONS = Description("List registered regions, of which there are none", _SHARED_MEMORY)
-DESCRIBE_REGION = Description("Refuse to find a region", _SHARED_MEMORY)
-REGISTER_REGION = Description("Refuse to register a region", _SHARED_MEMORY)
-UNREGISTER_REGION = Description("Unregister a region, or all regions", _SHARED_MEMORY)
+LIST_REGIONS = Description("List shared memory (not supported: always empty)", _SHARED_MEMORY)
+DESCRIBE_REGION = Description("Describe a region of shared memory (not supported)", _SHARED_MEMORY)
+REGISTER_REGION = Description("Register a region of shared memory (not supported)", _SHARED_MEMORY)
+UNREGISTER_REGION = Description(
+    "Unregister shared memory (not supported: nothing to do)", _SHARED_MEMORY
+)

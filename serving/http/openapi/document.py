@@ -9,12 +9,13 @@ from weakref import ref
 
 from serving.bundle import VERSION_PATTERN, Manifest
 from serving.call_context import MAX_TIMEOUT_SECONDS
+from serving.http.openapi.descriptions import TAG_DESCRIPTIONS, describe_server
 from serving.http.openapi.error_responses import ERROR_SCHEMAS
 from serving.http.openapi.examples import build_example_record, build_example_tensors
 from serving.http.openapi.model_schemas import build_model_schemas
 from serving.http.openapi.operation import build_operation, iter_type_schemas, to_openapi_path
 from serving.http.openapi.swagger_ui import PAGE_FILES
-from serving.http.routes import PLACEHOLDER_PATTERN, RouteTable
+from serving.http.routes import RouteTable
 from serving.repository import Repository, ServedModel
 from serving.settings.options import VERSION
 
@@ -82,16 +83,13 @@ def build_document(
         ignores_extra: Whether requests may name columns that a model does not have.
     """
     names = [manifest.name for manifest in models]
-    # An operation whose path names a model has an example if only one model is served; any other
-    # has one if there is a default model.
-    default = next((manifest for manifest in models if manifest.name == default_model), None)
-    default_example = _build_example_bodies(default) if default is not None else {}
-    only_example = _build_example_bodies(models[0]) if len(models) == 1 else {}
+    # The example of the default model comes first, since Swagger UI shows it first.
+    by_default = sorted(models, key=lambda manifest: manifest.name != default_model)
+    examples = {manifest.name: _build_example_bodies(manifest) for manifest in by_default}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for path in route.paths:
-            example = only_example if PLACEHOLDER_PATTERN.search(path) else default_example
-            operation = build_operation(route, path, names, example)
+            operation = build_operation(route, path, names, examples)
             paths.setdefault(to_openapi_path(path), {})[route.method.lower()] = operation
     schemas = dict(ERROR_SCHEMAS)
     for route in routes:
@@ -103,9 +101,13 @@ def build_document(
         "info": {
             "title": "forwardpass",
             "version": VERSION,
-            "description": "Predictions of the served models, in several protocols.",
+            "description": describe_server(models, default_model),
         },
         "servers": [{"url": prefix or "/"}],
+        "tags": [
+            {"name": tag, "description": TAG_DESCRIPTIONS[tag]}
+            for tag in dict.fromkeys(route.tag for route in routes)
+        ],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -137,6 +139,7 @@ def _build_shared_parameters(
             "in": "path",
             "required": True,
             "schema": {"type": "string", "pattern": f"^{VERSION_PATTERN}$"},
+            "description": "Number of the version.",
             "examples": {"1": {"value": str(models[0].version) if models else "1"}},
         },
         "model": {
@@ -144,9 +147,9 @@ def _build_shared_parameters(
             "in": "query",
             "required": bool(models) and default_model is None,
             "schema": names if default_model is None else {**names, "default": default_model},
-            "description": "Name of the model. Required if several models are served and "
-            "none is the default. `--default-model` sets the default; otherwise it is the first "
-            "model that was served while no other model was.",
+            "description": "Name of the model. It may be left out if there is a default model: "
+            "the one that `--default-model` names, otherwise the first model that was served while "
+            "no other was.",
         },
         "queried_version": {
             "name": "version",
@@ -173,6 +176,7 @@ def _build_shared_parameters(
             "in": "path",
             "required": True,
             "schema": {"type": "string", "enum": list(PAGE_FILES)},
+            "description": "Name of the file.",
         },
     }
 

@@ -95,7 +95,7 @@ def build_error_responses(statuses: Iterable[int], error_format: ErrorFormat) ->
         for error in ERRORS_BY_STATUS.get(status, []):
             summary = (error.__doc__ or "").partition("\n")[0]
             has_code = not error_format.has_only_message
-            lines.append(f"`{error.code}`: {summary}" if has_code else summary)
+            lines.append(f"- `{error.code}`: {summary}" if has_code else f"- {summary}")
     schema_name = "TerseFault" if error_format.has_only_message else "Fault"
     schema = {"$ref": f"#/components/schemas/{schema_name}"}
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +12,8 @@ from serving.http.openapi.error_responses import build_error_responses, list_err
 from serving.http.openapi.model_schemas import build_schema_reference
 from serving.http.routes import PLACEHOLDER_PATTERN, MediaTypes, Route
 
+# Example bodies by name of the model, then by name of the schema.
+ModelExamples = Mapping[str, Mapping[str, Any]]
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 API_KEY_SCHEMES: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
 # Routes with the scope "predict" need no key if the server has no keys; those with the scope
@@ -30,7 +32,7 @@ REDIRECT_RESPONSE = {
 
 
 def build_operation(
-    route: Route, path: str, models: Sequence[str], examples: dict[str, Any]
+    route: Route, path: str, models: Sequence[str], examples: ModelExamples
 ) -> dict[str, Any]:
     """Return the OpenAPI object of an operation.
 
@@ -38,7 +40,7 @@ def build_operation(
         route: The operation's route.
         path: One of the paths of the route.
         models: Names of the served models.
-        examples: Example body by name of a model's schema; empty if there are none.
+        examples: Example bodies by name of the model, then by name of the model's schema.
     """
     success: dict[str, Any] = {"description": "Success."}
     if route.answer is not None:
@@ -96,16 +98,28 @@ def _make_operation_id(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def _build_content(body: Any, models: Sequence[str], examples: dict[str, Any]) -> dict[str, Any]:
+def _build_content(body: Any, models: Sequence[str], examples: ModelExamples) -> dict[str, Any]:
     """Return the schemas of a body by media type; see `Route.answer` for what it can be."""
     media_types = body if isinstance(body, MediaTypes) else {JSON_MEDIA_TYPE: body}
     described: dict[str, Any] = {}
     for media_type, part in media_types.items():
         schema = _build_schema(part, models)
         described[media_type] = {"schema": schema} if schema else {}
-        if media_type == JSON_MEDIA_TYPE and isinstance(part, str) and part in examples:
-            described[media_type]["example"] = examples[part]
+        if media_type == JSON_MEDIA_TYPE and isinstance(part, str):
+            described[media_type] |= _build_examples(part, examples)
     return described
+
+
+def _build_examples(part: str, examples: ModelExamples) -> dict[str, Any]:
+    """Return the example of a single model, or one example for each of several."""
+    bodies = {model: parts[part] for model, parts in examples.items() if part in parts}
+    if len(bodies) == 1:
+        return {"example": next(iter(bodies.values()))}
+    named = {
+        model: {"summary": f"for the model {model}", "value": body}
+        for model, body in bodies.items()
+    }
+    return {"examples": named} if named else {}
 
 
 def _build_schema(part: Any, models: Sequence[str]) -> dict[str, Any]:

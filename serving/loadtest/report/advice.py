@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from serving.loadtest.objectives import ObjectiveResult
+from serving.loadtest.report.content import LoadTestReport
 from serving.loadtest.report.formatting import format_count, format_duration, format_rate
 from serving.loadtest.run_record import STATUS_NAMES, WRONG_ANSWER
 from serving.loadtest.statistics import MIN_REQUESTS_BEYOND
 
-if TYPE_CHECKING:
-    from serving.loadtest.report.content import LoadTestReport
-
 # Margin of the recommended duration, since random arrivals vary in number.
 DURATION_MARGIN = 1.1
+GENERATOR_ADVICE = (
+    "The load generator itself was too slow, so the missed latency says nothing about the server: "
+    "lower the load, or run the test from another machine."
+)
 
 
 def summarize_result(report: LoadTestReport) -> str:
@@ -72,6 +73,8 @@ def advise(report: LoadTestReport) -> str:
 
 
 def _advise_capacity(report: LoadTestReport) -> str:
+    if report.capacity is None and report.generator.warning is not None:
+        return GENERATOR_ADVICE
     if report.capacity is None:
         return (
             "Allow a higher latency in --slo, send fewer rows per request, or give the server "
@@ -89,10 +92,7 @@ def _advise_missed(report: LoadTestReport, missed: list[ObjectiveResult]) -> str
     too_few = [result.objective for result in missed if result.reason]
     is_too_short = len(too_few) == len(missed)
     if report.generator.warning is not None and "latency" in kinds and not is_too_short:
-        advice = (
-            "The load generator itself was too slow, so the missed latency says nothing about the "
-            "server: lower the load, or run the test from another machine."
-        )
+        advice = GENERATOR_ADVICE
     elif statistics.is_falling_behind:
         advice = (
             "The server was overloaded. Lower the rate below "

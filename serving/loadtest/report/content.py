@@ -13,7 +13,6 @@ from typing import Any
 from serving.loadtest.capacity import RateProbe
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.objectives import ObjectiveResult
-from serving.loadtest.report.advice import advise, summarize_result
 from serving.loadtest.report.formatting import format_count, format_duration, format_percent
 from serving.loadtest.server_metrics import ServerMetrics
 from serving.loadtest.statistics import RunStatistics
@@ -55,16 +54,6 @@ class LoadTestReport:
     def objectives_met(self) -> bool | None:
         """Whether all objectives were met; None if there are none."""
         return all(result.is_met for result in self.results) if self.results else None
-
-    @property
-    def verdict(self) -> str:
-        """The result in one sentence."""
-        return summarize_result(self)
-
-    @property
-    def advice(self) -> str:
-        """What to do about the verdict, in one or two sentences."""
-        return advise(self)
 
     @property
     def warnings(self) -> list[str]:
@@ -117,12 +106,12 @@ class LoadTestReport:
         generator = self.generator
         delay = format_duration(generator.send_delay_p99_ms / 1000)
         summary = (
-            f"busy for {format_percent(generator.cpu_share)} of the time on one core; 99 % of the "
-            f"requests were sent at most {delay} late"
+            f"busy for {format_percent(generator.cpu_share)} of the time on one core; it delayed "
+            f"99 % of the requests by at most {delay}"
         )
         if generator.max_rate is None:
             return summary
-        return f"{summary}; it can send {generator.max_rate:,.0f} requests/s"
+        return f"{summary}, and can send {generator.max_rate:,.0f} requests/s"
 
     def as_json(self) -> dict[str, Any]:
         """Return the output of `--json`: milliseconds, rates per second, shares from 0 to 1."""

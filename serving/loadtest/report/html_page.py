@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from serving.loadtest.report import formatting
+from serving.loadtest.report.advice import advise, summarize_result
 from serving.loadtest.report.content import LoadTestReport
 from serving.loadtest.report.plots import plot_capacity, plot_percentiles, plot_seconds
 from serving.loadtest.run_record import (
@@ -66,6 +67,8 @@ def render_page(report: LoadTestReport) -> str:
         report=report,
         statistics=report.statistics,
         server=report.server,
+        verdict=summarize_result(report),
+        advice=advise(report),
         is_passed=report.objectives_met and (report.capacity is not None or not report.probes),
         latency_objectives=[o for o in objectives if o.kind == "latency"],
         error_meanings=ERROR_MEANINGS,

@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from serving.loadtest.report.advice import advise, summarize_result
 from serving.loadtest.report.content import LoadTestReport
 from serving.loadtest.report.formatting import (
     escape_text,
@@ -51,7 +52,7 @@ def _render_heading(report: LoadTestReport) -> RenderableType:
     text.append(f"\n{escape_text(report.load)}", "dim")
     for warning in report.warnings:
         text.append("\n! ", "bold yellow").append(escape_text(warning), "yellow")
-    text.append(f"\n\n{report.verdict}", "bold").append(f"\n{report.advice}")
+    text.append(f"\n\n{summarize_result(report)}", "bold").append(f"\n{advise(report)}")
     return text
 
 

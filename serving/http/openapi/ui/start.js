@@ -5,6 +5,12 @@ const input = document.getElementById("key");
 const button = document.getElementById("open");
 const message = document.getElementById("message");
 
+// Swagger UI has a dark style, which this class of the document turns on.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
+
 // Return the text of an error that the server, or a proxy before it, has answered with.
 async function errorOf(answer) {
   const text = await answer.text();
@@ -22,6 +28,7 @@ function showApi(spec, headers) {
     dom_id: "#api",
     spec,
     deepLinking: true,
+    defaultModelsExpandDepth: 0, // the list of schemas is long, and few readers need it
     validatorUrl: null,
     requestInterceptor: (request) => {
       request.headers = { ...headers, ...request.headers };
@@ -41,13 +48,13 @@ async function load(headers) {
     }
     if (answer.status === 401 && hasKey) {
       message.textContent =
-        "The server does not know this key. Check that it is complete, or ask for another one.";
+        "The server does not know this key. Check that it is complete, or ask the administrator for another one.";
     } else if (answer.status !== 401) {
-      message.textContent = `The server answered with ${answer.status}: ${await errorOf(answer)}`;
+      message.textContent = `The server answered with status ${answer.status}: ${await errorOf(answer)}`;
     }
     form.hidden = !hasKey && answer.status !== 401;
   } catch (error) {
-    message.textContent = `The server could not be asked: ${error.message}`;
+    message.textContent = `The server could not be reached: ${error.message}. Check that it still runs, then reload this page.`;
   }
   input.focus();
   input.select();
