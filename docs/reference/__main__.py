@@ -14,7 +14,6 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from docs.reference.command_pages import FOLDER, render_command_pages
-from docs.reference.markdown import to_cell, to_markdown
 from docs.reference.names_page import ROOT, render_names_page
 
 
@@ -27,7 +26,6 @@ def render_pages() -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"markdown": to_markdown, "cell": to_cell}
     return render_command_pages(environment) | render_names_page(environment)
 
 

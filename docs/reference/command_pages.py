@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from jinja2 import Environment
 
 import serving.cli
 import trainer.cli
-from docs.reference.markdown import to_cell, to_code
+from docs.reference.markdown import to_cell, to_code, to_markdown
 
 PROGRAMS = {"trainer": trainer.cli.main, "serving": serving.cli.main}
 FOLDER, OVERVIEW = "docs/cli", "docs/cli.md"
-# Notes at the end of a help text, such as "[default: 5]  [env: FORWARDPASS_KEEP]".
-NOTES = re.compile(r"(?:\s*\[(?:default|env): [^]]*\])+$")
+# Notes at the end of a help text, such as "[default: 5]  [env: FORWARDPASS_KEEP]", or with a
+# condition, "[default, without --rate: 16]".
+NOTES = re.compile(r"(?:\s*\[(?:default|env)[^]:]*: [^]]*\])+$")
+UNWRAPPED = "\b\n"  # first line of a paragraph that click does not wrap
 SAYS_REPEATABLE = re.compile(r"repeatable|several times")
-NOTE = re.compile(r"\[(default|env): ([^]]*)\]")
+NOTE = re.compile(r"\[(default|env)([^]:]*): ([^]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class CommandPage:
     Attributes:
         name: Program and command, such as `trainer fit`.
         path: Path of the page, from the root of the repository.
-        summary: First paragraph of the help.
+        summary: First paragraph of the help, in Markdown like the others.
         paragraphs: Further paragraphs of the help.
         notes: Paragraphs after the arguments, such as the possible values of one.
         synopsis: Line that shows how the command is called.
@@ -126,9 +129,17 @@ def _describe_commands(main: click.Group, parent: click.Context) -> Iterator[Com
 
 
 def _split_paragraphs(text: str | None) -> list[str]:
-    """Return the paragraphs of a help text, each on one line."""
-    paragraphs = (text or "").replace("\b\n", "").split("\n\n")
-    return [" ".join(each.split()) for each in paragraphs if each.strip()]
+    """Return the paragraphs of a help text in Markdown.
+
+    Each is on one line, but for those that click does not wrap: they become blocks of code.
+    """
+    paragraphs = [each for each in inspect.cleandoc(text or "").split("\n\n") if each.strip()]
+    return [
+        f"```\n{each.removeprefix(UNWRAPPED).rstrip()}\n```"
+        if each.startswith(UNWRAPPED)
+        else to_markdown(" ".join(each.split()))
+        for each in paragraphs
+    ]
 
 
 def _list_options(command: click.Command, context: click.Context) -> list[click.Option]:
@@ -139,7 +150,8 @@ def _list_options(command: click.Command, context: click.Context) -> list[click.
 def _describe_option(option: click.Option, context: click.Context) -> OptionRow:
     """Return the row of an option. Notes in its help take precedence over what click knows."""
     extra = option.get_help_extra(context)
-    notes = dict(NOTE.findall(" ".join(NOTES.findall(option.help or ""))))
+    found = NOTE.findall(" ".join(NOTES.findall(option.help or "")))
+    notes = {key: f"{value}{condition}" for key, condition, value in found}
     default = notes.get("default") or extra.get("default", "")
     if option.required:
         default = "required"
