@@ -100,7 +100,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     type=click.IntRange(1),
     metavar="N",
     help="simulate N users, each of which sends its next request when the last one is answered "
-    f"(closed loop) [default, without --rate and --find-capacity: {DEFAULT_USERS}]",
+    f"(closed loop)  [default, without --rate and --find-capacity: {DEFAULT_USERS}]",
 )
 @click.option(
     "--find-capacity",
@@ -242,11 +242,14 @@ def loadtest(
     which a request was due, not from the time at which it was sent: a server that stalls delays the
     requests after it too, and that delay counts.
 
-    The exit status is 0 if all objectives were met, or none were given and no answer was wrong; 1
-    if an objective was missed, nothing was answered, or an answer was wrong; 2 if nothing could be
-    measured: no server, no such model, invalid options; 3 if a latency objective was missed but the
-    load generator itself was overloaded or late, so that the result says nothing about the server.
-    """
+    \b
+    Exit status:
+      0  all objectives were met; or none were given and no answer was wrong
+      1  an objective was missed, nothing was answered, or an answer was wrong
+      2  nothing could be measured: no server, no such model, invalid options
+      3  a latency objective was missed, but the load generator itself was
+         overloaded or late: the result says nothing about the server
+    """  # noqa: D301 - click reads the character \b, which a raw docstring does not have
     if sum((rate is not None, users is not None, find_capacity)) > 1:
         raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
     latency_objectives = [objective for objective in objectives if objective.kind == "latency"]

@@ -14,7 +14,7 @@ import trainer.cli
 from docs.reference.__main__ import find_differences, main, render_pages, write_pages
 from docs.reference.command_pages import split_paragraphs
 from docs.reference.markdown import to_cell, to_markdown
-from tests.pages.markdown import ROOT
+from tests.pages.markdown import ROOT, list_blocks
 
 PROGRAMS = {"trainer": trainer.cli.main, "serving": serving.cli.main}
 PAGES = [ROOT / "docs/cli.md", ROOT / "docs/api.md", *sorted((ROOT / "docs/cli").glob("*.md"))]
@@ -117,7 +117,8 @@ def test_reference_page_shows_the_docstring_and_the_synopsis(command):
     usage = re.search(r"^Usage: \S+ (.*)$", text, re.MULTILINE)[1]
     assert f"\n```\n{command[0]} {usage}\n```\n" in page.read_text()
     paragraphs, _ = render(page)
-    shown = re.findall(r"^  ([^ -].*)$", text, re.MULTILINE)
+    paragraphs += "\n".join(list_blocks(page.read_text(), "")).splitlines()
+    shown = re.findall(r"^  ((?: {1,4}\d|[^ -]).*)$", text, re.MULTILINE)
     assert len(shown) >= 1
     for line in shown:
         assert line.rstrip().replace("`", "") in paragraphs
