@@ -90,7 +90,7 @@ def render_command_pages(environment: Environment) -> dict[str, str]:
     for program, main in PROGRAMS.items():
         context = click.Context(main, info_name=program, **main.context_settings)
         commands = list(_describe_commands(main, context))
-        summary, *paragraphs = _split_paragraphs(main.help)
+        summary, *paragraphs = split_paragraphs(main.help)
         options = [_describe_option(each, context) for each in _list_options(main, context)]
         overview.append((program, summary, paragraphs, options, commands))
         for command in commands:
@@ -111,13 +111,13 @@ def _describe_commands(main: click.Group, parent: click.Context) -> Iterator[Com
             groups.setdefault(heading, []).append(_describe_option(option, context))
         if len(groups) > 1 and "" in groups:  # as in the help, options without a group come last
             groups["General"] = groups.pop("")
-        summary, *paragraphs = _split_paragraphs(command.help)
+        summary, *paragraphs = split_paragraphs(command.help)
         yield CommandPage(
             name=context.command_path,
             path=f"{FOLDER}/{context.command_path.replace(' ', '-')}.md",
             summary=summary,
             paragraphs=paragraphs,
-            notes=_split_paragraphs(command.epilog),
+            notes=split_paragraphs(command.epilog),
             synopsis=" ".join([context.command_path, *command.collect_usage_pieces(context)]),
             arguments=[
                 _describe_argument(each)
@@ -128,7 +128,7 @@ def _describe_commands(main: click.Group, parent: click.Context) -> Iterator[Com
         )
 
 
-def _split_paragraphs(text: str | None) -> list[str]:
+def split_paragraphs(text: str | None) -> list[str]:
     """Return the paragraphs of a help text in Markdown.
 
     Each is on one line, but for those that click does not wrap: they become blocks of code.

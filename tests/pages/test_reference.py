@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 import serving.cli
 import trainer.cli
 from docs.reference.__main__ import find_differences, main, render_pages, write_pages
+from docs.reference.command_pages import split_paragraphs
 from docs.reference.markdown import to_cell, to_markdown
 from tests.pages.markdown import ROOT, list_blocks
 
@@ -192,3 +193,20 @@ def test_markdown_special_characters_are_escaped():
     assert to_cell("`x|y` <na> * all") == r"`x\|y` \<na> \* all"
     assert to_markdown("set --keep-alive, not x--y") == "set `--keep-alive`, not x--y"
     assert to_markdown("`--keep` robust_clip _x A_ b") == r"`--keep` robust_clip \_x A\_ b"
+
+
+def test_paragraphs_that_click_does_not_wrap_are_blocks_of_code():
+    docstring = """Do it.
+
+    Some *text* that
+    is wrapped.
+
+    \b
+    Exit status:
+      0  done
+    """
+    assert split_paragraphs(docstring) == [
+        "Do it.",
+        r"Some \*text\* that is wrapped.",
+        "```\nExit status:\n  0  done\n```",
+    ]
