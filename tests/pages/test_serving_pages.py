@@ -35,7 +35,7 @@ def test_serving_page_readiness_and_error_are_those_shown(shipped):
 
 @pytest.mark.slow
 def test_serving_page_program_prints_predictions(tutorial_fit, tutorial_folder, serve):
-    server = serve(tutorial_folder / "models", "--workers", "1", "--extra", "ignore")
+    server = serve(tutorial_folder / "models", "--workers", "1")
     code = list_blocks(SERVING, "python")[0].replace("http://127.0.0.1:8000", server.url)
     done = subprocess.run(
         [sys.executable, "-c", code],
