@@ -83,22 +83,23 @@ def test_every_page_is_linked_from_another_page():
 
 
 def resolve_command(words):
-    """Return the click command that a line runs, its name and its arguments."""
-    command, names = PROGRAMS[words[0]], [words[0]]
-    arguments = words[1:]
-    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
-        name, *arguments = arguments
-        command = command.get_command(click.Context(command), name)
-        assert command is not None, name
-        names.append(name)
-    return command, " ".join(names), arguments
+    """Return the click command that a line runs, the context of its group, and its arguments."""
+    program, *arguments = words
+    group = PROGRAMS[program]
+    # click keeps a command's help option, which the settings of its group decide.
+    parent = click.Context(group, info_name=program, **group.context_settings)
+    if not arguments or arguments[0].startswith("-"):
+        return group, None, arguments
+    command = group.get_command(parent, arguments[0])
+    assert command is not None, arguments[0]
+    return command, parent, arguments[1:]
 
 
 def test_page_commands_are_valid(page, tmp_path, monkeypatch):
     """Every option exists, and the options of `fit` have values that it accepts."""
     for line in list_commands(page.read_text(), "trainer", "serving"):
         words = shlex.split(line)
-        command, name, arguments = resolve_command(words)
+        command, parent, arguments = resolve_command(words)
         for word in words:  # The files that a command expects to exist.
             if re.fullmatch(r"[\w./-]+\.\w+", word) and not Path(word).is_absolute():
                 (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +107,9 @@ def test_page_commands_are_valid(page, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         if not arguments or ">>" in arguments:
             continue
-        with command.make_context(name, arguments) as context:
+        with command.make_context(command.name, arguments, parent=parent) as context:
             config_options = {k: v for k, v in context.params.items() if k in Config.model_fields}
-            if name == "trainer fit" and context.params.get("data"):
+            if command.name == "fit" and context.params.get("data"):
                 configure(None, config_options)
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 import tomllib
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -20,7 +21,10 @@ PURPOSES = re.findall(r"`(--[^`]+)`", PAGE.split("## Options by purpose")[1].spl
 @pytest.mark.parametrize("options", PURPOSES)
 def test_training_page_options_are_accepted(options):
     task = ["--task", "regression"] if re.search("loss|target-scaling", options) else []
-    with fit.make_context("fit", ["digits", *task, *shlex.split(options)]) as context:
+    # click keeps a command's help option, which the settings of its group decide.
+    parent = click.Context(main, info_name="trainer", **main.context_settings)
+    arguments = ["digits", *task, *shlex.split(options)]
+    with fit.make_context("fit", arguments, parent=parent) as context:
         configure(None, {k: v for k, v in context.params.items() if k in Config.model_fields})
 
 
