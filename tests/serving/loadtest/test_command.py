@@ -91,7 +91,7 @@ def test_terminal_and_page_report_the_same_load(url, tmp_path):
     result = invoke(url, "--rate", 200, "--slo", "p50=5s", "--html", page, *SHORT)
     assert result.exit_code == 0, result.output
     assert "digits/1 at" in result.output
-    load = "open loop, 200 requests/s, poisson arrivals, 0.3 s, 1 row per request, json"
+    load = "200 requests/s at random intervals (open loop), 0.3 s, 1 row per request, json"
     assert load in " ".join(result.output.split())
     assert "met" in result.output
     text = page.read_text()

@@ -136,7 +136,7 @@ def test_docs_page_requests_carry_the_key_and_a_refused_scope_is_shown(
             '{"error":"expected a key of another scope"}',
             "403: expected a key of another scope",
         ),
-        (502, "<html>Bad gateway</html>", "The server answered with 502"),
+        (502, "<html>Bad gateway</html>", "The server answered with status 502"),
     ],
 )
 def test_docs_page_proxy_refuses_the_key_its_message_is_shown(
@@ -168,11 +168,84 @@ def test_docs_page_proxy_refuses_the_key_its_message_is_shown(
     assert page.wait_for(OPERATIONS) > 20
 
 
+@pytest.fixture(scope="module")
+def server_with_models(shared_server, zoo):
+    """Return a running server with several models, none of which is the default."""
+    return shared_server(zoo, "--workers", "1")
+
+
+SELECT = """(() => {{
+    const select = document.querySelector({selector});
+    const option = [...select.options].find(o => o.text.endsWith({text}));
+    Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value")
+        .set.call(select, option.value);
+    select.dispatchEvent(new Event("change", {{bubbles: true}}));
+}})()"""
+
+
+@pytest.mark.parametrize("name", ["flowers", "digits"])
+@pytest.mark.parametrize(
+    ("fragment", "operation"),
+    [("forwardpass/post_predict", PREDICT), ("inference%20v2/post_v2_models_name_infer", INFER)],
+)
+def test_docs_page_example_of_each_model_is_answered(
+    page, server_with_models, fragment, operation, name
+):
+    block = f"#operations-{operation}"
+    page.open(f"{server_with_models.url}/docs#/{fragment}")
+    page.click(f"{block} .try-out__btn")
+    body = f"{block} .opblock-section-request-body"
+    page.wait_for(f"Boolean(document.querySelector('{body} textarea'))")
+    for selector in (f"{block} .parameters select", f"{body} .examples-select select"):
+        page.evaluate(SELECT.format(selector=json.dumps(selector), text=json.dumps(name)))
+        page.wait_for(
+            f"document.querySelector('{selector}').selectedOptions[0].text.endsWith('{name}')"
+        )
+    page.click(f"{block} .execute")
+    answered = f"document.querySelector('{block} .live-responses-table tbody .response-col_status')"
+    page.wait_for(f"({answered}?.innerText || '').startsWith('200')")
+
+
+def test_docs_page_begins_with_models_and_first_steps(page, server_with_models):
+    page.open(f"{server_with_models.url}/docs")
+    page.wait_for(OPERATIONS)
+    words = page.evaluate("document.querySelector('#api').innerText")
+    places = [
+        words.index(text) for text in ("Served models", "flowers", "How to begin", "/healthz")
+    ]
+    assert places == sorted(places)
+
+
+def test_docs_page_on_a_phone_is_not_wider_than_the_screen(page, live):
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=400,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    page.open(f"{live.url}/docs#/forwardpass/post_predict")
+    page.wait_for(IS_OPEN.format(PREDICT))
+    page.wait_for("document.querySelectorAll('.responses-table .response').length > 5")
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_docs_page_follows_the_colour_scheme_of_the_browser(page, live, scheme):
+    page.call(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
+    page.open(f"{live.url}/docs")
+    page.wait_for(OPERATIONS)
+    background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (background == "rgb(28, 32, 34)") == (scheme == "dark")
+
+
 def test_docs_page_stopped_server_is_reported(page, serve, shipped, keys):
     server = serve(shipped, "--workers", "1", "--keys", str(keys[0]))
     page.open(f"{server.url}/docs")
     page.wait_for(f"Boolean({FORM})")
     server.stop()
     page.type(keys[1])
-    page.wait_for(f"{MESSAGE}.includes('The server could not be asked')")
+    page.wait_for(f"{MESSAGE}.includes('The server could not be reached')")
     assert page.evaluate(f"Boolean({FORM})")

@@ -193,6 +193,72 @@ def test_document_several_models_have_a_schema_each(zoo):
     assert "flowers" in model["schema"]["enum"]
 
 
+def test_document_several_models_have_an_example_each_that_is_accepted(zoo):
+    client = create_app(models=zoo).test_client()
+    document = fetch_document(client)
+    names = document["components"]["parameters"]["name"]["schema"]["enum"]
+    assert len(names) == 5
+    for path in ("/v1/models/{name}:predict", "/v2/models/{name}/infer"):
+        examples = get_json_body(document, path)["examples"]
+        assert sorted(examples) == sorted(names)
+        for name, example in examples.items():
+            assert name in example["summary"]
+            answer = client.post(path.replace("{name}", name), json=example["value"])
+            assert answer.status_code == 200, answer.text
+    assert sorted(get_json_body(document, "/predict")["examples"]) == sorted(names)
+
+
+def test_document_default_model_has_the_first_example(zoo):
+    for name in ("flowers", "digits"):
+        document = fetch_document(create_app(models=zoo, default_model=name).test_client())
+        assert next(iter(get_json_body(document, "/predict")["examples"])) == name
+        introduction = document["info"]["description"]
+        (line,) = [line for line in introduction.splitlines() if "the default model" in line]
+        assert line.startswith(f"- `{name}`, version 1: predicts")
+
+
+def test_document_introduction_lists_models_with_target_classes_and_columns(client):
+    introduction = fetch_document(client)["info"]["description"]
+    assert "- `digits`, version 1: predicts `target` (`0`, `1`, " in introduction
+    assert "from 64 columns" in introduction
+    assert introduction.index("Served models") < introduction.index("`POST /predict`")
+
+
+def test_document_without_models_says_so_in_the_introduction(tmp_path):
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    document = fetch_document(create_app(models=tmp_path).test_client())
+    assert "No model is served at the moment" in document["info"]["description"]
+
+
+def test_document_every_group_has_a_description(shipped, monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex")
+    document = fetch_document(create_app(models=shipped).test_client())
+    described = {tag["name"]: tag["description"] for tag in document["tags"]}
+    used = {
+        tag
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for tag in operation["tags"]
+    }
+    assert set(described) == used
+    assert all(described.values())
+
+
+def test_document_summaries_of_different_operations_differ(client):
+    by_summary = {}
+    for methods in fetch_document(client)["paths"].values():
+        for operation in methods.values():
+            by_summary.setdefault(operation["summary"], set()).add(operation["description"])
+    assert [summary for summary, texts in by_summary.items() if len(texts) > 1] == []
+
+
+def test_document_errors_of_one_status_are_a_list(client):
+    operation = fetch_document(client)["paths"]["/predict"]["post"]
+    lines = operation["responses"]["400"]["description"].splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("- `") for line in lines)
+
+
 def test_document_without_models_has_all_paths(tmp_path):
     (tmp_path / "digits" / "1").mkdir(parents=True)
     document = fetch_document(create_app(models=tmp_path).test_client())

@@ -90,7 +90,7 @@ def make_report():
         attributes = {
             "target": "digits/1 at http://127.0.0.1:8000",
             "command": "python -m serving loadtest --rate 200",
-            "load": "open loop, 200 requests/s, poisson arrivals, 10 s, 4 rows per request, json",
+            "load": "200 requests/s at random intervals (open loop), 10 s, 4 rows per request",
             "results": evaluate_objectives(statistics, OBJECTIVES),
             "server": server,
             "generator": build_health(),

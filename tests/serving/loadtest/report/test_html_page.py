@@ -1,13 +1,16 @@
 """The HTML page of a report, parsed like a browser does."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 from markupsafe import Markup
 
 from serving.loadtest.report import formatting
 from serving.loadtest.report.html_page import render_page
+from serving.loadtest.report.plots import SERIES_COLOURS
 
 PLOTS = ("plot_percentiles", "plot_seconds", "plot_capacity")
 VOID_ELEMENTS = {"meta", "link", "br", "img", "hr", "input"}
@@ -114,19 +117,70 @@ def test_page_foreign_text_is_escaped(no_plots, make_report, attribute):
     assert "<script>alert('1')</script>" in ParsedPage(page).text
 
 
-def test_page_result_is_one_sentence(no_plots, make_report, probes):
+def test_page_result_is_one_sentence(no_plots, make_report, make_statistics, probes):
     text = ParsedPage(render_page(make_report())).text
-    assert "3 of 4 objectives missed: 196 correct answers per second" in text
+    assert re.search(
+        r"3 of 4 objectives missed: p99 was [0-9.]+ ms \(wanted: at most 50 ms\)", text
+    )
     text = ParsedPage(render_page(make_report(probes=probes, capacity=400.0))).text
     assert "400 requests per second met the objectives." in text
-    text = ParsedPage(render_page(make_report(results=()))).text
-    assert "No objectives were given." in text
+    report = make_report(results=(), statistics=make_statistics(has_errors=False))
+    assert "No objectives were given" in ParsedPage(render_page(report)).text
 
 
 def test_page_method_explains_the_loop_that_was_used(no_plots, make_report, make_statistics):
     assert "This was an open loop" in ParsedPage(render_page(make_report())).text
     closed = make_report(statistics=make_statistics(is_open_loop=False))
     assert "This was a closed loop" in ParsedPage(render_page(closed)).text
+
+
+def test_page_first_lines_are_target_load_verdict_and_advice(no_plots, make_report):
+    header = ParsedPage(render_page(make_report())).text.partition("Result")[0]
+    parts = ("digits/1 at http", "200 requests/s", "objectives missed", "Some answers were wrong")
+    places = [header.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("is_met", [True, False])
+def test_page_results_are_marked_by_words_and_signs_besides_colour(no_plots, make_report, is_met):
+    result = replace(make_report().results[0], is_met=is_met, reason="")
+    page = ParsedPage(render_page(make_report(results=[result])))
+    assert page.text.count("✓" if is_met else "✗") == 2  # the verdict and the table
+    assert ("✓ met" if is_met else "✗ missed") in page.words
+    assert not {"✓ met", "✗ missed"} - {"✓ met" if is_met else "✗ missed"} & set(page.words)
+
+
+def test_page_every_measured_time_has_its_unit_in_the_heading(no_plots, make_report, probes):
+    page = render_page(make_report(probes=probes))
+    headings = re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', page)
+    times = [h for h in headings if re.match(r"p\d|mean|latency|service|inside|late", h)]
+    assert len(times) == 3 + 4 + 2 + 4  # probes, times, seconds, stages
+    assert all(heading.endswith(", ms") for heading in times)
+
+
+def _compute_luminance(colour):
+    """Return the relative luminance of a colour, as WCAG 2.2 defines it."""
+    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _compute_contrast(one, other):
+    low, high = sorted((_compute_luminance(one), _compute_luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_page_text_and_lines_have_enough_contrast_in_both_styles():
+    css = files("serving.loadtest.report").joinpath("templates/page.css").read_text("utf-8")
+    blocks = re.findall(r":root \{([^}]*)\}", css)
+    assert len(blocks) == 2  # light, dark
+    for block in blocks:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+        for background in ("paper", "raised"):
+            for name in ("ink", "muted", "accent", "good", "bad"):
+                assert _compute_contrast(colours[name], colours[background]) >= 4.5, name
+        for line in (colours["second"], *SERIES_COLOURS[2:]):
+            assert _compute_contrast(line, colours["paper"]) >= 3, line
 
 
 def test_page_warnings_precede_the_result(no_plots, make_report, make_health):
@@ -137,5 +191,5 @@ def test_page_warnings_precede_the_result(no_plots, make_report, make_health):
 
 def test_page_run_without_requests_has_no_nan(no_plots, make_report, empty_statistics):
     page = ParsedPage(render_page(make_report(statistics=empty_statistics, server=None)))
-    assert "The server has no metrics" in page.text
+    assert "the server has no /metrics" in page.text
     assert "nan" not in page.text.split()

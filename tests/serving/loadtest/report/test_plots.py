@@ -6,7 +6,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from serving.loadtest.objectives import parse_objectives
-from serving.loadtest.report.plots import plot_capacity, plot_percentiles, plot_seconds
+from serving.loadtest.report.plots import (
+    SERIES_COLOURS,
+    SERIES_STYLES,
+    plot_capacity,
+    plot_percentiles,
+    plot_seconds,
+)
 
 OBJECTIVES = parse_objectives(["p99=50ms", "errors=1%"])
 
@@ -31,12 +37,12 @@ def plots(make_statistics, probes):
 def test_plot_percentiles_has_nines_curves_and_latency_objectives(plots):
     labels = set(read_labels(plots["percentiles"]))
     assert {"0 %", "50 %", "90 %", "99 %", "99.9 %", "p99 ≤ 50 ms"} <= labels
-    assert {"latency: from due", "service: from sent"} <= labels
+    assert {"latency: from due to answered", "service time: from sent to answered"} <= labels
     assert "errors ≤ 1 %" not in labels
 
 
 def test_plot_seconds_marks_errors_and_offered_rate_if_there_are_any(plots, make_statistics):
-    marks = {"seconds with errors", "offered"}
+    marks = {"second with errors", "requests due"}
     assert marks <= set(read_labels(plots["seconds"]))
     without = plot_seconds(make_statistics(has_errors=False, is_open_loop=False))
     assert not marks & set(read_labels(without))
@@ -45,6 +51,41 @@ def test_plot_seconds_marks_errors_and_offered_rate_if_there_are_any(plots, make
 def test_plot_capacity_marks_the_sustained_rate(plots):
     labels = set(read_labels(plots["capacity"]))
     assert {"sustained: 400/s", "p50", "p90", "p99", "p99 ≤ 50 ms"} <= labels
+
+
+def test_plot_capacity_series_differ_by_line_and_marker(plots):
+    assert len(set(SERIES_STYLES)) == len(SERIES_STYLES) == len(SERIES_COLOURS)
+    dashes = re.findall(r"stroke-dasharray: ([^;]+)", plots["capacity"])
+    # Of the three percentiles, p50 is a solid line; the objective and the rate have dashes, too.
+    assert len(set(dashes)) >= 3
+
+
+def test_plot_capacity_measurements_that_failed_are_hollow(probes):
+    hollow = "fill: var(--paper); stroke: var(--accent)"
+    assert hollow in plot_capacity(probes)
+    assert hollow not in plot_capacity([probe for probe in probes if probe.is_sustained])
+
+
+@pytest.mark.parametrize("name", ["percentiles", "seconds", "capacity"])
+def test_plot_axes_name_their_unit_and_legends_are_above_them(plots, name):
+    root = ET.fromstring(plots[name])  # noqa: S314 - Matplotlib wrote it
+    texts = [element.text for element in root.iter("text")]
+    assert any("milliseconds" in text for text in texts)
+    horizontal = "share of the requests", "seconds", "per second"
+    assert any(text.endswith(horizontal) or text.startswith(horizontal) for text in texts)
+    groups = {g.get("id", "").split("-", 1)[-1]: g for g in root.iter("g")}
+    for number in (1, 2) if name == "seconds" else (1,):
+        axes = next(g for key, g in groups.items() if key == f"axes_{number}")
+        legend = next(g for g in axes.iter("g") if "legend_" in g.get("id", ""))
+        background = next(g for g in axes.iter("g") if "patch_" in g.get("id", ""))
+        top = min(_list_heights(background))
+        assert max(_list_heights(legend)) <= top + 1
+
+
+def _list_heights(group):
+    """Return the vertical positions, downwards, of the points of all paths in a group."""
+    paths = [path.get("d", "") for path in group.iter("path")]
+    return [float(y) for d in paths for y in re.findall(r"[ML] [-0-9.]+ ([-0-9.]+)", d)]
 
 
 def test_plot_capacity_without_sustained_rate_has_no_mark(probes):
