@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -58,28 +59,43 @@ class _CommandGroup(click.Group):
         """Return a command by its name; None if there is none."""
         if cmd_name != "loadtest":
             return super().get_command(ctx, cmd_name)
-        try:
-            return cast(click.Command, import_module("serving.loadtest.command").loadtest)
-        except ModuleNotFoundError as error:
-            return _missing_loadtest(error)
+        if reason := _explain_missing_loadtest():
+            return _create_missing_loadtest(reason)
+        return cast(click.Command, import_module("serving.loadtest.command").loadtest)
 
 
-def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
-    """Return a command that says how to install loadtest, for example in the server's image."""
+# Import names of what pyproject.toml lists under the extra `loadtest`.
+LOADTEST_LIBRARIES = ("hdrh", "httptools", "jinja2", "matplotlib", "rich", "uvloop")
 
-    @click.command("loadtest", context_settings={"ignore_unknown_options": True})
+
+def _explain_missing_loadtest() -> str | None:
+    """Return why `loadtest` cannot run here and what to do; None if it can."""
+    if find_spec("serving.loadtest") is None:
+        return (
+            "expected the load test, which is not in the server's image; run it on another "
+            "machine: pip install 'forwardpass[loadtest]'"
+        )
+    if missing := [name for name in LOADTEST_LIBRARIES if find_spec(name) is None]:
+        return (
+            f"expected the libraries of loadtest; not installed: {', '.join(missing)}; "
+            f"run: pip install 'forwardpass[loadtest]'"
+        )
+    return None
+
+
+def _create_missing_loadtest(reason: str) -> click.Command:
+    """Return a command `loadtest` that ends with a reason, whatever its arguments are."""
+
+    # A short help is shown in full, whereas a docstring is cut where the line ends.
+    @click.command(
+        "loadtest",
+        context_settings={"ignore_unknown_options": True},
+        short_help="Measure a server (needs pip install 'forwardpass[loadtest]').",
+    )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def missing(**_: object) -> None:
         """Measure a server under load (not installed: pip install 'forwardpass[loadtest]')."""
-        if (error.name or "").startswith("serving.loadtest"):
-            raise click.ClickException(
-                "expected the load test, which is not in the server's image; run it on another "
-                "machine: pip install 'forwardpass[loadtest]'"
-            )
-        raise click.ClickException(
-            f"expected the libraries of loadtest; {error.name} is missing; "
-            f"run: pip install 'forwardpass[loadtest]'"
-        )
+        raise click.ClickException(reason)
 
     return missing
 
@@ -176,8 +192,11 @@ def _require_models_folder(models: Path) -> None:
     try:
         require_models_folder(models)
     except NotADirectoryError as error:
+        is_absent = not models.is_symlink() and not models.exists()
+        example = f", for example by training: trainer fit digits --models {models}"
         raise click.ClickException(
             f"{error}; choose another --models ({ENV_PREFIX}MODELS), or make the folder"
+            f"{example if is_absent else ''}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PRODUCT = ("trainer", "serving", "benchmarks")
+PRODUCT = ("trainer", "serving", "benchmarks", "docs")
 SECTIONS = ("Args", "Attributes", "Raises", "Returns", "Yields")
 SECTION = re.compile(rf"({'|'.join(SECTIONS)}):\s*")
 # An entry is indented by four spaces; what continues it is indented by eight. A line without a name

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,16 +61,36 @@ def test_trainer_help_loads_no_slow_package():
     assert not SLOW_TO_IMPORT & set(loaded.split())
 
 
-@pytest.mark.parametrize("lock", ["all.lock", "serving.lock"])
+LOCKS = ["all", "build", "parser", "serving", "training"]
+
+
+def pins_of(lock):
+    """The requirements of a lock file, such as `numpy==2.4.6 ; python_full_version < '3.12'`."""
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    return {line.rstrip(" \\") for line in re.findall(r"^[A-Za-z0-9].*", text, re.M)}
+
+
+def test_lock_files_are_all_checked():
+    assert sorted(path.stem for path in (ROOT / "requirements").glob("*.lock")) == LOCKS
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_lock_file_holds_versions_and_hashes_and_no_address(lock):
-    text = (ROOT / "requirements" / lock).read_text()
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
     assert "://" not in text
     assert "-url" not in text
     assert "--find-links" not in text
     pins = re.findall(r"^[a-z0-9][^\n]*\\\n(?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+", text, re.M)
     packages = re.findall(r"^[A-Za-z0-9]", text, re.M)
-    assert len(pins) == len(packages) > 10
+    assert len(pins) == len(packages) >= (1 if lock in ("build", "parser") else 10)
     assert all("==" in pin.splitlines()[0] for pin in pins)
+
+
+def test_lock_files_of_stages_pin_the_same_versions():
+    without_markers = {pin.split(" ;")[0] for pin in pins_of("all")}
+    for lock in ("build", "serving", "training"):
+        assert {pin.split(" ;")[0] for pin in pins_of(lock)} <= without_markers, lock
+    assert pins_of("serving") <= pins_of("training")
 
 
 def test_serving_lock_file_holds_no_training_package():
@@ -108,18 +129,23 @@ OF_OTHERS = {
 }
 
 
-def serve_command(*arguments, **variables):
-    """The command that `make serve` would end with."""
+def dry_run(*arguments, **variables):
+    """The commands that `make` would run."""
     kept = {k: v for k, v in os.environ.items() if k != "MAKEOVERRIDES" and "FLAGS" not in k}
     done = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "serve", *arguments],
+        ["make", "--no-print-directory", "--dry-run", *arguments],
         cwd=ROOT,
         env=kept | variables,
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.splitlines()[-1].split("serving run ")[1].strip()
+    return done.stdout.splitlines()
+
+
+def serve_command(*arguments, **variables):
+    """The command that `make serve` would end with."""
+    return dry_run("serve", *arguments, **variables)[-1].split("serving run ")[1].strip()
 
 
 @pytest.mark.usefixtures("processes")
@@ -130,6 +156,103 @@ def test_make_serve_unprefixed_environment_variables_are_ignored():
     own = serve_command("HOST=::1", "PORT=9000", "MODELS=a b", **OF_OTHERS)
     assert own == '--models "a b" --host "::1" --port "9000"'
     assert serve_command("HOST=", "PORT=", **OF_OTHERS) == '--models "models"'
+
+
+def stages(commands):
+    """The stages of requirements/install.py that some commands install."""
+    return re.findall(r"requirements/install\.py (\w+)", "\n".join(commands))
+
+
+@pytest.mark.usefixtures("processes")
+def test_make_serve_with_bundle_installs_no_training_package(tmp_path):
+    commands = dry_run("serve")
+    assert stages(commands) == ["serving"]
+    assert not any("trainer" in command for command in commands)
+
+    shutil.copytree(ROOT / "models" / "digits" / "1", tmp_path / "my models" / "digits" / "1")
+    commands = dry_run("serve", f"MODELS={tmp_path / 'my models'}")
+    assert stages(commands) == ["serving"]
+    assert not any("trainer" in command for command in commands)
+
+
+@pytest.mark.usefixtures("processes")
+def test_make_serve_without_bundle_installs_training_packages_and_trains(tmp_path):
+    models = tmp_path / "my models"
+    (models / "digits" / "staged-1").mkdir(parents=True)
+    commands = dry_run("serve", f"MODELS={models}")
+    assert stages(commands) == ["training"]
+    (trains,) = (number for number, line in enumerate(commands) if "trainer fit digits" in line)
+    assert commands[trains].endswith(f'--models "{models}"')
+    assert trains < len(commands) - 1
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("target", ["install", "test", "lint", "test-docker", "bench-train"])
+def test_make_targets_other_than_serve_install_everything(target):
+    assert stages(dry_run(target)) == ["development"]
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("target", ["bench-serve", "bench-before", "bench-load"])
+def test_make_bench_without_wrk_says_so_and_installs_nothing(target, tmp_path):
+    for tool in ("make", "sh"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run(
+        ["make", target, "PYTHON=false"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("expected the load generator wrk, found none on PATH; install")
+    assert not done.stdout
+    assert "apt-get" not in "\n".join(dry_run(target)).replace("with: apt-get install wrk", "")
+
+
+@pytest.mark.usefixtures("processes")
+def test_ci_without_docker_engine_says_so_and_installs_nothing(tmp_path):
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run(
+        [tmp_path / "bash", ROOT / ".ci" / "run"],
+        env={"PATH": str(tmp_path), "SHARED": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("expected a running Docker engine with Compose, found none;")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+@pytest.mark.usefixtures("processes")
+def test_actionlint_broken_workflow_fails(tmp_path):
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    broken = tmp_path / "broken.yml"
+    broken.write_text(workflow.replace("ubuntu-latest", "ubuntu-newest"))
+    actionlint = Path(sys.executable).parent / "actionlint"
+    done = subprocess.run([actionlint, broken], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'label "ubuntu-newest" is unknown' in done.stdout
+
+
+def test_workflow_actions_are_pinned_by_commit():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    used = re.findall(r"uses: (.*)", workflow)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v[\d.]+", action) for action in used)
+
+
+@pytest.mark.usefixtures("processes")
+def test_pre_commit_runs_the_commands_of_make_lint():
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    hooks = re.findall(r"entry: (.*)", text)
+    commands = [line for line in dry_run("lint", "VENV=.venv") if "install" not in line]
+    assert hooks == commands
+    assert text.count("pass_filenames: false") == text.count("always_run: true") == len(hooks)
 
 
 def test_compose_unprefixed_or_empty_variables_are_ignored():

@@ -1,5 +1,19 @@
 """Train a neural network in NumPy, and export it as an ONNX bundle with the same answers.
 
+    from trainer import Config, fit
+
+    bundle, result = fit(Config(data="people.csv", target="bought"))
+
+What a program imports:
+
+- `fit` and `Config`: from a file or a built-in data set to a bundle, as `trainer fit` does it.
+- `MLPClassifier` and `MLPRegressor`: estimators with the interface of scikit-learn.
+- `Sequential`: a network with the interface of Keras.
+- `trainer.nn`: layers, losses, optimizers and the network itself.
+
+The first five are imported when they are first used, so that `import trainer` loads neither
+scikit-learn nor SciPy.
+
 Each package imports only packages that are listed before it:
 
 - `nn`: layers, losses, optimizers and the network, in NumPy only.
@@ -14,9 +28,6 @@ Each package imports only packages that are listed before it:
 - `estimators`: the interface of scikit-learn.
 - `compress`, `search`, `report`, `study`, `check`: uses of a trained model.
 - `cli`: the command line.
-
-`Config`, `MLPClassifier`, `MLPRegressor`, `Sequential` and `fit` are imported when they are first
-used, so that `import trainer` loads neither scikit-learn nor SciPy.
 """
 
 from __future__ import annotations

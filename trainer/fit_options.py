@@ -48,8 +48,8 @@ class DataOptions(Options):
     target: str | None = Field(None, description="Column to predict [the last column]")
     task: Literal["classification", "regression"] | None = Field(
         None,
-        description="Kind of the target: classification or regression [classification "
-        "for texts, booleans and up to 20 different integers, else regression]",
+        description="Task: classification or regression [classification if the target has texts, "
+        "booleans or up to 20 different integers, else regression]",
     )
     names: HeaderNames = Field(
         (),
@@ -71,8 +71,8 @@ class DataOptions(Options):
     category: Columns = Field((), description="Columns to read as categories [inferred]")
     date: Columns = Field(
         (),
-        description="Columns to read as dates: texts in ISO 8601 or such as 20230318, or numbers "
-        "of seconds, milliseconds, microseconds or nanoseconds since 1970 [inferred "
+        description="Columns to read as dates: texts in ISO 8601, such as 2023-03-18 or 20230318, "
+        "or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970 [inferred "
         "from texts]",
     )
     date_format: DateFormats = Field(
@@ -83,14 +83,14 @@ class DataOptions(Options):
     )
     missing: Columns | None = Field(
         None,
-        description="Texts of a CSV file that mean a missing value, separated by commas, in any "
-        "case; the empty cell always does, and '' allows no other [na, n/a, #n/a, <na>, "
-        "nan, nat, null, none, ?]",
+        description="Texts of a CSV file that mean a missing value, separated by commas, in upper "
+        "or lower case. An empty cell always means one; with '' no text does [na, n/a, #n/a, "
+        "<na>, nan, nat, null, none, ?]",
     )
     group: str | None = Field(
         None,
         description="Column of groups, such as customers: rows of one group stay together when "
-        "the data are split. It is no feature [none]",
+        "the data are split. It is not used as a feature [none]",
     )
     time: str | None = Field(
         None,
@@ -124,15 +124,15 @@ class PreprocessingOptions(Options):
     )
     numbers: Literal["scaled", "pbld"] = Field(
         "scaled",
-        description="Inputs that a numeric column becomes: scaled (its scaled value) or pbld (also "
-        "3 learned periodic functions of it; --scaling is then robust_clip unless it is given). "
-        "Columns read in float64 and dates stay as they are",
+        description="Encoding of numeric columns: scaled (the scaled value) or pbld (the scaled "
+        "value and 3 learned periodic functions of it; --scaling is then robust_clip unless it is "
+        "given). Columns read in float64 and dates get no such functions",
     )
     rare: int = Field(
         10,
         ge=1,
         description="Minimum number of training rows with a category; rarer categories are treated "
-        "as unseen ones",
+        "like those that training did not see",
     )
     one_hot: int = Field(
         32,
@@ -143,13 +143,13 @@ class PreprocessingOptions(Options):
     unseen: Literal["unknown", "refuse"] = Field(
         "unknown",
         description="Answer of the served model to a category that training did not see: unknown "
-        "(predict, with all unseen categories alike) or refuse (an error)",
+        "(predict, and treat all such categories alike) or refuse (an error)",
     )
     gaps: Literal["as_trained", "impute", "refuse"] = Field(
         "as_trained",
-        description="Missing values in requests to the served model: as_trained (imputed in "
-        "columns with missing values in the data, else an error), impute (imputed in all "
-        "columns) or refuse (an error)",
+        description="What the served model does with missing values in requests: as_trained "
+        "(impute them in columns that have missing values in the data, else an error), impute "
+        "(impute them in all columns) or refuse (an error)",
     )
     target_scaling: Literal["standard", "log"] = Field(
         "standard",
@@ -163,9 +163,10 @@ class NetworkOptions(Options):
 
     preset: Preset = Field(
         "balanced",
-        description="Preset of the options that are not given: fast (one hidden layer), balanced "
-        "(three hidden layers; all defaults in this help are those of balanced) or best (two "
-        "networks with periodic embeddings of numbers, two to three times as slow as balanced)",
+        description="Set of values for the options that are not given: fast (one hidden layer), "
+        "balanced (three hidden layers; all defaults in this help are those of balanced) or best "
+        "(two networks with periodic embeddings of numbers, two to three times as slow as "
+        "balanced)",
     )
 
     hidden: LayerWidths = Field(
@@ -179,19 +180,22 @@ class NetworkOptions(Options):
     )
     initializer: Annotated[str, one_of((*INITIALIZERS, DATA_INITIALIZER))] | None = Field(
         DATA_INITIALIZER,
-        description=f"Initialization of the layers: {DATA_INITIALIZER} (all layers, from training "
-        f"rows), or of the hidden layers' weights: {', '.join(INITIALIZERS)}",
+        description=f"Initial weights: {DATA_INITIALIZER} (of all layers, computed from training "
+        f"rows), or the distribution of the hidden layers' weights: {', '.join(INITIALIZERS)}",
     )
     dropout: float = Field(
         0.15,
         ge=0,
         lt=1,
-        description="Share of each hidden layer's units dropped in training, 0 to 1",
+        description="Share of each hidden layer's units dropped in training, from 0 to below 1",
     )
     input_dropout: float = Field(
-        0, ge=0, lt=1, description="Share of the network's inputs dropped in training, 0 to 1"
+        0,
+        ge=0,
+        lt=1,
+        description="Share of the network's inputs dropped in training, from 0 to below 1",
     )
-    batch_norm: bool = Field(False, description="Normalize each hidden layer over the batch")
+    batch_norm: bool = Field(False, description="Add batch normalization to each hidden layer")
     members: int = Field(
         1,
         ge=1,
@@ -213,9 +217,9 @@ class TrainingOptions(Options):
         None,
         ge=0,
         lt=1,
-        description="Share of each label's probability spread evenly over all classes, 0 to 1; "
-        "for classification [0.1 for more than two classes if the probabilities are calibrated, "
-        "else 0]",
+        description="Share of each label's probability spread evenly over all classes, from 0 "
+        "to below 1; for classification [0.1 for more than two classes if the probabilities are "
+        "calibrated, else 0]",
     )
     class_weight: Literal["balanced"] | None = Field(
         None,
@@ -236,8 +240,8 @@ class TrainingOptions(Options):
     )
     layer_rates: Literal["fan_in", "equal"] = Field(
         "fan_in",
-        description="Learning rates of the layers: fan_in (of weights, the learning rate divided "
-        "by the square root of the layer's number of inputs; of biases, a tenth of the learning "
+        description="Learning rates of the layers: fan_in (for weights, the learning rate divided "
+        "by the square root of the layer's number of inputs; for biases, a tenth of the learning "
         "rate; only with --optimizer adam or adamw) or equal (the same rate for all; the default "
         "if --learning-rate or another optimizer is given)",
     )
@@ -246,7 +250,7 @@ class TrainingOptions(Options):
         ge=0,
         lt=1,
         description="Decay of the moving average of squared gradients in adam, adamw and nadam, "
-        "0 to 1",
+        "from 0 to below 1",
     )
     schedule: Annotated[str, one_of(SCHEDULES)] = Field(
         "cosine",
@@ -290,16 +294,16 @@ class TrainingOptions(Options):
         0.998,
         ge=0,
         lt=1,
-        description="Decay per step of the exponential moving average of the weights, 0 to 1. "
-        "The averaged weights are validated and kept; with 0 nothing is averaged",
+        description="Decay per step of the exponential moving average of the weights, from 0 "
+        "to below 1. The averaged weights are validated and kept; 0 turns the averaging off",
     )
     batch_size: int = Field(128, ge=1, description="Number of rows in a batch")
     epochs: int | None = Field(
         None,
         ge=1,
         examples=[100],
-        description="Maximum number of epochs [128 below 10,000 training rows, else 64; more on "
-        "small tables, for at least 500 batches, and fewer on large ones, for at most 30,000]",
+        description="Maximum number of epochs [128 with fewer than 10,000 training rows, else "
+        "64; more if these are fewer than 500 batches in all, fewer if they are more than 30,000]",
     )
     patience: int = Field(
         24,
@@ -314,7 +318,10 @@ class TrainingOptions(Options):
         "--loss other than mse]",
     )
     validation: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of the rows held out for early stopping, 0 to 0.5"
+        0.1,
+        gt=0,
+        lt=0.5,
+        description="Share of the rows held out for early stopping, between 0 and 0.5",
     )
     seed: int = Field(
         0,
@@ -328,19 +335,22 @@ class EvaluationOptions(Options):
     """Test rows, positive class, threshold, calibration and baselines."""
 
     test: float = Field(
-        0.2, gt=0, lt=0.5, description="Share of the rows held out for the evaluation, 0 to 0.5"
+        0.2,
+        gt=0,
+        lt=0.5,
+        description="Share of the rows held out for the evaluation, between 0 and 0.5",
     )
     positive: ClassName | None = Field(
         None,
-        description="Positive class of two, to which the threshold, --aim, precision, recall and "
-        "ROC AUC refer [1, true, t, yes, y or on; of classes with other names the second "
-        "in sorted order, but --aim is then refused]",
+        description="Positive class, if there are two classes: the one to which the threshold, "
+        "--aim, precision, recall and ROC AUC refer [the class named 1, true, t, yes, y or on; of "
+        "other names the second in sorted order, but --aim is then refused]",
     )
     aim: Aim | None = Field(
         None,
-        description="What the threshold of two classes is chosen for on the validation rows: f1, "
-        "balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 or "
-        "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold is 0.5]",
+        description="Metric for which the threshold is chosen on the validation rows, if there are "
+        "two classes: f1, balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 "
+        "or cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold is 0.5]",
     )
     calibrate: bool | None = Field(
         None,
@@ -351,7 +361,7 @@ class EvaluationOptions(Options):
     )
     clip_predictions: bool | None = Field(
         None,
-        description="Limit the predictions to the range of the training targets; for regression "
+        description="Limit predictions to the range of the training targets; for regression "
         "[on for regression]",
     )
     skip_baselines: bool = Field(

@@ -126,7 +126,7 @@ def fit(
     announce: OnDataLoaded | None = None,
     stage: bool = False,
 ) -> tuple[Bundle, TrainingResult]:
-    """Train a model and export it: return its bundle and the result of its training.
+    """Train a model and write its bundle; return the bundle and the result of the training.
 
     If anything fails, no bundle is written.
 

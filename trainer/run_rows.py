@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -268,12 +270,13 @@ def read_run(path: Path) -> RunFolder:
 
 def _describe_environment(bundle: Bundle) -> dict[str, Any]:
     libraries = dict(bundle.manifest.libraries)
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
     return {
         "python": libraries.pop("python", platform.python_version()),
         "libraries": libraries,
         "platform": platform.platform(),
         "cpu": _get_processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
         "seconds": bundle.manifest.training.seconds,
         "graph": bundle.manifest.variants["fp32"].sha256,
     }

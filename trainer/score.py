@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 import numpy as np
 import pyarrow as pa
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv

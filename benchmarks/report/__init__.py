@@ -1,1 +1,1 @@
-"""The benchmark page: docs/benchmarks.md and the README's tables, written from the results."""
+"""The benchmark pages and the figures on other pages, written from benchmarks/results."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.contender_names import get_display_name
-from benchmarks.report.formatting import format_number, format_quartiles, format_table
+from benchmarks.report.formatting import (
+    NO_VALUE,
+    format_number,
+    format_quartiles,
+    format_table,
+)
 
 MIN_ROUNDS = 3  # with fewer rounds, quartiles show no spread
 HEADINGS = ("benchmark", "workload", "measure", "ours", "other", "figure")
@@ -84,29 +90,23 @@ def compare_ratio(
     )
 
 
-def describe_ranges(
-    title: str, ratios: Mapping[str, Sequence[tuple[str, Mapping[str, float]]]]
-) -> str:
-    """Return the README's sentences: the range of the ratios to each rival, and those below 1.
+def make_range_table(ratios: Mapping[str, Sequence[tuple[str, Mapping[str, float]]]]) -> str:
+    """Return a table of the range of our ratios to each rival, and of the ratios below 1.
 
     Args:
-        title: Beginning of the sentence.
         ratios: Workloads and the ratio under each, by rival.
     """
-    ranges, behind = [], []
+    rows = []
     for rival, by_workload in ratios.items():
-        name = get_display_name(rival)
         medians = [ratio["median"] for _, ratio in by_workload]
-        ranges.append(f"{format_number(min(medians))}–{format_number(max(medians))} × {name}")
-        behind += [
-            f"{name}, {workload}, {format_quartiles(ratio)} ×"
+        behind = "; ".join(
+            f"{workload}: {format_quartiles(ratio)}"
             for workload, ratio in by_workload
             if ratio["median"] < 1
-        ]
-    if not ranges:
-        return ""
-    text = f"{title}: {'; '.join(ranges)}."
-    return f"{text} Below 1: {'; '.join(behind)}." if behind else text
+        )
+        shown = f"{format_number(min(medians))}–{format_number(max(medians))}"
+        rows.append([get_display_name(rival), shown, behind])
+    return format_table(["ours / theirs", "lowest and highest median", "below 1"], rows)
 
 
 def summarize_losses(comparisons: Iterable[Comparison]) -> str:
@@ -131,3 +131,21 @@ def make_undecided_table(comparisons: Sequence[Comparison]) -> str:
     """Return the table of those in which ours is ahead or level and the spread includes both."""
     rows = [c.list_cells() for c in comparisons if not c.is_behind and c.is_undecided]
     return format_table(HEADINGS, rows) if rows else "None."
+
+
+def make_loss_summary(comparisons: Iterable[Comparison]) -> str:
+    """Return a table of the number of comparisons and losses of each benchmark."""
+    by_benchmark: dict[str, list[Comparison]] = {}
+    for comparison in comparisons:
+        by_benchmark.setdefault(comparison.benchmark, []).append(comparison)
+    rows = []
+    for benchmark, listed in by_benchmark.items():
+        behind = [comparison for comparison in listed if comparison.is_behind]
+        others = Counter(get_display_name(comparison.other) for comparison in behind)
+        counts = ", ".join(f"{name} ({count})" for name, count in others.most_common())
+        decided = sum(comparison.is_undecided is False for comparison in behind)
+        rows.append(
+            [benchmark, str(len(listed)), str(len(behind)), str(decided), counts or NO_VALUE]
+        )
+    headings = ("benchmark", "comparisons", "other ahead", "beyond the spread", "who is ahead")
+    return format_table(headings, rows)

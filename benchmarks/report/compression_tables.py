@@ -129,7 +129,7 @@ def _list_distinct_variants(result: Result, *, is_summary: bool) -> Iterator[Mea
 
 
 def make_summary_table(result: Result) -> str:
-    """Return the table of the README: the dense graph, `int8` and the smallest file."""
+    """Return the table of each network's dense graph, `int8` and smallest file."""
     rows = []
     for variant in _list_distinct_variants(result, is_summary=True):
         speeds = [variant.entry["speed"][size] for size in SUMMARY_BATCH_SIZES]
@@ -142,6 +142,43 @@ def make_summary_table(result: Result) -> str:
             ]
         )
     return format_table([*SIZE_HEADINGS, "µs, 1 row", "64 rows", "times as fast"], rows)
+
+
+def _list_smallest(result: Result) -> list[MeasuredVariant]:
+    """Return the smallest variant of each command."""
+    return [min(variants, key=lambda v: v.entry["bytes"]) for variants in list_commands(result)]
+
+
+def describe_result(result: Result) -> str:
+    """Return what the smallest variants save and cost, in one sentence."""
+    smallest = _list_smallest(result)
+    sizes = [variant.entry["smaller"] for variant in smallest]
+    speeds = {
+        size: [variant.entry["speed"][size]["faster"] for variant in smallest]
+        for size in SUMMARY_BATCH_SIZES
+    }
+    one, many = (f"{min(speeds[s]):.2f}–{max(speeds[s]):.2f}" for s in SUMMARY_BATCH_SIZES)
+    return (
+        f"The smallest variants have files {min(sizes):.1f}–{max(sizes):.1f} × smaller, and are "
+        f"{one} × as fast as the dense graph for single rows, {many} × for batches of "
+        f"{SUMMARY_BATCH_SIZES[1]}."
+    )
+
+
+def make_answer_table(result: Result) -> str:
+    """Return the table of the smallest variant of each command: size, loss and speed."""
+    rows = [
+        [
+            variant.network,
+            variant.short_name,
+            f"{variant.entry['smaller']:.1f} ×",
+            f"{variant.metric} {variant.format_loss()}",
+            *(f"{variant.entry['speed'][size]['faster']:.2f} ×" for size in SUMMARY_BATCH_SIZES),
+        ]
+        for variant in _list_smallest(result)
+    ]
+    headings = ("network", "smallest variant", "smaller", "lost on the test rows")
+    return format_table([*headings, "speed, 1 row", "speed, 64 rows"], rows)
 
 
 def make_variant_table(result: Result) -> str:

@@ -23,6 +23,8 @@ from benchmarks.report.plots import draw_mean_ranks
 
 BENCHMARK = "defaults"
 OURS = ("best", "balanced", "fast")
+DEFAULT_PRESET = "balanced"
+CLEARLY_WORSE = 1.05
 BATCH_SIZES = ("1", "8", "64", "256")
 MEASURES = {"error": "error", "log_loss": "log loss"}
 KILOBYTE = 1024
@@ -58,36 +60,57 @@ def compare(result: Result, ours: str, other: str, measure: str) -> dict[str, An
     )
 
 
-def describe_losses(result: Result) -> str:
-    """Return where `balanced` and `best` are behind on the geometric mean, and on which tables."""
-    sentences = []
+def make_loss_table(result: Result) -> str:
+    """Return the table of the contenders that `balanced` or `best` is behind, and on which tables.
+
+    A ratio is shown if it is above 1, which means that the other is better.
+    """
+    rows = []
     for ours in ("balanced", "best"):
         for other in list_contenders(result):
             if ours not in result["contenders"] or (other in OURS and other != "fast"):
                 continue
-            for measure, title in MEASURES.items():
-                compared = compare(result, ours, other, measure)
-                if compared["ratio"] > 1:
-                    sentences.append(
-                        f"- `{ours}` has a higher {title} than {get_display_name(other)} on the "
-                        f"geometric mean: {compared['ratio']:.3f} ×."
-                    )
-        behind = {
-            other: [
-                t
-                for t, ratio in compare(result, ours, other, "error")["tables"].items()
-                if ratio > 1.05
+            compared = {measure: compare(result, ours, other, measure) for measure in MEASURES}
+            ratios = [
+                f"{entry['ratio']:.3f}" if entry["ratio"] > 1 else "" for entry in compared.values()
             ]
-            for other in list_contenders(result)
-            if ours in result["contenders"] and other not in OURS
-        }
-        sentences += [
-            f"- `{ours}` has an error more than 5 % above that of {get_display_name(other)} on "
-            f"{', '.join(tables)}."
-            for other, tables in behind.items()
-            if tables
+            tables = [
+                table
+                for table, ratio in compared["error"]["tables"].items()
+                if other not in OURS and ratio > CLEARLY_WORSE
+            ]
+            if any(ratios) or tables:
+                names = ", ".join(tables)
+                rows.append([f"`{ours}`", get_display_name(other), *ratios, names])
+    if not rows:
+        return "Nothing is lost, neither on the mean nor on a table."
+    headings = ("ours", "other", "error, ours ÷ other", "log loss, ours ÷ other")
+    return format_table([*headings, "tables on which the error is more than 5 % higher"], rows)
+
+
+def make_answer_table(result: Result) -> str:
+    """Return the table of each preset's error as a multiple of each rival's."""
+    rivals = [name for name in list_contenders(result) if name not in OURS]
+    rows = [
+        [
+            f"`{ours}`",
+            *(f"{compare(result, ours, rival, 'error')['ratio']:.3f}" for rival in rivals),
         ]
-    return "\n".join(sentences) if sentences else "Nothing is lost on the mean or by table."
+        for ours in list_contenders(result)
+        if ours in OURS
+    ]
+    return format_table(["error, ours ÷ theirs", *map(get_display_name, rivals)], rows)
+
+
+def describe_result(result: Result) -> str:
+    """Return the error of the default preset as a multiple of each rival's, in one sentence."""
+    parts = [
+        f"{ratio:.2f} × {get_display_name(rival)}"
+        for rival in list_contenders(result)
+        if rival not in OURS
+        for ratio in [compare(result, DEFAULT_PRESET, rival, "error")["ratio"]]
+    ]
+    return f"Error of the default, `{DEFAULT_PRESET}`: {', '.join(parts)}."
 
 
 def describe_failures(result: Result) -> str:

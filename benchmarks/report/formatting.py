@@ -1,4 +1,4 @@
-"""Numbers, ratios and tables in Markdown, and text between the markers of the README."""
+"""Numbers, ratios and tables in Markdown, and text between the markers of a page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def fill_marker(text: str, name: str, content: str) -> str:
     start = f"<!-- benchmarks: {name} -->"
     if text.count(start) != 1 or END_MARKER not in text.split(start)[1]:
         raise ValueError(
-            f"expected one {start} with {END_MARKER} after it in the README; "
+            f"expected one {start} with {END_MARKER} after it; "
             f"got {text.count(start)}; put them around the place of the table"
         )
     before, rest = text.split(start)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.report.comparisons import Comparison, compare_ratio, describe_ranges
+from benchmarks.report.comparisons import Comparison, compare_ratio, make_range_table
 from benchmarks.report.contender_names import (
     get_display_name,
     list_rival_ratios,
     sort_contenders,
-    split_ratio_name,
 )
 from benchmarks.report.formatting import (
     NO_VALUE,
@@ -24,8 +23,10 @@ from benchmarks.report.formatting import (
     format_table,
 )
 from benchmarks.report.plots import draw_bars, draw_lines
+from benchmarks.report.provenance import describe_separate_runs
 
 BENCHMARK = "serving, open loop"
+MAIN_BOUND_MS = "20"  # of the four bounds, the one that is measured in several rounds
 PUBLISHED = ROOT / "benchmarks" / "latency" / "published.json"
 
 Result = Mapping[str, Any]
@@ -81,20 +82,24 @@ def _format_rate(rate: Mapping[str, Any] | None) -> str:
 
 
 def make_summary_table(result: Result) -> str:
-    """Return the table of the README: the first scenario, with the remarks of the results."""
+    """Return the table of the first scenario, with a note on contenders of separate runs."""
     table = _make_rate_table(result, result["results"][0])
-    return "\n\n".join([table, *result.get("remarks", [])])
+    return "\n\n".join([table, *describe_separate_runs(result)])
 
 
 def make_ratio_tables(result: Result) -> list[str]:
-    """Return a table of our rates as a multiple of the others' for each scenario."""
+    """Return a table of our rates as a multiple of the rivals' for each scenario.
+
+    Rivals that hold no bound are left out.
+    """
     tables = []
     for entry in result["results"]:
         rows = []
-        for name, ratios in entry["ratios"].items():
-            ours, other = map(get_display_name, split_ratio_name(name))
-            cells = (format_quartiles(ratios.get(bound)) for bound in _list_bounds(result))
-            rows.append([f"{ours} / {other}", *cells])
+        for ours, other, ratios in list_rival_ratios(entry["ratios"]):
+            names = f"{get_display_name(ours)} / {get_display_name(other)}"
+            cells = [format_quartiles(ratios.get(bound)) for bound in _list_bounds(result)]
+            if set(cells) != {NO_VALUE}:
+                rows.append([names, *cells])
         if rows:
             headings = [describe_scenario(entry), *_list_bound_headings(result)]
             tables.append(format_table(headings, rows))
@@ -168,16 +173,37 @@ def describe_failures(result: Result) -> str:
     )
 
 
-def describe_ratios(result: Result) -> str:
-    """Return the README's sentences on our highest rates relative to each rival's."""
+def make_range_summary(result: Result) -> str:
+    """Return the table of the range of our highest rates as a multiple of each rival's."""
     entry = result["results"][0]
     ratios = {}
     for ours, rival, by_bound in list_rival_ratios(entry["ratios"]):
         known = [(f"p99 ≤ {b} ms", r) for b, r in by_bound.items() if r["median"] is not None]
         if ours == "ours" and known:
             ratios[rival] = known
-    return describe_ranges(
-        f"The highest rate ({describe_scenario(entry)}), over all bounds", ratios
+    return make_range_table(ratios)
+
+
+def describe_result(result: Result) -> str:
+    """Return our highest rate within the main bound, and as a multiple of the best-known servers'.
+
+    Args:
+        result: Results of the benchmark.
+    """
+    entry, bound = result["results"][0], MAIN_BOUND_MS
+    rate = entry["sides"]["ours"]["held"][bound]["median"]
+    ratios = {
+        rival: entry["ratios"].get(f"ours / {rival}", {}).get(bound, {}).get("median")
+        for rival in ("triton", "mosec", "mosec-batching", "fastapi")
+    }
+    shown = "; ".join(
+        f"{format_number(ratio)} × {get_display_name(rival)}"
+        for rival, ratio in ratios.items()
+        if ratio is not None
+    )
+    return (
+        f"Highest rate with p99 ≤ {bound} ms ({describe_scenario(entry)}): {rate:,.0f} requests/s; "
+        f"{shown}."
     )
 
 

@@ -37,6 +37,7 @@ COLOURS = (
     "#444444",
     "#b0b0b0",
     "#1c5d4e",
+    "#e3b505",
 )
 WIDTH_INCHES = 9.0
 GROUP_WIDTH = 0.8  # of the distance between two groups of bars

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.report.formatting import format_table
+from benchmarks.report.contender_names import get_display_name
+from benchmarks.report.formatting import NO_VALUE, format_table
 
-# Target of make by benchmark, for those that measure contenders in turn.
+# Target of make by benchmark, in the order of the pages.
 TARGETS = {
     "train": "bench-train",
+    "tables": "bench-tables",
+    "defaults": "bench-defaults",
     "compress": "bench-compress",
     "serve": "bench-serve",
     "load": "bench-load",
-    "defaults": "bench-defaults",
+    "guarantees": "bench-guarantees",
+    "soak": "soak",
 }
 HEADINGS = ("command", "started", "minutes", "commit", "machine", "rounds")
 
@@ -27,20 +31,25 @@ def describe_missing(target: str) -> str:
     return f"There are no results yet; `make {target}` writes them."
 
 
-def make_provenance_table(results: AllResults) -> str:
-    """Return a table with a row for each benchmark."""
+def make_provenance_table(results: AllResults, names: Iterable[str] = TARGETS) -> str:
+    """Return a table with a row for each benchmark that has results.
+
+    Args:
+        results: All results.
+        names: Names of the benchmarks to show, default all.
+    """
     return format_table(
         HEADINGS,
         [
             [
                 f"`make {TARGETS[name]}`",
-                result["when"],
-                str(result.get("minutes", "not recorded")),
+                str(result.get("when", NO_VALUE)),
+                f"{result['minutes']:g}" if "minutes" in result else NO_VALUE,
                 f"`{result['commit']}`",
                 _describe_machine(result["machine"]),
                 _describe_rounds(result),
             ]
-            for name in TARGETS
+            for name in names
             if (result := results[name]) is not None
         ],
     )
@@ -52,6 +61,8 @@ def _describe_machine(machine: Mapping[str, Any]) -> str:
 
 
 def _describe_rounds(result: Mapping[str, Any]) -> str:
+    if "rounds" not in result:
+        return NO_VALUE
     if "seeds" in result:
         return f"{result['rounds']} seeds"
     rounds = f"{result['rounds']} rounds"
@@ -62,35 +73,26 @@ def _describe_rounds(result: Mapping[str, Any]) -> str:
     return f"{rounds} of {result['runs_a_round']} runs"
 
 
-def list_versions(results: AllResults) -> str:
-    """Return a Markdown list of the versions and the client of each benchmark."""
-    lines = []
-    for name, target in TARGETS.items():
-        result = results[name]
-        if result is None:
-            lines.append(f"- **{name}**: {describe_missing(target)}")
-            continue
-        client = _describe_client(result)
-        suffix = f"; client: {client}" if client else ""
-        lines.append(f"- **{name}**: {describe_versions(result)}{suffix}")
-    return "\n".join(lines)
-
-
-def describe_versions(result: Mapping[str, Any]) -> str:
-    """Return the versions of libraries and contenders, in one line."""
+def make_version_table(result: Mapping[str, Any]) -> str:
+    """Return the table of the versions of libraries, contenders and client."""
     versions = dict(result["libraries"])
     for pins in result.get("peers", {}).values():
         # The first pin is the contender's own package; what it runs on follows.
         package, version = next(iter(pins.items()))
         versions.setdefault(package, version)
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _describe_client(result: Mapping[str, Any]) -> str:
     client = result.get("client")
-    if client is None or isinstance(client, str):
-        return client or ""
-    return (
-        f"{client['name']}, which sends up to {client['most_per_second']:,.0f} requests/s, "
-        f"priority {client['priority']}"
-    )
+    if isinstance(client, str):
+        name, _, version = client.partition(" ")
+        versions[name] = version
+    return format_table(["package", "version"], [list(pair) for pair in versions.items()])
+
+
+def describe_separate_runs(result: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each contender that was measured in a run of its own."""
+    return [
+        f"{get_display_name(run['contender'])} was measured in a separate run beside forwardpass "
+        f"({run['rounds']} rounds, {run['when'].partition('T')[0]}), because {run['why']}. Its "
+        "ratios come from that run; its absolute figures cannot be compared with those of the "
+        "other rows."
+        for run in result.get("separate_runs", [])
+    ]

@@ -1,4 +1,4 @@
-"""The README's table of fits of real tables: without options, with chosen ones, and baselines."""
+"""Tables of the fits of real tables: without options, with chosen ones, and baselines."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
 }
+MIN_ACCURACY_ROWS = 1000  # with fewer, what the test rows say depends on which they are
 # Columns of baselines, by the names of the manifest.
 BASELINES = {
     "constant": ("majority", "mean"),
@@ -51,3 +52,43 @@ def _format_metric(entry: Mapping[str, Any]) -> str:
 def _format_baseline(baselines: Mapping[str, float], names: tuple[str, ...]) -> str:
     found = [baselines[name] for name in names if name in baselines]
     return f"{found[0]:.3f}" if found else NO_VALUE
+
+
+def describe_result(result: Result) -> str:
+    """Return on how many tables the default network is ahead of the baselines, in one sentence."""
+    fits = [fits["default"] for fits in result["results"].values()]
+    ahead = {
+        name: sum(
+            next(iter(fit["metrics"].values()))["value"]
+            > next(fit["baselines"][n] for n in BASELINES[name] if n in fit["baselines"])
+            for fit in fits
+        )
+        for name in ("linear", "trees")
+    }
+    return (
+        f"The default network is ahead of a linear model on {ahead['linear']} of {len(fits)} "
+        f"tables, and of gradient boosting on {ahead['trees']}."
+    )
+
+
+def make_accuracy_table(result: Result) -> str:
+    """Return the README's table: the tables of more than 1,000 training rows, no chosen options."""
+    rows = []
+    for name, fits in result["results"].items():
+        default = fits["default"]
+        if default["rows"]["train"] <= MIN_ACCURACY_ROWS:
+            continue
+        metric = next(iter(default["metrics"]))
+        baselines = (
+            _format_baseline(default["baselines"], BASELINES[kind]) for kind in ("linear", "trees")
+        )
+        rows.append(
+            [
+                f"{name}, {default['rows']['train']:,}",
+                METRIC_NAMES[metric],
+                _format_metric(default["metrics"][metric]),
+                *baselines,
+            ]
+        )
+    headings = ("table, training rows", "metric", "default network (95 % interval)")
+    return format_table([*headings, "linear model", "gradient boosting"], rows)

@@ -62,6 +62,15 @@ def make_count_table(result: Result) -> str:
     return format_table(("event", "count"), rows)
 
 
+def describe_result(result: Result) -> str:
+    """Return the verdict with the growth of memory, in one sentence."""
+    drift = result["figures"]["memory_mb"]
+    return (
+        f"After {result['minutes']:g} minutes: {result['verdict']}; the workers' memory went from "
+        f"{format_number(drift['first'])} to {format_number(drift['last'])} MB."
+    )
+
+
 def draw(result: Result, folder: Path) -> None:
     """Draw the memory of the workers and the 99th percentile over time."""
     samples, windows = result["series"]["samples"], result["series"]["windows"]

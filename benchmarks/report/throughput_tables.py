@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.comparisons import Comparison, compare_ratio, describe_ranges
+from benchmarks.report.comparisons import Comparison, compare_ratio, make_range_table
 from benchmarks.report.contender_names import get_display_name, list_rival_ratios, sort_contenders
 from benchmarks.report.formatting import format_count, format_number, format_quartiles, format_table
 from benchmarks.report.plots import draw_bars
+from benchmarks.report.provenance import describe_separate_runs
 
 BENCHMARK = "serving, closed loop"
 # Name of each measure as it is shown, and whether more is better.
@@ -23,13 +24,13 @@ MEASURES = {
 Result = Mapping[str, Any]
 
 
-def _list_workloads(result: Result) -> list[Mapping[str, Any]]:
+def list_workloads(result: Result) -> list[Mapping[str, Any]]:
     """Return the workloads under which several contenders were measured."""
     return [entry for entry in result["results"] if len(entry["sides"]) > 1]
 
 
 def _list_contenders(result: Result) -> list[str]:
-    return sort_contenders({name for entry in _list_workloads(result) for name in entry["sides"]})
+    return sort_contenders({name for entry in list_workloads(result) for name in entry["sides"]})
 
 
 def describe_workload(entry: Mapping[str, Any]) -> str:
@@ -39,40 +40,41 @@ def describe_workload(entry: Mapping[str, Any]) -> str:
     return f"{network}{rows}, {format_count(entry['connections'], 'client')}"
 
 
-def _format_memory(result: Result, contender: str) -> str:
+def format_memory(result: Result, contender: str) -> str:
+    """Return the largest memory of a contender under the workloads of the light network, in MB."""
     memory_mb = [
         entry["sides"][contender]["memory_mb"]
-        for entry in _list_workloads(result)
+        for entry in list_workloads(result)
         if entry["network"] == "light" and contender in entry["sides"]
     ]
     return format_number(max(memory_mb)) if memory_mb else ""
 
 
 def make_summary_table(result: Result) -> str:
-    """Return the table of the README, with the remarks of the results below it."""
+    """Return the table of all servers, with a note on those of separate runs."""
     rows = []
     for contender in _list_contenders(result):
-        summaries = [entry["sides"].get(contender) for entry in _list_workloads(result)]
+        summaries = [entry["sides"].get(contender) for entry in list_workloads(result)]
         cells = [
             f"{s['requests_per_second']:,.0f} ({s['p99_ms']:.1f})" if s else "" for s in summaries
         ]
         name = get_display_name(contender)
         shown_name = f"**{name}**" if contender == "ours" else name
-        rows.append([shown_name, *cells, _format_memory(result, contender)])
-    workloads = map(describe_workload, _list_workloads(result))
+        rows.append([shown_name, *cells, format_memory(result, contender)])
+    workloads = map(describe_workload, list_workloads(result))
     table = format_table(["requests/s (p99 in ms)", *workloads, "MB"], rows)
-    return "\n\n".join([table, *result.get("remarks", [])])
+    return "\n\n".join([table, *describe_separate_runs(result)])
 
 
 def make_ratio_table(result: Result, measure: str) -> str:
     """Return the table of our ratios to the others, for one measure."""
     rows = []
     for contender in _list_contenders(result):
-        ratios = [entry["ratios"].get(f"ours / {contender}") for entry in _list_workloads(result)]
+        ratios = [entry["ratios"].get(f"ours / {contender}") for entry in list_workloads(result)]
         if any(ratios):
             cells = (format_quartiles(ratio[measure]) if ratio else "" for ratio in ratios)
             rows.append([get_display_name(contender), *cells])
-    workloads = map(describe_workload, _list_workloads(result))
+    workloads = map(describe_workload, list_workloads(result))
     return format_table(["ours / theirs", *workloads], rows)
 
 
@@ -100,21 +102,35 @@ def list_added_latencies(result: Result) -> list[dict[str, str]]:
     ]
 
 
-def describe_ratios(result: Result) -> str:
-    """Return the README's sentences on our requests per second relative to each rival's."""
+def describe_result(result: Result) -> str:
+    """Return our requests per second as a multiple of the best-known servers', in one sentence."""
+    parts = []
+    for rival in ("triton", "triton-binary", "mosec-batching", "fastapi"):
+        medians = [
+            entry["ratios"][f"ours / {rival}"]["requests_per_second"]["median"]
+            for entry in list_workloads(result)
+            if f"ours / {rival}" in entry["ratios"]
+        ]
+        if medians:
+            low, high = format_number(min(medians)), format_number(max(medians))
+            parts.append(f"{low}–{high} × {get_display_name(rival)}")
+    return f"Requests per second: {'; '.join(parts)}."
+
+
+def make_range_summary(result: Result) -> str:
+    """Return the table of the range of our requests per second as a multiple of each rival's."""
     ratios: dict[str, list[tuple[str, dict[str, float]]]] = {}
-    for entry in _list_workloads(result):
+    for entry in list_workloads(result):
         for ours, rival, by_measure in list_rival_ratios(entry["ratios"]):
             if ours == "ours":
                 ratio = by_measure["requests_per_second"]
                 ratios.setdefault(rival, []).append((describe_workload(entry), ratio))
-    title = "Requests per second with JSON bodies, over all workloads"
-    return describe_ranges(title, {name: ratios[name] for name in sort_contenders(set(ratios))})
+    return make_range_table({name: ratios[name] for name in sort_contenders(set(ratios))})
 
 
 def draw(result: Result, folder: Path) -> None:
     """Draw requests per second as bars."""
-    entries = _list_workloads(result)
+    entries = list_workloads(result)
     rates = {
         get_display_name(name): [
             entry["sides"].get(name, {}).get("requests_per_second") for entry in entries
@@ -127,7 +143,7 @@ def draw(result: Result, folder: Path) -> None:
 
 def list_comparisons(result: Result) -> Iterator[Comparison]:
     """Yield the comparisons of throughput, latency and memory."""
-    for entry in _list_workloads(result):
+    for entry in list_workloads(result):
         for ours, other, by_measure in list_rival_ratios(entry["ratios"]):
             for key, (measure, is_more_better) in MEASURES.items():
                 yield compare_ratio(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from benchmarks.report.contender_names import (
     sort_contenders,
 )
 from benchmarks.report.formatting import (
+    NO_VALUE,
     format_number,
     format_percent,
     format_quartiles,
@@ -23,6 +24,9 @@ from benchmarks.report.formatting import (
 from benchmarks.report.plots import draw_bars
 
 BENCHMARK = "training"
+# The one ratio that is recorded for the Intel processor.
+INTEL_RIVAL = "torch-fused"
+INTEL_RATIO = f"ours / {INTEL_RIVAL}"
 
 Result = Mapping[str, Any]
 
@@ -30,6 +34,61 @@ Result = Mapping[str, Any]
 def list_cases(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the name of each network with its batch, and its entry in the results."""
     return [(f"{entry['name']}, batch {entry['batch']}", entry) for entry in result["results"]]
+
+
+def describe_result(result: Result, intel: Result | None) -> str:
+    """Return the ranges of our steps per second as a multiple of each rival's, in one sentence.
+
+    Args:
+        result: Results of the benchmark.
+        intel: Ratios on the Intel processor; None if there are none.
+    """
+    texts = [
+        f"{_format_range(entry['ratios'][f'ours / {rival}'] for _, entry in list_cases(result))} × "
+        f"{get_display_name(rival)}"
+        for rival in _list_contenders(result)
+        if is_rival(rival)
+    ]
+    text = f"Steps per second on {result['machine']['cpu']}: {', '.join(texts)}."
+    if intel is None:
+        return text
+    ratios = (entry["ratios"][INTEL_RATIO] for entry in intel["results"])
+    return (
+        f"{text} On {intel['machine']['cpu']}: {_format_range(ratios)} × "
+        f"{get_display_name(INTEL_RIVAL)}."
+    )
+
+
+def _format_range(ratios: Iterable[Mapping[str, float]]) -> str:
+    medians = [ratio["median"] for ratio in ratios]
+    return f"{format_number(min(medians))}–{format_number(max(medians))}"
+
+
+def make_answer_table(result: Result, intel: Result | None) -> str:
+    """Return the table of our steps per second as a multiple of PyTorch's and scikit-learn's.
+
+    Args:
+        result: Results of the benchmark.
+        intel: Ratios on the Intel processor; None if there are none.
+    """
+    rivals = [name for name in _list_contenders(result) if is_rival(name)]
+    cpu = result["machine"]["cpu"]
+    headings = ["network", *(f"× {get_display_name(rival)}, {cpu}" for rival in rivals)]
+    rows = [
+        [
+            case,
+            *(format_number(entry["ratios"][f"ours / {rival}"]["median"]) for rival in rivals),
+        ]
+        for case, entry in list_cases(result)
+    ]
+    if intel is not None:
+        headings.append(f"× {get_display_name(INTEL_RIVAL)}, {intel['machine']['cpu']}")
+        on_intel = {
+            case: format_number(entry["ratios"][INTEL_RATIO]["median"])
+            for case, entry in list_cases(intel)
+        }
+        rows = [[*row, on_intel.get(row[0], NO_VALUE)] for row in rows]
+    return format_table(headings, rows)
 
 
 def _list_contenders(result: Result) -> list[str]:
@@ -132,3 +191,19 @@ def list_comparisons(result: Result) -> Iterator[Comparison]:
                 is_behind=our_mb > other_mb,
                 is_undecided=None,
             )
+
+
+def list_intel_comparisons(intel: Result) -> Iterator[Comparison]:
+    """Yield the comparisons on the Intel processor, for which no spread is recorded."""
+    for case, entry in list_cases(intel):
+        median = entry["ratios"][INTEL_RATIO]["median"]
+        yield Comparison(
+            BENCHMARK,
+            f"{case}, {intel['machine']['cpu']}",
+            "steps/s",
+            "ours",
+            INTEL_RIVAL,
+            f"{format_number(median)} ×",
+            is_behind=median < 1,
+            is_undecided=None,
+        )

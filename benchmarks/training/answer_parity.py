@@ -1,8 +1,8 @@
 """Compare three answers on real tables: the NumPy model's, `trainer score`'s and POST /predict's.
 
-Trains on Adult and on diamonds as in the README, takes held-out records, empties some cells, and
-puts unseen categories into others. The same records are answered by the NumPy model, by `trainer
-score` from a CSV file, and by a real server over HTTP.
+Trains on Adult and on diamonds as in docs/results.md, takes held-out records, empties some cells,
+and puts unseen categories into others. The same records are answered by the NumPy model, by
+`trainer score` from a CSV file, and by a real server over HTTP.
 
     python -m benchmarks.training.answer_parity --records 5000
 """
@@ -158,7 +158,7 @@ def compare_table(arguments: list[str], record_count: int) -> None:
     """Train on a table, get the three answers, and print their differences.
 
     Args:
-        arguments: Arguments of `trainer fit`, from the README.
+        arguments: Arguments of `trainer fit`, from docs/results.md.
         record_count: Number of held-out records.
     """
     name = arguments[1]

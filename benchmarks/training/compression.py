@@ -1,7 +1,7 @@
 """Measure what compression saves and what it costs: size, speed and test metric of each variant.
 
-Trains and compresses networks with the commands of the README's section on compression: two
-networks at a time, each in a process of its own, on one thread. For each variant of fewer bits it
+Trains and compresses networks with the commands of docs/compression.md: two networks at a time,
+each in a process of its own, on one thread. For each variant of fewer bits it
 
 - compares ONNX Runtime with the NumPy reference in integers, row by row;
 - runs the same rows alone, in batches of 7 and 256, and in batches with outliers a thousand times
@@ -51,7 +51,7 @@ from trainer.data.sources import load_table
 from trainer.data.splits import split_table
 from trainer.pipeline import fit
 
-HEADING = "`make bench-compress` runs these"
+PAGE, HEADING = "docs/compression.md", "`make bench-compress` runs these"
 ROUNDS, RUNS_PER_ROUND = 40, 20
 PARITY_ROWS, TIMED_ROWS = 10_000, max(TIMED_BATCH_SIZES)
 MAX_PARALLEL_NETWORKS = 2
@@ -89,9 +89,9 @@ def parse_options(arguments: list[str]) -> dict[str, str]:
 
 
 def group_commands(only: tuple[str, ...]) -> dict[str, list[list[str]]]:
-    """Return the README's commands by network, for some networks or all."""
+    """Return the page's commands by network, for some networks or all."""
     networks: dict[str, list[list[str]]] = {}
-    for command in read_commands(HEADING):
+    for command in read_commands(PAGE, HEADING):
         verb, subject, *arguments = command
         fitted_name = parse_options(arguments).get("name", subject)
         name = Path(subject).name if verb == "compress" else fitted_name
@@ -101,7 +101,7 @@ def group_commands(only: tuple[str, ...]) -> dict[str, list[list[str]]]:
 
 
 def compress_networks(only: tuple[str, ...], models: Path) -> list[CompressedNetwork]:
-    """Train and compress networks in parallel, and return the results in the README's order.
+    """Train and compress networks in parallel, and return the results in the page's order.
 
     Args:
         only: Names of the networks; empty for all.

@@ -1,4 +1,4 @@
-"""Run the README's fits of real tables as they are written there, and write their results.
+"""Run the fits of real tables as docs/results.md has them, and write their results.
 
 python -m benchmarks.training.real_tables [NAME …]
 
@@ -21,22 +21,26 @@ from typing import Any
 from benchmarks.machine import RESULTS, ROOT, describe_commit, describe_machine
 from serving.bundle import MANIFEST_FILE
 
-HEADING = "## On real tables"
-KINDS = ("default", "tuned")  # of the blocks of commands, in the order of the README
+PAGE, HEADING = "docs/results.md", "## Real tables"
+KINDS = ("default", "tuned")  # of the blocks of commands, in the order of the page
 RESULT_FILE = RESULTS / "tables.json"
 MAIN_METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 
 
-def read_blocks(heading: str) -> list[list[list[str]]]:
-    """Return the arguments of each `trainer` command in each block of a README section.
+def read_blocks(page: str, heading: str) -> list[list[list[str]]]:
+    """Return the arguments of each `trainer` command in each block of a section of a page.
+
+    Args:
+        page: Path of the page below the root.
+        heading: Text that begins the section.
 
     Raises:
         SystemExit: If the section has no block of commands.
     """
-    section = (ROOT / "README.md").read_text().split(heading)[1].split("\n## ")[0]
+    section = (ROOT / page).read_text().split(heading)[1].split("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     if not blocks:
-        raise SystemExit(f"expected commands in the README's section {heading}; got none")
+        raise SystemExit(f"expected commands in {page} after {heading!r}; got none")
     return [
         [
             shlex.split(line, comments=True)[1:]
@@ -47,14 +51,14 @@ def read_blocks(heading: str) -> list[list[list[str]]]:
     ]
 
 
-def read_commands(heading: str) -> list[list[str]]:
-    """Return the arguments of each `trainer` command in the first block of a README section."""
-    return read_blocks(heading)[0]
+def read_commands(page: str, heading: str) -> list[list[str]]:
+    """Return the arguments of each `trainer` command in the first block of a section of a page."""
+    return read_blocks(page, heading)[0]
 
 
 def read_fit_commands() -> list[list[str]]:
     """Return the arguments of each `trainer fit` without options in the section on real tables."""
-    return [arguments for arguments in read_commands(HEADING) if arguments[0] == "fit"]
+    return [arguments for arguments in read_commands(PAGE, HEADING) if arguments[0] == "fit"]
 
 
 def run_fit(arguments: list[str]) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def main() -> None:
     """
     commands = [
         (kind, Path(arguments[1]).stem, arguments)
-        for kind, block in zip(KINDS, read_blocks(HEADING), strict=False)
+        for kind, block in zip(KINDS, read_blocks(PAGE, HEADING), strict=False)
         for arguments in block
     ]
     tables = list(dict.fromkeys(name for _, name, _ in commands))

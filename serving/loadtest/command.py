@@ -234,7 +234,7 @@ def loadtest(
     html_file: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Measure a running server under load: latency, throughput, errors.
+    """Measure a running server under load: latency, throughput, errors.
 
     URL is the address of the server [default: http://127.0.0.1:8000]. Requests are generated from
     the model's schema, which the server publishes. Each answer is compared with the answer to the
@@ -249,7 +249,7 @@ def loadtest(
       2  nothing could be measured: no server, no such model, invalid options
       3  a latency objective was missed, but the load generator itself was
          overloaded or late: the result says nothing about the server
-    """
+    """  # noqa: D301 - click reads the character \b, which a raw docstring does not have
     if sum((rate is not None, users is not None, find_capacity)) > 1:
         raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
     latency_objectives = [objective for objective in objectives if objective.kind == "latency"]

@@ -22,7 +22,8 @@ from serving.settings.environment import (
     is_service_link,
 )
 
-VERSION = "0.1.0"  # version of the server; here because an image contains no package metadata
+# The version of the package, which pyproject.toml reads from here: an image contains no metadata.
+VERSION = "0.2.0"
 
 
 def find_unknown_variables() -> list[str]:

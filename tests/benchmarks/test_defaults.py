@@ -29,7 +29,7 @@ from benchmarks.defaults.ratios import compare_contenders
 from benchmarks.defaults.row_split import split_rows
 from benchmarks.defaults.shared_tables import share_table
 from benchmarks.report import defaults_tables
-from benchmarks.report.__main__ import list_comparisons, render_page
+from benchmarks.report.pages import list_comparisons, render_pages
 from trainer.data.records import Records
 from trainer.data.tables import make_table
 
@@ -294,25 +294,28 @@ def defaults_result():
     }
 
 
-def get_section(result):
-    text = render_page({"defaults": result})
-    return text.split("## Default networks beside gradient boosting\n")[1].split("\n## ")[0]
+def render_defaults_page(result):
+    return render_pages({"defaults": result})["docs/benchmarks/default-networks.md"]
 
 
-def test_page_defaults_losses_come_first(defaults_result):
-    section = get_section(defaults_result)
+def test_page_defaults_losses_are_listed(defaults_result):
+    section = render_defaults_page(defaults_result).split("\n## Where we lose\n")[1]
     # √(0.3/0.25 · √(0.1/0.05 · 0.1/0.2)) = 1.095 and 0.3/0.25 = 1.2
-    assert section.split("\n\n")[1] == (
-        "- `balanced` has a higher error than CatBoost on the geometric mean: 1.095 ×.\n"
-        "- `balanced` has a higher log loss than CatBoost on the geometric mean: 1.095 ×.\n"
-        "- `balanced` has an error more than 5 % above that of CatBoost on bupa."
-    )
+    assert section.split("\n\n")[1].splitlines()[2:] == [
+        "| `balanced` | CatBoost | 1.095 | 1.095 | bupa |"
+    ]
+
+
+def test_page_defaults_begins_with_the_error_beside_each_rival(defaults_result):
+    table = render_defaults_page(defaults_result).split("\n\n")[2].splitlines()
+    assert table[0] == "| error, ours ÷ theirs | CatBoost | XGBoost |"
+    assert [line.split(" | ")[1] for line in table[2:]] == ["0.632", "1.095", "1.789"]
 
 
 def test_page_defaults_tables_have_the_figures_of_the_results(defaults_result):
-    section = get_section(defaults_result)
+    section = render_defaults_page(defaults_result)
     # balanced / fast: √(0.75 · 0.5)
-    assert "| `balanced` | forwardpass, `fast` | 0.612 | 2 | 0 | 0 | 0.612 |" in section
+    assert "| `balanced` | forwardpass (`fast`) | 0.612 | 2 | 0 | 0 | 0.612 |" in section
     assert "| `best` | CatBoost | 0.632 | 2 | 0 | 0 | 0.632 |" in section
     assert "| bupa | **0.2000** | 0.3000 | 0.4000 | 0.2500 | 0.3000 |" in section
     assert "| german | **0.0500** | 0.1000 | 0.2000 | 0.1250 | – |" in section
@@ -320,7 +323,8 @@ def test_page_defaults_tables_have_the_figures_of_the_results(defaults_result):
     assert "| CatBoost | 2.00 | 3.00 | 110 | 120 |" in section
     assert "| `balanced` | 11 | 12 | 31 | 95 | 200 | 200 |" in section
     assert "No result: XGBoost on german." in section
-    assert "threads of each fit: 2. All fits one\nafter the other took 37.5 minutes." in section
+    words = " ".join(section.split())
+    assert "with 2 threads for each fit. All fits one after the other took 37.5 minutes." in words
 
 
 def test_page_defaults_ranks_are_those_of_the_mean_errors(defaults_result):
@@ -345,5 +349,5 @@ def test_draw_defaults_writes_the_same_plot_for_the_same_results(defaults_result
         defaults_tables.draw(copy.deepcopy(defaults_result), tmp_path / name)
     one, other = ((tmp_path / name / "defaults.svg").read_text() for name in ("one", "other"))
     assert one == other
-    assert "forwardpass, balanced (2.75)" in one
+    assert "forwardpass (balanced) (2.75)" in one
     assert "critical difference 4.31" in one

@@ -1,4 +1,4 @@
-"""Every call of Triton's HTTP clients: its outcome is the one documented in docs/serving.md."""
+"""Every call of Triton's HTTP clients: its outcome is the one documented in docs/requests.md."""
 
 import asyncio
 import inspect
@@ -17,7 +17,7 @@ from tests.clients.graph import Graph, assert_same_outputs
 
 pytestmark = pytest.mark.clients
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "serving.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "requests.md"
 LOG_SETTINGS = {
     "log_file": "",
     "log_info": True,

@@ -122,9 +122,11 @@ def test_run_models_is_no_folder_ends_with_reason(command, name, reason, tmp_pat
     (tmp_path / "circle").symlink_to("circle")
     done = run_process(command, "--port", "0", "--models", tmp_path / name)
     assert done.returncode == 1
+    remedy = f", for example by training: trainer fit digits --models {tmp_path / name}"
     assert done.stderr == (
         f"Error: expected a folder of models, NAME/VERSION; got {tmp_path / name}, {reason}; "
-        f"choose another --models (FORWARDPASS_MODELS), or make the folder\n"
+        f"choose another --models (FORWARDPASS_MODELS), or make the folder"
+        f"{remedy if name == 'nowhere' else ''}\n"
     )
 
 

@@ -1,12 +1,10 @@
-"""The command line of the trainer.
-
-Results go to stdout, progress and errors to stderr. The exit status is 1 if a command failed, or if
-its answer is no, as that of `verify` can be; it is 2 if the command line is invalid.
-"""
+"""The command line of the trainer: one module for each command, and what they share."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import trainer.train_extra  # noqa: F401 - says which extra to install
 
 import click
 
@@ -22,12 +20,23 @@ from trainer.cli.verify import verify
 
 
 class _Commands(click.Group):
-    """The group of the commands. If the disk is full, a command names the file and exits."""
+    """The group of the commands. If disk or memory are full, a command says so in one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the command line names."""
         with exit_on_full_disk():
             return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and end it in one line if an array does not fit into memory."""
+        try:
+            return super().invoke(ctx)
+        except MemoryError as error:
+            raise click.ClickException(
+                f"expected enough memory for this command; got: {error or 'out of memory'}; use "
+                f"smaller layers (--hidden) or batches (--batch-size), fewer columns (--drop), or "
+                f"a machine with more memory"
+            ) from error
 
 
 @click.group(
@@ -35,7 +44,12 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="forwardpass")
 def main() -> None:
-    """Train a network in NumPy and export it as a verified ONNX bundle."""
+    """Train a network in NumPy and export it as a verified ONNX bundle.
+
+    Results go to standard output, progress, warnings and errors to standard error. The exit status
+    is 1 if a command failed, or if its answer is no, as that of verify can be; it is 2 if the
+    command line is invalid.
+    """
 
 
 for command in (fit, search, compress, report, score, check, verify, study):

@@ -73,7 +73,8 @@ def _compression_options(command: F) -> F:
     "--data",
     group=DATA,
     metavar="DATA",
-    help="Where the training data are now [default: where they were in training]",
+    help="File or built-in data set with the training data [default: the one that the model was "
+    "trained on]",
 )
 @stage_option
 @grouped_option(
@@ -81,7 +82,7 @@ def _compression_options(command: F) -> F:
     group=OUTPUT,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Folder in which fit recorded the run, which is copied for the new version "
+    help="Folder in which `trainer fit` recorded the run; the record is copied for the new version "
     "[default: runs]",
 )
 @json_option
@@ -162,7 +163,8 @@ def print_result(result: CompressionResult) -> None:
         click.echo(line)
     if result.bundle is None:
         click.echo(
-            "no variant is within the budget and smaller than the model; no version was written"
+            "no variant is within the budget and smaller than the model; no version was written; "
+            "raise --max-drop, or lower --prune"
         )
     else:
         click.echo(f"bundle {result.bundle.path}; {describe_rollout(result.bundle)}")

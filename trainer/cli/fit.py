@@ -90,7 +90,7 @@ def monitoring_options(command: F) -> F:
             "--checkpoint",
             group=TRAINING,
             type=NewFile(),
-            help="File for the state of the training, from which an interrupted run resumes",
+            help="File that stores the state of the training; an interrupted run resumes from it",
         ),
         stage_option,
     ):
@@ -195,7 +195,7 @@ def _create_logs(file: Path | None, folder: Path | None) -> list[Callback]:
         try:
             logs.append(TensorBoard(folder))
         except ImportError as error:
-            raise click.UsageError(f"tensorboard: {error}") from error
+            raise click.ClickException(f"--tensorboard: {error}") from error
     return logs
 
 

@@ -69,7 +69,7 @@ def config_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
         command = click.option(
             "--config",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="TOML file of these options; those on the command line take precedence",
+            help="TOML file with these options; those on the command line take precedence",
         )(command)
         for group, options in reversed(GROUPS.items()):
             for name, field in reversed(options.model_fields.items()):

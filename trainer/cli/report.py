@@ -27,14 +27,14 @@ from trainer.config import Config
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     default=Config.model_fields["runs"].default,
-    help="Folder in which fit recorded the run",
+    help="Folder in which `trainer fit` recorded the run",
 )
 def report(bundle: Path, output: Path, runs: Path) -> None:
     """Write a page about a bundle: its metrics, its errors and its training.
 
     BUNDLE is models/NAME or models/NAME/VERSION. The page is one HTML file without scripts that
     needs no network and can be printed. If the run was recorded, the page shows some of its test
-    rows; otherwise it contains only what the bundle does.
+    rows; otherwise it contains only what is in the bundle.
     """
     from trainer.report import ReportInputs, render  # noqa: PLC0415 - Matplotlib is slow to import
 

@@ -38,7 +38,7 @@ INPUT, MODEL = "Input file", "Model"
     "--variant",
     group=MODEL,
     metavar="NAME",
-    help="Variant of the bundle that answers [default: the first, fp32]",
+    help="Variant of the bundle that predicts [default: the first, fp32]",
 )
 @grouped_option(
     "--names",
@@ -53,8 +53,8 @@ INPUT, MODEL = "Input file", "Model"
     group=INPUT,
     default=None,
     metavar="TEXTS",
-    help="Texts of a CSV file that mean a missing value, separated by commas, in any case; the "
-    "empty cell always does, and '' allows no other [default: as in training]",
+    help="Texts of a CSV file that mean a missing value, separated by commas, in upper or lower "
+    "case. An empty cell always means one; with '' no text does [default: as in training]",
 )
 @file_format_options("delimiter", "decimal", "encoding", group=INPUT)
 @grouped_option(
@@ -76,7 +76,7 @@ INPUT, MODEL = "Input file", "Model"
     "--evaluate",
     group=OUTPUT,
     is_flag=True,
-    help="Also print the metrics of the answers; INPUT must have the target",
+    help="Also print the metrics of the predictions; INPUT must have the target",
 )
 @json_option
 def score(
@@ -91,7 +91,7 @@ def score(
     as_json: bool,
     **file_format: str | None,
 ) -> None:
-    """Answer each row of the file INPUT with a bundle's model, as a server does.
+    """Predict each row of the file INPUT with a bundle's model, as a server does.
 
     BUNDLE is models/NAME or models/NAME/VERSION. INPUT is a .csv, .csv.gz, .parquet, .arrow or
     .feather file with the columns of the model and any others. It is read in batches, in constant

@@ -58,7 +58,7 @@ PLAN_KEYS = "; ".join(
     group=SEARCH,
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file of options with lists of values, and a table [search]",
+    help="TOML file with lists of values for options, and a table [search]",
 )
 @grouped_option(
     "--folds",
@@ -78,7 +78,7 @@ PLAN_KEYS = "; ".join(
     "--journal",
     group=SEARCH,
     type=NewFile(".jsonl"),
-    help="File of the finished fits, .jsonl; an interrupted search resumes from it "
+    help="File that stores the finished fits, .jsonl; an interrupted search resumes from it "
     "[default: RUNS/NAME/search.jsonl]",
 )
 @grouped_option(
@@ -106,12 +106,13 @@ def search(
 ) -> None:
     """Try combinations of options on DATA, and write a bundle with the best of them.
 
-    Takes the options of fit. The file --grid lists values, such as `hidden = [[64], [128, 64]]`.
-    Its table [search] can choose method = "random" with trials = 20 and ranges such as
-    `learning_rate = {low = 1e-4, high = 0.1, log = true}`, or method = "halving" with factor = 3,
-    and a metric. Each combination is scored by cross-validation on the training and validation
-    rows. The best is trained again on these rows and evaluated on the test rows, which the search
-    does not use.
+    Takes the options of fit. The file of --grid lists the values to try, such as
+    `hidden = [[64], [128, 64]]`. Its table [search] can set a metric, `method = "random"` with
+    `trials = 20` and ranges such as `learning_rate = {low = 1e-4, high = 0.1, log = true}`, or
+    `method = "halving"` with `factor = 3`.
+
+    Each combination is scored by cross-validation on the training and validation rows. The best is
+    trained again on these rows and evaluated on the test rows, which the search does not use.
     """
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 

@@ -37,9 +37,10 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
     """Repeat a classic experiment on a toy data set, and draw it.
 
     xor: the four rows of exclusive or, with and without a hidden layer, 2000 steps of gradient
-    descent from 20 seeds; the accuracy is that on these rows. moons, circles: 500 points, 80 % of
-    them for training, 2000 steps at learning rates from 0.001 to 1, from 5 seeds; the accuracy is
-    that on the other points.
+    descent from 20 seeds; the accuracy is measured on these rows.
+
+    moons, circles: 500 points, 80 % of them for training, 2000 steps at learning rates from 0.001
+    to 1, from 5 seeds; the accuracy is measured on the other points.
     """
     seeds = seeds or DEFAULT_SEEDS[toy]
     from trainer.study.plot import draw_study  # noqa: PLC0415 - Matplotlib is slow to import

@@ -73,7 +73,8 @@ def find_version_folder(path: Path) -> Path:
                 f"staged versions only; name one: {path / STAGED_PREFIX}{staged[-1]}"
             )
         raise BundleError(
-            f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds none"
+            f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds none; "
+            f"give the folder that trainer fit printed"
         )
     return path / str(versions[-1]) if versions else path
 

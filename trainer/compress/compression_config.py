@@ -84,8 +84,8 @@ class CompressionConfig(BaseModel):
     )
     reduce_range: bool | None = Field(
         None,
-        description="use weights of 7 bits instead of 8 in int8 and pruned-int8: processors "
-        "without VNNI compute those of 8 bits wrongly [7 bits if this processor does]",
+        description="use weights of 7 bits instead of 8 in int8 and pruned-int8, since processors "
+        "without VNNI compute those of 8 bits wrongly [7 bits if this processor does so, else 8]",
     )
     sparse: Share | None = Field(
         None,
@@ -98,7 +98,10 @@ class CompressionConfig(BaseModel):
     learning_rate: float = Field(0.006, gt=0, description="highest learning rate of Adam")
     batch_size: int = Field(128, ge=1, description="rows per training step")
     seed: int = Field(
-        0, ge=0, lt=2**32, description="random seed of the order and the mixing of training rows"
+        0,
+        ge=0,
+        lt=2**32,
+        description="seed of the order of the training rows, and of the mixtures of two rows",
     )
 
     @model_validator(mode="after")

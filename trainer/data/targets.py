@@ -19,6 +19,7 @@ MAX_INTEGER_CLASSES = 20
 # From here on not every whole number is a float64, and JSON readers begin to round.
 MAX_CLASS_NUMBER = 2.0**53
 MIN_CLASS_ROWS = 5  # of each class, to share between training, validation and testing
+MAX_LISTED_CLASSES = 10  # in a message
 # A standard deviation of fewer float32 steps would be rounded away in the predictions.
 MIN_FLOAT32_STEPS = 100
 
@@ -113,10 +114,13 @@ def _check_class_counts(counts: dict[Any, int], name: str, *, is_text: bool) -> 
         )
     rare = sorted(value for value, count in counts.items() if count < MIN_CLASS_ROWS)
     if rare:
+        more = f" and {len(rare) - MAX_LISTED_CLASSES:,} more" * (len(rare) > MAX_LISTED_CLASSES)
+        other = "another target" if is_text else "the task regression or another target"
         raise DataError(
             f"expected at least {MIN_CLASS_ROWS} rows of every class of {name}, to share between "
-            f"training, validation and test; got fewer of {', '.join(map(str, rare[:10]))}; "
-            f"merge or drop them{'' if is_text else ', or choose the task regression'}"
+            f"training, validation and test; got fewer of "
+            f"{', '.join(map(str, rare[:MAX_LISTED_CLASSES]))}{more}; merge or drop them; if they "
+            f"are no classes, choose {other}"
         )
 
 

@@ -8,6 +8,8 @@ callbacks. Sparse matrices are accepted and converted to dense batches one at a 
 `lbfgs` is not available. A parameter that would have no effect raises an error.
 """
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 from trainer.estimators.classifier import MLPClassifier
 from trainer.estimators.regressor import MLPRegressor
 

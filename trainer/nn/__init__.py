@@ -1,5 +1,10 @@
 """A neural network written from scratch in NumPy: layers, losses, optimizers and their helpers.
 
+A `Network` is a list of layers whose parameters lie in one vector, and so do their gradients. A
+loss compares its outputs, the logits, with the targets; an optimizer changes the parameters by the
+gradients. Activations, initializers, losses, optimizers and schedules also have names, which are
+the keys of `ACTIVATIONS`, `INITIALIZERS` and so on: `Dense(8, "relu")`.
+
 >>> import numpy as np
 >>> from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network
 >>> rng = np.random.default_rng(0)

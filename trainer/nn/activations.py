@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class Activation(ABC):
-    """An elementwise function and its derivative.
+    """Base class of activations: an elementwise function and its derivative.
 
     An instance holds scratch buffers, so each layer needs an instance of its own.
 

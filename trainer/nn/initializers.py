@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Initializer(ABC):
-    """A distribution of initial weights, called by its name in options."""
+    """Base class of initializers: a distribution of initial weights, called by its name."""
 
     name: str
 

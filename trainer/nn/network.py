@@ -27,7 +27,9 @@ MAX_SLICE_VALUES = 2**25  # inputs (rows × columns) of one such pass, for very 
 
 
 class Network:
-    """A multilayer perceptron. Not thread-safe: its layers hold buffers of their last batch.
+    """A network: layers in order, with all parameters in one vector.
+
+    It is not thread-safe: its layers hold buffers of their last batch.
 
     Args:
         n_inputs: Number of features of a row, at least 1.

@@ -27,7 +27,7 @@ BLOCK = 2**16  # parameters
 
 
 class Optimizer(ABC):
-    """An update rule with its state.
+    """Base class of optimizers: an update rule with its state.
 
     Args:
         learning_rate: η, the factor of a step, above 0; schedules change it between steps.
@@ -152,7 +152,7 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """θ ← θ − η g.
+    """Gradient descent: θ ← θ − η g.
 
     Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586.
 
@@ -175,7 +175,7 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-    """v ← μ v + g, θ ← θ − η v.
+    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v.
 
     Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5; η is not part of v, as in PyTorch.
 
@@ -203,7 +203,7 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """v ← μ v + g, θ ← θ − η (g + μ v): momentum with the gradient at the look-ahead point.
+    """Momentum with the gradient at the look-ahead point: v ← μ v + g, θ ← θ − η (g + μ v).
 
     Nesterov 1983; the form of Sutskever et al. 2013,
     https://proceedings.mlr.press/v28/sutskever13.html, where θ is their look-ahead point.
@@ -222,7 +222,7 @@ class Nesterov(Momentum):
 
 
 class RMSprop(Optimizer):
-    """v ← ρ v + (1 − ρ) g², θ ← θ − η g / (√v + ε): a step size for each parameter.
+    """A step size for each parameter: v ← ρ v + (1 − ρ) g², θ ← θ − η g / (√v + ε).
 
     Tieleman and Hinton 2012,
     https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf, slide 29.
@@ -259,7 +259,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Steps scaled by moving averages m of the gradient and v of its square.
+    """Steps from moving averages m of the gradient and v of its square, for each parameter.
 
     θ ← θ − η m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
     Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1. The state holds

@@ -19,7 +19,7 @@ Weights = Sequence[tuple[Array, Array]]  # weight matrices with their gradients,
 
 
 class Penalty:
-    """l1 Σ|w| + l2/2 Σw², added to the loss.
+    """A penalty on the weights that is added to the loss: l1 Σ|w| + l2/2 Σw².
 
     Args:
         l1: Factor of the L1 norm, at least 0 (lasso): it moves many weights near 0 [default: 0].

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, in order of increasing complexity.
+"""Schedules: a factor by which the learning rate changes, step by step or epoch by epoch.
 
 A schedule returns a factor of the optimizer's learning rate. All of them depend on the progress of
 training alone, except `ReduceOnPlateau`, which depends on the loss.
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 
 class Schedule(ABC):
-    """A factor of the learning rate that changes during training.
+    """Base class of schedules: a factor of the learning rate that changes during training.
 
     Attributes:
         name: Name of the schedule in options.
@@ -68,7 +68,7 @@ class Step(Schedule):
 
 
 class InverseScaling(Schedule):
-    """1 / t^power with the number t of the step, from 1.
+    """The factor 1 / t^power, with the number t of the step, from 1.
 
     Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586, for powers in (1/2, 1].
 

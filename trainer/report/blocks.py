@@ -44,13 +44,15 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot with its caption.
+    """A plot with its title and caption.
 
     Attributes:
+        title: Subject of the plot, above it; screen readers announce the plot by it.
         svg: SVG element, with all text escaped (see `plots.Canvas.svg`).
-        caption: Explanation of what the plot shows.
+        caption: How to read the plot, in one or two sentences.
     """
 
+    title: str
     svg: Markup
     caption: str
 
@@ -64,17 +66,19 @@ class FigureRow:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table with a header row.
+    """A table with a title and a header row.
 
     Attributes:
+        title: Subject of the table and of each of its rows, above it.
         head: Column names.
         rows: Cells of each row, one per column.
         caption: Explanation below the table.
         words: Indices of the columns with words, aligned left; columns of numbers align right.
-        folded: Label of the link that unfolds the table; empty for a table that is always shown.
+        folded: Label of the control that unfolds the table; empty for a table that is always shown.
         narrow: Whether the table is as narrow as its content instead of as wide as the page.
     """
 
+    title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
     caption: str = ""
@@ -112,12 +116,12 @@ TITLES = {
     "residuals": "Predictions and residuals",
     "importance": "Feature importance",
     "errors": "Worst errors",
-    "slices": "Metrics by subgroup",
+    "slices": "Subgroups, worst first",
     "layers": "Layer diagnostics",
-    "parity": "Parity of ONNX and NumPy",
-    "variants": "Variants",
+    "parity": "Self-test and export",
+    "variants": "Variants: size, speed, metrics",
     "compression": "Compression",
-    "provenance": "Provenance",
+    "provenance": "Options, versions, checksums",
 }
 
 

@@ -34,6 +34,37 @@ METRIC_NAMES = {
     "pinball_10": "pinball loss, 10 %",
     "pinball_90": "pinball loss, 90 %",
 }
+METRIC_MEANINGS = {
+    "accuracy": "Share of the rows with the right class.",
+    "balanced_accuracy": "Mean of the recalls of the classes, so that a rare class counts as much "
+    "as a frequent one. Guessing has 1 divided by the number of classes.",
+    "precision": "Mean over the classes of the share of the rows predicted as the class that "
+    "belong to it.",
+    "recall": "Mean over the classes of the share of the rows of the class that are found.",
+    "f1": "Mean over the classes of the harmonic mean of precision and recall.",
+    "positive_precision": "Share of the rows predicted as the positive class that belong to it.",
+    "positive_recall": "Share of the rows of the positive class that are found.",
+    "positive_f1": "Harmonic mean of precision and recall of the positive class.",
+    "log_loss": "Mean of −log(p), where p is the probability that the model gave to the true "
+    "class. 0 is perfect; confident errors cost much.",
+    "brier": "Mean squared difference between the probabilities and the truth. 0 is perfect.",
+    "calibration_error": "Mean difference between the probability of the predicted class and the "
+    "share of correct predictions. 0 is perfect.",
+    "classwise_calibration_error": "The same for the probabilities of each class, averaged over "
+    "the classes. 0 is perfect.",
+    "roc_auc": "How often a row of the class has a higher probability of it than a row of another "
+    "class. 1 is perfect, 0.5 is guessing.",
+    "pr_auc": "Mean precision over all recalls. 1 is perfect, the share of the class is guessing.",
+    "r2": "Share of the variance of the target that the model explains. 1 is perfect, 0 is no "
+    "better than predicting the mean.",
+    "mae": "Mean difference between predicted and true value, in the unit of the target.",
+    "rmse": "Root of the mean squared difference, in the unit of the target; large errors count "
+    "more.",
+    "pinball_10": "Loss of the predicted value as an estimate of the 10 % quantile: too high costs "
+    "nine times as much as too low.",
+    "pinball_90": "Loss of the predicted value as an estimate of the 90 % quantile: too low costs "
+    "nine times as much as too high.",
+}
 BASELINE_NAMES = {
     "majority": "majority class",
     "mean": "mean prediction",
@@ -71,6 +102,12 @@ def format_metric(key: str, positive: int | str | None = None) -> str:
     if positive is None or key not in POSITIVE_CLASS_METRICS:
         return name
     return f"{name} of “{shorten(str(positive), 16)}”"
+
+
+def format_metric_with_direction(key: str, positive: int | str | None = None) -> str:
+    """Return the display name of a metric, with an arrow if lower is better."""
+    name = format_metric(key, positive)
+    return f"{name} ↓" if key in LOWER_IS_BETTER else name
 
 
 def format_baseline(key: str) -> str:

@@ -65,6 +65,13 @@ class EvaluatedRows:
         return probabilities
 
     @property
+    def true_probabilities(self) -> NDArray[np.float64]:
+        """Probability of the true class of each row, float64 `(n,)`."""
+        indices = np.searchsorted(self.class_labels, self.truth)
+        probabilities: NDArray[np.float64] = self.probabilities[np.arange(len(self)), indices]
+        return probabilities
+
+    @property
     def is_correct(self) -> NDArray[np.bool_]:
         """Whether the label equals the true class, bool `(n,)`."""
         is_correct: NDArray[np.bool_] = self.answers["label"] == self.truth

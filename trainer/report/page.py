@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trainer.report.blocks import Block, FactList, FigureRow, MetricTiles, Paragraph, TableBlock
 from trainer.report.inputs import ReportInputs
@@ -20,6 +21,17 @@ _MACROS: dict[type[Block], str] = {
     MetricTiles: "tiles",
 }
 
+_UNIT = re.compile(r"(?<=\d) (?=[%×])")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+
+
+def _set_text(text: str) -> Markup:
+    """Return a text as HTML in which no line breaks within `95 %` or an option such as `--aim`."""
+    escaped = str(escape(_UNIT.sub("\N{NO-BREAK SPACE}", text)))
+    # Safe, because the text is escaped and a match contains letters, digits and hyphens only.
+    return Markup(_OPTION.sub(r"<code>\g<0></code>", escaped))  # noqa: S704
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("trainer.report"),
     autoescape=True,
@@ -27,6 +39,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ENVIRONMENT.filters["set_text"] = _set_text
 
 
 def render(inputs: ReportInputs) -> str:

@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -32,42 +33,52 @@ VARIABLES = {
     ACCENT: "accent",
     SECONDARY: "secondary",
 }
-# Distinguishable with colour blindness, on white and on black (after Okabe and Ito 2008, Tol 2021).
+# Colours of lines, with a contrast of 3:1 or more on white and on the dark page.
 PALETTE = (
     ACCENT,
     SECONDARY,
-    "#009e73",
+    "#00916a",
     "#b65a94",
     "#8a8a00",
-    "#4aa3d8",
-    "#8c564b",
-    "#7667b5",
+    "#96604f",
+    "#3f94cc",
+    "#7c6cbd",
     "#d4483b",
     "#5f8a8b",
 )
+# Dash patterns, so that lines can be told apart without their colours. Lines with the same pattern
+# have colours that also differ for readers who are colour blind.
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "-",
+    (0, (5, 1.6)),
+    (0, (1.4, 1.2)),
+    (0, (6, 1.4, 1.4, 1.4)),
+    (0, (9, 1.4, 1.4, 1.4, 1.4, 1.4)),
+)
+LINE_STYLES = tuple(zip(PALETTE, DASHES * 2, strict=True))  # colour and dash pattern of each line
+THIN_DASHES = (0, (3, 3))  # of lines for comparison, such as a random guess
 WIDTH, HEIGHT = 4.6, 3.2  # inches, default size of a plot
-WIDE_WIDTH = 6.0  # inches, of a plot that stands alone in its row
+WIDE_WIDTH = 5.0  # inches, of a plot that stands alone in its row
 # Width of the SVG on the page, in rem per inch of the plot. With a maximum, text has the same size
 # in all plots; with a minimum, it stays readable on small screens, where the plot then scrolls.
-MAX_REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
-LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.0, 13.0, 4.0  # typographic points
+MAX_REM_PER_INCH, MIN_REM_PER_INCH = 6.6, 4.4
+LABEL_SIZE = 9.5  # typographic points, font size of labels at data points
+LETTER_WIDTH, LINE_HEIGHT, MARKER_RADIUS = 5.6, 13.0, 4.0  # typographic points
 MAX_VECTOR_POINTS = 2000  # data points; more are drawn as an image, which keeps the page small
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10,
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 9.5,
     "grid.color": RULE,
     "grid.linewidth": 0.7,
-    "legend.fontsize": 8.5,
-    "legend.edgecolor": "none",
-    "legend.facecolor": PAPER,
-    "legend.framealpha": 0.85,  # curves behind the legend stay visible
+    "legend.fontsize": 9.3,
+    "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # text in the font of the page instead of glyph outlines
@@ -75,9 +86,9 @@ STYLE: dict[Any, Any] = {
     "text.color": INK,
     "text.parse_math": False,  # names may contain dollar signs
     "xtick.color": MUTED,
-    "xtick.labelsize": 8.5,
+    "xtick.labelsize": 9.5,
     "ytick.color": MUTED,
-    "ytick.labelsize": 8.5,
+    "ytick.labelsize": 9.5,
 }
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points
@@ -154,23 +165,51 @@ def show_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+def add_legend(axes: Axes, handles: Sequence[Artist] | None = None, *, ncols: int = 1) -> None:
+    """Add a legend above the axes, where it hides no data.
+
+    Args:
+        axes: Axes whose labelled artists the legend lists.
+        handles: Artists that the legend lists instead; None for all that have a label.
+        ncols: Number of columns.
+    """
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=ncols,
+        handlelength=2.6,  # long enough to show the dash pattern
+        labelspacing=0.25,
+        columnspacing=1.4,
+    )
+
+
+def label_points(
+    axes: Axes,
+    points: Sequence[tuple[str, float, float]],
+    obstacles: Sequence[tuple[float, float]] = (),
+) -> None:
     """Write names above or below their points, at distances at which they do not overlap.
 
     Args:
         axes: Axes whose scales and limits are already set.
         points: Name, x and y of each point, in data coordinates.
+        obstacles: x and y of other points that no name may cover.
     """
     axes.autoscale_view()
+    if (figure := axes.get_figure(root=True)) is not None:
+        figure.draw_without_rendering()  # moves the axes to where the layout leaves them
     scale = 72 / axes.figure.dpi  # typographic points per pixel
     boxes = [
         (x - MARKER_RADIUS, y - MARKER_RADIUS, x + MARKER_RADIUS, y + MARKER_RADIUS)
-        for x, y in (axes.transData.transform(p[1:]) * scale for p in points)
+        for x, y in (
+            axes.transData.transform(at) * scale for at in (*(p[1:] for p in points), *obstacles)
+        )
     ]
     for name, x, y in sorted(points, key=lambda point: point[1]):
         center, height = axes.transData.transform((x, y)) * scale
         half = LETTER_WIDTH * len(name) / 2
-        for step in range(2 * len(points)):
+        for step in range(2 * (len(points) + len(obstacles))):
             offset = (step // 2 + 1) * LINE_HEIGHT * (1 if step % 2 == 0 else -1)
             box = (
                 center - half,
@@ -188,7 +227,7 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None
             textcoords="offset points",
             ha="center",
             va="center",
-            fontsize=8.5,
+            fontsize=LABEL_SIZE,
             color=INK,
             zorder=4,
             arrowprops={

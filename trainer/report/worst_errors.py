@@ -1,4 +1,4 @@
-"""The worst errors: wrong classes of the highest probability, or the largest errors of values."""
+"""The worst errors: true classes of the lowest probability, or the largest errors of values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WorstError:
     Attributes:
         truth: True class or values.
         answer: Class or values of the answer.
-        remark: Probability of the wrong class, or size of the error.
+        remark: Probability of the true class, or size of the error.
         row: Index of the row in the test rows.
     """
 
@@ -33,27 +33,32 @@ class WorstError:
 def find_worst_errors(test_rows: EvaluatedRows) -> list[WorstError]:
     """Return at most `MAX_ERRORS` errors, worst first.
 
-    Wrong classes are sorted by their probability; values by their absolute error, of several
-    targets in standard deviations of each (see `compute_row_scores`).
+    Wrong classes are sorted by the probability of the true class, which is the order of their log
+    loss (see `compute_row_scores`); values by their absolute error, of several
+    targets in standard deviations of each.
     """
     if test_rows.classes is None:
         scores = compute_row_scores(test_rows)
         indices = np.argsort(-scores, kind="stable")[:MAX_ERRORS]
         return [_make_value_error(test_rows, int(row), float(scores[row])) for row in indices]
     label = test_rows.answers["label"]
-    class_indices = np.searchsorted(test_rows.classes, label)
-    probability = test_rows.probabilities[np.arange(len(test_rows)), class_indices]
+    probability = test_rows.true_probabilities
     wrong = np.flatnonzero(~test_rows.is_correct)
-    indices = wrong[np.argsort(-probability[wrong], kind="stable")[:MAX_ERRORS]]
+    indices = wrong[np.argsort(probability[wrong], kind="stable")[:MAX_ERRORS]]
     return [
         WorstError(
             shorten(str(test_rows.truth[row])),
             shorten(str(label[row])),
-            format_percent(float(probability[row])),
+            _format_probability(float(probability[row])),
             int(row),
         )
         for row in indices
     ]
+
+
+def _format_probability(probability: float) -> str:
+    """Return a probability as a percentage that is never rounded to 0."""
+    return format_percent(probability) if probability >= 0.001 else f"< {format_percent(0.001)}"
 
 
 def _make_value_error(test_rows: EvaluatedRows, row: int, score: float) -> WorstError:

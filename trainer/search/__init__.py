@@ -4,6 +4,8 @@
 second.
 """
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 from trainer.search.candidates import Candidate, InvalidSearchError
 from trainer.search.grid_file import ENGINES, Engine, Grid, read_grid
 from trainer.search.journal import Journal, JournalEntry, JournalError

@@ -57,11 +57,12 @@ class SearchPlan(BaseModel):
     factor: int | None = Field(
         None,
         ge=2,
-        description="halving: in each round, one of so many candidates remains, with so many times "
-        "as many epochs [3]",
+        description="halving: number by which each round divides the candidates and multiplies "
+        "their epochs [3]",
     )
     metric: str | None = Field(
-        None, description="metric that the candidates are compared by [the main metric of the task]"
+        None,
+        description="metric by which the candidates are compared [the main metric of the task]",
     )
 
     @model_validator(mode="after")

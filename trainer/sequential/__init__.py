@@ -12,6 +12,8 @@
 1.0
 """
 
+import trainer.train_extra  # noqa: F401 - says which extra to install
+
 from trainer.sequential.history import History
 from trainer.sequential.sequential import Sequential
 

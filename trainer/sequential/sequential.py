@@ -44,7 +44,7 @@ DTYPES = ("float32", "float64")
 
 
 class Sequential:
-    """A network of layers in order.
+    """A network with the interface of Keras: `compile`, `fit`, `evaluate`, `predict`.
 
     Args:
         layers: Layers from `trainer.nn`. The outputs of the last one are logits, so it has no

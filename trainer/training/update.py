@@ -31,7 +31,7 @@ MIN_LEARNING_RATE = 1e-30
 
 
 class UpdateRule:
-    """Gradients, clipping, the optimizer's step, the bound on the weights, and their average.
+    """What a batch changes: gradients, clipping, the optimizer's step, max-norm, averaging.
 
     Args:
         optimizer: Optimizer with the full learning rate.

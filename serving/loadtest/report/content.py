@@ -151,9 +151,10 @@ def describe_machine() -> dict[str, str]:
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()
                 break
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
     return {
         "processor": processor,
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
     }

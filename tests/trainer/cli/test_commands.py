@@ -26,6 +26,16 @@ def trainer():
 QUICK = ("--preset", "fast", "--epochs", 20, "--hidden", "8")
 
 
+@pytest.mark.parametrize("command", ["fit", "check"])
+def test_command_array_larger_than_memory_ends_in_one_line(trainer, tmp_path, command):
+    # 20 million times 20 million weights need more than all of the address space.
+    done = trainer(command, "iris", "--hidden", "20000000,20000000")
+    assert done.exit_code == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert line.startswith("Error: expected enough memory for this command; got: Unable to")
+    assert "--hidden" in line
+
+
 def test_fit_prints_a_summary(trainer, tmp_path):
     done = trainer("fit", "wine", "--models", tmp_path, *QUICK)
     assert done.exit_code == 0

@@ -227,7 +227,8 @@ def test_compress_no_accepted_variant_prints_so_and_ends_with_status_0(
     assert done.exit_code == 0, done.output
     assert (
         done.stdout.splitlines()[-1]
-        == "no variant is within the budget and smaller than the model; no version was written"
+        == "no variant is within the budget and smaller than the model; no version was written; "
+        "raise --max-drop, or lower --prune"
     )
     assert list_versions(folder) == [1]
     done = run_trainer("compress", folder, *QUICK, "--prune", "none", "--json")

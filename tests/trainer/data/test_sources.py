@@ -161,7 +161,17 @@ CSV_FAULTS = [
     ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 22"),
     ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
-    ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
+    ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c;"),
+    (
+        "names as classes",
+        HEAD + "".join(f"1,c{i:02}\n" for i in range(13)),
+        "c08, c09 and 3 more; merge or drop them; if they are no classes, choose another target",
+    ),
+    (
+        "rare number",
+        HEAD + "1,7\n1,8\n" * 10 + "1,9\n",
+        "fewer of 9; .*, choose the task regression or another target",
+    ),
     ("only a target", "kind\n" + "a\n" * 20, "expected columns beside the target"),
     ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got an invalid byte in line 22"),
 ]

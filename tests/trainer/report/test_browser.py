@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
-from tests.chromium import CHROMIUM, FLAGS
+from tests.chromium import CHROMIUM, FLAGS, open_browser
 
 pytestmark = pytest.mark.browser
 
+MIN_LETTER_SIZE = 9  # CSS pixels, in plots
 BROWSER_FLAGS = (*FLAGS, "--enable-logging=stderr")
 # The width of a frame can be set exactly, that of a window cannot.
 MEASURE = """
@@ -23,6 +24,10 @@ MEASURE = """
       fetched: frame.contentWindow.performance.getEntriesByType('resource').map(e => e.name),
       sections: inside.querySelectorAll('section').length,
       drawn: [...inside.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect().height),
+      scrolled: [...inside.querySelectorAll('[role=img]')]
+        .filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel),
+      letters: [...inside.querySelectorAll('figure svg text')]
+        .map(e => parseFloat(getComputedStyle(e).fontSize) * e.ownerSVGElement.getScreenCTM().a),
     };
   }
   document.getElementById('result').textContent = JSON.stringify(result);
@@ -49,7 +54,7 @@ def test_page_in_browser_fetches_nothing_and_fits_the_screen(
     page = (
         request.getfixturevalue(kind) if kind == "compressed_example" else train_example(kind)
     ).page
-    pages = {"w1280": page, "w390": page, "broken": BROKEN_PAGE}
+    pages = {"w1280": page, "w400": page, "w390": page, "broken": BROKEN_PAGE}
     frames = [
         f'<iframe id="{name}" style="width:{name[1:] if name[1:].isdigit() else 390}px;height:900px'
         f'" srcdoc="{html.escape(page)}"></iframe>'
@@ -63,7 +68,7 @@ def test_page_in_browser_fetches_nothing_and_fits_the_screen(
     result = json.loads(html.unescape(text))
     assert result["broken"]["fetched"] == ["http://nowhere.invalid/x.png"]  # the measurement works
     assert result["broken"]["needed"] > result["broken"]["wide"]
-    for name, width in (("w1280", 1280), ("w390", 390)):
+    for name, width in (("w1280", 1280), ("w400", 400), ("w390", 390)):
         frame = result[name]
         assert width - 20 <= frame["wide"] <= width  # minus a scroll bar
         assert frame["needed"] <= frame["wide"]
@@ -71,6 +76,24 @@ def test_page_in_browser_fetches_nothing_and_fits_the_screen(
         assert frame["sections"] == 14
         assert len(frame["drawn"]) >= 6
         assert min(frame["drawn"]) > 40
+        assert min(frame["letters"]) >= MIN_LETTER_SIZE
+    # At 400 px, plots are neither cut nor so small that nobody can read them.
+    assert result["w400"]["scrolled"] == []
+
+
+def test_page_in_browser_prints_folded_tables_and_no_navigation(train_example, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(train_example("mixed").page, encoding="utf-8")
+    measure = """[...document.querySelectorAll('details table, summary, nav')]
+        .map(e => [e.localName, e.checkVisibility({contentVisibilityAuto: true})])"""
+    with open_browser(tmp_path) as browser:
+        browser.open(f"file://{page}")
+        browser.wait_for("Boolean(document.querySelector('footer'))")
+        on_screen = browser.evaluate(measure)
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        on_paper = browser.evaluate(measure)
+    assert {tuple(e) for e in on_screen} == {("table", False), ("summary", True), ("nav", True)}
+    assert {tuple(e) for e in on_paper} == {("table", True), ("summary", False), ("nav", False)}
 
 
 def test_page_in_browser_prints_without_console_messages(train_example, tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn import metrics
 
 from trainer.cli import main
 from trainer.report import ReportInputs, render
+from trainer.report.formatting import LOWER_IS_BETTER
 
 FIRST = ["summary", "data", "training"]
 LAST = [
@@ -116,6 +118,46 @@ def test_render_compressed_version_has_all_sections(compressed_example):
     assert "This section needs the test rows" not in "".join(page.words)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mixed", "digits", "physique"])
+def test_render_figures_and_tables_have_titles_and_captions(train_example, kind):
+    page = train_example(kind).page
+    figures = re.findall(r"<figure(?: [^>]*)?>(.*?)</figure>", page, re.DOTALL)
+    plots = [figure for figure in figures if "<svg" in figure]
+    tables = [figure for figure in figures if "<table" in figure]
+    assert len(plots) >= 6
+    assert len(tables) == page.count("<table") >= 8
+    for figure in figures:
+        title = re.search(r'<p class="title">([^<]+)</p>', figure)[1]
+        assert re.search(r'role="(img|group)" aria-label="([^"]+)" tabindex="0"', figure)[2]
+        assert len(title) > 8
+    for plot in plots:
+        assert len(re.search(r"<figcaption>(.*?)</figcaption>", plot, re.DOTALL)[1]) > 40
+    titles = re.findall(r'<p class="title">([^<]+)</p>', page)
+    assert len(titles) == len(set(titles))
+    for table in tables:  # its title says what its rows are
+        title = re.search(r'<p class="title">([^<]+)</p>', table)[1]
+        assert re.search(r"\bone [a-z ]+ per line\b|\bone per line", title), title
+        head = re.search(r"<thead>(.*?)</thead>", table, re.DOTALL)[1]
+        assert head.count("<th ") == head.count('scope="col"') > 1
+        assert table.count("<tr>") - 1 == table.count('scope="row"')
+    levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+@pytest.mark.slow
+def test_render_option_not_given_shows_what_was_chosen(train_example):
+    manifest = train_example("digits").bundle.manifest
+    page = train_example("digits").page
+    assert manifest.training.config["target"] is None
+    assert "<dt>--target</dt><dd>target (chosen, not given)</dd>" in page
+    assert not re.search(r"<dd>(–|\[\]|null|None)</dd>", page)
+    unset = re.search(r"Not set: (.*?)</p>", page, re.DOTALL)[1]
+    assert "--group" in unset
+    assert "--target" not in unset
+
+
 def test_render_html_in_data_is_escaped(train_example, evil):
     text = train_example("mixed").page
     words = "".join(ParsedPage(text).words)
@@ -150,7 +192,7 @@ def test_render_confusion_matrix_matches_scikit_learn(train_example, kind):
 
 def test_render_metrics_match_manifest(train_example):
     manifest = train_example("tumours").bundle.manifest
-    (table,) = ParsedPage(train_example("tumours").page).get_tables("summary")
+    table, _ = ParsedPage(train_example("tumours").page).get_tables("summary")
     assert table[0][:3] == ["metric", "this network", "95 % interval"]
     assert len(table) - 1 == len(manifest.metrics["test"])
     for row, (name, figure) in zip(table[1:], manifest.metrics["test"].items(), strict=True):
@@ -158,7 +200,10 @@ def test_render_metrics_match_manifest(train_example):
         low, high = map(float, row[2].split(" to "))
         assert (low, high) == pytest.approx(manifest.intervals[name], abs=5e-5)
         for cell, baseline in zip(row[3:], manifest.baselines.values(), strict=True):
-            assert float(cell) == pytest.approx(baseline.metrics[name], abs=5e-5)
+            value = baseline.metrics[name]
+            assert float(cell.removesuffix(" ▲")) == pytest.approx(value, abs=5e-5)
+            is_better = value < figure if name in LOWER_IS_BETTER else value > figure
+            assert cell.endswith("▲") == is_better
 
 
 def test_render_contains_provenance_and_columns(train_example):
@@ -169,10 +214,10 @@ def test_render_contains_provenance_and_columns(train_example):
     for digest in train_example("mixed").bundle.checksums.values():
         assert digest in words
     for name in manifest.training.config:
-        assert name in words
+        assert name.replace("_", "-") in words
     (columns,) = page.get_tables("data")
     assert [row[:2] for row in columns[1:]] == [[c.name, c.type] for c in manifest.inputs]
-    assert "it was chosen on the validation rows for f1" in words
+    assert "it was chosen on the validation rows for the aim “f1”" in words
     assert "passes its self-test on this machine" in words
 
 

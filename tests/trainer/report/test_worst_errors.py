@@ -5,21 +5,24 @@ from trainer.report.worst_errors import MAX_ERRORS, find_worst_errors, format_ro
 
 
 @pytest.mark.parametrize("kind", ["tumours", "digits"])
-def test_find_worst_errors_classes_are_sorted_by_probability(train_example, kind):
+def test_find_worst_errors_classes_are_sorted_by_true_probability(train_example, kind):
     evaluated = train_example(kind).inputs.test_rows
     errors_ = find_worst_errors(evaluated)
-    p = evaluated.answers["probabilities"].max(axis=1)
+    indices = np.searchsorted(evaluated.classes, evaluated.truth)
+    p = evaluated.answers["probabilities"][np.arange(len(evaluated)), indices]
     wrong = [
         row
         for row in range(len(evaluated))
         if evaluated.answers["label"][row] != evaluated.truth[row]
     ]
-    assert [c.row for c in errors_] == sorted(wrong, key=lambda row: -p[row])[:MAX_ERRORS]
+    assert [c.row for c in errors_] == sorted(wrong, key=lambda row: p[row])[:MAX_ERRORS]
     for error in errors_:
         assert error.truth == str(evaluated.truth[error.row]) != error.answer
-        assert float(error.remark.split("\N{NO-BREAK SPACE}")[0]) == pytest.approx(
-            100 * p[error.row], abs=0.06
-        )
+        text = error.remark.split("\N{NO-BREAK SPACE}")[0]
+        if p[error.row] < 0.001:
+            assert text == "< 0.1"
+        else:
+            assert float(text) == pytest.approx(100 * p[error.row], abs=0.06)
 
 
 def test_find_worst_errors_values_are_sorted_by_error(train_example):

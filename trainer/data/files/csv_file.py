@@ -215,7 +215,11 @@ class CsvFile:
             number, n_expected, n_cells = map(int, match.groups())
             row = number - 1 - self._n_skipped - (0 if self._given_names else 1)
             (row_name,) = self.name_rows(row)
-            return f"got {pluralize(n_cells, 'column')} instead of {n_expected} in {row_name}"
+            return (
+                f"got {pluralize(n_cells, 'column')} instead of {n_expected} in {row_name}; "
+                f"correct that row: a cell that contains a {self._get_delimiter_name()} needs "
+                f"quotation marks"
+            )
         if "straddl" in message:
             limit = self._block_bytes
             return f"got a row of more than {limit} bytes: is a quotation mark left open?"

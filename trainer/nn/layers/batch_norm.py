@@ -13,11 +13,12 @@ from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
 
 class BatchNorm(Layer):
-    """a = f(γ (x − μ) / √(σ² + ε) + β), in training with mean μ and variance σ² of the batch.
+    """Batch normalization: a = f(γ (x − μ) / √(σ² + ε) + β), with learned γ and β.
 
-    Inference uses running averages of both, so that an answer does not depend on the other rows of
-    its batch. The layer is then a scale and a shift, which the export folds into the dense layer.
-    Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167, algorithms 1 and 2.
+    In training, μ and σ² are the mean and the variance of the batch. Inference uses running
+    averages of both, so that an answer does not depend on the other rows of its batch. The layer is
+    then a scale and a shift, which the export folds into the dense layer. Ioffe and Szegedy 2015,
+    https://arxiv.org/abs/1502.03167, algorithms 1 and 2.
 
     Args:
         activation: Name of f, or f itself; the layer before then has none [default: identity].

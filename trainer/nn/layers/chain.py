@@ -15,7 +15,9 @@ from trainer.nn.layers.layer import Array, Layer, Parameter
 
 
 class Chain:
-    """Layers in order. An empty chain returns its input.
+    """Layers in order: the outputs of each are the inputs of the next.
+
+    An empty chain returns its input.
 
     Args:
         layers: Layers, from the input to the output.

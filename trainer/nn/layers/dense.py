@@ -10,7 +10,7 @@ from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
 
 
 class Dense(Layer):
-    """A fully connected layer.
+    """A fully connected layer: a = f(x W + b) with the activation f.
 
     Args:
         units: Number of outputs, at least 1.

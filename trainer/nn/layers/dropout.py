@@ -17,7 +17,7 @@ WORDS_PER_DRAW = 2**12  # words that are drawn at a time, into a new array of 32
 
 
 class Dropout(Layer):
-    """Inverted dropout: in training the remaining inputs are scaled by 1 / (1 − rate).
+    """Dropout: in training, random inputs are set to 0 and the others scaled by 1 / (1 − rate).
 
     The expected output therefore equals the input, and inference needs no scaling. Srivastava et
     al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; inverted as in section 10.

@@ -57,13 +57,15 @@ class Quantization(NamedTuple):
 
 
 def largest_weight(bits: int) -> int:
-    """Return the largest integer weight of so many bits; its negative is the smallest weight."""
+    """Return the largest integer weight of `bits` bits; its negative is the smallest weight."""
     limit: int = 2 ** (bits - 1) - 1
     return limit
 
 
 class IntegerDense(Layer):
-    """a = f(z) with z = x W + b in integer arithmetic, for inference only.
+    """A quantized dense layer, computed in integers, for inference only.
+
+    a = f(z) with z = x W + b:
 
         q   = clip(rint(x / s) + o, 0, 255)           input as bytes
         acc = (q − o) W + b                           32-bit integers

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Parameter(NamedTuple):
-    """One parameter array of a layer.
+    """A parameter array of a layer, such as weights or biases, and its gradient.
 
     Attributes:
         name: Name of the array: `W`, `b`, `gamma`, `beta`, `table_0`, …
@@ -50,7 +50,7 @@ class Activity(NamedTuple):
 
 
 class Layer(ABC):
-    """A layer of a network.
+    """Base class of layers: a function of a batch of rows, with a backward pass.
 
     It is bound to one network, once. A copy has the same settings and is not bound.
 

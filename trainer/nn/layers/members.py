@@ -16,11 +16,11 @@ from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
 class Members(CompositeLayer):
-    """The last layer of a network: chains of layers that all take the same inputs.
+    """Several networks as the last layer: all take the same inputs, and the outputs are averaged.
 
-    In training each member has its own loss, so that it is trained as if it were alone: n rows
-    have `n_members · n` outputs, those of the first member first. In a prediction the outputs of
-    the members are averaged.
+    They are averaged only in predictions. In training each member has its own loss, so that it is
+    trained as if it were alone: n rows have `n_members · n` outputs, those of the first member
+    first.
 
     Args:
         members: Layers of each member, at least one; the same kinds of layers for each.

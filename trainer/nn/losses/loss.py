@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Loss(ABC):
-    """A loss of logits, with the link function from logits to answers.
+    """Base class of losses of logits, with the link function from logits to answers.
 
     Attributes:
         name: Name of the loss in options and in the manifest of a bundle.
@@ -186,7 +186,7 @@ def require_floats(loss: str, targets: NDArray[Any], n_outputs: int) -> None:
 
 
 def check_pairing(loss: Loss, activation: str) -> None:
-    """Check that a loss fits the activation of the last layer.
+    """Refuse a loss that does not fit the activation of the last layer.
 
     Args:
         loss: Loss of the outputs of the last layer.

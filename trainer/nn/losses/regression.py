@@ -41,7 +41,7 @@ class _ValueLoss(RowwiseLoss):
 
 
 class MeanSquaredError(_ValueLoss):
-    """ℓ = f (ŷ − y)².
+    """ℓ = factor · (ŷ − y)².
 
     Args:
         factor: f, above 0; with 1/2 the gradient is ŷ − y, without the factor 2 [default: 1].

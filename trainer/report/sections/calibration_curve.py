@@ -14,13 +14,17 @@ from trainer.report.inputs import EvaluatedRows, ReportInputs
 from trainer.report.plots import (
     ACCENT,
     MUTED,
+    PAPER,
+    THIN_DASHES,
     WIDE_WIDTH,
     open_canvas,
     show_grid,
     use_integer_ticks,
 )
+from trainer.report.slices import compute_wilson_interval
 
 MAX_BIASES = 10  # biases that the text lists
+MIN_FILLED_ROWS = 10  # rows of a bin whose point is filled; the share of fewer is mostly chance
 
 
 def build_calibration_section(inputs: ReportInputs, test_rows: EvaluatedRows) -> Section:
@@ -52,14 +56,17 @@ def _describe_error(manifest: Manifest) -> str:
     if error is None:
         return ""
     text = (
-        f"The probability of the predicted class differs from its accuracy by "
-        f"{format_number(error, 3)} on average (expected calibration error, "
-        f"{CALIBRATION_BINS} bins)"
+        f"On average, the probability of the predicted class differs from the share of correct "
+        f"predictions by {format_number(error, 3)} (expected calibration error, "
+        f"{CALIBRATION_BINS} bins; 0 is best)"
     )
     by_class = manifest.metrics["test"].get("classwise_calibration_error")
     if by_class is None:
         return f"{text}. "
-    return f"{text}; the classwise calibration error is {format_number(by_class, 3)}. "
+    return (
+        f"{text}. Averaged over the probabilities of all classes, the difference is "
+        f"{format_number(by_class, 3)} (classwise calibration error). "
+    )
 
 
 def describe_calibration(manifest: Manifest) -> str:
@@ -92,35 +99,33 @@ def _plot_curve(
     n = counts[filled]
     x = np.bincount(bins, probability, minlength=CALIBRATION_BINS)[filled] / n
     y = np.bincount(bins, is_hit, minlength=CALIBRATION_BINS)[filled] / n
-    # Normal approximation; the lower bound keeps intervals of bins with few rows wide.
-    half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / n) / n)
+    intervals = [
+        compute_wilson_interval(float(share), int(rows)) for share, rows in zip(y, n, strict=True)
+    ]
+    is_large = n >= MIN_FILLED_ROWS
     with open_canvas(width=WIDE_WIDTH, height=4.2, rows=2) as canvas:
         axes, histogram = canvas.axes
         show_grid(axes)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        axes.vlines(
-            x,
-            np.maximum(y - half, 0),
-            np.minimum(y + half, 1),
-            color=ACCENT,
-            alpha=0.45,
-            linewidth=1.4,
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=THIN_DASHES)
+        axes.vlines(x, *zip(*intervals, strict=True), color=ACCENT, linewidth=1)
+        axes.plot(x[is_large], y[is_large], "o-", color=ACCENT, markersize=5.5, linewidth=1.4)
+        axes.plot(
+            x[~is_large], y[~is_large], "o", color=ACCENT, markerfacecolor=PAPER, markersize=5.5
         )
-        axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
         axes.set(ylabel=y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
         show_grid(histogram)
         histogram.bar(
             (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS,
             counts,
-            width=0.92 / CALIBRATION_BINS,
+            width=0.86 / CALIBRATION_BINS,
             color=MUTED,
-            alpha=0.6,
         )
-        histogram.set(xlabel=x_label, ylabel="rows")
+        histogram.set(xlabel=x_label, ylabel="test rows")
         use_integer_ticks(histogram)
     return Figure(
+        f"Calibration curve: {y_label}, by {x_label}",
         canvas.svg,
-        "Calibration curve. On the dashed line the model is perfectly calibrated; above it, it is "
-        "underconfident, below it overconfident. Vertical lines are 95 % intervals; the histogram "
-        "shows the number of rows per bin.",
+        f"Each point is a bin of test rows with similar probabilities. Above the dashed line the "
+        f"probabilities are too low, below it too high. Vertical lines are 95 % intervals, hollow "
+        f"points have fewer than {MIN_FILLED_ROWS} rows, and the bars count the rows of each bin.",
     )

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-
 from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from trainer.report.blocks import (
     Block,
     Cell,
-    Figure,
-    FigureRow,
     Paragraph,
     Section,
     TableBlock,
@@ -28,26 +23,12 @@ from trainer.report.formatting import (
     join_words,
 )
 from trainer.report.inputs import ReportInputs
-from trainer.report.plots import (
-    ACCENT,
-    MUTED,
-    PALETTE,
-    PAPER,
-    SECONDARY,
-    label_points,
-    open_canvas,
-    set_log_scale,
-    show_grid,
-)
+from trainer.report.sections.compression_plots import BATCH, plot_trade_offs
 
 NBSP = "\N{NO-BREAK SPACE}"
 SPARSE = "sparse"  # name of the variant with single weights set to 0
-BATCH = "64"  # batch size by which variants are compared in speed, a key of `latency_us`
 MIN_RATIO = 1.05  # smaller ratios of size or time count as equal
 MAX_UNFOLDED_ROWS = 8  # rows of a table that is shown in one piece
-MAX_PLOTTED_BUDGETS = 4  # largest drop in a plot, in multiples of the budget
-MIN_BUDGET = 0.002  # the budget that this limit uses if the budget is 0
-COLOURS = {32: ACCENT, 8: SECONDARY, 7: SECONDARY, 4: PALETTE[2]}  # by the bits of a weight
 OUTCOMES = {
     "kept": "kept",
     "refuted": "rejected on test rows",
@@ -82,7 +63,7 @@ def build_compression_section(inputs: ReportInputs) -> Section:
             f"compressed size only, not the file size and not the time."
         )
         blocks.append(Paragraph(text, "muted"))
-    blocks.append(_plot_trade_offs(summary, metric))
+    blocks.append(plot_trade_offs(summary, metric))
     blocks += [*_tabulate_candidates(summary, metric), *_tabulate_test_drops(summary, metric)]
     return Section("compression", blocks)
 
@@ -197,13 +178,21 @@ def _tabulate_candidates(summary: CompressionSummary, metric: str) -> list[Table
         f"twice was first only rounded, then trained with rounding (quantization-aware training)."
     )
     if len(summary.tried) <= MAX_UNFOLDED_ROWS:
-        return [TableBlock(head, make_rows(summary.tried), f"{caption} {outcomes}", words)]
+        title = "All candidates and the original network: one candidate per line"
+        return [TableBlock(title, head, make_rows(summary.tried), f"{caption} {outcomes}", words)]
     kept = [candidate for candidate in candidates if candidate.kept]
     others = [candidate for candidate in candidates if not candidate.kept]
     kept.sort(key=lambda candidate: -candidate.size_bytes)
     return [
-        TableBlock(head, make_rows([dense, *kept]), caption, words),
         TableBlock(
+            "The original network and the candidates that were kept: one per line",
+            head,
+            make_rows([dense, *kept]),
+            caption,
+            words,
+        ),
+        TableBlock(
+            "Candidates that were not kept: one per line",
             head,
             make_rows(others),
             f"In the order in which they were tried. {outcomes}",
@@ -261,13 +250,21 @@ def _tabulate_test_drops(summary: CompressionSummary, metric: str) -> list[Table
         )
     if not rows:
         return []
-    head = ["variant", "size", "drop", "95 % interval", f"at most {summary.max_drop:g}", "outcome"]
+    head = [
+        "variant",
+        "size",
+        "drop",
+        "95 % interval",
+        f"drop is at most {summary.max_drop:g}",
+        "outcome",
+    ]
     caption = (
-        f"Drop of the {metric} on the test rows, compared with {summary.tried[0].name}. The test "
+        f"Drop: how much lower the metric is than that of {summary.tried[0].name}. The test "
         f"rows were used once, after the variants were chosen. Intervals: paired bootstrap. A "
         f"variant whose whole interval is above the allowed drop is rejected."
     )
-    return [TableBlock(head, rows, caption, words=(0, 4, 5), narrow=True)]
+    title = f"Drop of the {metric} on the test rows: one variant per line"
+    return [TableBlock(title, head, rows, caption, words=(0, 4, 5), narrow=True)]
 
 
 def _describe_certainty(tested: MetricDrop, max_drop: float) -> Cell:
@@ -276,73 +273,3 @@ def _describe_certainty(tested: MetricDrop, max_drop: float) -> Cell:
     if high <= max_drop:
         return Cell("yes", *TONES["kept"])
     return Cell("no", *TONES["fails"]) if low > max_drop else Cell("uncertain")
-
-
-def _plot_trade_offs(summary: CompressionSummary, metric: str) -> FigureRow:
-    """Return plots of the drop by file size and, if all were timed, by time."""
-    sizes = [candidate.size_bytes / 1000 for candidate in summary.tried]
-    times = [candidate.latency_us.get(BATCH, 0) for candidate in summary.tried]
-    caption = (
-        "Drop of each candidate by file size; lower and further left is better. Filled points are "
-        "kept; a triangle at the top edge means a larger drop than the plot shows."
-    )
-    figures = [_plot_drops(summary, metric, sizes, "file size, kB", caption)]
-    if min(times) > 0:
-        caption = "Drop of each candidate by median time of one run."
-        figures.append(_plot_drops(summary, metric, times, f"µs, batch size {BATCH}", caption))
-    return FigureRow(figures)
-
-
-def _plot_drops(
-    summary: CompressionSummary, metric: str, costs: list[float], x_label: str, caption: str
-) -> Figure:
-    """Plot the drop of each candidate by its cost, on a logarithmic x scale."""
-    max_drop, drops = summary.max_drop, [candidate.drop for candidate in summary.tried]
-    top = max(max_drop, min(max(drops), MAX_PLOTTED_BUDGETS * (max_drop or MIN_BUDGET)))
-    with open_canvas(height=3.6) as canvas:
-        axes = canvas.main_axes
-        show_grid(axes)
-        set_log_scale(axes, is_x=True)
-        for candidate, cost in zip(summary.tried, costs, strict=True):
-            colour = COLOURS[candidate.bits]
-            axes.plot(
-                [cost],
-                [min(candidate.drop, top)],
-                "^" if candidate.drop > top else "o",
-                color=colour,
-                markerfacecolor=colour if candidate.kept else PAPER,
-                markersize=7 if candidate.kept else 5,
-                markeredgewidth=1.2,
-                zorder=3 if candidate.kept else 2,
-            )
-        axes.axhline(max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=x_label, ylabel=f"{metric}: drop")
-        axes.margins(x=0.12, y=0.16)
-        axes.annotate(
-            f"allowed: {max_drop:g}",
-            (1, max_drop),
-            (-2, 3),
-            xycoords=axes.get_yaxis_transform(),
-            textcoords="offset points",
-            ha="right",
-            color=MUTED,
-            fontsize=8.5,
-        )
-        pairs = zip(summary.tried, costs, strict=True)
-        label_points(axes, [(c.name, cost, c.drop) for c, cost in pairs if c.kept])
-        _add_legend(axes, summary)
-    return Figure(canvas.svg, caption)
-
-
-def _add_legend(axes: Axes, summary: CompressionSummary) -> None:
-    """Add a legend of the colours, which stand for bits per weight."""
-    bits = sorted({candidate.bits for candidate in summary.tried}, reverse=True)
-    markers = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
-    axes.figure.legend(
-        markers,
-        [f"{b} bits" for b in bits],
-        loc="outside upper right",
-        ncols=len(bits),
-        handletextpad=0.1,
-        columnspacing=1.2,
-    )

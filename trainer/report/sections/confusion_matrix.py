@@ -74,10 +74,12 @@ def _tabulate_matrix(matrix: NDArray[np.int64], names: list[str], n_wrong: int) 
         ]
         rows.append([name, *cells, f"{matrix[i].sum():,}"])
     return TableBlock(
-        ["true ↓ predicted →", *names, "rows"],
+        "Test rows by true class (one per line) and predicted class (one per column)",
+        ["true ↓ predicted →", *names, "all rows"],
         rows,
-        f"Test rows by true and predicted class; the colour shows the share of the line. "
-        f"{format_count(n_wrong)} of {format_count(int(matrix.sum()), 'row')} are misclassified.",
+        f"Correct predictions are on the diagonal, in bold. The darker a cell, the larger its "
+        f"share of the line. {format_count(n_wrong)} of "
+        f"{format_count(int(matrix.sum()), 'row')} are misclassified.",
         narrow=True,
     )
 
@@ -91,7 +93,8 @@ def _tabulate_pairs(matrix: NDArray[np.int64], names: list[str], n_wrong: int) -
         if off_diagonal[i, j]:
             rows.append([names[i], names[j], f"{off_diagonal[i, j]:,}", f"{matrix[i].sum():,}"])
     return TableBlock(
-        ["true class", "predicted class", "rows", "of the true class"],
+        "The most frequent confusions: one pair of classes per line",
+        ["true class", "predicted class", "rows confused", "rows of the true class"],
         rows,
         f"The {format_count(len(rows), 'most frequent confusion')}; {format_count(n_wrong)} of "
         f"{format_count(int(matrix.sum()), 'row')} are misclassified. A matrix of "
@@ -119,9 +122,11 @@ def _tabulate_classes(test_rows: EvaluatedRows, names: list[str]) -> TableBlock:
         for name, precision, recall, f1, support in zip(names, *columns, strict=True)
     ]
     return TableBlock(
+        "Metrics of each class on the test rows: one class per line",
         ["class", "precision", "recall", "F1", "test rows"],
         rows,
         "Precision: share of the rows predicted as the class that belong to it. Recall: share of "
-        "the rows of the class that are predicted as it. –: there are no such rows.",
+        "the rows of the class that are predicted as it. F1: their harmonic mean. –: there are no "
+        "such rows.",
         folded=f"All {format_count(len(rows))} classes" if len(rows) > MAX_MATRIX_CLASSES else "",
     )

@@ -15,16 +15,18 @@ from trainer.report.formatting import (
     format_percent,
     join_words,
     shorten,
+    shorten_all,
 )
 from trainer.report.inputs import EvaluatedRows, ReportInputs
-from trainer.report.plots import ACCENT, INK, open_canvas, show_grid, use_integer_ticks
+from trainer.report.plots import ACCENT, INK, LABEL_SIZE, open_canvas, show_grid, use_integer_ticks
 
 MAX_UNFOLDED_COLUMNS = 30  # longer tables of columns are folded
 MAX_WORDS = 8  # categories listed of a column, and classes listed of the target
 MAX_BARS = 20
 MAX_TARGETS = 6
 
-GAPS = {"refuse": "refused", "impute": "imputed by the graph"}
+GAPS = {"refuse": "refused", "impute": "filled in by the model"}
+SPLITS = {"train": "training"}  # names of splits that differ from those of the manifest
 UNSEEN = {"refuse": "other values refused", "unknown": "other values treated as unknown"}
 
 
@@ -37,10 +39,10 @@ def build_data_section(inputs: ReportInputs) -> Section:
         ("target", join_words(data.target)),
         ("rows", format_count(total)),
         *(
-            (f"{split} rows", f"{n:,} ({format_percent(n / total)})")
+            (f"{SPLITS.get(split, split)} rows", f"{n:,} ({format_percent(n / total)})")
             for split, n in data.rows.items()
         ),
-        ("columns", format_count(len(inputs.manifest.inputs))),
+        ("input columns", format_count(len(inputs.manifest.inputs))),
         *_list_class_shares(inputs),
     ]
     blocks: list[Block] = [FactList(facts)]
@@ -66,7 +68,7 @@ def _list_class_shares(inputs: ReportInputs) -> list[tuple[str, str]]:
     shares = sorted(
         zip(manifest.classes, manifest.class_shares, strict=True), key=lambda pair: -pair[1]
     )
-    items = [f"{shorten(str(name), 24)} {format_percent(share)}" for name, share in shares]
+    items = [f"“{shorten(str(name), 24)}”: {format_percent(share)}" for name, share in shares]
     text = ", ".join(items[:MAX_WORDS])
     if len(items) > MAX_WORDS:
         text += f" and {len(items) - MAX_WORDS:,} more, the rarest {items[-1]}"
@@ -78,12 +80,13 @@ def _plot_classes(test_rows: EvaluatedRows) -> Figure:
     classes = test_rows.class_labels
     counts = np.array([np.count_nonzero(test_rows.truth == c) for c in classes])
     order = np.argsort(-counts, kind="stable")[:MAX_BARS]
+    names = shorten_all([str(classes[i]) for i in order], 24)
     with open_canvas(height=max(1.2, 0.5 + 0.26 * len(order))) as canvas:
         axes = canvas.main_axes
         axes.barh(range(len(order)), counts[order], height=0.7, color=ACCENT)
-        axes.set_yticks(range(len(order)), [shorten(str(classes[i]), 24) for i in order])
+        axes.set_yticks(range(len(order)), names)
         axes.invert_yaxis()
-        axes.set_xlabel("test rows")
+        axes.set_xlabel("number of test rows")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         for y, n in enumerate(counts[order]):
@@ -93,14 +96,17 @@ def _plot_classes(test_rows: EvaluatedRows) -> Figure:
                 (4, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8.5,
+                fontsize=LABEL_SIZE,
             )
         axes.margins(x=0.14)
     rarest = counts.min() / max(counts.sum(), 1)
-    caption = f"Classes in the test rows; the rarest has a share of {format_percent(rarest)}."
+    caption = (
+        f"The number of test rows of each class. The rarest class has a share of "
+        f"{format_percent(rarest)}."
+    )
     if len(counts) > MAX_BARS:
         caption += f" Shown are the {MAX_BARS} most frequent of {len(counts)} classes."
-    return Figure(canvas.svg, caption)
+    return Figure("Classes in the test rows", canvas.svg, caption)
 
 
 def _plot_targets(test_rows: EvaluatedRows) -> list[Figure]:
@@ -112,16 +118,17 @@ def _plot_targets(test_rows: EvaluatedRows) -> list[Figure]:
         with open_canvas(height=2.4) as canvas:
             axes = canvas.main_axes
             show_grid(axes)
-            axes.hist(values, bins=n_bins, color=ACCENT, rwidth=0.94)
-            axes.set(xlabel=shorten(name, 40), ylabel="test rows")
+            axes.hist(values, bins=n_bins, color=ACCENT, rwidth=0.9)
+            axes.set(xlabel=shorten(name, 40), ylabel="number of test rows")
             use_integer_ticks(axes)
         low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
         caption = (
-            f"Distribution of {shorten(name)} in the test rows: the median is "
-            f"{format_number(median)}, and 90 % are between {format_number(low)} and "
+            f"The height of a bar is the number of test rows in its range. The median is "
+            f"{format_number(median)}, and 90 % of the values are between {format_number(low)} and "
             f"{format_number(high)}."
         )
-        figures.append(Figure(canvas.svg, caption))
+        title = f"Distribution of {shorten(name)} in the test rows"
+        figures.append(Figure(title, canvas.svg, caption))
     return figures
 
 
@@ -148,11 +155,17 @@ def _list_training_answers(inputs: ReportInputs) -> FactList:
 def _tabulate_columns(inputs: ReportInputs) -> TableBlock:
     """Return the type, the range and the handling of gaps of each input column."""
     columns = inputs.manifest.inputs
-    rows = [[shorten(c.name), c.type, _describe_values(c), GAPS[c.missing]] for c in columns]
+    names = shorten_all([c.name for c in columns])
+    rows = [
+        [name, c.type, _describe_values(c), GAPS[c.missing]]
+        for name, c in zip(names, columns, strict=True)
+    ]
     return TableBlock(
+        "Input columns of the model, in their order: one column per line",
         ["column", "type", "range in the training rows, or categories", "missing values"],
         rows,
-        "Input columns of the model, in order. Values outside of the range are accepted.",
+        "Values outside of the range are accepted. “Refused” means that a request with such a "
+        "value is answered with an error.",
         words=range(4),
         folded=f"All {len(rows)} columns" if len(rows) > MAX_UNFOLDED_COLUMNS else "",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.report.blocks import Figure, FigureRow, Paragraph, Section, TableBlock
-from trainer.report.formatting import format_count, format_decimal, format_metric, shorten
+from trainer.report.formatting import format_count, format_decimal, format_metric, shorten_all
 from trainer.report.permutation_importance import (
     REPEATS,
     PermutationImportance,
@@ -31,26 +31,34 @@ def build_importance_section(
     if len(columns) > MAX_BARS:
         note = f" Shown are the {MAX_BARS} most important of {len(columns)} columns."
     text = (
-        f"Permutation importance: each column was shuffled among "
+        f"The values of each column were shuffled among "
         f"{format_count(importances.rows, 'test row')}, {REPEATS} times, and the rows were "
-        f"predicted again. Without shuffling, {metric} is {format_decimal(importances.base)}."
+        f"predicted again (permutation importance). Without shuffling, {metric} is "
+        f"{format_decimal(importances.base)}."
     )
     caption = (
-        f"The larger the drop, the more the model depends on the column. Error bars are standard "
-        f"deviations. Correlated columns share their importance, so each of them may look "
-        f"unimportant.{note}"
+        f"The longer a bar, the more the model depends on the column. The thin lines are standard "
+        f"deviations over the {REPEATS} times. Correlated columns share their importance, so each "
+        f"of them may look unimportant.{note}"
     )
     figure = _plot_bars(columns[:MAX_BARS], metric, caption)
-    rows = [[shorten(c.column), format_decimal(c.drop), format_decimal(c.spread)] for c in columns]
+    names = shorten_all([c.column for c in columns])
+    rows = [
+        [name, format_decimal(c.drop), format_decimal(c.spread)]
+        for name, c in zip(names, columns, strict=True)
+    ]
     table = TableBlock(
-        ["column", f"drop of {metric}", "standard deviation"], rows, folded="All columns as a table"
+        "Importance of all columns: one column per line",
+        ["column", f"drop of {metric}", "standard deviation"],
+        rows,
+        folded="All columns as a table",
     )
     return Section("importance", [Paragraph(text), FigureRow([figure]), table])
 
 
 def _plot_bars(columns: list[PermutationImportance], metric: str, caption: str) -> Figure:
     """Plot one bar per column with an error bar."""
-    names = [shorten(column.column, 28) for column in columns]
+    names = shorten_all([column.column for column in columns], 28)
     with open_canvas(width=WIDE_WIDTH, height=0.9 + 0.25 * len(columns)) as canvas:
         axes = canvas.main_axes
         show_grid(axes)
@@ -66,10 +74,10 @@ def _plot_bars(columns: list[PermutationImportance], metric: str, caption: str) 
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(range(len(columns)), names)
         axes.invert_yaxis()
-        axes.set_xlabel(f"drop of {metric} when the column is shuffled")
+        axes.set_xlabel(f"drop of {metric}")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-    return Figure(canvas.svg, caption)
+    return Figure(f"Drop of {metric} when a column is shuffled", canvas.svg, caption)
 
 
 def make_rng(fingerprint: str) -> np.random.Generator:

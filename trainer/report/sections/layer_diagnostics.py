@@ -36,9 +36,11 @@ def build_layers_section(inputs: ReportInputs) -> Section:
         for fault in faults
     )
     table = TableBlock(
+        "Measurements of the layers: one layer per line",
         ["layer", *(COLUMN_NAMES.get(fault, fault) for fault in faults)],
         rows,
-        f"Measured on training rows after training. {capitalize(definitions)}.",
+        f"Measured on training rows after training; –: not measured for this layer, ✗: outside of "
+        f"the limits. {capitalize(definitions)}.",
     )
     return Section("layers", [_describe_faults(measurements), table])
 
@@ -48,7 +50,7 @@ def _describe_faults(measurements: list[Measurement]) -> Paragraph:
     unhealthy = [m for m in measurements if not m.is_healthy]
     if not unhealthy:
         n = format_count(len(measurements), "measurement")
-        return Paragraph(f"All {n} are within their limits.", "good")
+        return Paragraph(f"All {n} of the layers are within their limits.", "good")
     remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in unhealthy)
     return Paragraph(
         f"{format_count(len(unhealthy), 'measurement')} of {len(measurements)} "
@@ -59,6 +61,6 @@ def _describe_faults(measurements: list[Measurement]) -> Paragraph:
 
 def _format_measurement(m: Measurement | None) -> str | Cell:
     if m is None:
-        return ""
+        return "–"
     text = format_number(m.value, 3)
     return text if m.is_healthy else Cell(f"{text} ✗", 0.3, "bad")

@@ -11,9 +11,12 @@ from trainer.report.formatting import format_count, format_number
 from trainer.report.inputs import ReportInputs
 from trainer.report.plots import (
     ACCENT,
+    DASHES,
     MUTED,
     SECONDARY,
+    THIN_DASHES,
     WIDE_WIDTH,
+    add_legend,
     open_canvas,
     set_log_scale,
     show_grid,
@@ -60,26 +63,28 @@ def _plot_losses(run: RunFolder, best_epoch: int, manifest: Manifest) -> Figure:
     with open_canvas(width=WIDE_WIDTH, height=height, rows=n_axes) as canvas:
         axes = canvas.main_axes
         show_grid(axes)
-        style = "o-" if len(epochs) == 1 else "-"
+        marker = "o" if len(epochs) == 1 else ""  # a line of one point would not be visible
         train_losses = [e.train_loss for e in run.history]
-        axes.plot(epochs, train_losses, style, color=ACCENT, label="training rows")
+        axes.plot(epochs, train_losses, marker=marker, color=ACCENT, label="training rows")
         validation = [
             (e.number, e.validation_loss) for e in run.history if e.validation_loss is not None
         ]
         if validation:
             x, y = zip(*validation, strict=True)
-            axes.plot(x, y, style, color=SECONDARY, label="validation rows")
+            axes.plot(
+                x, y, marker=marker, color=SECONDARY, linestyle=DASHES[1], label="validation rows"
+            )
         marked_axes = canvas.axes[: 1 + has_errors]
         for part in marked_axes:
             part.axvline(
-                best_epoch, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="best epoch"
+                best_epoch, color=MUTED, linewidth=1, linestyle=THIN_DASHES, label="best epoch"
             )
         if min([*train_losses, *(loss for _, loss in validation)]) > 0:
             set_log_scale(axes)
         axes.set_ylabel("loss")
-        axes.legend(loc="best")
+        add_legend(axes, ncols=3)
         if has_errors:
-            canvas.axes[1].plot(epochs, errors, style, color=SECONDARY)
+            canvas.axes[1].plot(epochs, errors, marker=marker, color=SECONDARY, linestyle=DASHES[1])
             show_grid(canvas.axes[1])
             canvas.axes[1].set_ylabel(error_name)
         if has_schedule:
@@ -88,7 +93,11 @@ def _plot_losses(run: RunFolder, best_epoch: int, manifest: Manifest) -> Figure:
             canvas.axes[-1].set_ylabel("learning rate")
         canvas.axes[-1].set_xlabel("epoch")
         canvas.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return Figure(canvas.svg, _describe_losses(manifest, error_name if has_errors else None))
+    return Figure(
+        "Loss by epoch",
+        canvas.svg,
+        _describe_losses(manifest, error_name if has_errors else None),
+    )
 
 
 def _describe_losses(manifest: Manifest, error_name: str | None) -> str:
@@ -98,10 +107,12 @@ def _describe_losses(manifest: Manifest, error_name: str | None) -> str:
         manifest: Manifest of the bundle.
         error_name: Name of the error that is shown below the losses; None for none.
     """
-    config, text = manifest.training.config, "Loss by epoch."
+    config, text = manifest.training.config, "Lower is better."
     if error_name is not None:
         unit = " of the scaled target" if manifest.task == "regression" else ""
-        text = f"Loss by epoch, and the {error_name} of the validation rows{unit}."
+        text = (
+            f"Below the losses is the {error_name} of the validation rows{unit}; lower is better."
+        )
     text += " Only the training loss includes penalties and dropout."
     if smoothing := config.get("label_smoothing"):
         text += (

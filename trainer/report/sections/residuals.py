@@ -12,8 +12,9 @@ from trainer.report.formatting import format_number, format_percent, shorten
 from trainer.report.inputs import EvaluatedRows
 from trainer.report.plots import (
     ACCENT,
+    INK,
     MAX_VECTOR_POINTS,
-    MUTED,
+    THIN_DASHES,
     open_canvas,
     show_grid,
     use_integer_ticks,
@@ -58,16 +59,18 @@ def _tabulate_targets(test_rows: EvaluatedRows) -> TableBlock:
             ]
         )
     return TableBlock(
+        "Metrics of each target on the test rows: one target per line",
         ["target", "R²", "mean absolute error", "root mean squared error"],
         rows,
-        "Metrics of each target on the test rows.",
+        "R²: 1 is perfect, and 0 is no better than predicting the mean. Both errors are in the "
+        "unit of the target; lower is better.",
     )
 
 
 def _scatter(axes: Axes, x: Values, y: Values) -> None:
     """Draw points; as an image if there are many, which keeps the page small."""
     n = len(x)
-    size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < MAX_VECTOR_POINTS else (7, 0.15)
+    size, alpha = (18, 0.8) if n < 300 else (8, 0.5) if n < MAX_VECTOR_POINTS else (7, 0.15)
     axes.scatter(
         x,
         y,
@@ -86,9 +89,10 @@ def _plot_predictions(name: str, truth: Values, predicted: Values) -> Figure:
         show_grid(axes)
         ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
         _scatter(axes, truth, predicted)
-        axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
-        axes.set(xlabel=f"true {shorten(name, 30)}", ylabel="predicted")
+        axes.plot(ends, ends, color=INK, linewidth=1.2, linestyle=THIN_DASHES, zorder=3)
+        axes.set(xlabel=f"true {shorten(name, 30)}", ylabel=f"predicted {shorten(name, 30)}")
     return Figure(
+        f"Predicted and true {shorten(name)}: one point per test row",
         canvas.svg,
         "Points on the dashed line are predicted exactly. A point cloud that is flatter than the "
         "line means that predictions are biased towards the mean.",
@@ -100,11 +104,13 @@ def _plot_residuals(name: str, truth: Values, predicted: Values) -> Figure:
         axes = canvas.main_axes
         show_grid(axes)
         _scatter(axes, predicted, truth - predicted)
-        axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
+        axes.axhline(0, color=INK, linewidth=1.2, linestyle=THIN_DASHES, zorder=3)
         axes.set(xlabel=f"predicted {shorten(name, 30)}", ylabel="residual: true − predicted")
     return Figure(
+        f"Residuals of {shorten(name)}: one point per test row",
         canvas.svg,
-        "Residuals. A curved cloud means that the model misses a nonlinear effect; a funnel means "
+        "A residual is the true minus the predicted value, so that points above 0 were predicted "
+        "too low. A curved cloud means that the model misses a nonlinear effect; a funnel means "
         "that errors grow with the value.",
     )
 
@@ -115,14 +121,16 @@ def _plot_histogram(name: str, truth: Values, predicted: Values) -> Figure:
     with open_canvas(height=3.0) as canvas:
         axes = canvas.main_axes
         show_grid(axes)
-        axes.hist(residuals, bins=n_bins, color=ACCENT, rwidth=0.94)
-        axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=f"true − predicted {shorten(name, 24)}", ylabel="test rows")
+        axes.hist(residuals, bins=n_bins, color=ACCENT, rwidth=0.9)
+        axes.axvline(0, color=INK, linewidth=1.2, linestyle=THIN_DASHES)
+        axes.set(xlabel=f"true − predicted {shorten(name, 24)}", ylabel="number of test rows")
         use_integer_ticks(axes)
     low, median, high = np.quantile(residuals, [0.05, 0.5, 0.95])
     return Figure(
+        f"Distribution of the residuals of {shorten(name)}",
         canvas.svg,
-        f"Distribution of the residuals: 90 % are between {format_number(low)} and "
-        f"{format_number(high)}, the median is {format_number(median)}. "
+        f"The height of a bar is the number of test rows in its range. 90 % of the residuals are "
+        f"between {format_number(low)} and {format_number(high)}, the median is "
+        f"{format_number(median)}. "
         f"{format_percent(float(np.mean(residuals > 0)))} of the predictions are too low.",
     )

@@ -25,18 +25,28 @@ from trainer.report.blocks import (
 )
 from trainer.report.formatting import (
     LOWER_IS_BETTER,
+    METRIC_MEANINGS,
     capitalize,
     format_baseline,
     format_count,
     format_decimal,
     format_metric,
+    format_metric_with_direction,
     format_number,
     format_percent,
     join_words,
     shorten,
 )
 from trainer.report.inputs import ReportInputs
-from trainer.report.plots import ACCENT, INK, MUTED, WIDE_WIDTH, open_canvas, show_grid
+from trainer.report.plots import (
+    ACCENT,
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    WIDE_WIDTH,
+    open_canvas,
+    show_grid,
+)
 
 TILE_METRICS = {
     "binary": ("roc_auc", "positive_precision", "positive_recall", "accuracy", "calibration_error"),
@@ -44,6 +54,7 @@ TILE_METRICS = {
     "regression": ("r2", "mae", "rmse"),
 }
 NETWORK = "this network"
+BETTER = "▲"  # mark of a baseline that is better than the network
 
 
 def build_summary(inputs: ReportInputs) -> Section:
@@ -57,7 +68,7 @@ def build_summary(inputs: ReportInputs) -> Section:
         blocks.append(Paragraph(text))
     if manifest.baselines:
         blocks.append(FigureRow([_plot_baselines(manifest)]))
-    return Section("summary", [*blocks, _tabulate_metrics(manifest)])
+    return Section("summary", [*blocks, _tabulate_metrics(manifest), _explain_metrics(manifest)])
 
 
 def _describe_quality(manifest: Manifest) -> str:
@@ -110,8 +121,11 @@ def _make_tiles(manifest: Manifest) -> MetricTiles:
         if metric in test:
             name = format_metric(metric, manifest.positive_class)
             interval = manifest.intervals.get(metric)
-            remark = " to ".join(format_number(end, 3) for end in interval) if interval else ""
-            items.append((name, format_number(test[metric], 3), remark))
+            lines = ["lower is better"] if metric in LOWER_IS_BETTER else []
+            if interval:
+                lines += ["95 % interval:", " to ".join(map(format_decimal, interval))]
+            remark = "\n".join(lines)
+            items.append((name, format_decimal(test[metric]), remark))
     return MetricTiles(items)
 
 
@@ -127,28 +141,31 @@ def _compare_with_baselines(manifest: Manifest) -> Paragraph:
         text = "The baselines cannot be compared: they were evaluated with other metrics."
         return Paragraph(text, "muted")
     metric = format_metric(comparison.metric, manifest.positive_class)
-    best_text = f"{format_baseline(best)} ({metric} {format_decimal(others[best])})"
+    best_text = f"{format_baseline(best)} ({metric}: {format_decimal(others[best])})"
     low, high = manifest.intervals.get(comparison.metric, (own, own))
     note = ""
     if low <= others[best] <= high:
         note = (
-            " It is within the 95 % interval of the network, so the difference may be due to "
-            "chance."
+            f" {format_decimal(others[best])} is within the 95 % interval of the network, so the "
+            f"difference may be due to chance."
         )
     preset = suggest_preset(manifest)
     advice = "Use the simpler model, or improve the network"
     advice += "." if preset is None else f", for example with --preset {preset}."
     if names := comparison.better_baselines:
-        return Paragraph(
-            f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} better on the same "
-            f"rows than this network ({metric} {format_decimal(own)}); the best is {best_text}."
-            f"{note} {advice}",
-            "bad",
-        )
+        values = f"{metric}: {format_decimal(others[best])} against {format_decimal(own)}"
+        if len(names) == 1:
+            verdict = f"is better on the same rows than this network ({values})"
+        else:
+            verdict = (
+                f"are better on the same rows than this network; the best is "
+                f"{format_baseline(best)} ({values})"
+            )
+        return Paragraph(f"{_join_baselines(names)} {verdict}.{note} {advice}", "bad")
     if names := comparison.equal_baselines:
         return Paragraph(
             f"{_join_baselines(names)} {'is' if len(names) == 1 else 'are'} as good on the same "
-            f"rows as this network: {metric} {format_decimal(own)}. {advice}",
+            f"rows as this network ({metric}: {format_decimal(own)}). {advice}",
             "bad",
         )
     text = (
@@ -181,11 +198,18 @@ def _compare_with_constant(manifest: Manifest) -> list[Paragraph]:
         return []
     about = "" if constant.is_exact else "about "
     text = (
-        f"A constant prediction of {shorten(str(constant.answer), 24)} is correct on {about}"
+        f"Always predicting “{shorten(str(constant.answer), 24)}” is correct on {about}"
         f"{format_percent(constant.accuracy)} of these rows; this model is correct on "
         f"{format_percent(test['accuracy'])}."
     )
-    return [Paragraph(text, "bad" if test["accuracy"] <= constant.accuracy else "plain")]
+    if test["accuracy"] > constant.accuracy:
+        return [Paragraph(text)]
+    if "roc_auc" in test:
+        text += (
+            " Accuracy says little where a class is rare: look at precision and recall of each "
+            "class in the confusion matrix."
+        )
+    return [Paragraph(text, "bad")]
 
 
 def _list_cautions(manifest: Manifest) -> list[Paragraph]:
@@ -199,14 +223,15 @@ def _describe_threshold(manifest: Manifest) -> str:
     if manifest.threshold is None or manifest.positive_class is None:
         return ""
     if manifest.aim_unmet is not None:
-        reason = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
+        reason = f"the aim “{manifest.aim}” could not be met ({manifest.aim_unmet})"
     elif manifest.aim:
-        reason = f"it was chosen on the validation rows for {manifest.aim}"
+        reason = f"it was chosen on the validation rows for the aim “{manifest.aim}”"
     else:
-        reason = "this is the default, because no aim was given"
+        reason = "this is the default, because no --aim was given"
     positive = shorten(str(manifest.positive_class))
     return (
-        f"The model predicts “{positive}” from a probability of {manifest.threshold:.4g}; {reason}."
+        f"The model predicts “{positive}” if its probability is {manifest.threshold:.4g} or more; "
+        f"{reason}."
     )
 
 
@@ -218,7 +243,7 @@ def _plot_baselines(manifest: Manifest) -> Figure:
     values = {NETWORK: test[metric]}
     values |= {format_baseline(name): value for name, value in others.items()}
     interval = manifest.intervals.get(metric)
-    with open_canvas(width=WIDE_WIDTH, height=0.5 + 0.38 * len(values)) as canvas:
+    with open_canvas(width=WIDE_WIDTH, height=0.75 + 0.38 * len(values)) as canvas:
         axes = canvas.main_axes
         show_grid(axes)
         axes.grid(visible=False, axis="y")
@@ -227,26 +252,34 @@ def _plot_baselines(manifest: Manifest) -> Figure:
             axes.plot(interval, [0, 0], color=ACCENT, linewidth=2.2)
         for y, (name, value) in enumerate(values.items()):
             colour = ACCENT if name == NETWORK else MUTED
-            axes.plot([value], [y], "o", color=colour, markersize=7 if name == NETWORK else 6)
+            axes.plot(
+                [value],
+                [y],
+                "o" if name == NETWORK else "s",
+                color=colour,
+                markersize=7 if name == NETWORK else 6,
+            )
             axes.annotate(
                 format_decimal(value),
                 (value, y),
                 (0, 7),
                 textcoords="offset points",
                 ha="center",
-                fontsize=8.5,
+                fontsize=LABEL_SIZE,
                 color=INK if name == NETWORK else MUTED,
             )
         axes.set_yticks(range(len(values)), list(values))
         axes.set_ylim(len(values) - 0.5, -0.8)
         axes.margins(x=0.08)
+        axes.set_xlabel(format_metric(metric, manifest.positive_class))
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
+    name = format_metric(metric, manifest.positive_class)
     return Figure(
+        f"{capitalize(name)} of this network and of simpler models, on the test rows",
         canvas.svg,
-        f"{capitalize(format_metric(metric, manifest.positive_class))} on the test rows; further "
-        f"right is better. The band is the 95 % interval of the network: a baseline inside it may "
-        f"be as good.",
+        "Further right is better. The band and the thick line are the 95 % interval of the "
+        "network (circle): a simpler model (square) inside it may be as good.",
     )
 
 
@@ -263,19 +296,18 @@ def _tabulate_metrics(manifest: Manifest) -> TableBlock:
             other = baseline.metrics.get(metric)
             is_better = other is not None and (other < value if is_reversed else other > value)
             text = format_decimal(other)
-            cells.append(Cell(text, 0.18, "bad") if is_better else text)
-        name = format_metric(metric, manifest.positive_class)
+            cells.append(Cell(f"{text} {BETTER}", 0.18, "bad") if is_better else text)
         rows.append(
             [
-                f"{name} ↓" if is_reversed else name,
+                format_metric_with_direction(metric, manifest.positive_class),
                 Cell(format_decimal(value), 0, "good"),
                 " to ".join(format_decimal(end) for end in interval) if interval else "–",
                 *cells,
             ]
         )
-    caption = "Metrics on the test rows. Higher is better, except for those with ↓."
+    caption = "Higher is better, except for those with ↓."
     if baselines:
-        caption += " Coloured: a baseline is better than the network."
+        caption += f" {BETTER}: the simpler model is better than the network."
     if baselines and manifest.threshold not in (None, 0.5):
         caption += (
             f" The threshold of the network is {format_number(manifest.threshold)}, that of the "
@@ -283,4 +315,19 @@ def _tabulate_metrics(manifest: Manifest) -> TableBlock:
         )
     if manifest.classes is not None:
         caption += " Macro: mean over the classes, each with the same weight."
-    return TableBlock(head, rows, caption)
+    return TableBlock("Metrics on the test rows: one metric per line", head, rows, caption)
+
+
+def _explain_metrics(manifest: Manifest) -> TableBlock:
+    """Return what each metric means, as a folded table."""
+    rows = [
+        [
+            format_metric_with_direction(metric, manifest.positive_class),
+            METRIC_MEANINGS.get(metric, "–"),
+        ]
+        for metric in manifest.metrics["test"]
+    ]
+    title = "What the metrics mean: one metric per line"
+    return TableBlock(
+        title, ["metric", "meaning"], rows, words=(0, 1), folded="What the metrics mean"
+    )

@@ -8,7 +8,7 @@ from trainer.report.blocks import Block, FactList, Paragraph, Section, TableBloc
 from trainer.report.formatting import (
     format_count,
     format_decimal,
-    format_metric,
+    format_metric_with_direction,
     format_number,
     format_percent,
     format_size,
@@ -35,16 +35,17 @@ def build_parity_section(inputs: ReportInputs) -> Section:
     blocks: list[Block] = [_describe_self_test(result) for result in inputs.self_tests]
     blocks.append(
         TableBlock(
+            "Differences between the served graph and the trained network: one variant per line",
             [
                 "variant",
                 "largest absolute difference",
                 "largest relative difference",
-                "equal labels",
-                "rows",
+                "same class" if inputs.manifest.classes else "same label",
+                "rows compared",
             ],
             rows,
-            "Differences between the answers of the ONNX graph and those of the NumPy network, "
-            "measured at export.",
+            "At export, the ONNX graph that is served and the NumPy network that was trained "
+            "answered the same rows. Differences near 0 mean that they are the same model.",
         )
     )
     return Section("parity", blocks)
@@ -71,21 +72,30 @@ def build_variants_section(inputs: ReportInputs) -> Section:
     batches = list(dict.fromkeys(batch for v in variants for batch in v.latency_us))
     metrics = list(dict.fromkeys(metric for v in variants for metric in v.metrics))
     costs = TableBlock(
-        ["variant", "file", "bits", "size", *(f"µs, batch size {batch}" for batch in batches)],
+        "Size and speed: one variant per line",
+        [
+            "variant",
+            "file",
+            "bits per weight",
+            "size",
+            *(f"µs at batch size {batch}" for batch in batches),
+        ],
         [_make_cost_row(name, variant, batches) for name, variant in named_variants.items()],
-        "Bits per weight, and the median time of one run on the machine that exported the graph.",
+        "A variant is a graph with the same inputs and outputs; fp32 is the network as it was "
+        "trained. µs: median time of one run in microseconds, on the machine that exported it.",
         words=range(2),
     )
     quality = TableBlock(
+        "Metrics of the variants on the test rows: one metric per line",
         ["metric", *named_variants],
         [
             [
-                format_metric(metric, manifest.positive_class),
+                format_metric_with_direction(metric, manifest.positive_class),
                 *(format_decimal(v.metrics.get(metric)) for v in variants),
             ]
             for metric in metrics
         ],
-        "Metrics of each variant on the test rows.",
+        "Higher is better, except for those with ↓.",
         narrow=True,
     )
     is_matrix = manifest.is_all_numeric

@@ -1,4 +1,4 @@
-"""Callbacks for training runs, one per module: early stopping, saved weights, logs, progress."""
+"""Callbacks for training runs: early stopping, saved weights, logs, progress."""
 
 from trainer.training.callbacks.early_stopping import EarlyStopping
 from trainer.training.callbacks.epoch_logs import CSVLog, JSONLog

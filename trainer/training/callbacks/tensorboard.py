@@ -24,8 +24,8 @@ class TensorBoard(Callback):
             from tensorboardX import SummaryWriter  # noqa: PLC0415 - an optional dependency
         except ImportError as error:
             raise ImportError(
-                "expected tensorboardX, which writes event files; got none installed; install "
-                "forwardpass[tensorboard]"
+                "expected tensorboardX, which writes event files; it is not installed; "
+                "run: pip install 'forwardpass[tensorboard]'"
             ) from error
         self.folder = Path(folder)
         self._make_writer = SummaryWriter

@@ -16,7 +16,7 @@ GOODFELLOW = "Goodfellow et al. 2016, Deep Learning"
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault.
+    """A kind of fault: what is measured, its bounds, and the remedy.
 
     Attributes:
         name: Name of the fault, such as `dead_relu`.

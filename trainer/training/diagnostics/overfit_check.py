@@ -19,9 +19,9 @@ FITTED_SHARE = 1e-3  # share of the initial loss at which the rows count as fitt
 
 
 def check_overfitting(network: Network, rows: TrainingRows, loss: Loss) -> Measurement:
-    """Train a copy of the network on up to `N_ROWS` rows and return the remaining loss.
+    """Train a copy of the network on a few rows, and return the share of its loss that remains.
 
-    The copy is trained without dropout.
+    The copy is trained without dropout, on up to `N_ROWS` rows.
 
     Args:
         network: Network before training, which is not changed.

@@ -230,7 +230,7 @@ def test_compression_missing_names_the_command(train_example):
 
 def test_variants_table_lists_bits_per_weight(compressed_example):
     table = select_blocks(build_variants_section(compressed_example.inputs), TableBlock)[0]
-    assert table.head[2] == "bits"
+    assert table.head[2] == "bits per weight"
     expected = {
         name: str(v.bits) for name, v in compressed_example.bundle.manifest.variants.items()
     }
@@ -247,5 +247,5 @@ def test_compression_metric_names_the_positive_class():
     manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=result)
     page = repr(build_compression_section(SimpleNamespace(manifest=manifest)))
     assert "The F1 of “fraud” was allowed to drop" in page
-    assert "Drop of the F1 of “fraud” on the test rows" in page
+    assert "Drop of the F1 of “fraud” on the test rows: one variant per line" in page
     assert "of the positive class" not in page

@@ -40,7 +40,8 @@ def test_training_section_of_classes_shows_the_brier_score():
     )
     assert "Brier score" in figure.svg
     assert "learning rate" in figure.svg
-    assert figure.caption.startswith("Loss by epoch, and the Brier score of the validation rows. ")
+    assert figure.title == "Loss by epoch"
+    assert figure.caption.startswith("Below the losses is the Brier score of the validation rows;")
     assert "those of labels smoothed by 0.1" in figure.caption
 
 
@@ -58,7 +59,7 @@ def test_training_section_without_error_shows_the_losses(config):
     assert text.endswith("epoch 2, which had the lowest loss of the validation rows.")
     assert ("preset" in text) == bool(config)
     assert "Brier" not in figure.svg
-    assert figure.caption.startswith("Loss by epoch. Only the training loss")
+    assert figure.caption.startswith("Lower is better. Only the training loss")
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

@@ -31,7 +31,7 @@ def test_summary_better_than_baselines_names_the_metric():
     text = get_texts(make_summary(baselines=make_baselines(majority=0.5, gradient_boosting=0.8)))
     assert (
         "The network is better than all baselines. Its ROC AUC of “1” is 0.9000; the best "
-        "baseline is gradient boosting (ROC AUC of “1” 0.8000)."
+        "baseline is gradient boosting (ROC AUC of “1”: 0.8000)."
     ) in text
 
 
@@ -41,15 +41,18 @@ def test_summary_tie_with_baseline_is_not_better(figure):
     text = " ".join(get_texts(make_summary(baselines=made)))
     assert "better than all baselines" not in text
     assert (
-        "Gradient boosting and logistic regression are as good on the same rows as this network: "
-        "ROC AUC of “1” 0.9000."
+        "Gradient boosting and logistic regression are as good on the same rows as this network "
+        "(ROC AUC of “1”: 0.9000)."
     ) in text
 
 
 def test_summary_better_baseline_is_named_before_tie():
     made = make_baselines(majority=0.9, gradient_boosting=0.95)
     text = " ".join(get_texts(make_summary(baselines=made)))
-    assert "Gradient boosting is better on the same rows than this network" in text
+    assert (
+        "Gradient boosting is better on the same rows than this network (ROC AUC of “1”: 0.9500 "
+        "against 0.9000)."
+    ) in text
     assert "better than all baselines" not in text
 
 
@@ -71,12 +74,13 @@ def test_summary_majority_class_accuracy_is_compared(accuracy, tone):
         {"accuracy": accuracy, "roc_auc": 0.9}, baselines=make_baselines(majority=0.5)
     )
     (text,) = [
-        b for b in result.blocks if isinstance(b, Paragraph) and "A constant prediction" in b.text
+        b for b in result.blocks if isinstance(b, Paragraph) and "Always predicting" in b.text
     ]
-    assert text.text.replace("\N{NO-BREAK SPACE}", " ") == (
-        f"A constant prediction of 0 is correct on 95.0 % of these rows; this model is correct on "
+    assert text.text.replace("\N{NO-BREAK SPACE}", " ").startswith(
+        f"Always predicting “0” is correct on 95.0 % of these rows; this model is correct on "
         f"{accuracy:.1%}.".replace("%.", " %.")
     )
+    assert ("Accuracy says little where a class is rare" in text.text) == (tone == "bad")
     assert text.tone == tone
 
 
@@ -104,7 +108,9 @@ def test_summary_tiles_show_metrics_of_positive_class():
     labels = {name: figure for name, figure, _ in tiles.items}
     assert labels["recall of “1”"].startswith("0.4")
     assert not [name for name in labels if "macro" in name]
-    (table,) = get_tables(make_summary(own))
+    table, meanings = get_tables(make_summary(own))
+    assert [row[0] for row in meanings.rows] == [row[0] for row in table.rows]
+    assert all(row[1].endswith(".") for row in meanings.rows)
     assert [row[0] for row in table.rows][2:] == [
         "recall, macro",
         "recall of “1”",
