@@ -43,7 +43,8 @@ ERROR_SCHEMAS: dict[str, Any] = {
 def _group_errors_by_status() -> dict[int, list[type[ServingError]]]:
     by_status: dict[int, list[type[ServingError]]] = defaultdict(list)
     for value in vars(errors).values():
-        if isinstance(value, type) and issubclass(value, ServingError):
+        # The base class is no error of its own.
+        if isinstance(value, type) and issubclass(value, ServingError) and value != ServingError:
             by_status[value.status].append(value)
     return by_status
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from serving.loadtest.objectives import ObjectiveResult
 from serving.loadtest.report.content import LoadTestReport
 from serving.loadtest.report.formatting import format_count, format_duration, format_rate
-from serving.loadtest.run_record import STATUS_NAMES, WRONG_ANSWER
+from serving.loadtest.run_record import CONNECTION_FAILED, STATUS_NAMES, WRONG_ANSWER
 from serving.loadtest.statistics import MIN_REQUESTS_BEYOND
 
 # Margin of the recommended duration, since random arrivals vary in number.
@@ -106,6 +106,8 @@ def _advise_missed(report: LoadTestReport, missed: list[ObjectiveResult]) -> str
                 " 503 means that the server refused requests because it was overloaded or not "
                 "ready: lower the load, or give it more processor cores."
             )
+        if STATUS_NAMES[CONNECTION_FAILED] in statistics.error_counts:
+            advice += " Connections failed: check that the server still runs, and read its log."
     elif is_too_short:
         percentile = max(objective.percentile for objective in too_few)
         needed = 100 * MIN_REQUESTS_BEYOND / (100 - percentile)

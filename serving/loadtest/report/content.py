@@ -14,6 +14,7 @@ from serving.loadtest.capacity import RateProbe
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.objectives import ObjectiveResult
 from serving.loadtest.report.formatting import format_count, format_duration, format_percent
+from serving.loadtest.run_record import CONNECTION_FAILED, STATUS_NAMES
 from serving.loadtest.server_metrics import ServerMetrics
 from serving.loadtest.statistics import RunStatistics
 
@@ -88,10 +89,13 @@ class LoadTestReport:
             )
         unsent = statistics.request_count - statistics.sent_count
         if unsent > UNSENT_SHARE * statistics.request_count:
+            has_failures = STATUS_NAMES[CONNECTION_FAILED] in statistics.error_counts
+            cause = (
+                "the server refused connections" if has_failures else "no connection became free"
+            )
             yield (
                 f"{format_count(unsent, 'request')} of {statistics.request_count:,} were never "
-                "sent, because no connection became free: the server got less load than was "
-                "offered."
+                f"sent, because {cause}: the server got less load than was offered."
             )
         expected = statistics.request_count
         if server is not None and server.request_count > (1 + FOREIGN_REQUESTS_SHARE) * expected:

@@ -202,7 +202,7 @@ def test_docs_page_example_of_each_model_is_answered(
             f"document.querySelector('{selector}').selectedOptions[0].text.endsWith('{name}')"
         )
     page.click(f"{block} .execute")
-    answered = f"document.querySelector('{block} .live-responses-table .response-col_status')"
+    answered = f"document.querySelector('{block} .live-responses-table tbody .response-col_status')"
     page.wait_for(f"({answered}?.innerText || '').startsWith('200')")
 
 

@@ -46,7 +46,7 @@ def test_terminal_shows_results_errors_server_and_generator(make_report):
 def test_terminal_verdict_and_advice_precede_the_figures(make_report):
     text = " ".join(render(make_report()).split())
     verdict = text.index("3 of 4 objectives missed: p99 was")
-    assert verdict < text.index("Read the errors below.") < text.index("MISSED")
+    assert verdict < text.index("Some answers were wrong") < text.index("MISSED")
 
 
 def test_terminal_times_of_client_and_server_are_adjacent_rows(make_report):
