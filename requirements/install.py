@@ -72,10 +72,10 @@ class Environment:
     def begin(self) -> None:
         """Note that an installation begins, and remove what an unfinished one has left."""
         unfinished, own = self.folder / UNFINISHED, self.folder / OWN
-        if not (self.folder / "pyvenv.cfg").exists():
+        if not any(self.folder.iterdir()):
             own.touch()
-        # What pip had half unpacked can look complete to it. An environment that the user had made
-        # is not emptied: it may hold other packages.
+        # What pip had half unpacked can look complete to it. A folder that held something before is
+        # not emptied: an environment of the user's may hold other packages.
         if unfinished.exists() and own.exists():
             remove_contents(self.folder, except_for={unfinished, own})
         unfinished.touch()

@@ -85,8 +85,9 @@ def compare_ratio(
         ours,
         other,
         f"{format_quartiles(ratio)} ×",
-        is_behind=ratio["median"] < 1 if is_more_better else ratio["median"] > 1,
-        is_undecided=ratio["low"] <= 1 <= ratio["high"] if has_spread else None,
+        is_behind=bool(ratio["median"] < 1 if is_more_better else ratio["median"] > 1),
+        # Not a bool of NumPy, which is never `False` itself.
+        is_undecided=bool(ratio["low"] <= 1 <= ratio["high"]) if has_spread else None,
     )
 
 

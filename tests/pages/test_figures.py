@@ -75,7 +75,7 @@ def test_readme_speed_table_equals_the_results():
     workloads = {(r["network"], r["rows"], r["connections"]): r for r in read_results("serve")}
     shown = [workloads["light", 1, clients]["sides"] for clients in (1, 16, 64)]
     shown.append(workloads["light", 32, 8]["sides"])
-    contenders = ("ours", "triton", "mosec-batching", "fastapi", "mlserver")
+    contenders = ("ours", "triton", "mosec", "fastapi", "mlserver")
     rows = read_rows(text)
     assert len(rows) == len(contenders)
     for row, name in zip(rows, contenders, strict=True):
