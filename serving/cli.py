@@ -264,8 +264,8 @@ def promote_version(name: str, version: int | None, models: Path) -> None:
     `trainer fit --stage` writes a version as NAME/staged-VERSION, which servers ignore. This
     command checks its files and renames the folder to NAME/VERSION. VERSION may be left out if only
     one version of the model NAME is staged. A running server of the folder finds the version within
-    the time of its --poll and serves it if it passes the self-test there; POST /v2/repository/index
-    on that server shows whether it did.
+    the time of its --poll and serves it if it passes the self-test there and no version is pinned
+    (by a rollback); POST /v2/repository/index on that server shows whether it did.
     """
     try:
         bundle = promote(models, name, version)

@@ -200,10 +200,13 @@ def _create_logs(file: Path | None, folder: Path | None) -> list[Callback]:
 
 
 def describe_rollout(bundle: Bundle) -> str:
-    """Return when servers load a new version: automatically, or once it is promoted."""
+    """Return when servers serve a new version: at once, or after it is promoted."""
     manifest, models = bundle.manifest, bundle.path.parent.parent
     if not bundle.path.name.startswith(STAGED_PREFIX):
-        return f"a running server of {models} loads it automatically"
+        return (
+            f"a running server of {models} serves it, unless a version is pinned or clients could "
+            "not use it"
+        )
     return (
         f"no server loads it until you run:\n"
         f"serving promote --models {models} {manifest.name} {manifest.version}"

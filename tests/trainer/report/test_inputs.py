@@ -111,6 +111,6 @@ def test_compress_with_missing_runs_warns(next_version, train_example, tmp_path,
     assert "warning: " in result.stderr
     assert str(tmp_path / "none") in result.stderr
     models = next_version.path.parent.parent
-    assert f"a running server of {models} loads it automatically" in result.stdout
+    assert f"a running server of {models} serves it, unless a version is pinned" in result.stdout
     assert run_compress(dense).stderr == ""
     assert list(tmp_path.iterdir()) == []
