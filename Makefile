@@ -123,7 +123,7 @@ data: packages  ## fetch all tables of docs/results.md (data/letters.csv needs D
 	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.8 pandas==3.1.1
 	.bench/data/bin/python -m benchmarks.training.letters data/letters.csv
 
-bench-tables: data  ## run the fits of docs/results.md, about 2 minutes
+bench-tables: data  ## run the fits of docs/results.md, about 6 minutes
 	$(BIN)/python -m benchmarks.training.real_tables
 
 bench-parity: data  ## compare answers of NumPy, scored files and POST /predict, 5,000 records
@@ -134,7 +134,7 @@ bench-memory: install  ## train on a 1 GB file with 400 MB of memory (needs root
 
 ##@ Benchmark training
 
-bench-train: install  ## training steps per second against PyTorch and scikit-learn, about 7 minutes
+bench-train: install  ## training steps per second against PyTorch and scikit-learn, about 5 minutes
 	.bench/torch/bin/python -c 'import torch' 2>/dev/null || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
 	$(BIN)/python -m benchmarks.training.steps_per_second --torch .bench/torch/bin/python
@@ -148,7 +148,7 @@ bench-defaults: install requirements/defaults.txt  ## errors of the presets besi
 	$(BIN)/python -m benchmarks.defaults
 	$(BIN)/python -m benchmarks.report
 
-bench-compress: packages  ## compress five networks: size, speed, loss and parity, about 12 minutes
+bench-compress: packages  ## compress five networks: size, speed, loss and parity, about 7 minutes
 	$(BIN)/python -m benchmarks.training.compression
 	$(BIN)/python -m benchmarks.report
 
