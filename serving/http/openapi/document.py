@@ -107,6 +107,7 @@ def build_document(
         "tags": [
             {"name": tag, "description": TAG_DESCRIPTIONS[tag]}
             for tag in dict.fromkeys(route.tag for route in routes)
+            if tag in TAG_DESCRIPTIONS
         ],
         "paths": paths,
         "components": {

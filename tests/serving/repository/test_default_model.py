@@ -188,13 +188,14 @@ def test_default_model_configured_is_shown_by_routes(add_adults, only_digits, mi
     assert (model["required"], model["schema"]["default"]) == (False, "digits")
     for path in ("/predict", "/invocations"):
         content = described["paths"][path]["post"]["requestBody"]["content"]
-        answer = client.post(path, json=content["application/json"]["example"])
+        first = next(iter(content["application/json"]["examples"].values()))
+        answer = client.post(path, json=first["value"])
         assert answer.get_json()["model"] == "digits"
         answer = client.post(f"{path}?model=adults", json={"instances": [mixed.record]})
         assert answer.get_json()["model"] == "adults"
-    path = "/v1/models/{name}:predict"  # Its example would depend on the model.
+    path = "/v1/models/{name}:predict"  # Its example depends on the model.
     content = described["paths"][path]["post"]["requestBody"]["content"]
-    assert "example" not in content["application/json"]
+    assert set(content["application/json"]["examples"]) == {"adults", "digits"}
 
 
 def test_default_model_configured_answers_vertex_ai(add_adults, only_digits, monkeypatch):
